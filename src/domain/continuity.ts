@@ -1,0 +1,31 @@
+/**
+ * Whether what is in a WAL now continues what was captured before. "Not continuous" is a value with a reason: it ends
+ * the generation and begins the next, and the reason is logged.
+ */
+
+/** Every reason for which a generation begins. */
+export type BreakReason =
+  | 'no generation exists'
+  | 'local state is unreadable'
+  | 'max index exceeded'
+  | 'spool lost its last segment'
+  | 'database file replaced'
+  | 'page size changed'
+  | 'no wal'
+  | 'wal truncated by another process'
+  | 'wal restarted while it was not watched'
+  | 'wal overwritten by another process'
+  | 'wal restarted during the first look'
+  | 'spool could not be written'
+  | 'replica missed segments that the spool no longer has'
+  | 'replica is ahead of the local state'
+
+export type Continuity =
+  | { readonly kind: 'continuous' }
+  | { readonly kind: 'broken'; readonly reason: BreakReason; readonly detail: string }
+
+export const continuous: Continuity = { kind: 'continuous' }
+
+export function broken(reason: BreakReason, detail: string): Continuity {
+  return { kind: 'broken', reason, detail }
+}

@@ -1,0 +1,81 @@
+/**
+ * The errors of tsreplicate. Each class is a decision somebody takes; `code` is stable and documented in the README
+ * (a test holds the two together). A bug is none of these: it fails an assertion.
+ */
+
+/** What every error of ours has: a stable code, a message that names the objects, and a hint that says what to do. */
+export abstract class TsreplicateError extends Error {
+  abstract readonly code: string
+  /** What the reader can do about it, if the message alone does not say. */
+  readonly hint: string | undefined
+
+  constructor(message: string, options: { cause?: unknown; hint?: string } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = new.target.name
+    this.hint = options.hint
+  }
+}
+
+/** The command line is wrong: the user types it again. Exit code 2. */
+export class UsageError extends TsreplicateError {
+  readonly code = 'USAGE'
+}
+
+/** The configuration is wrong: the operator edits a file. Exit code 78. */
+export class ConfigError extends TsreplicateError {
+  readonly code = 'CONFIG'
+}
+
+/** An object that was listed or expected is not there: plan again. */
+export class ObjectNotFoundError extends TsreplicateError {
+  readonly code = 'OBJECT_NOT_FOUND'
+}
+
+/** A replica could not do what was asked. `retryable` says whether the same request can succeed later by itself. */
+export class ReplicaError extends TsreplicateError {
+  readonly code = 'REPLICA'
+  readonly retryable: boolean
+
+  constructor(
+    message: string,
+    options: { cause?: unknown; hint?: string; retryable?: boolean } = {},
+  ) {
+    super(message, options)
+    this.retryable = options.retryable ?? true
+  }
+}
+
+/** Stored bytes are not what was stored: nothing built from them can be trusted. */
+export class CorruptionError extends TsreplicateError {
+  readonly code = 'CORRUPTION'
+}
+
+/** No backup reaches what was asked for. */
+export class NoBackupError extends TsreplicateError {
+  readonly code = 'NO_BACKUP'
+}
+
+/** The output of a restore is in the way of something, or something of it. */
+export class OutputExistsError extends TsreplicateError {
+  readonly code = 'OUTPUT_EXISTS'
+}
+
+/** The live database cannot be used now (locked, not a database, no permission). Looked at again later. */
+export class DatabaseError extends TsreplicateError {
+  readonly code = 'DATABASE'
+}
+
+/** The local state directory (spool) cannot be read or written. */
+export class LocalStateError extends TsreplicateError {
+  readonly code = 'LOCAL_STATE'
+}
+
+/** Shutdown ended before everything captured was stored. */
+export class NotStoredError extends TsreplicateError {
+  readonly code = 'NOT_STORED'
+}
+
+/** True for the error of an aborted signal, which is passed through untouched everywhere. */
+export function isAbortError(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError'
+}

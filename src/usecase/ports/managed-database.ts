@@ -1,0 +1,133 @@
+/**
+ * The port to a live database. It holds a read transaction from `open` to `close`, renews it only after everything up
+ * to its mark has been captured, and never closes a writable connection last.
+ */
+import { type Continuity } from '../../domain/continuity.js'
+import { type WalPosition } from '../../domain/position.js'
+import { type PreviousIndexEnd, type SourceWal } from '../../domain/trailer.js'
+import { type Checksum, type Salts } from '../../domain/wal-format.js'
+
+/** What tells one database file from another that took its name. */
+export interface FileIdentity {
+  readonly device: number
+  readonly inode: number
+}
+
+export interface OpenedDatabase {
+  readonly identity: FileIdentity
+  readonly pageSizeBytes: number
+  /** The journal mode it was in before: anything but `wal` means that it was converted. */
+  readonly formerJournalMode: string
+}
+
+/** Where capturing stands: enough to prove on a later day that the WAL goes on from here. */
+export interface CaptureCursor {
+  readonly position: WalPosition
+  readonly pageSizeBytes: number
+  readonly bigEndian: boolean
+  /** Salts and running checksum of our index, at the position. */
+  readonly salts: Salts
+  readonly checksum: Checksum
+  /** SQLite's own, where the index was rolled by us; else undefined. */
+  readonly source: SourceWal | undefined
+}
+
+/** A run of committed frames, at most the asked size (a single frame may exceed it). */
+export interface CapturedRun {
+  /** The WAL header first if `start.offset` is 0. Owned by the receiver. */
+  readonly bytes: Uint8Array
+  readonly start: WalPosition
+  readonly end: WalPosition
+  readonly pageSizeBytes: number
+  readonly bigEndian: boolean
+  readonly salts: Salts
+  readonly checksumBefore: Checksum
+  readonly checksumAfter: Checksum
+  /** Database size in pages at the end, or 0 when the run ends inside a transaction (more follows). */
+  readonly databaseSizePages: number
+  /** When it was seen to be committed, milliseconds since 1970, as the clock says. */
+  readonly timeMs: number
+  /** Where the index before ends: on a run at offset 0 that has one before it. */
+  readonly previousIndexEnd: PreviousIndexEnd | undefined
+  readonly source: SourceWal | undefined
+}
+
+/** What SQLite says of the WAL: frames in it, and how many of them are copied back. */
+export interface WalState {
+  readonly frameCount: number
+  readonly copiedBackCount: number
+}
+
+export interface CaptureResult {
+  /** `broken`: continuity is lost, nothing was captured in this call, and `begin` is to be called. */
+  readonly continuity: Continuity
+  readonly runs: readonly CapturedRun[]
+  /** More is committed than was returned: call again at once. */
+  readonly more: boolean
+  readonly wal: WalState
+  /** Whether anything changed since the last call (frames, copying back, a restart). */
+  readonly changed: boolean
+  /** SQLite's schema cookie as the reader held now sees it. */
+  readonly schemaCookie: number
+}
+
+/** How an attempt to make the WAL restart by holding the writer lock went. */
+export interface ForcedRestart {
+  /** `blocked`: the lock was not to be had, or a foreign reader pins the WAL. */
+  readonly outcome: 'done' | 'blocked'
+  /** How long writers were held off. */
+  readonly lockedMs: number
+  readonly capture: CaptureResult
+}
+
+export interface ManagedDatabase {
+  readonly path: string
+
+  /**
+   * Opens the database and takes the first reader; converts it to WAL mode if it is not. Returns undefined while the
+   * file does not exist. Throws {@link DatabaseError} when it cannot be used.
+   */
+  open(signal: AbortSignal): Promise<OpenedDatabase | undefined>
+
+  /**
+   * The first look: from `cursor` on, if the WAL still proves to continue there, else nothing is done and the reason is
+   * returned. Without a cursor, index 0 begins with the WAL as it is, from offset 0.
+   */
+  begin(cursor: CaptureCursor | undefined, signal: AbortSignal): Promise<Continuity>
+
+  /**
+   * Captures what is committed and new, up to `maxBytes`, and renews the reader once nothing more is waiting.
+   * A run is handed out once: after an error from the caller's side, call `begin` with the cursor that is still good.
+   */
+  capture(options: { maxBytes: number }, signal: AbortSignal): Promise<CaptureResult>
+
+  /** Copies back what readers allow, on a connection and thread apart. */
+  checkpoint(signal: AbortSignal): Promise<WalState & { readonly busy: boolean }>
+
+  /** Writes what the database file has in memory to the disk, on the long-lived descriptor. */
+  syncFile(signal: AbortSignal): Promise<void>
+
+  /** Takes the writer lock for a moment, captures the tail, copies back and lets go. Runs are in `capture`. */
+  forceRestart(options: { maxBytes: number }, signal: AbortSignal): Promise<ForcedRestart>
+
+  /** Closes what only an active database needs. Capturing again opens it. */
+  rest(signal: AbortSignal): Promise<void>
+
+  /** Whether the path still names the file that was opened. */
+  identify(signal: AbortSignal): Promise<'same' | 'gone' | 'replaced'>
+
+  /** Sizes and times of database and WAL, to see from outside whether anything happened. Absent: zeros. */
+  fingerprint(signal: AbortSignal): Promise<string>
+
+  /**
+   * Reads the raw database file from page 1 to its end while it lives, in chunks of at most 4 MiB, through a descriptor
+   * that stays open: the body of a fuzzy snapshot. Not consistent by itself.
+   */
+  readFile(signal: AbortSignal): AsyncIterable<Uint8Array>
+
+  /** Size of the database file now. */
+  fileSizeBytes(signal: AbortSignal): Promise<number>
+
+  /** Lets the reader and all descriptors go, e.g. because the file was replaced. The WAL stays as it is. */
+  close(): Promise<void>
+}

@@ -1,0 +1,80 @@
+/**
+ * The port to one place that objects are stored in. Every method takes an AbortSignal; an aborted call rejects with the
+ * signal's reason and leaves nothing visible behind.
+ *
+ * Errors: {@link ObjectNotFoundError} when an object is not there, {@link ReplicaError} for everything else the store
+ * does to us. Adapters don't retry: that is a wrapper's work.
+ */
+import { type Generation } from '../../domain/generation.js'
+import {
+  type ObjectRef,
+  type SnapshotRef,
+  type WalSegmentRef,
+} from '../../domain/replica-layout.js'
+
+/** A stored snapshot, as a listing shows it. */
+export interface SnapshotInfo extends SnapshotRef {
+  readonly sizeBytes: number
+  /** When the store says the object was created. */
+  readonly createdAtMs: number
+}
+
+/** A stored WAL segment, as a listing shows it. */
+export interface WalSegmentInfo extends WalSegmentRef {
+  readonly sizeBytes: number
+  readonly createdAtMs: number
+}
+
+/** An object on its way: its body is sent first, and nothing is visible until it is finished. */
+export interface ObjectUpload extends AsyncDisposable {
+  /** Sends the next bytes; resolves when more may be sent. */
+  write(chunk: Uint8Array): Promise<void>
+  /** Makes the object visible, whole and durable. Called once, after the last write. */
+  finish(): Promise<void>
+  /** Without a finish before it, gives the upload up: nothing stays visible or billed. Twice is harmless. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** A part of an object. */
+export interface ByteRange {
+  /** From the start of the object. */
+  readonly offset: number
+  /** Undefined: to the end. */
+  readonly length: number | undefined
+}
+
+export interface ReplicaClient {
+  /** The kind of store, as in the configuration: `file`, `s3`… */
+  readonly type: string
+  /** Where it is, for people: a path or URL without secrets. */
+  readonly location: string
+
+  /** The generations that have a folder. An absent root lists as empty. Order is the store's. */
+  listGenerations(signal: AbortSignal): AsyncIterable<Generation>
+  /** A generation's finished snapshots. Absent: empty. Order is the store's. Foreign names are passed over. */
+  listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo>
+  /** A generation's WAL segments. Absent: empty. Order is the store's. Foreign names are passed over. */
+  listWalSegments(generation: Generation, signal: AbortSignal): AsyncIterable<WalSegmentInfo>
+
+  /**
+   * Begins an object. `expectedBytes` is a guess at its size, for stores that choose part sizes by it; the body may be
+   * longer or shorter. An object of the same name is replaced on finish.
+   */
+  startUpload(
+    ref: ObjectRef,
+    options: { expectedBytes: number },
+    signal: AbortSignal,
+  ): Promise<ObjectUpload>
+
+  /**
+   * Reads an object or a part of it. A range that begins past the end yields nothing; one that reaches past it is cut.
+   * A body that ends early is an error, never a short read.
+   */
+  read(ref: ObjectRef, range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array>
+
+  /** Deletes objects; absent ones are no error. All are tried, then the first failure is thrown. */
+  delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void>
+
+  /** Removes what interrupted uploads of this program have left (temporary files, unfinished multipart uploads). */
+  sweep(signal: AbortSignal): Promise<void>
+}

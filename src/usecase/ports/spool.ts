@@ -1,0 +1,78 @@
+/**
+ * The port to the spool: the local folder of finished WAL segments of the current generation, byte for byte what is
+ * uploaded, kept until every replica has them. It is also the memory of where capturing stands: the last segment is
+ * kept when all others are gone. Nothing half-written is ever seen in it after a crash.
+ */
+import { type Generation } from '../../domain/generation.js'
+import { type WalPosition } from '../../domain/position.js'
+import { type WalSegmentTrailer } from '../../domain/trailer.js'
+import { type FileIdentity } from './managed-database.js'
+
+/** A finished segment in the spool. */
+export interface SpooledSegment {
+  readonly generation: Generation
+  readonly index: number
+  readonly startOffset: number
+  readonly endOffset: number
+  /** Bytes of the file: LZ4 frame and trailer. */
+  readonly sizeBytes: number
+  /** Bytes of the WAL in it, uncompressed. */
+  readonly walBytes: number
+  readonly trailer: WalSegmentTrailer
+}
+
+/** What is known of the current generation. */
+export interface SpoolState {
+  readonly generation: Generation
+  readonly identity: FileIdentity
+  /** In order, tiling. The last one is where capturing stands. */
+  readonly segments: readonly SpooledSegment[]
+}
+
+/** A segment being written. */
+export interface SegmentWriter extends AsyncDisposable {
+  write(bytes: Uint8Array): Promise<void>
+  /** Makes the segment visible and durable under its name. */
+  finish(trailer: WalSegmentTrailer): Promise<SpooledSegment>
+  /** Without a finish before it, nothing stays. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+export interface Spool extends AsyncDisposable {
+  /**
+   * Claims the folder for this process and reads what is there; leftovers of a crash are removed. Undefined: nothing
+   * usable, with the reason. Throws {@link LocalStateError} when another process holds it or it cannot be read.
+   */
+  open(
+    signal: AbortSignal,
+  ): Promise<
+    | { readonly state: SpoolState }
+    | { readonly state: undefined; readonly reason: 'none' | 'unreadable'; readonly detail: string }
+  >
+
+  /** Makes `generation` the current one, durably, and removes everything of others. */
+  beginGeneration(
+    generation: Generation,
+    identity: FileIdentity,
+    signal: AbortSignal,
+  ): Promise<void>
+
+  /** Begins a segment at a position of the current generation. */
+  startSegment(position: WalPosition, signal: AbortSignal): Promise<SegmentWriter>
+
+  /** The bytes of a finished segment. */
+  read(segment: SpooledSegment, signal: AbortSignal): AsyncIterable<Uint8Array>
+
+  /** Puts one segment in the place of the consecutive ones that it was merged from, durably, in that order. */
+  replace(
+    merged: {
+      readonly parts: readonly SpooledSegment[]
+      readonly writer: SegmentWriter
+      readonly trailer: WalSegmentTrailer
+    },
+    signal: AbortSignal,
+  ): Promise<SpooledSegment>
+
+  /** Removes segments that nobody needs any more. */
+  remove(segments: readonly SpooledSegment[], signal: AbortSignal): Promise<void>
+}

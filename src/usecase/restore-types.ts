@@ -1,0 +1,58 @@
+import { type Generation } from '../domain/generation.js'
+import { type WalPosition } from '../domain/position.js'
+import { type ReplicaClient } from './ports/replica-client.js'
+
+/** One replica that a restore may read. */
+export interface RestoreSource {
+  readonly name: string
+  readonly client: ReplicaClient
+}
+
+/** Which commit is wanted. */
+export type RestoreTarget =
+  | { readonly kind: 'latest' }
+  /** The last commit of this WAL index (inclusive). */
+  | { readonly kind: 'index'; readonly index: number }
+  /** The last commit at or before this moment. */
+  | { readonly kind: 'timestamp'; readonly timeMs: number }
+
+export interface RestoreRequest {
+  readonly sources: readonly RestoreSource[]
+  readonly generation: Generation | undefined
+  readonly target: RestoreTarget
+  /** Absolute path of the database to create. */
+  readonly outputPath: string
+  /** Objects fetched at once. At least 1. */
+  readonly parallelism: number
+  readonly integrityCheck: 'none' | 'quick' | 'full'
+  /** Plan and report only. */
+  readonly dryRun: boolean
+}
+
+/** What was (or with `dryRun` would be) restored. */
+export interface RestoreReport {
+  readonly replica: string
+  readonly generation: Generation
+  readonly snapshotIndex: number
+  /** The commit that was restored ends here. */
+  readonly position: WalPosition
+  /** When that commit was made, as captured; undefined when no time is known. */
+  readonly commitTimeMs: number | undefined
+  /** The time comes from the store, not from the commit. */
+  readonly timeIsApproximate: boolean
+  readonly segmentCount: number
+  /** Stored bytes read, or to be read. */
+  readonly storedBytes: number
+  /** Undefined in a dry run where no trailer says it. */
+  readonly pageSizeBytes: number | undefined
+  readonly pageCount: number | undefined
+  /** What the user should know: replicas passed over, unreadable trailers, a time after the newest commit. */
+  readonly notes: readonly string[]
+  readonly durationMs: number
+}
+
+export interface RestoreProgress {
+  readonly phase: 'plan' | 'snapshot' | 'wal' | 'check'
+  readonly doneBytes: number
+  readonly totalBytes: number
+}

@@ -1,0 +1,24 @@
+import { defineConfig } from 'vitest/config'
+
+/** `unit` and `contract` read the sources; `integration` drives the built program in `dist`. */
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], pool: 'forks' } },
+      {
+        test: { name: 'contract', include: ['test/contract/**/*.test.ts'], pool: 'forks' },
+      },
+      {
+        test: {
+          name: 'integration',
+          include: ['test/integration/**/*.test.ts'],
+          exclude: ['test/integration/long/**'],
+          pool: 'forks',
+          maxWorkers: 2,
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+        },
+      },
+    ],
+  },
+})

@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config'
+
+/** The suites that take longer than a check may: run by `npm run test:long` and its parts. */
+export default defineConfig({
+  test: {
+    include: ['test/integration/long/**/*.test.ts'],
+    pool: 'forks',
+    fileParallelism: false,
+    testTimeout: 3_600_000,
+    hookTimeout: 120_000,
+  },
+})
