@@ -1,0 +1,186 @@
+import fs from 'node:fs'
+import { type FileHandle, open, stat, statfs } from 'node:fs/promises'
+import path from 'node:path'
+import { DatabaseError } from '../../domain/errors.js'
+import { type Continuity } from '../../domain/continuity.js'
+import {
+  type CaptureCursor,
+  type CaptureResult,
+  type FileIdentity,
+  type ForcedRestart,
+  type ManagedDatabase,
+  type OpenedDatabase,
+  type WalState,
+} from '../../usecase/ports/managed-database.js'
+import { type SqliteThread, type SqliteThreads } from './sqlite-threads.js'
+
+const snapshotChunkBytes = 4 * 1024 * 1024
+
+/** How long a busy writer is tried to be stopped for a moment before it is left alone. */
+const lockSpinMs = 250
+
+/** `statfs` types of file systems on which SQLite's locks are not to be trusted. */
+const networkFileSystems = new Map([
+  [0x6969, 'NFS'],
+  [0x517b, 'SMB'],
+  [0xff534d42, 'CIFS'],
+  [0xfe534d42, 'SMB2'],
+])
+
+/** A live SQLite database through better-sqlite3 in threads. See `wal-capture.ts` for the mechanism. */
+export class SqliteDatabase implements ManagedDatabase {
+  readonly path: string
+  readonly #capture: SqliteThread
+  readonly #checkpoint: SqliteThread
+  readonly #database: number
+  readonly #allowNetworkFileSystem: boolean
+  readonly #rollBytes: number | undefined
+  #identity: FileIdentity | undefined
+  /** Never closed while a reader is held: closing it would drop the process's locks on the file. */
+  #file: FileHandle | undefined
+
+  constructor(options: {
+    path: string
+    threads: SqliteThreads
+    allowNetworkFileSystem: boolean
+    rollBytes?: number
+  }) {
+    this.path = options.path
+    const { capture, checkpoint, database } = options.threads.assign()
+    this.#capture = capture
+    this.#checkpoint = checkpoint
+    this.#database = database
+    this.#allowNetworkFileSystem = options.allowNetworkFileSystem
+    this.#rollBytes = options.rollBytes
+  }
+
+  async open(signal: AbortSignal): Promise<OpenedDatabase | undefined> {
+    signal.throwIfAborted()
+    await this.close()
+    if (!this.#allowNetworkFileSystem) await this.#refuseNetworkFileSystem()
+    const opened = (await this.#capture.call({
+      call: 'open',
+      database: this.#database,
+      path: this.path,
+      rollBytes: this.#rollBytes,
+    })) as OpenedDatabase | undefined
+    if (opened === undefined) return undefined
+    this.#identity = opened.identity
+    this.#file = await open(this.path, fs.constants.O_RDONLY)
+    return opened
+  }
+
+  async #refuseNetworkFileSystem(): Promise<void> {
+    let type: number
+    try {
+      type = (await statfs(path.dirname(this.path))).type >>> 0
+    } catch {
+      return
+    }
+    const name = networkFileSystems.get(type)
+    if (name === undefined) return
+    throw new DatabaseError(
+      `it lies on a network file system (${name}), where SQLite's locks do not hold`,
+      {
+        hint: 'run tsreplicate where the disk is, or set allow-network-file-system: true at your own risk',
+      },
+    )
+  }
+
+  async begin(cursor: CaptureCursor | undefined, signal: AbortSignal): Promise<Continuity> {
+    signal.throwIfAborted()
+    return (await this.#capture.call({
+      call: 'begin',
+      database: this.#database,
+      cursor,
+    })) as Continuity
+  }
+
+  async capture(options: { maxBytes: number }, signal: AbortSignal): Promise<CaptureResult> {
+    signal.throwIfAborted()
+    return (await this.#capture.call({
+      call: 'capture',
+      database: this.#database,
+      maxBytes: options.maxBytes,
+    })) as CaptureResult
+  }
+
+  async checkpoint(signal: AbortSignal): Promise<WalState & { readonly busy: boolean }> {
+    signal.throwIfAborted()
+    return (await this.#checkpoint.call({ call: 'checkpoint', path: this.path })) as WalState & {
+      readonly busy: boolean
+    }
+  }
+
+  async syncFile(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    await this.#file?.datasync()
+  }
+
+  async forceRestart(options: { maxBytes: number }, signal: AbortSignal): Promise<ForcedRestart> {
+    signal.throwIfAborted()
+    return (await this.#capture.call({
+      call: 'force-restart',
+      database: this.#database,
+      maxBytes: options.maxBytes,
+      spinMs: lockSpinMs,
+    })) as ForcedRestart
+  }
+
+  async rest(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    await this.#capture.call({ call: 'rest', database: this.#database })
+  }
+
+  async identify(signal: AbortSignal): Promise<'same' | 'gone' | 'replaced'> {
+    signal.throwIfAborted()
+    try {
+      const now = await stat(this.path)
+      return now.dev === this.#identity?.device && now.ino === this.#identity.inode
+        ? 'same'
+        : 'replaced'
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return 'gone'
+      throw new DatabaseError('it cannot be looked at', { cause: error })
+    }
+  }
+
+  async fingerprint(signal: AbortSignal): Promise<string> {
+    signal.throwIfAborted()
+    const of = async (file: string): Promise<string> => {
+      try {
+        const { size, mtimeMs, ino } = await stat(file)
+        return `${ino}:${size}:${mtimeMs}`
+      } catch {
+        return '-'
+      }
+    }
+    return `${await of(this.path)} ${await of(`${this.path}-wal`)}`
+  }
+
+  async *readFile(signal: AbortSignal): AsyncIterable<Uint8Array> {
+    const file = this.#file
+    if (file === undefined) throw new DatabaseError('it is not open')
+    for (let at = 0; ;) {
+      signal.throwIfAborted()
+      const chunk = new Uint8Array(snapshotChunkBytes)
+      const { bytesRead } = await file.read(chunk, 0, chunk.length, at)
+      if (bytesRead === 0) return
+      at += bytesRead
+      yield chunk.subarray(0, bytesRead)
+    }
+  }
+
+  async fileSizeBytes(signal: AbortSignal): Promise<number> {
+    signal.throwIfAborted()
+    return (await this.#file?.stat())?.size ?? 0
+  }
+
+  async close(): Promise<void> {
+    await this.#capture.call({ call: 'close', database: this.#database })
+    this.#identity = undefined
+    const file = this.#file
+    this.#file = undefined
+    await file?.close()
+  }
+}

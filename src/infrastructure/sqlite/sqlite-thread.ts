@@ -1,0 +1,91 @@
+/**
+ * The inside of a thread that makes SQLite calls for the main thread: one request at a time, in order. Databases are
+ * told apart by a number that the main thread chooses. Checkpoints have a thread of the same code to themselves.
+ */
+import Database from 'better-sqlite3'
+import { parentPort } from 'node:worker_threads'
+import { WalCapture } from './wal-capture.js'
+import { type SqliteReply, type SqliteRequest } from './sqlite-messages.js'
+
+const captures = new Map<number, WalCapture>()
+
+function captureOf(database: number): WalCapture {
+  const capture = captures.get(database)
+  if (capture === undefined) throw new Error('the database is not open')
+  return capture
+}
+
+function answer(request: SqliteRequest): unknown {
+  switch (request.call) {
+    case 'open': {
+      captures.get(request.database)?.close()
+      const capture = new WalCapture(
+        request.path,
+        request.rollBytes === undefined ? {} : { rollBytes: request.rollBytes },
+      )
+      const opened = capture.open()
+      if (opened !== undefined) captures.set(request.database, capture)
+      return opened
+    }
+    case 'begin':
+      return captureOf(request.database).begin(request.cursor)
+    case 'capture':
+      return captureOf(request.database).capture(request.maxBytes)
+    case 'force-restart':
+      return captureOf(request.database).forceRestart({
+        maxBytes: request.maxBytes,
+        spinMs: request.spinMs,
+      })
+    case 'rest':
+      captures.get(request.database)?.rest()
+      return undefined
+    case 'close':
+      captures.get(request.database)?.close()
+      captures.delete(request.database)
+      return undefined
+    case 'checkpoint': {
+      // Opened for this call alone: a writable connection that is closed last, at exit, would delete the WAL.
+      const connection = new Database(request.path, { fileMustExist: true, timeout: 0 })
+      try {
+        connection.pragma('wal_autocheckpoint = 0')
+        const [row] = connection.prepare('PRAGMA wal_checkpoint(PASSIVE)').raw().all()
+        const [busy, log, copied] = Array.isArray(row) ? row.map(Number) : []
+        return { busy: busy === 1, frameCount: log ?? 0, copiedBackCount: copied ?? 0 }
+      } finally {
+        connection.close()
+      }
+    }
+  }
+}
+
+function transferOf(value: unknown): ArrayBuffer[] {
+  if (typeof value !== 'object' || value === null) return []
+  if ('capture' in value) return transferOf(value.capture)
+  if (!('runs' in value) || !Array.isArray(value.runs)) return []
+  return value.runs.flatMap((run: unknown) =>
+    typeof run === 'object' && run !== null && 'bytes' in run && run.bytes instanceof Uint8Array
+      ? run.bytes.buffer instanceof ArrayBuffer
+        ? [run.bytes.buffer]
+        : []
+      : [],
+  )
+}
+
+parentPort?.on('message', (request: SqliteRequest) => {
+  let reply: SqliteReply
+  let transfer: ArrayBuffer[] = []
+  try {
+    const value = answer(request)
+    transfer = transferOf(value)
+    reply = { id: request.id, ok: true, value }
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : undefined
+    reply = {
+      id: request.id,
+      ok: false,
+      message: error instanceof Error ? error.message : String(error),
+      code,
+    }
+  }
+  parentPort?.postMessage(reply, transfer)
+})

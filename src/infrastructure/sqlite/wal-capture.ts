@@ -1,0 +1,750 @@
+/**
+ * Captures one database's WAL. Lives in a thread of its own kind, because SQLite blocks.
+ *
+ * The mechanism is overlapping readers. With R the read transaction held now, each round opens R2, captures all that is
+ * committed, and only then closes R; there is never a moment without a reader. A WAL can restart only when every frame
+ * is copied back and no reader holds a mark of 1 or more, and frames are copied back only up to the oldest mark; a
+ * reader on mark 0 lets one restart pass, and no second. We drop a mark only after capturing up to it and taking the
+ * next, so no frame is overwritten unread.
+ *
+ * What is committed is what SQLite says (`wal_checkpoint(NOOP)`), never what the bytes look like: a writer killed in the
+ * sync behind its commit frame leaves a valid frame that no reader ever sees.
+ *
+ * Connections are read-only, so that closing one at exit never checkpoints or deletes the WAL. The database file and
+ * `-shm` are never opened and closed by `fs`: with POSIX locks that would drop SQLite's.
+ */
+import Database from 'better-sqlite3'
+import fs from 'node:fs'
+import { broken, type Continuity, continuous } from '../../domain/continuity.js'
+import { maxIndex, type WalPosition } from '../../domain/position.js'
+import { type PreviousIndexEnd, type SourceWal } from '../../domain/trailer.js'
+import {
+  type Checksum,
+  formatSalts,
+  formatWalHeader,
+  frameBytes,
+  offsetAfterFrames,
+  parseWalHeader,
+  readSalts,
+  resaltFrames,
+  type Salts,
+  sameChecksum,
+  sameSalts,
+  verifyFrames,
+  walHeaderBytes,
+} from '../../domain/wal-format.js'
+import {
+  type CaptureCursor,
+  type CapturedRun,
+  type CaptureResult,
+  type ForcedRestart,
+  type OpenedDatabase,
+  type WalState,
+} from '../../usecase/ports/managed-database.js'
+
+/** Past this offset an index is rolled at the next commit: far below the 4 GiB that names can hold. */
+const defaultRollBytes = 1024 * 1024 * 1024
+
+/** How often a header is read again when it changes between two looks; a restart takes microseconds. */
+const maxHeaderLooks = 1000
+
+interface WalCheckpointRow {
+  readonly busy: number
+  readonly log: number
+  readonly checkpointed: number
+}
+
+function parseCheckpointRow(row: unknown): WalCheckpointRow {
+  if (typeof row === 'object' && row !== null && 'busy' in row && 'log' in row) {
+    const busy = Number(row.busy)
+    const log = Number(row.log)
+    const checkpointed = 'checkpointed' in row ? Number(row.checkpointed) : 0
+    return { busy, log: Math.max(log, 0), checkpointed: Math.max(checkpointed, 0) }
+  }
+  throw new TypeError('SQLite answered wal_checkpoint without its three columns')
+}
+
+/** A read-only connection that holds at most one read transaction. */
+class Reader {
+  readonly #database: Database.Database
+  readonly #begin: Database.Statement
+  readonly #cookie: Database.Statement
+  readonly #commit: Database.Statement
+  readonly #noop: Database.Statement
+
+  constructor(path: string) {
+    this.#database = new Database(path, { readonly: true, fileMustExist: true, timeout: 1000 })
+    this.#database.pragma('wal_autocheckpoint = 0')
+    this.#begin = this.#database.prepare('BEGIN')
+    this.#cookie = this.#database.prepare('PRAGMA schema_version').pluck()
+    this.#commit = this.#database.prepare('COMMIT')
+    this.#noop = this.#database.prepare('PRAGMA wal_checkpoint(NOOP)')
+  }
+
+  /** Takes a mark (`BEGIN` alone takes none) and returns the schema cookie. */
+  begin(): number {
+    this.#begin.run()
+    try {
+      return Number(this.#cookie.get())
+    } catch (error) {
+      this.#database.exec('ROLLBACK')
+      throw error
+    }
+  }
+
+  end(): void {
+    if (this.#database.inTransaction) this.#commit.run()
+  }
+
+  /** Frames that SQLite has published, and how many are copied back. Only outside a transaction. */
+  state(): WalState {
+    const row = parseCheckpointRow(this.#noop.get())
+    return { frameCount: row.log, copiedBackCount: row.checkpointed }
+  }
+
+  pageSizeBytes(): number {
+    return Number(this.#database.pragma('page_size', { simple: true }))
+  }
+
+  close(): void {
+    this.#database.close()
+  }
+}
+
+interface Cursor {
+  position: WalPosition
+  /** Of our index. */
+  salts: Salts
+  checksum: Checksum
+  /** Of SQLite's WAL; equal to ours unless the index was rolled. */
+  wal: { salts: Salts; offset: number; checksum: Checksum; checkpointSequence: number }
+  rolled: boolean
+  bigEndian: boolean
+  /** Whether the last captured frame commits. */
+  atCommit: boolean
+}
+
+/** A round under way: everything up to `targetOffset` of SQLite's WAL is to be captured before R is let go. */
+interface Round {
+  readonly next: Reader
+  readonly wal: WalState
+  readonly targetOffset: number
+  readonly timeMs: number
+  readonly schemaCookie: number
+  /** Read before `next` began. */
+  readonly stateBefore: WalState
+}
+
+const sameState = (a: WalState, b: WalState): boolean =>
+  a.frameCount === b.frameCount && a.copiedBackCount === b.copiedBackCount
+
+export class WalCapture {
+  readonly #path: string
+  readonly #rollBytes: number
+  /** The reader held now. */
+  #held: Reader | undefined
+  #spare: Reader | undefined
+  /** Never in a transaction: asks SQLite what is committed. */
+  #asker: Reader | undefined
+  #walDescriptor: number | undefined
+  #pageSizeBytes = 0
+  #cursor: Cursor | undefined
+  #startIndex = 0
+  #round: Round | undefined
+  #schemaCookie = 0
+  /** SQLite's state read before the held reader began. */
+  #stateBeforeHeld: WalState = { frameCount: -1, copiedBackCount: -1 }
+  #lastSalts: Salts | undefined
+  /** Until the first full copy has ended, with the salts that it began with. */
+  #firstLook: { salts: Salts | undefined } | undefined
+  #pendingPrevious: PreviousIndexEnd | undefined
+
+  constructor(path: string, options: { rollBytes?: number } = {}) {
+    this.#path = path
+    this.#rollBytes = options.rollBytes ?? defaultRollBytes
+  }
+
+  /** Opens and takes the first reader. Undefined while there is no file, or an empty one that its owner is still making. */
+  open(): OpenedDatabase | undefined {
+    const stat = fs.statSync(this.#path, { throwIfNoEntry: false })
+    if (stat === undefined) return undefined
+    if (!stat.isFile()) throw new Error('it is not a regular file')
+    if (stat.size === 0) return undefined
+    // A writable connection sets the mode and makes -wal and -shm; it is closed again while the reader is held.
+    const writable = new Database(this.#path, { fileMustExist: true, timeout: 1000 })
+    let formerJournalMode: string
+    try {
+      writable.pragma('wal_autocheckpoint = 0')
+      formerJournalMode = String(writable.pragma('journal_mode', { simple: true }))
+      if (formerJournalMode !== 'wal') {
+        const mode = String(writable.pragma('journal_mode = wal', { simple: true }))
+        if (mode !== 'wal') throw new Error(`it stays in journal mode ${mode}`)
+      }
+      writable.pragma('schema_version')
+      this.#held = new Reader(this.#path)
+      this.#asker = new Reader(this.#path)
+      this.#stateBeforeHeld = this.#asker.state()
+      this.#schemaCookie = this.#held.begin()
+      this.#pageSizeBytes = this.#held.pageSizeBytes()
+    } catch (error) {
+      this.#closeReaders()
+      throw error
+    } finally {
+      writable.close()
+    }
+    return {
+      identity: { device: stat.dev, inode: stat.ino },
+      pageSizeBytes: this.#pageSizeBytes,
+      formerJournalMode,
+    }
+  }
+
+  /** The first look. See the port. */
+  begin(cursor: CaptureCursor | undefined): Continuity {
+    this.#abandonRound()
+    this.#cursor = undefined
+    this.#pendingPrevious = undefined
+    this.#startIndex = 0
+    // A fresh reader: what it sees is what the first look begins with.
+    this.#renew()
+    const { header, state } = this.#look()
+    this.#lastSalts = undefined
+    this.#firstLook = { salts: header === undefined ? undefined : readSalts(header) }
+    if (cursor === undefined) return continuous
+    const verdict = this.#resume(cursor, header, state)
+    return verdict
+  }
+
+  #resume(cursor: CaptureCursor, header: Uint8Array | undefined, state: WalState): Continuity {
+    if (cursor.position.index >= maxIndex) {
+      return broken('max index exceeded', `index ${cursor.position.index}`)
+    }
+    if (cursor.pageSizeBytes !== this.#pageSizeBytes) {
+      return broken('page size changed', `${cursor.pageSizeBytes} to ${this.#pageSizeBytes} bytes`)
+    }
+    if (header === undefined) return broken('no wal', 'the -wal file is missing or empty')
+    const parsed = parseWalHeader(header)
+    if (!parsed.ok) return broken('wal overwritten by another process', parsed.problem)
+    const salts = cursor.source?.salts ?? cursor.salts
+    const offset = cursor.source?.endOffset ?? cursor.position.offset
+    const checksum = cursor.source?.checksum ?? cursor.checksum
+    if (!sameSalts(parsed.header.salts, salts)) {
+      return broken(
+        'wal restarted while it was not watched',
+        `salts ${formatSalts(salts)} are now ${formatSalts(parsed.header.salts)}`,
+      )
+    }
+    if (state.frameCount === 0) {
+      return broken('wal restarted while it was not watched', 'SQLite has already let it go')
+    }
+    const end = offsetAfterFrames(state.frameCount, this.#pageSizeBytes)
+    if (end < offset) {
+      return broken('wal truncated by another process', `it ends at ${end}, captured to ${offset}`)
+    }
+    // Power loss can shorten or change a WAL under equal salts: the chain is proven from its start.
+    let at = walHeaderBytes
+    let running = parsed.header.checksum
+    const chunkBytes = this.#chunkBytes(4 * 1024 * 1024)
+    while (at < offset) {
+      const bytes = this.#readWal(at, Math.min(chunkBytes, offset - at))
+      const verified = verifyFrames(bytes, {
+        pageSizeBytes: this.#pageSizeBytes,
+        bigEndian: parsed.header.bigEndian,
+        salts,
+        checksum: running,
+      })
+      if (
+        verified.frameCount * frameBytes(this.#pageSizeBytes) !== bytes.length ||
+        bytes.length === 0
+      ) {
+        return broken('wal overwritten by another process', `the chain breaks behind offset ${at}`)
+      }
+      running = verified.checksum
+      at += bytes.length
+    }
+    if (!sameChecksum(running, checksum)) {
+      return broken('wal overwritten by another process', `other frames end at offset ${offset}`)
+    }
+    this.#cursor = {
+      position: cursor.position,
+      salts: cursor.salts,
+      checksum: cursor.checksum,
+      wal: {
+        salts,
+        offset,
+        checksum,
+        checkpointSequence: parsed.header.checkpointSequence,
+      },
+      rolled: cursor.source !== undefined,
+      bigEndian: parsed.header.bigEndian,
+      atCommit: true,
+    }
+    return continuous
+  }
+
+  /** Captures what is new. See the port. */
+  capture(maxBytes: number, options: { force?: boolean } = {}): CaptureResult {
+    if (this.#round === undefined) {
+      const begun = this.#beginRound(options.force ?? false)
+      if (begun !== undefined) return begun
+    }
+    const round = this.#round
+    if (round === undefined) throw new Error('a round was begun and is gone')
+    const runs: CapturedRun[] = []
+    let left = maxBytes
+    while (left > 0 && this.#cursor !== undefined && this.#cursor.wal.offset < round.targetOffset) {
+      const run = this.#readRun(round, left)
+      if ('kind' in run) return this.#broken(run, round.wal)
+      runs.push(run)
+      left -= run.bytes.length
+    }
+    const more = this.#cursor !== undefined && this.#cursor.wal.offset < round.targetOffset
+    if (!more) {
+      const verdict = this.#endRound(round)
+      if (verdict.kind === 'broken') return this.#broken(verdict, round.wal)
+    }
+    return {
+      continuity: continuous,
+      runs,
+      more,
+      wal: round.wal,
+      changed: true,
+      schemaCookie: this.#schemaCookie,
+    }
+  }
+
+  /** Holds the writer lock while the tail is captured and copied back, so that the next write restarts the WAL. */
+  forceRestart(options: { maxBytes: number; spinMs: number }): ForcedRestart {
+    const locker = new Database(this.#path, { fileMustExist: true, timeout: 0 })
+    try {
+      locker.pragma('wal_autocheckpoint = 0')
+      const deadline = performance.now() + options.spinMs
+      // Not a busy timeout: SQLite's sleeps are longer than the gaps that a busy writer leaves.
+      while (!tryBeginImmediate(locker)) {
+        if (performance.now() > deadline) {
+          return { outcome: 'blocked', lockedMs: 0, capture: this.capture(options.maxBytes) }
+        }
+        Atomics.wait(sleeper, 0, 0, 0.2)
+      }
+      const lockedAt = performance.now()
+      try {
+        let capture = this.capture(options.maxBytes, { force: true })
+        if (capture.continuity.kind === 'continuous' && !capture.more) {
+          const checkpointer = new Database(this.#path, { fileMustExist: true, timeout: 0 })
+          try {
+            checkpointer.pragma('wal_autocheckpoint = 0')
+            checkpointer.pragma('wal_checkpoint(PASSIVE)')
+          } finally {
+            checkpointer.close()
+          }
+          const renewed = this.capture(options.maxBytes, { force: true })
+          capture = { ...renewed, runs: [...capture.runs, ...renewed.runs] }
+        }
+        const { frameCount, copiedBackCount } = capture.wal
+        return {
+          outcome: frameCount === copiedBackCount ? 'done' : 'blocked',
+          lockedMs: performance.now() - lockedAt,
+          capture,
+        }
+      } finally {
+        locker.exec('ROLLBACK')
+      }
+    } finally {
+      locker.close()
+    }
+  }
+
+  /** Closes all but the held reader. */
+  rest(): void {
+    if (this.#round !== undefined) return
+    this.#spare?.close()
+    this.#spare = undefined
+    this.#asker?.close()
+    this.#asker = undefined
+    this.#closeWal()
+  }
+
+  close(): void {
+    this.#abandonRound()
+    this.#closeReaders()
+    this.#closeWal()
+    this.#cursor = undefined
+  }
+
+  /** Opens R2 and finds out how far is committed. Returns a result if there is nothing to do. */
+  #beginRound(force: boolean): CaptureResult | undefined {
+    const asker = this.#askerNow()
+    const stateBefore = asker.state()
+    const saltsBefore = this.#readHeader()
+    const unchanged =
+      !force &&
+      this.#firstLook === undefined &&
+      sameState(stateBefore, this.#stateBeforeHeld) &&
+      (saltsBefore === undefined
+        ? this.#lastSalts === undefined
+        : this.#lastSalts !== undefined && sameSalts(readSalts(saltsBefore), this.#lastSalts))
+    if (unchanged) return this.#nothing(stateBefore, false)
+    const next = this.#spare ?? new Reader(this.#path)
+    this.#spare = next
+    const schemaCookie = next.begin()
+    const { header, state } = this.#look()
+    const timeMs = Date.now()
+    this.#lastSalts = header === undefined ? undefined : readSalts(header)
+    const target = this.#target(header, state)
+    if (typeof target !== 'number') {
+      next.end()
+      return this.#broken(target, state)
+    }
+    this.#round = { next, wal: state, targetOffset: target, timeMs, schemaCookie, stateBefore }
+    return undefined
+  }
+
+  /** Up to where SQLite's WAL is to be captured, after moving the cursor to a new index if the WAL was restarted. */
+  #target(
+    header: Uint8Array | undefined,
+    state: WalState,
+  ): number | Extract<Continuity, { kind: 'broken' }> {
+    const cursor = this.#cursor
+    const nothing = cursor?.wal.offset ?? 0
+    if (header === undefined) {
+      return state.frameCount === 0
+        ? nothing
+        : brokenNow('wal truncated by another process', 'the -wal file is missing or empty')
+    }
+    const end = offsetAfterFrames(state.frameCount, this.#pageSizeBytes)
+    if (cursor !== undefined && sameSalts(readSalts(header), cursor.wal.salts)) {
+      // No frames under the old salts is a restart under way: the wal-index is reset before the header is rewritten.
+      if (state.frameCount === 0) return nothing
+      if (end < cursor.wal.offset) {
+        return brokenNow(
+          'wal truncated by another process',
+          `SQLite knows ${state.frameCount} frames, captured to offset ${cursor.wal.offset}`,
+        )
+      }
+      return end
+    }
+    // An incarnation gets its index at its first commit: a rolled-back first transaction salts it again.
+    if (state.frameCount === 0) return nothing
+    const parsed = parseWalHeader(header)
+    if (!parsed.ok) return brokenNow('wal overwritten by another process', parsed.problem)
+    if (parsed.header.pageSizeBytes !== this.#pageSizeBytes) {
+      return brokenNow(
+        'page size changed',
+        `${this.#pageSizeBytes} to ${parsed.header.pageSizeBytes} bytes`,
+      )
+    }
+    const captured = cursor !== undefined && cursor.position.offset > 0
+    const index = captured
+      ? cursor.position.index + 1
+      : (cursor?.position.index ?? this.#startIndex)
+    if (index >= maxIndex) return brokenNow('max index exceeded', `index ${index}`)
+    if (captured) {
+      this.#pendingPrevious = { offset: cursor.position.offset, checksum: cursor.checksum }
+    }
+    this.#cursor = {
+      position: { index, offset: 0 },
+      salts: parsed.header.salts,
+      checksum: parsed.header.checksum,
+      wal: {
+        salts: parsed.header.salts,
+        offset: walHeaderBytes,
+        checksum: parsed.header.checksum,
+        checkpointSequence: parsed.header.checkpointSequence,
+      },
+      rolled: false,
+      bigEndian: parsed.header.bigEndian,
+      atCommit: true,
+    }
+    return end
+  }
+
+  /** Reads, verifies and, in a rolled index, re-salts the next frames. */
+  #readRun(round: Round, maxBytes: number): CapturedRun | Extract<Continuity, { kind: 'broken' }> {
+    const cursor = this.#cursor
+    if (cursor === undefined) throw new Error('there is no cursor to read from')
+    const pageSizeBytes = this.#pageSizeBytes
+    const stepBytes = frameBytes(pageSizeBytes)
+    if (cursor.position.offset >= this.#rollBytes && cursor.atCommit) this.#roll(cursor)
+
+    const atStart = cursor.position.offset === 0
+    const headBytes = atStart ? walHeaderBytes : 0
+    const wanted = Math.min(this.#chunkBytes(maxBytes), round.targetOffset - cursor.wal.offset)
+    let bytes = new Uint8Array(headBytes + wanted)
+    let frames = bytes.subarray(headBytes)
+    if (this.#readWalInto(frames, cursor.wal.offset) < wanted) {
+      return brokenNow(
+        'wal truncated by another process',
+        `it ends before offset ${cursor.wal.offset + wanted}`,
+      )
+    }
+    const verified = verifyFrames(frames, {
+      pageSizeBytes,
+      bigEndian: cursor.bigEndian,
+      salts: cursor.wal.salts,
+      checksum: cursor.wal.checksum,
+    })
+    if (verified.frameCount * stepBytes !== wanted) {
+      return brokenNow(
+        'wal overwritten by another process',
+        `the frame at offset ${cursor.wal.offset + verified.frameCount * stepBytes} breaks the chain`,
+      )
+    }
+    let frameCount = verified.frameCount
+    let walChecksum = verified.checksum
+    // Past the bound, stop at a commit, so that the next run can begin an index of its own.
+    const pastBound = cursor.position.offset + headBytes + wanted >= this.#rollBytes
+    if (pastBound && verified.committedFrameCount > 0) {
+      frameCount = verified.committedFrameCount
+      walChecksum = verified.committedChecksum
+      bytes = bytes.subarray(0, headBytes + frameCount * stepBytes)
+      frames = bytes.subarray(headBytes)
+    }
+    const endsInCommit = frameCount === verified.committedFrameCount
+    const checksumBefore = cursor.checksum
+    const checksumAfter = cursor.rolled
+      ? resaltFrames(frames, {
+          pageSizeBytes,
+          bigEndian: cursor.bigEndian,
+          salts: cursor.salts,
+          checksum: cursor.checksum,
+        })
+      : walChecksum
+    if (atStart) {
+      bytes.set(
+        formatWalHeader({
+          pageSizeBytes,
+          checkpointSequence: cursor.wal.checkpointSequence,
+          salts: cursor.salts,
+          bigEndian: cursor.bigEndian,
+        }),
+      )
+    }
+    const start = cursor.position
+    const end = {
+      index: start.index,
+      offset: start.offset + headBytes + frameCount * stepBytes,
+    }
+    cursor.position = end
+    cursor.checksum = checksumAfter
+    cursor.wal = {
+      ...cursor.wal,
+      offset: cursor.wal.offset + frameCount * stepBytes,
+      checksum: walChecksum,
+    }
+    cursor.atCommit = endsInCommit
+    const previousIndexEnd = atStart ? this.#pendingPrevious : undefined
+    if (atStart) this.#pendingPrevious = undefined
+    const source: SourceWal | undefined = cursor.rolled
+      ? { salts: cursor.wal.salts, endOffset: cursor.wal.offset, checksum: cursor.wal.checksum }
+      : undefined
+    return {
+      bytes,
+      start,
+      end,
+      pageSizeBytes,
+      bigEndian: cursor.bigEndian,
+      salts: cursor.salts,
+      checksumBefore,
+      checksumAfter,
+      databaseSizePages: endsInCommit ? verified.databaseSizePages : 0,
+      timeMs: round.timeMs,
+      previousIndexEnd,
+      source,
+    }
+  }
+
+  /** Begins an index of our own within SQLite's WAL: a valid WAL to whoever restores it. */
+  #roll(cursor: Cursor): void {
+    const salts = {
+      salt1: (cursor.salts.salt1 + 1) >>> 0,
+      salt2: Math.floor(Math.random() * 0x1_0000_0000),
+    }
+    const checkpointSequence = (cursor.wal.checkpointSequence + 1) >>> 0
+    this.#pendingPrevious = { offset: cursor.position.offset, checksum: cursor.checksum }
+    const header = parseWalHeader(
+      formatWalHeader({
+        pageSizeBytes: this.#pageSizeBytes,
+        checkpointSequence,
+        salts,
+        bigEndian: cursor.bigEndian,
+      }),
+    )
+    if (!header.ok) throw new Error(`a header of our own is not valid: ${header.problem}`)
+    cursor.position = { index: cursor.position.index + 1, offset: 0 }
+    cursor.salts = salts
+    cursor.checksum = header.header.checksum
+    cursor.wal = { ...cursor.wal, checkpointSequence }
+    cursor.rolled = true
+  }
+
+  /** Everything up to R2's mark is captured: R may go. */
+  #endRound(round: Round): Continuity {
+    const cursor = this.#cursor
+    if (cursor !== undefined && !cursor.atCommit) {
+      return broken(
+        'wal overwritten by another process',
+        `the last published frame before offset ${cursor.wal.offset} does not commit`,
+      )
+    }
+    const header = this.#readHeader()
+    const salts = header === undefined ? undefined : readSalts(header)
+    if (this.#firstLook !== undefined) {
+      const before = this.#firstLook.salts
+      const same =
+        before === undefined || salts === undefined ? before === salts : sameSalts(before, salts)
+      // The reader of a first look may be on mark 0: what was restarted meanwhile had a tail that was not read.
+      if (!same) return broken('wal restarted during the first look', 'its salts changed meanwhile')
+      this.#firstLook = undefined
+    } else if (
+      cursor !== undefined &&
+      salts !== undefined &&
+      cursor.wal.offset > walHeaderBytes &&
+      sameSalts(salts, cursor.wal.salts)
+    ) {
+      const at = cursor.wal.offset - frameBytes(this.#pageSizeBytes) + 16
+      const stored = new DataView(new ArrayBuffer(8))
+      this.#readWalInto(new Uint8Array(stored.buffer), at)
+      if (
+        stored.getUint32(0) !== cursor.wal.checksum.s0 ||
+        stored.getUint32(4) !== cursor.wal.checksum.s1
+      ) {
+        return broken('wal overwritten by another process', `the frame at ${at - 16} has changed`)
+      }
+    }
+    this.#swap(round.next, round.schemaCookie, round.stateBefore)
+    this.#round = undefined
+    return continuous
+  }
+
+  #swap(next: Reader, schemaCookie: number, stateBefore: WalState): void {
+    const former = this.#held
+    this.#held = next
+    this.#spare = former
+    former?.end()
+    this.#schemaCookie = schemaCookie
+    this.#stateBeforeHeld = stateBefore
+  }
+
+  /** A fresh reader without capturing anything: only before a first look. */
+  #renew(): void {
+    const stateBefore = this.#askerNow().state()
+    const next = this.#spare ?? new Reader(this.#path)
+    this.#spare = next
+    const schemaCookie = next.begin()
+    this.#swap(next, schemaCookie, stateBefore)
+  }
+
+  /** Header and state that belong together. */
+  #look(): { header: Uint8Array | undefined; state: WalState } {
+    const asker = this.#askerNow()
+    for (let look = 0; look < maxHeaderLooks; look += 1) {
+      const before = this.#readHeader()
+      const state = asker.state()
+      const after = this.#readHeader()
+      if (before === undefined || after === undefined) {
+        if (before === after) return { header: undefined, state }
+      } else if (
+        sameSalts(readSalts(before), readSalts(after)) &&
+        Buffer.compare(before, after) === 0
+      ) {
+        return { header: after, state }
+      }
+    }
+    throw new Error('the WAL header kept changing while it was read')
+  }
+
+  #askerNow(): Reader {
+    this.#asker ??= new Reader(this.#path)
+    return this.#asker
+  }
+
+  #nothing(wal: WalState, changed: boolean): CaptureResult {
+    return {
+      continuity: continuous,
+      runs: [],
+      more: false,
+      wal,
+      changed,
+      schemaCookie: this.#schemaCookie,
+    }
+  }
+
+  #broken(continuity: Continuity, wal: WalState): CaptureResult {
+    this.#abandonRound()
+    return {
+      continuity,
+      runs: [],
+      more: false,
+      wal,
+      changed: true,
+      schemaCookie: this.#schemaCookie,
+    }
+  }
+
+  #abandonRound(): void {
+    this.#round?.next.end()
+    this.#round = undefined
+  }
+
+  /** The largest whole number of frames in `maxBytes`, at least one, in bytes. */
+  #chunkBytes(maxBytes: number): number {
+    const stepBytes = frameBytes(this.#pageSizeBytes)
+    return Math.max(1, Math.floor((maxBytes - walHeaderBytes) / stepBytes)) * stepBytes
+  }
+
+  #readHeader(): Uint8Array | undefined {
+    const bytes = new Uint8Array(walHeaderBytes)
+    return this.#readWalInto(bytes, 0) === walHeaderBytes ? bytes : undefined
+  }
+
+  #readWal(offset: number, length: number): Uint8Array {
+    const bytes = new Uint8Array(length)
+    return bytes.subarray(0, this.#readWalInto(bytes, offset))
+  }
+
+  #readWalInto(bytes: Uint8Array, offset: number): number {
+    // While a reader is held nobody unlinks the WAL, so the descriptor stays the file's.
+    this.#walDescriptor ??= fs.openSync(`${this.#path}-wal`, 'r')
+    let done = 0
+    while (done < bytes.length) {
+      const count = fs.readSync(
+        this.#walDescriptor,
+        bytes,
+        done,
+        bytes.length - done,
+        offset + done,
+      )
+      if (count === 0) break
+      done += count
+    }
+    return done
+  }
+
+  #closeReaders(): void {
+    for (const reader of [this.#spare, this.#asker, this.#held]) reader?.close()
+    this.#spare = this.#asker = this.#held = undefined
+  }
+
+  #closeWal(): void {
+    if (this.#walDescriptor !== undefined) fs.closeSync(this.#walDescriptor)
+    this.#walDescriptor = undefined
+  }
+}
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4))
+
+function tryBeginImmediate(database: Database.Database): boolean {
+  try {
+    database.exec('BEGIN IMMEDIATE')
+    return true
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && String(error.code).startsWith('SQLITE_BUSY')) {
+      return false
+    }
+    throw error
+  }
+}
+
+function brokenNow(...args: Parameters<typeof broken>): Extract<Continuity, { kind: 'broken' }> {
+  return { kind: 'broken', reason: args[0], detail: args[1] }
+}
