@@ -1,0 +1,220 @@
+/** Drives the built program from outside: daemons, commands, folders. Everything started is ended by `cleanUp`. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+export const root = join(import.meta.dirname, '../..')
+export const program = join(root, 'bin/tsreplicate.js')
+export const litestream = join(root, 'node_modules/@flydotio/litestream-linux-x64/litestream')
+
+const children = new Set<ChildProcess>()
+const folders = new Set<string>()
+
+/** A folder that `cleanUp` removes. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'tsreplicate-test-'))
+  folders.add(folder)
+  return folder
+}
+
+/** Kills what is still running, each by its own id, and removes the folders. */
+export async function cleanUp(): Promise<void> {
+  await Promise.all(
+    [...children].map(async (child) => {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      const exited = once(child, 'exit')
+      child.kill('SIGKILL')
+      await exited
+    }),
+  )
+  children.clear()
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
+  folders.clear()
+}
+
+/** A process and all that it has printed. */
+export class Running {
+  readonly child: ChildProcess
+  readonly name: string
+  stdout = ''
+  stderr = ''
+
+  constructor(name: string, command: string, args: readonly string[]) {
+    this.name = name
+    this.child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    children.add(this.child)
+    this.child.stdout!.setEncoding('utf8').on('data', (text: string) => (this.stdout += text))
+    this.child.stderr!.setEncoding('utf8').on('data', (text: string) => (this.stderr += text))
+  }
+
+  get pid(): number {
+    return this.child.pid!
+  }
+
+  get output(): string {
+    return this.stdout + this.stderr
+  }
+
+  get ended(): boolean {
+    return this.child.exitCode !== null || this.child.signalCode !== null
+  }
+
+  /** The exit code, or -1 after a signal, once everything it printed has been read. */
+  async exit(timeoutMs = 60_000): Promise<number> {
+    if (!this.ended || !this.child.stdout!.closed || !this.child.stderr!.closed) {
+      const aborter = new AbortController()
+      try {
+        const closed = once(this.child, 'close', { signal: aborter.signal })
+        const late = sleep(timeoutMs, 'late', { signal: aborter.signal })
+        closed.catch(() => undefined)
+        late.catch(() => undefined)
+        if ((await Promise.race([closed, late])) === 'late')
+          throw new Error(`${this.name} did not end in ${timeoutMs} ms:\n${this.output}`)
+      } finally {
+        aborter.abort()
+      }
+    }
+    children.delete(this.child)
+    return this.child.exitCode ?? -1
+  }
+
+  /** SIGTERM, and the exit code. */
+  async stop(timeoutMs = 60_000): Promise<number> {
+    this.child.kill('SIGTERM')
+    return this.exit(timeoutMs)
+  }
+
+  /** SIGKILL. */
+  async kill(): Promise<void> {
+    this.child.kill('SIGKILL')
+    await this.exit()
+  }
+
+  count(pattern: RegExp): number {
+    return [...this.output.matchAll(new RegExp(pattern.source, 'g'))].length
+  }
+
+  /** Waits until `pattern` has been printed `times` times. */
+  async waitFor(
+    pattern: RegExp,
+    { times = 1, timeoutMs = 20_000 }: { times?: number; timeoutMs?: number } = {},
+  ): Promise<void> {
+    await until(
+      () => {
+        if (this.count(pattern) >= times) return true
+        if (this.ended)
+          throw new Error(
+            `${this.name} ended before it printed ${String(pattern)}:\n${this.output}`,
+          )
+        return false
+      },
+      timeoutMs,
+      () => `${String(pattern)} from ${this.name}, which printed:\n${this.output}`,
+    )
+  }
+}
+
+/** Waits until `condition` holds. */
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  timeoutMs: number,
+  what: string | (() => string),
+): Promise<void> {
+  const deadline = Date.now() + timeoutMs
+  while (!(await condition())) {
+    if (Date.now() > deadline)
+      throw new Error(`waited ${timeoutMs} ms for ${typeof what === 'string' ? what : what()}`)
+    await sleep(25)
+  }
+}
+
+/** Starts the program. */
+export function start(...args: string[]): Running {
+  return new Running('tsreplicate', process.execPath, [program, ...args])
+}
+
+export interface Outcome {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs the program to its end. */
+export async function run(...args: string[]): Promise<Outcome> {
+  const running = start(...args)
+  const code = await running.exit(300_000)
+  return { code, stdout: running.stdout, stderr: running.stderr }
+}
+
+/** Runs Litestream 0.3.13 to its end. */
+export async function runLitestream(...args: string[]): Promise<Outcome> {
+  const running = new Running('litestream', litestream, args)
+  const code = await running.exit(300_000)
+  return { code, stdout: running.stdout, stderr: running.stderr }
+}
+
+export interface Report {
+  readonly generation: string
+  readonly position: { readonly index: number | string; readonly offset: number }
+  readonly commitTimeMs: number | null
+}
+
+/** Restores, and fails unless that worked. */
+export async function restore(
+  replica: string,
+  output: string,
+  ...options: string[]
+): Promise<Report> {
+  const { code, stdout, stderr } = await run(
+    'restore',
+    '-o',
+    output,
+    ...options,
+    '--json',
+    `file://${replica}`,
+  )
+  if (code !== 0) throw new Error(`restore ended with ${code}:\n${stdout}${stderr}`)
+  return JSON.parse(stdout) as Report
+}
+
+export interface DatabaseOptions {
+  readonly path: string
+  readonly replicas: readonly (string | { readonly name: string; readonly path: string })[]
+  readonly syncInterval?: string
+  readonly [key: string]: unknown
+}
+
+/** Writes a configuration and returns its path. YAML contains JSON. */
+export function writeConfig(folder: string, ...databases: DatabaseOptions[]): string {
+  const path = join(folder, 'tsreplicate.yml')
+  const dbs = databases.map(({ replicas, syncInterval = '100ms', ...rest }) => ({
+    ...rest,
+    replicas: replicas.map((replica) => ({
+      type: 'file',
+      ...(typeof replica === 'string' ? { path: replica } : replica),
+      'sync-interval': syncInterval,
+    })),
+  }))
+  writeFileSync(path, JSON.stringify({ dbs, logging: { level: 'debug' } }, undefined, 2))
+  return path
+}
+
+/** The finished objects of a replica, relative to it, sorted. */
+export function listObjects(replica: string): string[] {
+  try {
+    return readdirSync(replica, { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.lz4') && statSync(join(replica, name)).isFile())
+      .sort()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+}
+
+/** The generations that have a folder. */
+export function listGenerations(replica: string): string[] {
+  return [...new Set(listObjects(replica).map((name) => name.split('/')[1]!))]
+}
