@@ -1,0 +1,50 @@
+import { isAbortError, ReplicaError } from '../../../domain/errors.js'
+
+/** `ENOENT` and the like, or undefined if the error has no such code. */
+export function errorCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string'
+    ? error.code
+    : undefined
+}
+
+/** What the file system threw while we tried to do `what`, as an error for people. Abort passes through. */
+export function toReplicaError(what: string, error: unknown): unknown {
+  if (isAbortError(error)) return error
+  const code = errorCode(error)
+  const entry = code === undefined ? undefined : known[code]
+  const reason =
+    entry !== undefined && code !== undefined
+      ? `: ${entry.phrase} (${code})`
+      : error instanceof Error
+        ? `: ${error.message}`
+        : ''
+  return new ReplicaError(`cannot ${what}${reason}`, {
+    cause: error,
+    retryable: true,
+    ...(entry?.hint === undefined ? {} : { hint: entry.hint }),
+  })
+}
+
+const accessHint = 'give the user that runs tsreplicate access to the replica’s folder'
+
+const known: Readonly<Record<string, { readonly phrase: string; readonly hint?: string }>> = {
+  ENOSPC: {
+    phrase: 'no space left on device',
+    hint: 'free some space on the disk of the replica, or shorten the retention',
+  },
+  EDQUOT: {
+    phrase: 'disk quota exceeded',
+    hint: 'raise the quota, or free some space on the disk of the replica',
+  },
+  EACCES: { phrase: 'permission denied', hint: accessHint },
+  EPERM: { phrase: 'operation not permitted', hint: accessHint },
+  EROFS: {
+    phrase: 'read-only file system',
+    hint: 'mount the disk of the replica writable, or put the replica elsewhere',
+  },
+  ENOENT: { phrase: 'no such file or folder' },
+  ENOTDIR: { phrase: 'a part of the path is no folder' },
+  EISDIR: { phrase: 'it is a folder' },
+  EIO: { phrase: 'input/output error', hint: 'check the disk of the replica' },
+  EMFILE: { phrase: 'too many open files' },
+}

@@ -1,0 +1,370 @@
+/**
+ * A replica in a folder. An object is written under a temporary name, synced and renamed, and its folder synced: it is
+ * there whole, or not at all.
+ */
+import {
+  chown,
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  rmdir,
+  stat,
+} from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { isAbortError, ObjectNotFoundError, TsreplicateError } from '../../../domain/errors.js'
+import { type Generation, parseGeneration } from '../../../domain/generation.js'
+import {
+  formatObjectPath,
+  generationFolder,
+  generationsFolder,
+  objectFolder,
+  type ObjectRef,
+  parseSnapshotName,
+  parseWalSegmentName,
+} from '../../../domain/replica-layout.js'
+import {
+  type ByteRange,
+  type ObjectUpload,
+  type ReplicaClient,
+  type SnapshotInfo,
+  type WalSegmentInfo,
+} from '../../../usecase/ports/replica-client.js'
+import { errorCode, toReplicaError } from './file-errors.js'
+
+/** Mode and owner of what is created. */
+export interface FileReplicaOwner {
+  readonly fileMode?: number
+  readonly directoryMode?: number
+  readonly uid?: number
+  readonly gid?: number
+}
+
+const chunkBytes = 1024 * 1024
+/** Temporary files of the original, which has no way to tell whose they are, are left alone for this long. */
+const foreignTemporaryAgeMs = 60 * 60 * 1000
+
+/** Tells apart the temporary files of one process. */
+let uploadCount = 0
+
+/** The temporary files that this process is writing now. */
+const livePaths = new Set<string>()
+
+export class FileReplicaClient implements ReplicaClient {
+  readonly type = 'file'
+  readonly location: string
+  readonly #root: string
+  readonly #owner: FileReplicaOwner
+
+  constructor(options: { path: string; owner: FileReplicaOwner | undefined }) {
+    this.#root = options.path
+    this.location = options.path
+    this.#owner = options.owner ?? {}
+  }
+
+  async *listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
+    for (const name of await listFolder(join(this.#root, generationsFolder), signal)) {
+      const generation = parseGeneration(name)
+      if (generation !== undefined) yield generation
+    }
+  }
+
+  async *listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo> {
+    const folder = join(this.#root, objectFolder(generation, 'snapshot'))
+    for (const name of await listFolder(folder, signal)) {
+      const index = parseSnapshotName(name)
+      if (index === undefined) continue
+      const facts = await statObject(join(folder, name), signal)
+      if (facts !== undefined) yield { kind: 'snapshot', generation, index, ...facts }
+    }
+  }
+
+  async *listWalSegments(
+    generation: Generation,
+    signal: AbortSignal,
+  ): AsyncIterable<WalSegmentInfo> {
+    const folder = join(this.#root, objectFolder(generation, 'wal-segment'))
+    for (const name of await listFolder(folder, signal)) {
+      const position = parseWalSegmentName(name)
+      if (position === undefined) continue
+      const facts = await statObject(join(folder, name), signal)
+      if (facts !== undefined) yield { kind: 'wal-segment', generation, ...position, ...facts }
+    }
+  }
+
+  async startUpload(
+    ref: ObjectRef,
+    _options: { expectedBytes: number },
+    signal: AbortSignal,
+  ): Promise<ObjectUpload> {
+    signal.throwIfAborted()
+    const path = this.#pathOf(ref)
+    uploadCount += 1
+    const temporaryPath = `${path}.${process.pid}-${uploadCount}.tsr.tmp`
+    livePaths.add(temporaryPath)
+    try {
+      return new FileUpload(await this.#createFile(temporaryPath), { path, temporaryPath, signal })
+    } catch (error) {
+      livePaths.delete(temporaryPath)
+      throw toReplicaError(`create ${temporaryPath}`, error)
+    }
+  }
+
+  async *read(ref: ObjectRef, range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    const path = this.#pathOf(ref)
+    signal.throwIfAborted()
+    const file = await openObject(path)
+    try {
+      const { size } = await attempt(`read ${path}`, () => file.stat())
+      const end = range.length === undefined ? size : Math.min(size, range.offset + range.length)
+      for (let at = range.offset; at < end;) {
+        signal.throwIfAborted()
+        const chunk = new Uint8Array(Math.min(chunkBytes, end - at))
+        const { bytesRead } = await attempt(`read ${path}`, () =>
+          file.read(chunk, 0, chunk.byteLength, at),
+        )
+        if (bytesRead === 0) throw toReplicaError(`read ${path}: it became shorter`, undefined)
+        at += bytesRead
+        yield chunk.subarray(0, bytesRead)
+      }
+    } finally {
+      await file.close()
+    }
+  }
+
+  async delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
+    const failures: unknown[] = []
+    const folders = new Set<string>()
+    for (const ref of refs) {
+      signal.throwIfAborted()
+      const path = this.#pathOf(ref)
+      try {
+        await attempt(`delete ${path}`, () => rm(path, { force: true }))
+        folders.add(dirname(path))
+      } catch (error) {
+        failures.push(error)
+      }
+    }
+    for (const folder of folders) {
+      // A generation without objects has no folder.
+      if (await removeIfEmpty(folder)) await removeIfEmpty(dirname(folder))
+    }
+    if (failures.length > 0) throw failures[0]
+  }
+
+  async sweep(signal: AbortSignal): Promise<void> {
+    for await (const generation of this.listGenerations(signal)) {
+      for (const kind of ['snapshot', 'wal-segment'] as const) {
+        const folder = join(this.#root, objectFolder(generation, kind))
+        for (const name of await listFolder(folder, signal)) {
+          signal.throwIfAborted()
+          const path = join(folder, name)
+          if (await isLeftover(path)) {
+            await attempt(`delete ${path}`, () => rm(path, { force: true }))
+          }
+        }
+        await removeIfEmpty(folder)
+      }
+      await removeIfEmpty(join(this.#root, generationFolder(generation)))
+    }
+  }
+
+  #pathOf(ref: ObjectRef): string {
+    return join(this.#root, formatObjectPath(ref))
+  }
+
+  async #createFile(path: string): Promise<FileHandle> {
+    // The folder can be removed between the two steps, as empty, by a deletion; not time after time.
+    for (let tries = 1; ; tries += 1) {
+      await this.#createFolder(dirname(path))
+      try {
+        const file = await open(path, 'wx', this.#owner.fileMode ?? 0o600)
+        await this.#giveAway(path)
+        return file
+      } catch (error) {
+        if (errorCode(error) !== 'ENOENT' || tries === 3) throw error
+      }
+    }
+  }
+
+  /** Creates a folder and those above it, durably. Existing ones are left as they are. */
+  async #createFolder(path: string): Promise<void> {
+    try {
+      await mkdir(path, { mode: this.#owner.directoryMode ?? 0o700 })
+    } catch (error) {
+      if (errorCode(error) === 'EEXIST') return
+      if (errorCode(error) !== 'ENOENT' || dirname(path) === path) throw error
+      await this.#createFolder(dirname(path))
+      await this.#createFolder(path)
+      return
+    }
+    await this.#giveAway(path)
+    await syncFolder(dirname(path))
+  }
+
+  /** Sets the owner; that only root may do so is no error. */
+  async #giveAway(path: string): Promise<void> {
+    const { uid, gid } = this.#owner
+    if (uid === undefined || gid === undefined) return
+    await chown(path, uid, gid).catch(() => undefined)
+  }
+}
+
+class FileUpload implements ObjectUpload {
+  readonly #file: FileHandle
+  readonly #path: string
+  readonly #temporaryPath: string
+  readonly #signal: AbortSignal
+  #state: 'open' | 'closed' | 'done' = 'open'
+
+  constructor(
+    file: FileHandle,
+    options: { path: string; temporaryPath: string; signal: AbortSignal },
+  ) {
+    this.#file = file
+    this.#path = options.path
+    this.#temporaryPath = options.temporaryPath
+    this.#signal = options.signal
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    this.#assertWritable()
+    await attempt(`write ${this.#path}`, async () => {
+      for (let at = 0; at < chunk.byteLength;) {
+        const { bytesWritten } = await this.#file.write(chunk, at, chunk.byteLength - at)
+        at += bytesWritten
+      }
+    })
+  }
+
+  async finish(): Promise<void> {
+    this.#assertWritable()
+    await attempt(`write ${this.#path}`, async () => {
+      await this.#file.sync()
+      this.#state = 'closed'
+      await this.#file.close()
+      this.#signal.throwIfAborted()
+      await rename(this.#temporaryPath, this.#path)
+      this.#state = 'done'
+      livePaths.delete(this.#temporaryPath)
+      await syncFolder(dirname(this.#path))
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const before = this.#state
+    this.#state = 'done'
+    if (before === 'done') return
+    if (before === 'open') await this.#file.close().catch(() => undefined)
+    // What cannot be removed now is swept later.
+    await rm(this.#temporaryPath, { force: true }).catch(() => undefined)
+    livePaths.delete(this.#temporaryPath)
+  }
+
+  #assertWritable(): void {
+    if (this.#state !== 'open') throw new Error('the upload has ended')
+    this.#signal.throwIfAborted()
+  }
+}
+
+/** Runs `action`; what the file system throws becomes a `ReplicaError` that begins with `cannot <what>`. */
+async function attempt<T>(what: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action()
+  } catch (error) {
+    if (error instanceof TsreplicateError || isAbortError(error)) throw error
+    throw toReplicaError(what, error)
+  }
+}
+
+async function openObject(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, 'r')
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') {
+      throw new ObjectNotFoundError(`${path} does not exist`, { cause: error })
+    }
+    throw toReplicaError(`read ${path}`, error)
+  }
+}
+
+/** The names in a folder; none if it does not exist. */
+async function listFolder(path: string, signal: AbortSignal): Promise<string[]> {
+  signal.throwIfAborted()
+  try {
+    return await readdir(path)
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return []
+    throw toReplicaError(`list ${path}`, error)
+  }
+}
+
+/** Size and time of an object, or undefined if it is gone or no file. */
+async function statObject(
+  path: string,
+  signal: AbortSignal,
+): Promise<{ sizeBytes: number; createdAtMs: number } | undefined> {
+  signal.throwIfAborted()
+  try {
+    const facts = await stat(path)
+    return facts.isFile()
+      ? { sizeBytes: facts.size, createdAtMs: Math.floor(facts.mtimeMs) }
+      : undefined
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined
+    throw toReplicaError(`look at ${path}`, error)
+  }
+}
+
+/** Whether the file is temporary and nobody writes it any more. */
+async function isLeftover(path: string): Promise<boolean> {
+  const name = basename(path)
+  const own = /^(.+)\.([1-9][0-9]*)-[0-9]+\.tsr\.tmp$/.exec(name)
+  if (own?.[1] !== undefined && own[2] !== undefined) {
+    if (!isObjectName(own[1])) return false
+    const pid = Number(own[2])
+    return pid === process.pid ? !livePaths.has(path) : !isAlive(pid)
+  }
+  if (!name.endsWith('.tmp') || !isObjectName(name.slice(0, -'.tmp'.length))) return false
+  try {
+    return (await stat(path)).mtimeMs < Date.now() - foreignTemporaryAgeMs
+  } catch {
+    return false
+  }
+}
+
+function isObjectName(name: string): boolean {
+  return parseSnapshotName(name) !== undefined || parseWalSegmentName(name) !== undefined
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    // No permission to signal it: it lives, under another user.
+    return errorCode(error) !== 'ESRCH'
+  }
+}
+
+/** Removes a folder if there is nothing in it, and says whether it did. */
+async function removeIfEmpty(path: string): Promise<boolean> {
+  try {
+    await rmdir(path)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Makes what was created or renamed in a folder durable. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}
