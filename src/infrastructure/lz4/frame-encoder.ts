@@ -1,0 +1,54 @@
+import { compress } from 'lz4-napi'
+import xxhash from 'xxhash-wasm'
+import {
+  type Compressor,
+  type FrameEncoder,
+  maxBlockBytes,
+} from '../../usecase/ports/compressor.js'
+
+/** Version 1, independent blocks of at most 4 MiB, a checksum of the content. */
+const frameHeader = [0x04, 0x22, 0x4d, 0x18, 0x64, 0x70, 0xb9] as const
+const sizeBytes = 4
+const storedRaw = 0x8000_0000
+
+/** Compresses in libuv's thread pool. */
+export async function createLz4Compressor(): Promise<Compressor> {
+  const { create32 } = await xxhash()
+  return {
+    startFrame(): FrameEncoder {
+      const checksum = create32(0)
+      return {
+        header: () => Uint8Array.from(frameHeader),
+
+        async block(content) {
+          if (content.length > maxBlockBytes) {
+            throw new RangeError(`a block of ${content.length} bytes is too large`)
+          }
+          if (content.length === 0) return new Uint8Array(0)
+          checksum.update(content)
+          // The library puts the content's size in front, where the frame wants the size of the block.
+          const block: Uint8Array = await compress(content)
+          const compressedBytes = block.length - sizeBytes
+          if (compressedBytes >= content.length) {
+            const raw = new Uint8Array(sizeBytes + content.length)
+            writeWord(raw, 0, storedRaw + content.length)
+            raw.set(content, sizeBytes)
+            return raw
+          }
+          writeWord(block, 0, compressedBytes)
+          return block
+        },
+
+        end() {
+          const bytes = new Uint8Array(8)
+          writeWord(bytes, 4, checksum.digest())
+          return bytes
+        },
+      }
+    },
+  }
+}
+
+function writeWord(bytes: Uint8Array, offset: number, value: number): void {
+  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).setUint32(offset, value, true)
+}
