@@ -1,0 +1,94 @@
+import pino from 'pino'
+
+import { type LogFields, type Logger } from '../../usecase/ports/logger.js'
+
+export interface LoggerOptions {
+  readonly level: 'debug' | 'info' | 'warn' | 'error'
+  readonly type: 'text' | 'json'
+  /** The file descriptor written to. */
+  readonly destination: 1 | 2
+}
+
+/** A logger that writes every record before the call returns, so that nothing is lost when the process ends. */
+export function createPinoLogger(options: LoggerOptions): Logger {
+  const file = pino.destination({ fd: options.destination, sync: true })
+  const stream =
+    options.type === 'json' ? file : { write: (line: string) => file.write(formatText(line)) }
+  return wrap(
+    pino(
+      {
+        level: options.level,
+        base: null,
+        messageKey: 'msg',
+        timestamp: () => `,"time":"${formatLocalTime(new Date())}"`,
+        formatters: { level: (label) => ({ level: label.toUpperCase() }) },
+        serializers: { err: (error: unknown) => describeError(error, options.level === 'debug') },
+      },
+      stream,
+    ),
+  )
+}
+
+function wrap(logger: pino.Logger): Logger {
+  return {
+    debug: (fields, message) => logger.debug(fields, message),
+    info: (fields, message) => logger.info(fields, message),
+    warn: (fields, message) => logger.warn(fields, message),
+    error: (fields, message) => logger.error(fields, message),
+    child: (fields: LogFields) => wrap(logger.child(fields)),
+  }
+}
+
+interface DescribedError {
+  message: string
+  code?: string
+  cause?: string
+  stack?: string
+}
+
+function describeError(error: unknown, withStack: boolean): DescribedError {
+  if (!(error instanceof Error)) return { message: String(error) }
+  const described: DescribedError = { message: error.message }
+  if ('code' in error && typeof error.code === 'string') described.code = error.code
+  if (error.cause !== undefined) {
+    described.cause =
+      error.cause instanceof Error ? error.cause.message : JSON.stringify(error.cause)
+  }
+  if (withStack && error.stack !== undefined) described.stack = error.stack
+  return described
+}
+
+/** RFC 3339 with milliseconds in the local zone. */
+export function formatLocalTime(date: Date): string {
+  const offsetMinutes = -date.getTimezoneOffset()
+  const shifted = new Date(date.getTime() + offsetMinutes * 60_000).toISOString().slice(0, -1)
+  if (offsetMinutes === 0) return `${shifted}Z`
+  const two = (value: number): string => String(value).padStart(2, '0')
+  const absolute = Math.abs(offsetMinutes)
+  const sign = offsetMinutes < 0 ? '-' : '+'
+  return `${shifted}${sign}${two(Math.floor(absolute / 60))}:${two(absolute % 60)}`
+}
+
+/** Turns pino's JSON line into one of Go's slog text handler. */
+export function formatText(line: string): string {
+  const parsed: unknown = JSON.parse(line)
+  if (typeof parsed !== 'object' || parsed === null) return line
+  const { time, level, msg, ...fields } = { time: '', level: '', msg: '', ...parsed }
+  const parts = [`time=${time}`, `level=${level}`, `msg=${quote(msg)}`]
+  for (const [key, value] of Object.entries(fields)) appendField(parts, key, value)
+  return `${parts.join(' ')}\n`
+}
+
+function appendField(parts: string[], key: string, value: unknown): void {
+  if (key === 'err' && typeof value === 'object' && value !== null) {
+    for (const [name, detail] of Object.entries(value)) {
+      appendField(parts, name === 'message' ? 'err' : `err.${name}`, detail)
+    }
+    return
+  }
+  parts.push(`${key}=${quote(typeof value === 'string' ? value : JSON.stringify(value))}`)
+}
+
+function quote(text: string): string {
+  return text === '' || /[\s"=\p{C}]/u.test(text) ? JSON.stringify(text) : text
+}
