@@ -1,0 +1,504 @@
+import { readFileSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+
+import { isMap, isScalar, isSeq, LineCounter, parseDocument, type Node, type YAMLMap } from 'yaml'
+
+import {
+  type Config,
+  type DatabaseConfig,
+  type LoggingConfig,
+  type ReplicaConfig,
+  type ReplicaTarget,
+} from '../../domain/config.js'
+import { parseDuration } from '../../domain/duration.js'
+import { ConfigError } from '../../domain/errors.js'
+import { type Environment, expandEnvironment } from './environment.js'
+import { keys, nearestName, type Section } from './keys.js'
+import { expandPath, type PathContext } from './paths.js'
+import { parseReplicaUrl, unsupportedType } from './replica-url.js'
+
+export interface LoadConfigOptions extends PathContext {
+  /** The file; undefined: the default places. */
+  readonly path?: string | undefined
+  readonly expandEnv: boolean
+  readonly env: Environment
+}
+
+const retentionWarning =
+  'retention is not carried out by this version: nothing is ever deleted from a replica'
+
+/** Reads and validates a configuration file. All problems are in one {@link ConfigError}, one line each. */
+export function loadConfig(options: LoadConfigOptions): Config {
+  const { path, text } = findFile(options)
+  return parseConfig(options.expandEnv ? expandEnvironment(text, options.env) : text, path, options)
+}
+
+function findFile(options: LoadConfigOptions): { path: string; text: string } {
+  const given = options.path ?? options.env['LITESTREAM_CONFIG']
+  const candidates =
+    given === undefined || given === ''
+      ? ['/etc/tsreplicate.yml', '/etc/litestream.yml']
+      : [expandPath(given, options)]
+  for (const path of candidates) {
+    try {
+      return { path, text: readFileSync(path, 'utf8') }
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? error.code : undefined
+      if (code !== 'ENOENT') {
+        throw new ConfigError(`config file cannot be read: ${path}: ${String(code)}`, {
+          cause: error,
+        })
+      }
+    }
+  }
+  throw new ConfigError(`config file not found: ${candidates[0] ?? ''}`, {
+    hint: 'Name it with -config or in LITESTREAM_CONFIG.',
+  })
+}
+
+/** Validates the text of a configuration file, whose variables are already expanded. */
+export function parseConfig(text: string, file: string, context: PathContext): Config {
+  const lineCounter = new LineCounter()
+  const document = parseDocument(text, { lineCounter, uniqueKeys: false, version: '1.1' })
+  const problems = new Problems(file, lineCounter)
+  for (const error of document.errors) {
+    problems.addAt(error.pos[0], '', error.message.split('\n')[0] ?? error.code)
+  }
+  problems.throwIfAny()
+  return new Reader(problems, context, file).config(document.contents)
+}
+
+class Problems {
+  readonly #file: string
+  readonly #lineCounter: LineCounter
+  readonly #found: { line: number; text: string }[] = []
+
+  constructor(file: string, lineCounter: LineCounter) {
+    this.#file = file
+    this.#lineCounter = lineCounter
+  }
+
+  add(node: Node | null | undefined, path: string, problem: string): void {
+    this.addAt(node?.range?.[0] ?? 0, path, problem)
+  }
+
+  addAt(offset: number, path: string, problem: string): void {
+    const line = Math.max(1, this.#lineCounter.linePos(offset).line)
+    const place = path === '' ? '' : `${path}: `
+    this.#found.push({ line, text: `${this.#file}:${line}: ${place}${problem}` })
+  }
+
+  throwIfAny(): void {
+    if (this.#found.length === 0) return
+    this.#found.sort((a, b) => a.line - b.line)
+    throw new ConfigError(this.#found.map(({ text }) => text).join('\n'))
+  }
+}
+
+interface Entry {
+  readonly node: Node | undefined
+  readonly keyNode: Node
+}
+
+/** One mapping of the file whose keys have been checked against the table. */
+interface Fields {
+  readonly node: Node
+  readonly section: Section
+  readonly path: string
+  readonly entries: ReadonlyMap<string, Entry>
+}
+
+class Reader {
+  readonly #problems: Problems
+  readonly #context: PathContext
+  readonly #file: string
+  readonly #warnings = new Set<string>()
+
+  constructor(problems: Problems, context: PathContext, file: string) {
+    this.#problems = problems
+    this.#context = context
+    this.#file = file
+  }
+
+  config(root: Node | null): Config {
+    const empty = root === null || (isScalar(root) && root.value === null)
+    const fields = empty ? undefined : this.#fields(root, 'global', '')
+    const config = {
+      source: this.#file,
+      databases: this.#databases(fields),
+      logging: this.#logging(fields),
+      shutdownTimeoutMs: this.#positive(fields, 'shutdown-timeout', 30_000),
+    }
+    this.#problems.throwIfAny()
+    return { ...config, warnings: [...this.#warnings] }
+  }
+
+  #fields(node: Node | null | undefined, section: Section, path: string): Fields | undefined {
+    if (!isMap(node)) {
+      this.#problems.add(node, path, isNull(node) ? 'is empty' : 'must be a mapping of keys')
+      return undefined
+    }
+    const entries = new Map<string, Entry>()
+    const known = Object.keys(keys[section])
+    for (const { key, value } of (node as YAMLMap<Node, Node | null>).items) {
+      const name = isScalar(key) ? String(key.value) : ''
+      const keyPath = keyPathOf(path, name)
+      const info = Object.hasOwn(keys[section], name) ? keys[section][name] : undefined
+      if (info === undefined) {
+        const nearest = nearestName(name, known)
+        const suggestion = nearest === undefined ? '' : `, did you mean ${nearest}?`
+        this.#problems.add(key, keyPath, `unknown key${suggestion}`)
+      } else if (entries.has(name)) {
+        this.#problems.add(key, keyPath, 'is given twice')
+      } else if (info.state === 'unsupported') {
+        this.#problems.add(key, keyPath, 'not supported by this version')
+      } else {
+        entries.set(name, { node: value ?? undefined, keyNode: key })
+      }
+    }
+    const fields = { node, section, path, entries }
+    for (const [name, entry] of entries) {
+      if (keys[section][name]?.state === 'ignored') this.#ignored(fields, name, entry)
+    }
+    return fields
+  }
+
+  #ignored(fields: Fields, name: string, entry: Entry): void {
+    if (keys[fields.section][name]?.type === 'duration') {
+      this.#duration(fields, name)
+      this.#warnings.add(retentionWarning)
+    } else if (isNull(entry.node)) {
+      this.#problems.add(entry.keyNode, keyPathOf(fields.path, name), 'is empty')
+    } else {
+      this.#warnings.add(`${name} has no effect: file replicas need no credentials`)
+    }
+  }
+
+  #databases(global: Fields | undefined): DatabaseConfig[] {
+    const seenPaths = new Set<string>()
+    const seenMetaPaths = new Set<string>()
+    const seenFolders = new Map<string, string>()
+    return this.#list(global, 'dbs').flatMap(({ node, path }) => {
+      const fields = this.#fields(node, 'database', path)
+      if (fields === undefined) return []
+      const database = this.#database(fields, seenFolders)
+      if (database === undefined) return []
+      const at = fields.entries.get('path')?.node
+      if (seenPaths.has(database.path)) {
+        this.#problems.add(at, `${path}.path`, `duplicate database path: ${database.path}`)
+      } else if (seenMetaPaths.has(database.metaPath)) {
+        const metaAt = fields.entries.get('meta-path')?.node ?? at
+        this.#problems.add(metaAt, `${path}.meta-path`, `used twice: ${database.metaPath}`)
+      }
+      seenPaths.add(database.path)
+      seenMetaPaths.add(database.metaPath)
+      return [database]
+    })
+  }
+
+  #database(fields: Fields, seenFolders: Map<string, string>): DatabaseConfig | undefined {
+    const rawPath = this.#string(fields, 'path')
+    if (rawPath === undefined && !fields.entries.has('path')) {
+      this.#problems.add(fields.node, `${fields.path}.path`, 'database path required')
+    }
+    const path = rawPath === undefined ? undefined : expandPath(rawPath, this.#context)
+    const metaPath = this.#string(fields, 'meta-path')
+    const checkpointIntervalMs = this.#duration(fields, 'checkpoint-interval') ?? 60_000
+    const minPages = this.#integer(fields, 'min-checkpoint-page-count') ?? 1000
+    const maxPages = this.#integer(fields, 'max-checkpoint-page-count') ?? 10_000
+    if (minPages <= 0) {
+      this.#at(fields, 'min-checkpoint-page-count', 'must be above 0')
+    }
+    if (maxPages < 0) {
+      this.#at(fields, 'max-checkpoint-page-count', 'must not be below 0 (0 is never)')
+    }
+    const names = new Set<string>()
+    const replicas = this.#list(fields, 'replicas').flatMap(({ node, path: replicaPath }) => {
+      const replicaFields = this.#fields(node, 'replica', replicaPath)
+      const replica = replicaFields && this.#replica(replicaFields)
+      if (replicaFields === undefined || replica === undefined) return []
+      if (names.has(replica.name)) {
+        const at = replicaFields.entries.get('name')?.node ?? replicaFields.node
+        this.#problems.add(at, `${replicaPath}.name`, `duplicate replica name: "${replica.name}"`)
+      }
+      names.add(replica.name)
+      const other = seenFolders.get(replica.target.path)
+      if (other !== undefined) {
+        const text = `the folder ${replica.target.path} is already the one of ${other}`
+        this.#problems.add(replicaFields.node, replicaPath, text)
+      }
+      seenFolders.set(replica.target.path, replicaPath)
+      return [replica]
+    })
+    const monitorIntervalMs = this.#positive(fields, 'monitor-interval', 1000)
+    const maxSpoolBytes = this.#size(fields, 'max-spool-size') ?? defaultMaxSpoolBytes
+    const allowNetworkFileSystem = this.#boolean(fields, 'allow-network-file-system') ?? false
+    if (path === undefined) return undefined
+    return {
+      path,
+      // Used as it is, as the original does: no `~`.
+      metaPath:
+        metaPath === undefined ? defaultMetaPath(path) : resolve(this.#context.cwd, metaPath),
+      monitorIntervalMs,
+      checkpointIntervalMs: checkpointIntervalMs > 0 ? checkpointIntervalMs : undefined,
+      minCheckpointPageCount: minPages,
+      maxCheckpointPageCount: maxPages > 0 ? maxPages : undefined,
+      maxSpoolBytes,
+      allowNetworkFileSystem,
+      replicas,
+    }
+  }
+
+  #replica(fields: Fields): ReplicaConfig | undefined {
+    const target = this.#target(fields)
+    const name = this.#string(fields, 'name') ?? target?.type
+    const syncIntervalMs = this.#positive(fields, 'sync-interval', 1000)
+    const snapshotIntervalMs = this.#duration(fields, 'snapshot-interval') ?? 0
+    if (target === undefined || name === undefined) return undefined
+    for (const [key, entry] of fields.entries) {
+      if (keys.replica[key]?.state === 'foreign') {
+        this.#problems.add(
+          entry.keyNode,
+          `${fields.path}.${key}`,
+          'means nothing to a file replica',
+        )
+      }
+    }
+    return {
+      name,
+      target,
+      syncIntervalMs,
+      snapshotIntervalMs: snapshotIntervalMs > 0 ? snapshotIntervalMs : undefined,
+    }
+  }
+
+  #target(fields: Fields): ReplicaTarget | undefined {
+    const type = this.#string(fields, 'type')
+    const path = this.#string(fields, 'path')
+    const url = this.#string(fields, 'url')
+    if (url !== undefined) {
+      try {
+        const target = parseReplicaUrl(url)
+        if (!fields.entries.has('path')) return target
+        this.#at(fields, 'path', 'cannot specify url & path for file replica')
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error
+        this.#at(fields, 'url', error.message)
+      }
+      return undefined
+    }
+    if (type !== undefined && type !== 'file') {
+      this.#at(fields, 'type', unsupportedType(type))
+      return undefined
+    }
+    if (path === undefined) {
+      const given = fields.entries.has('path') || fields.entries.has('url')
+      if (!given) this.#problems.add(fields.node, fields.path, 'file replica path required')
+      return undefined
+    }
+    if (/^\w+:\/\//.test(path)) {
+      const text = `replica path cannot be a url, please use the 'url' field instead: ${path}`
+      this.#at(fields, 'path', text)
+      return undefined
+    }
+    return { type: 'file', path: expandPath(path, this.#context) }
+  }
+
+  #logging(global: Fields | undefined): LoggingConfig {
+    const entry = global?.entries.get('logging')
+    const fields = entry && this.#fields(entry.node ?? entry.keyNode, 'logging', 'logging')
+    const level = this.#string(fields, 'level', true)?.toLowerCase() ?? 'info'
+    const type = this.#string(fields, 'type', true) ?? 'text'
+    const levels: Readonly<Record<string, LoggingConfig['level']>> = {
+      '': 'info',
+      debug: 'debug',
+      info: 'info',
+      warn: 'warn',
+      warning: 'warn',
+      error: 'error',
+    }
+    const knownLevel = Object.hasOwn(levels, level) ? levels[level] : undefined
+    if (knownLevel === undefined && fields) {
+      this.#at(fields, 'level', 'must be debug, info, warn or error')
+    }
+    if (type !== '' && type !== 'text' && type !== 'json' && fields) {
+      this.#at(fields, 'type', 'must be text or json')
+    }
+    return {
+      level: knownLevel ?? 'info',
+      type: type === 'json' ? 'json' : 'text',
+      stderr: this.#boolean(fields, 'stderr') ?? false,
+    }
+  }
+
+  #list(fields: Fields | undefined, key: string): { node: Node | null; path: string }[] {
+    const entry = fields?.entries.get(key)
+    if (fields === undefined || entry === undefined) return []
+    const path = keyPathOf(fields.path, key)
+    if (!isSeq(entry.node)) {
+      this.#problems.add(entry.keyNode, path, isNull(entry.node) ? 'is empty' : 'must be a list')
+      return []
+    }
+    const items = entry.node.items as (Node | null)[]
+    return items.map((node, i) => ({ node: node ?? entry.keyNode, path: `${path}[${i}]` }))
+  }
+
+  /** Adds a problem with the value of a key. */
+  #at(fields: Fields, key: string, problem: string): void {
+    const entry = fields.entries.get(key)
+    this.#problems.add(
+      entry?.node ?? entry?.keyNode ?? fields.node,
+      keyPathOf(fields.path, key),
+      problem,
+    )
+  }
+
+  /** The scalar of a key with its source text; undefined when the key is absent or the value wrong. */
+  #scalar(fields: Fields | undefined, key: string): { value: unknown; text: string } | undefined {
+    const entry = fields?.entries.get(key)
+    if (fields === undefined || entry === undefined) return undefined
+    if (isNull(entry.node)) {
+      this.#at(fields, key, 'is empty')
+      return undefined
+    }
+    if (!isScalar(entry.node)) {
+      this.#at(fields, key, 'must be a single value')
+      return undefined
+    }
+    const { value, source } = entry.node
+    return { value, text: source ?? String(value) }
+  }
+
+  #string(fields: Fields | undefined, key: string, emptyAllowed = false): string | undefined {
+    const scalar = this.#scalar(fields, key)
+    if (scalar === undefined || fields === undefined) return undefined
+    const text = typeof scalar.value === 'string' ? scalar.value : scalar.text
+    if (text !== '' || emptyAllowed) return text
+    this.#at(fields, key, 'is empty')
+    return undefined
+  }
+
+  #duration(fields: Fields | undefined, key: string): number | undefined {
+    const scalar = this.#scalar(fields, key)
+    if (scalar === undefined || fields === undefined) return undefined
+    // A bare integer is nanoseconds to the original, which nobody means.
+    const durationMs =
+      typeof scalar.value === 'string'
+        ? parseDuration(scalar.value)
+        : scalar.value === 0
+          ? 0
+          : undefined
+    if (durationMs === undefined) {
+      const text = `not a duration: ${scalar.text} (write for example 500ms, 30s, 5m or 24h)`
+      this.#at(fields, key, text)
+    }
+    return durationMs
+  }
+
+  #positive(fields: Fields | undefined, key: string, defaultMs: number): number {
+    const durationMs = this.#duration(fields, key) ?? defaultMs
+    if (durationMs <= 0 && fields) this.#at(fields, key, 'must be above 0')
+    return durationMs
+  }
+
+  #integer(fields: Fields, key: string): number | undefined {
+    const scalar = this.#scalar(fields, key)
+    if (scalar === undefined) return undefined
+    if (typeof scalar.value === 'number' && Number.isSafeInteger(scalar.value)) return scalar.value
+    this.#at(fields, key, `not a whole number: ${scalar.text}`)
+    return undefined
+  }
+
+  #boolean(fields: Fields | undefined, key: string): boolean | undefined {
+    const scalar = this.#scalar(fields, key)
+    if (scalar === undefined || fields === undefined) return undefined
+    if (typeof scalar.value === 'boolean') return scalar.value
+    this.#at(fields, key, `neither true nor false: ${scalar.text}`)
+    return undefined
+  }
+
+  #size(fields: Fields, key: string): number | undefined {
+    const scalar = this.#scalar(fields, key)
+    if (scalar === undefined) return undefined
+    const bytes = parseSize(scalar.text)
+    if (bytes !== undefined && bytes > 0) return bytes
+    this.#at(fields, key, `not a size: ${scalar.text} (write for example 500MB or 4GiB)`)
+    return undefined
+  }
+}
+
+function isNull(node: Node | null | undefined): boolean {
+  return node === null || node === undefined || (isScalar(node) && node.value === null)
+}
+
+function keyPathOf(path: string, key: string): string {
+  return path === '' ? key : `${path}.${key}`
+}
+
+const defaultMaxSpoolBytes = 4 * 1024 ** 3
+
+function defaultMetaPath(databasePath: string): string {
+  return join(dirname(databasePath), `.${basename(databasePath)}-tsreplicate`)
+}
+
+const sizeUnits: Readonly<Record<string, number>> = {
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KiB: 1024,
+  MiB: 1024 ** 2,
+  GiB: 1024 ** 3,
+  TiB: 1024 ** 4,
+}
+
+/** A number of bytes with a unit, e.g. `500MB` or `1.5 GiB`; without one, bytes. */
+export function parseSize(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)\s*([KMGT]?i?B)?$/.exec(text)
+  const unit = sizeUnits[match?.[2] ?? 'B']
+  if (match?.[1] === undefined || unit === undefined) return undefined
+  const bytes = Math.floor(Number(match[1]) * unit)
+  return Number.isSafeInteger(bytes) ? bytes : undefined
+}
+
+/** The configuration of `replicate DB URL…`: defaults everywhere, every URL a replica. */
+export function configFromUrls(
+  databasePath: string,
+  urls: readonly string[],
+  context: PathContext,
+): Config {
+  const path = expandPath(databasePath, context)
+  const folders = new Set<string>()
+  const replicas = urls.map((url, i): ReplicaConfig => {
+    const target = parseReplicaUrl(url)
+    if (folders.has(target.path))
+      throw new ConfigError(`two replicas of one folder: ${target.path}`)
+    folders.add(target.path)
+    return {
+      name: i === 0 ? target.type : `${target.type}-${i + 1}`,
+      target,
+      syncIntervalMs: 1000,
+      snapshotIntervalMs: undefined,
+    }
+  })
+  return {
+    source: undefined,
+    databases: [
+      {
+        path,
+        metaPath: defaultMetaPath(path),
+        monitorIntervalMs: 1000,
+        checkpointIntervalMs: 60_000,
+        minCheckpointPageCount: 1000,
+        maxCheckpointPageCount: 10_000,
+        maxSpoolBytes: defaultMaxSpoolBytes,
+        allowNetworkFileSystem: false,
+        replicas,
+      },
+    ],
+    logging: { level: 'info', type: 'text', stderr: true },
+    shutdownTimeoutMs: 30_000,
+    warnings: [],
+  }
+}
