@@ -46,8 +46,8 @@ const chunkBytes = 1024 * 1024
 /** Temporary files of the original, which has no way to tell whose they are, are left alone for this long. */
 const foreignTemporaryAgeMs = 60 * 60 * 1000
 
-/** Tells apart the temporary files of one process. */
-let uploadCount = 0
+/** Tells apart the temporary files of one process; from those of an earlier one of the same number, too. */
+let uploadCount = Date.now()
 
 /** The temporary files that this process is writing now. */
 const livePaths = new Set<string>()
@@ -261,6 +261,8 @@ class FileUpload implements ObjectUpload {
     // What cannot be removed now is swept later.
     await rm(this.#temporaryPath, { force: true }).catch(() => undefined)
     livePaths.delete(this.#temporaryPath)
+    const folder = dirname(this.#path)
+    if (await removeIfEmpty(folder)) await removeIfEmpty(dirname(folder))
   }
 
   #assertWritable(): void {

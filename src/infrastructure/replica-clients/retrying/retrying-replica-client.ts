@@ -1,0 +1,130 @@
+/**
+ * Retries what a store may be asked twice: listing, reading, deleting, sweeping. Uploads are not retried here, because
+ * their body is sent once; the daemon's loops begin them anew.
+ */
+import { ReplicaError } from '../../../domain/errors.js'
+import { type Generation } from '../../../domain/generation.js'
+import { type ObjectRef } from '../../../domain/replica-layout.js'
+import { type Clock } from '../../../usecase/ports/clock.js'
+import {
+  type ByteRange,
+  type ObjectUpload,
+  type ReplicaClient,
+  type SnapshotInfo,
+  type WalSegmentInfo,
+} from '../../../usecase/ports/replica-client.js'
+
+export interface RetryOptions {
+  /** How often a request is made at most, the first time included. */
+  readonly attempts: number
+  /** The pause after the first failure; it doubles from one to the next. */
+  readonly baseDelayMs: number
+  readonly maxDelayMs: number
+  readonly clock: Pick<Clock, 'sleep'>
+  /** A number from 0 up to 1, to keep clients from coming back all at once. */
+  readonly random: () => number
+}
+
+export class RetryingReplicaClient implements ReplicaClient {
+  readonly type: string
+  readonly location: string
+  readonly #client: ReplicaClient
+  readonly #options: RetryOptions
+
+  constructor(client: ReplicaClient, options: RetryOptions) {
+    this.type = client.type
+    this.location = client.location
+    this.#client = client
+    this.#options = options
+  }
+
+  listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
+    return this.#list(() => this.#client.listGenerations(signal), signal)
+  }
+
+  listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo> {
+    return this.#list(() => this.#client.listSnapshots(generation, signal), signal)
+  }
+
+  listWalSegments(generation: Generation, signal: AbortSignal): AsyncIterable<WalSegmentInfo> {
+    return this.#list(() => this.#client.listWalSegments(generation, signal), signal)
+  }
+
+  startUpload(
+    ref: ObjectRef,
+    options: { expectedBytes: number },
+    signal: AbortSignal,
+  ): Promise<ObjectUpload> {
+    return this.#client.startUpload(ref, options, signal)
+  }
+
+  /** Goes on from the byte that was reached; attempts are counted anew when bytes have come. */
+  async *read(ref: ObjectRef, range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    let readBytes = 0
+    let failures = 0
+    for (;;) {
+      const rest: ByteRange = {
+        offset: range.offset + readBytes,
+        length: range.length === undefined ? undefined : range.length - readBytes,
+      }
+      try {
+        for await (const chunk of this.#client.read(ref, rest, signal)) {
+          readBytes += chunk.byteLength
+          failures = 0
+          yield chunk
+        }
+        return
+      } catch (error) {
+        failures += 1
+        await this.#pauseOrThrow(error, failures, signal)
+        if (range.length !== undefined && readBytes >= range.length) return
+      }
+    }
+  }
+
+  delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
+    return this.#retry(() => this.#client.delete(refs, signal), signal)
+  }
+
+  sweep(signal: AbortSignal): Promise<void> {
+    return this.#retry(() => this.#client.sweep(signal), signal)
+  }
+
+  /** Begins a listing anew as long as it has shown nothing: in the middle, entries would come twice. */
+  async *#list<T>(start: () => AsyncIterable<T>, signal: AbortSignal): AsyncIterable<T> {
+    let failures = 0
+    for (;;) {
+      let begun = false
+      try {
+        for await (const entry of start()) {
+          begun = true
+          yield entry
+        }
+        return
+      } catch (error) {
+        if (begun) throw error
+        failures += 1
+        await this.#pauseOrThrow(error, failures, signal)
+      }
+    }
+  }
+
+  async #retry(action: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    for (let failures = 1; ; failures += 1) {
+      try {
+        await action()
+        return
+      } catch (error) {
+        await this.#pauseOrThrow(error, failures, signal)
+      }
+    }
+  }
+
+  /** Throws `error` on if another attempt is not allowed or cannot help; else waits for its time to come. */
+  async #pauseOrThrow(error: unknown, failures: number, signal: AbortSignal): Promise<void> {
+    const { attempts, baseDelayMs, maxDelayMs, clock, random } = this.#options
+    if (!(error instanceof ReplicaError) || !error.retryable || failures >= attempts) throw error
+    const fullMs = Math.min(maxDelayMs, baseDelayMs * 2 ** (failures - 1))
+    await clock.sleep(fullMs * (0.5 + random() / 2), signal)
+  }
+}

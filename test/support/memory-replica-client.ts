@@ -1,0 +1,163 @@
+/** A replica in memory, for tests: objects appear on finish and never before. */
+import { ObjectNotFoundError } from '../../src/domain/errors.js'
+import { type Generation, parseGeneration } from '../../src/domain/generation.js'
+import {
+  formatObjectPath,
+  generationsFolder,
+  objectFolder,
+  type ObjectRef,
+  parseSnapshotName,
+  parseWalSegmentName,
+} from '../../src/domain/replica-layout.js'
+import {
+  type ByteRange,
+  type ObjectUpload,
+  type ReplicaClient,
+  type SnapshotInfo,
+  type WalSegmentInfo,
+} from '../../src/usecase/ports/replica-client.js'
+
+interface StoredObject {
+  readonly bytes: Uint8Array
+  readonly createdAtMs: number
+}
+
+const chunkBytes = 64 * 1024
+
+export class MemoryReplicaClient implements ReplicaClient {
+  readonly type = 'memory'
+  readonly location = 'memory'
+  /** By path. Tests may add foreign names, damage objects and take them away. */
+  readonly objects = new Map<string, StoredObject>()
+  /** Uploads that are neither finished nor given up. */
+  readonly openUploads = new Set<string>()
+  /** Called before every operation; what it throws is thrown to the caller. */
+  beforeOperation: ((operation: string, path: string) => void | Promise<void>) | undefined
+  readonly #now: () => number
+  #uploadCount = 0
+
+  constructor(options: { now?: () => number } = {}) {
+    this.#now = options.now ?? Date.now
+  }
+
+  async *listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
+    await this.#begin('list', generationsFolder, signal)
+    const found = new Set<Generation>()
+    for (const path of this.objects.keys()) {
+      const parts = path.split('/')
+      if (parts[0] !== generationsFolder || parts[1] === undefined || parts.length < 3) continue
+      const generation = parseGeneration(parts[1])
+      if (generation !== undefined) found.add(generation)
+    }
+    for (const generation of found) {
+      signal.throwIfAborted()
+      yield generation
+    }
+  }
+
+  async *listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo> {
+    for await (const { name, object } of this.#list(objectFolder(generation, 'snapshot'), signal)) {
+      const index = parseSnapshotName(name)
+      if (index === undefined) continue
+      const { createdAtMs, bytes } = object
+      yield { kind: 'snapshot', generation, index, sizeBytes: bytes.byteLength, createdAtMs }
+    }
+  }
+
+  async *listWalSegments(
+    generation: Generation,
+    signal: AbortSignal,
+  ): AsyncIterable<WalSegmentInfo> {
+    const folder = objectFolder(generation, 'wal-segment')
+    for await (const { name, object } of this.#list(folder, signal)) {
+      const position = parseWalSegmentName(name)
+      if (position === undefined) continue
+      const { createdAtMs, bytes } = object
+      const sizeBytes = bytes.byteLength
+      yield { kind: 'wal-segment', generation, ...position, sizeBytes, createdAtMs }
+    }
+  }
+
+  async startUpload(
+    ref: ObjectRef,
+    _options: { expectedBytes: number },
+    signal: AbortSignal,
+  ): Promise<ObjectUpload> {
+    const path = formatObjectPath(ref)
+    await this.#begin('upload', path, signal)
+    this.#uploadCount += 1
+    const id = `${path}#${this.#uploadCount}`
+    this.openUploads.add(id)
+    const chunks: Uint8Array[] = []
+    const check = async (operation: string): Promise<void> => {
+      if (!this.openUploads.has(id)) throw new Error('the upload has ended')
+      await this.#begin(operation, path, signal)
+    }
+    return {
+      write: async (chunk) => {
+        // Copied at once: the caller may use its buffer again when the promise has resolved.
+        const copy = chunk.slice()
+        await check('write')
+        chunks.push(copy)
+      },
+      finish: async () => {
+        await check('finish')
+        this.openUploads.delete(id)
+        this.objects.set(path, { bytes: Buffer.concat(chunks), createdAtMs: this.#now() })
+      },
+      [Symbol.asyncDispose]: () => {
+        this.openUploads.delete(id)
+        return Promise.resolve()
+      },
+    }
+  }
+
+  async *read(ref: ObjectRef, range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    const path = formatObjectPath(ref)
+    await this.#begin('read', path, signal)
+    const object = this.objects.get(path)
+    if (object === undefined) throw new ObjectNotFoundError(`${path} does not exist`)
+    const size = object.bytes.byteLength
+    const end = range.length === undefined ? size : Math.min(size, range.offset + range.length)
+    for (let at = range.offset; at < end; at += chunkBytes) {
+      signal.throwIfAborted()
+      yield object.bytes.slice(at, Math.min(end, at + chunkBytes))
+    }
+  }
+
+  async delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
+    let failure: { error: unknown } | undefined
+    for (const ref of refs) {
+      signal.throwIfAborted()
+      const path = formatObjectPath(ref)
+      try {
+        await this.#begin('delete', path, signal)
+        this.objects.delete(path)
+      } catch (error) {
+        failure ??= { error }
+      }
+    }
+    if (failure !== undefined) throw failure.error
+  }
+
+  async sweep(signal: AbortSignal): Promise<void> {
+    await this.#begin('sweep', '', signal)
+  }
+
+  async *#list(
+    folder: string,
+    signal: AbortSignal,
+  ): AsyncIterable<{ name: string; object: StoredObject }> {
+    await this.#begin('list', folder, signal)
+    for (const [path, object] of [...this.objects]) {
+      signal.throwIfAborted()
+      if (path.startsWith(`${folder}/`)) yield { name: path.slice(folder.length + 1), object }
+    }
+  }
+
+  async #begin(operation: string, path: string, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    await this.beforeOperation?.(operation, path)
+    signal.throwIfAborted()
+  }
+}
