@@ -1,0 +1,162 @@
+import Database from 'better-sqlite3'
+import { mkdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import {
+  cleanUp,
+  listGenerations,
+  listObjects,
+  start,
+  temporaryFolder,
+  until,
+  writeConfig,
+} from '../../support/cli.ts'
+import {
+  lastAcknowledged,
+  restoreAndVerify,
+  startWriter,
+  summaryOf,
+  type WriterOptions,
+} from '../../support/ledger.ts'
+
+afterEach(cleanUp)
+
+const seconds = Number(process.env['TSREPLICATE_HOSTILE_SECONDS'] ?? 120)
+
+type Hostility = Omit<WriterOptions, 'db' | 'oracle' | 'seconds'>
+
+const writers: Record<string, Hostility> = {
+  'never checkpoints by itself': { autocheckpoint: 0, rate: 500, rows: 5 },
+  'checkpoints after every page': { autocheckpoint: 1, rate: 300, rows: 2 },
+  'checkpoints every 10 pages': { autocheckpoint: 10, rate: 300, rows: 5 },
+  'runs checkpoints of all kinds': { autocheckpoint: 50, rate: 200, checkpointChance: 0.1 },
+  'vacuums, shrinks, changes its schema and reopens': {
+    autocheckpoint: 100,
+    rate: 50,
+    rows: 20,
+    vacuumChance: 0.01,
+    shrinkChance: 0.1,
+    schemaChance: 0.02,
+    reopenChance: 0.01,
+    keepRows: 2000,
+  },
+  'writes flat out': { autocheckpoint: 1000, rows: 20, shrinkChance: 0.02, keepRows: 20_000 },
+}
+
+/** Whether nothing has been added to the replica in the last three seconds. */
+function lastSegmentIsStill(replica: string): boolean {
+  const newest = Math.max(
+    ...listObjects(replica).map((name) => statSync(join(replica, name)).mtimeMs),
+  )
+  return Date.now() - newest > 3000
+}
+
+describe('an application that', () => {
+  for (const [name, options] of Object.entries(writers)) {
+    test(`${name} for ${seconds} s is restored exactly and never backwards`, async () => {
+      const folder = temporaryFolder()
+      const db = join(folder, 'app.db')
+      const oracle = join(folder, 'oracle')
+      const replica = join(folder, 'replica')
+      mkdirSync(join(folder, 'out'))
+      const config = writeConfig(folder, {
+        path: db,
+        replicas: [replica],
+        'min-checkpoint-page-count': 100,
+      })
+      const daemon = start('replicate', '-config', config)
+      const writer = startWriter({ db, oracle, seconds, ...options })
+      await daemon.waitFor(/snapshot written/, { timeoutMs: 60_000 })
+      let before = 0
+      for (let i = 0; !writer.ended; i++) {
+        const output = join(folder, 'out', String(i))
+        const { n } = await restoreAndVerify(replica, output, oracle)
+        expect(n).toBeGreaterThanOrEqual(before)
+        before = n
+        rmSync(output)
+      }
+      const summary = await summaryOf(writer)
+      expect(await daemon.stop(120_000)).toBe(0)
+      expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({
+        n: lastAcknowledged(oracle),
+      })
+      expect(listGenerations(replica)).toHaveLength(1)
+      console.log(
+        `${summary.commits} commits; ${summary.checkpoints} checkpoints, ` +
+          `${summary.busyCheckpoints} busy, the longest ${summary.maxCheckpointMs.toFixed(1)} ms`,
+      )
+      expect(summary.busyCheckpoints).toBe(0)
+      expect(summary.maxCheckpointMs).toBeLessThan(150)
+    })
+  }
+
+  test('commits 1 GiB at once is restored, in memory that stays flat', async () => {
+    const folder = temporaryFolder()
+    const db = join(folder, 'app.db')
+    const oracle = join(folder, 'oracle')
+    const replica = join(folder, 'replica')
+    const daemon = start('replicate', db, `file://${replica}`)
+    const small = startWriter({ db, oracle, count: 10 })
+    await summaryOf(small)
+    await daemon.waitFor(/snapshot written/)
+    const peak = (): number =>
+      Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${daemon.pid}/status`, 'utf8'))![1]) * 1024
+    const before = peak()
+    const rowBytes = 64 * 1024
+    const big = startWriter({
+      db,
+      oracle,
+      payloadBytes: rowBytes,
+      bigTransactionRows: (1024 * 1024 * 1024) / rowBytes,
+      count: 2,
+    })
+    let after = before
+    while (!big.ended) {
+      after = peak()
+      await new Promise((resolve) => setTimeout(resolve, 500))
+    }
+    await summaryOf(big)
+    await until(
+      () => {
+        after = peak()
+        return lastSegmentIsStill(replica)
+      },
+      600_000,
+      'the transaction to be stored',
+    )
+    console.log(`peak memory grew by ${((after - before) / 1024 / 1024).toFixed(0)} MiB`)
+    expect(await daemon.stop(600_000)).toBe(0)
+    expect(after - before).toBeLessThan(100 * 1024 * 1024)
+    expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({
+      n: lastAcknowledged(oracle),
+    })
+  })
+
+  test('reads for a minute while another writes is restored, and its WAL shrinks afterwards', async () => {
+    const folder = temporaryFolder()
+    const db = join(folder, 'app.db')
+    const oracle = join(folder, 'oracle')
+    const replica = join(folder, 'replica')
+    const daemon = start('replicate', db, `file://${replica}`)
+    const writer = startWriter({ db, oracle, rate: 200, rows: 10, seconds: 90 })
+    await daemon.waitFor(/snapshot written/)
+    const reader = new Database(db, { readonly: true })
+    reader.exec('begin')
+    const seen = reader.prepare<[], { n: number }>('select count(*) as n from ledger').get()!.n
+    await new Promise((resolve) => setTimeout(resolve, 60_000))
+    expect(reader.prepare<[], { n: number }>('select count(*) as n from ledger').get()!.n).toBe(
+      seen,
+    )
+    const middle = await restoreAndVerify(replica, join(folder, 'middle.db'), oracle)
+    expect(middle.n).toBeGreaterThan(seen)
+    reader.exec('commit')
+    reader.close()
+    const summary = await summaryOf(writer)
+    expect(summary.commitMaxMs).toBeLessThan(1000)
+    expect(await daemon.stop()).toBe(0)
+    expect(listGenerations(replica)).toHaveLength(1)
+    expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({
+      n: lastAcknowledged(oracle),
+    })
+  })
+})
