@@ -1,0 +1,107 @@
+/** Puts a daemon together: validated configuration in, running databases out. Loaded only by `replicate`. */
+import { randomFillSync } from 'node:crypto'
+import { stat } from 'node:fs/promises'
+import path from 'node:path'
+import { type Config, type DatabaseConfig } from './domain/config.js'
+import { openReplicaClient } from './compose-replica-client.js'
+import { systemClock } from './infrastructure/clock/system-clock.js'
+import { decodeFrame } from './infrastructure/lz4/frame-decoder.js'
+import { createLz4Compressor } from './infrastructure/lz4/frame-encoder.js'
+import { FolderSpool } from './infrastructure/spool/folder-spool.js'
+import { SqliteDatabase } from './infrastructure/sqlite/sqlite-database.js'
+import { SqliteThreads } from './infrastructure/sqlite/sqlite-threads.js'
+import { ChokidarWatcher } from './infrastructure/watch/chokidar-watcher.js'
+import { GenerationFeed } from './usecase/generation-feed.js'
+import { type Compressor } from './usecase/ports/compressor.js'
+import { type Logger } from './usecase/ports/logger.js'
+import {
+  ReplicateDatabases,
+  type ReplicatedDatabase,
+  type Replication,
+} from './usecase/replicate.js'
+import { SyncDatabase } from './usecase/sync-database.js'
+import { SyncReplica } from './usecase/sync-replica.js'
+
+/** What replicates the databases of a configuration. */
+export async function composeReplication(config: Config, logger: Logger): Promise<Replication> {
+  const threads = new SqliteThreads({ databaseCount: config.databases.length })
+  const compressor = await createLz4Compressor()
+  const databases: ReplicatedDatabase[] = []
+  for (const database of config.databases) {
+    databases.push(await composeDatabase(database, { threads, compressor, logger }))
+  }
+  return new ReplicateDatabases(databases)
+}
+
+async function composeDatabase(
+  config: DatabaseConfig,
+  shared: { threads: SqliteThreads; compressor: Compressor; logger: Logger },
+): Promise<ReplicatedDatabase> {
+  const { compressor } = shared
+  const logger = shared.logger.child({ db: config.path })
+  const owner = await ownerOf(config.path)
+  const database = new SqliteDatabase({
+    path: config.path,
+    threads: shared.threads,
+    allowNetworkFileSystem: config.allowNetworkFileSystem,
+  })
+  const spool = new FolderSpool({ path: config.metaPath, ...owner })
+  const feed = new GenerationFeed()
+  const capture = new SyncDatabase({
+    database,
+    spool,
+    compressor,
+    watcher: new ChokidarWatcher(config.path),
+    feed,
+    clock: systemClock,
+    logger,
+    randomBytes: (count) => randomFillSync(new Uint8Array(count)),
+    sealIntervalMs: Math.min(...config.replicas.map((replica) => replica.syncIntervalMs), 60_000),
+    monitorIntervalMs: config.monitorIntervalMs,
+    checkpointIntervalMs: config.checkpointIntervalMs,
+    minCheckpointPageCount: config.minCheckpointPageCount,
+    maxCheckpointPageCount: config.maxCheckpointPageCount,
+    maxSpoolBytes: config.maxSpoolBytes,
+  })
+  const replicas = []
+  for (const replica of config.replicas) {
+    const client = await openReplicaClient(replica.target, { ownerOf: config.path })
+    const sync = new SyncReplica({
+      name: replica.name,
+      database,
+      client,
+      spool,
+      compressor,
+      decode: decodeFrame,
+      feed,
+      clock: systemClock,
+      logger: logger.child({ replica: replica.name }),
+      syncIntervalMs: replica.syncIntervalMs,
+      snapshotIntervalMs: replica.snapshotIntervalMs,
+      maxSpoolBytes: config.maxSpoolBytes,
+    })
+    replicas.push({ name: replica.name, sync })
+  }
+  return { path: config.path, feed, capture, replicas }
+}
+
+/** Modes and owner that files beside a database get: its own, and its folder's. */
+export async function ownerOf(databasePath: string): Promise<{
+  fileMode?: number
+  directoryMode?: number
+  uid?: number
+  gid?: number
+}> {
+  try {
+    const folder = await stat(path.dirname(databasePath))
+    const directoryMode = folder.mode & 0o777
+    try {
+      const file = await stat(databasePath)
+      return { fileMode: file.mode & 0o777, directoryMode, uid: file.uid, gid: file.gid }
+    } catch {
+      return { directoryMode }
+    }
+  } catch {
+    return {}
+  }
+}

@@ -1,0 +1,191 @@
+/**
+ * What a database's capture loop and its replicas' loops share: the current generation and its spooled segments, how
+ * far each replica has confirmed, and the wishes that one has of the other. In memory only; the spool is the truth.
+ */
+import { type BreakReason } from '../domain/continuity.js'
+import { type Generation } from '../domain/generation.js'
+import { comparePositions, type WalPosition } from '../domain/position.js'
+import { type SpooledSegment } from './ports/spool.js'
+
+/** Where everything committed at some moment had been captured and spooled. */
+export interface Barrier {
+  readonly generation: Generation
+  readonly position: WalPosition
+  readonly schemaCookie: number
+  /** Time of the last commit at the position. */
+  readonly commitTimeMs: number
+}
+
+export interface FeedGeneration {
+  readonly generation: Generation
+  readonly pageSizeBytes: number
+  segments: SpooledSegment[]
+  /** The end of the last segment. */
+  end: WalPosition
+}
+
+interface ReplicaPlace {
+  confirmed: WalPosition | undefined
+  generation: Generation | undefined
+  /** Given up for now: the spool keeps nothing for it. */
+  detached: boolean
+}
+
+/** Resolves its waiters all at once; a second wake-up before anybody waits is the same one. */
+export class Signal {
+  #waiters = new Set<() => void>()
+
+  wake(): void {
+    const waiters = this.#waiters
+    this.#waiters = new Set()
+    for (const waiter of waiters) waiter()
+  }
+
+  /** Resolves at the next wake-up or when `signal` is aborted. */
+  async wait(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        signal.removeEventListener('abort', done)
+        this.#waiters.delete(done)
+        resolve()
+      }
+      this.#waiters.add(done)
+      signal.addEventListener('abort', done, { once: true })
+    })
+  }
+}
+
+export class GenerationFeed {
+  current: FeedGeneration | undefined
+  /** No more will be captured: replicas carry on what there is and stop. */
+  ended = false
+  readonly #changed = new Signal()
+  readonly #wanted = new Signal()
+  readonly #replicas = new Map<string, ReplicaPlace>()
+  #barriers: { resolve: (barrier: Barrier) => void; reject: (error: Error) => void }[] = []
+  #newGeneration: { reason: BreakReason; detail: string } | undefined
+
+  addReplica(name: string): void {
+    this.#replicas.set(name, { confirmed: undefined, generation: undefined, detached: false })
+  }
+
+  /** Something here has changed: segments, generation, the end. */
+  announce(): void {
+    this.#changed.wake()
+  }
+
+  waitForChange(signal: AbortSignal): Promise<void> {
+    return this.#changed.wait(signal)
+  }
+
+  /** A replica wants something of the capture loop. */
+  waitForWish(signal: AbortSignal): Promise<void> {
+    return this.#wanted.wait(signal)
+  }
+
+  get hasWish(): boolean {
+    return this.#newGeneration !== undefined || this.#barriers.length > 0
+  }
+
+  requestNewGeneration(reason: BreakReason, detail: string): void {
+    this.#newGeneration ??= { reason, detail }
+    this.#wanted.wake()
+  }
+
+  takeNewGeneration(): { reason: BreakReason; detail: string } | undefined {
+    const wish = this.#newGeneration
+    this.#newGeneration = undefined
+    return wish
+  }
+
+  /** Everything committed by now, captured and spooled. Rejects when capturing fails meanwhile. */
+  barrier(): Promise<Barrier> {
+    return new Promise<Barrier>((resolve, reject) => {
+      this.#barriers.push({ resolve, reject })
+      this.#wanted.wake()
+    })
+  }
+
+  /** The barriers asked for so far; the caller captures, spools, and settles them. */
+  takeBarriers(): {
+    readonly count: number
+    resolve(barrier: Barrier): void
+    reject(error: Error): void
+  } {
+    const taken = this.#barriers
+    this.#barriers = []
+    return {
+      count: taken.length,
+      resolve: (barrier) => taken.forEach((waiting) => waiting.resolve(barrier)),
+      reject: (error) => taken.forEach((waiting) => waiting.reject(error)),
+    }
+  }
+
+  get spoolBytes(): number {
+    return this.current?.segments.reduce((sum, segment) => sum + segment.sizeBytes, 0) ?? 0
+  }
+
+  /** Records how far a replica has stored the current generation. */
+  confirm(name: string, generation: Generation, position: WalPosition | undefined): void {
+    const place = this.#replicas.get(name)
+    if (place === undefined) return
+    place.generation = generation
+    place.confirmed = position
+    place.detached = false
+    this.#changed.wake()
+  }
+
+  /** Stops keeping segments for replicas that are behind. Returns their names. */
+  detachLaggards(): readonly string[] {
+    const current = this.current
+    if (current === undefined) return []
+    const names: string[] = []
+    for (const [name, place] of this.#replicas) {
+      const behind =
+        place.generation !== current.generation ||
+        place.confirmed === undefined ||
+        comparePositions(place.confirmed, current.end) < 0
+      if (behind && !place.detached) {
+        place.detached = true
+        names.push(name)
+      }
+    }
+    return names
+  }
+
+  isDetached(name: string): boolean {
+    return this.#replicas.get(name)?.detached ?? false
+  }
+
+  /** Segments that every replica has, but for the last one, which remembers where capturing stands. */
+  releasable(): readonly SpooledSegment[] {
+    const current = this.current
+    if (current === undefined) return []
+    return current.segments
+      .slice(0, -1)
+      .filter((segment) =>
+        [...this.#replicas.values()].every(
+          (place) =>
+            place.detached ||
+            (place.generation === current.generation &&
+              place.confirmed !== undefined &&
+              comparePositions(
+                { index: segment.index, offset: segment.endOffset },
+                place.confirmed,
+              ) <= 0),
+        ),
+      )
+  }
+
+  /** Whether no replica stands between these positions, exclusively: then segments there may become one. */
+  nobodyStandsWithin(start: WalPosition, end: WalPosition): boolean {
+    return [...this.#replicas.values()].every(
+      (place) =>
+        place.generation === this.current?.generation &&
+        (place.confirmed === undefined ||
+          comparePositions(place.confirmed, start) <= 0 ||
+          comparePositions(place.confirmed, end) >= 0),
+    )
+  }
+}

@@ -1,0 +1,533 @@
+import { type BreakReason } from '../domain/continuity.js'
+import { isAbortError, TsreplicateError } from '../domain/errors.js'
+import { formatGeneration } from '../domain/generation.js'
+import { comparePositions, formatWalPosition, type WalPosition } from '../domain/position.js'
+import { type GenerationFeed } from './generation-feed.js'
+import { type ChangeWatcher } from './ports/change-watcher.js'
+import { type Clock } from './ports/clock.js'
+import { type Compressor } from './ports/compressor.js'
+import { type Logger } from './ports/logger.js'
+import {
+  type CaptureCursor,
+  type CaptureResult,
+  type ManagedDatabase,
+  type OpenedDatabase,
+} from './ports/managed-database.js'
+import { type Spool, type SpooledSegment, type SpoolState } from './ports/spool.js'
+import { SegmentAssembly } from './segment-assembly.js'
+
+/** What is asked of one database's capture. */
+export interface SyncDatabaseOptions {
+  readonly database: ManagedDatabase
+  readonly spool: Spool
+  readonly compressor: Compressor
+  readonly watcher: ChangeWatcher
+  readonly feed: GenerationFeed
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Fills a generation's name. */
+  readonly randomBytes: (count: number) => Uint8Array
+  /** A segment is finished at most this often. */
+  readonly sealIntervalMs: number
+  readonly monitorIntervalMs: number
+  readonly checkpointIntervalMs: number | undefined
+  readonly minCheckpointPageCount: number
+  readonly maxCheckpointPageCount: number | undefined
+  readonly maxSpoolBytes: number
+}
+
+/** How often a busy database is looked at: an application's own checkpoint waits for us about this long. */
+const busyPollMs = 25
+/** An active database rests after this long without a change. */
+const restAfterMs = 1000
+/** Most that one call captures, so that memory stays flat. */
+const captureBytes = 4 * 1024 * 1024
+/** A segment is finished early at a commit past this size. */
+const maxSegmentBytes = 64 * 1024 * 1024
+/** Tries of one round to let the WAL restart: one is not enough beside 200 transactions a second. */
+const checkpointTries = 6
+
+/** Thrown to end one life of an opened database; the loop then opens it again. */
+class Reopen extends Error {}
+
+/**
+ * Copies what an application commits into the spool, for ever: one loop per database. Events only end its idleness; it
+ * looks at the world and decides. No error ends it.
+ */
+export class SyncDatabase {
+  readonly #options: SyncDatabaseOptions
+  #assembly: SegmentAssembly | undefined
+  #lastTimeMs = 0
+  #clockWentBack = false
+  #lastSealAt = Number.NEGATIVE_INFINITY
+  #lastCheckpointAt = 0
+  #checkpointPauseMs = 0
+  #forcePauseUntil = 0
+  #forcePauseMs = 1000
+  #reported = ''
+  #spoolState: SpoolState | undefined
+  #spoolProblem: { reason: BreakReason; detail: string } | undefined
+  #spoolOpened = false
+  #uncopiedFrames = 0
+  #uncaptured: string | undefined
+
+  constructor(options: SyncDatabaseOptions) {
+    this.#options = options
+  }
+
+  /** Runs until `stop`, then captures and spools what is left. `kill` ends it at once. */
+  async run(stop: AbortSignal, kill: AbortSignal): Promise<void> {
+    const { clock, feed } = this.#options
+    let pauseMs = 1000
+    for (;;) {
+      try {
+        await this.#live(stop, kill)
+        if (stop.aborted) break
+        pauseMs = 1000
+      } catch (error) {
+        if (kill.aborted) {
+          this.#uncaptured = 'the last capture was cut short'
+          break
+        }
+        if (!(error instanceof Reopen)) this.#report(error)
+        feed.takeBarriers().reject(asError(error))
+        await this.#discard()
+        if (stop.aborted && !(error instanceof Reopen)) {
+          this.#uncaptured = `the last capture failed: ${asError(error).message}`
+          break
+        }
+        if (stop.aborted) break
+        await clock
+          .sleep(error instanceof Reopen ? 100 : pauseMs * (0.75 + Math.random() / 2), stop)
+          .catch(ignoreAbort)
+        pauseMs = Math.min(pauseMs * 2, 30_000)
+      }
+    }
+    feed.ended = true
+    feed.announce()
+  }
+
+  /** Why it is not known that everything committed was captured at the end, if so. */
+  get uncaptured(): string | undefined {
+    return this.#uncaptured
+  }
+
+  /** Says a problem once, until it changes or is over. */
+  #report(error: unknown): void {
+    const { logger, database } = this.#options
+    const message = error instanceof Error ? error.message : String(error)
+    if (message === this.#reported) return
+    this.#reported = message
+    const hint = error instanceof TsreplicateError ? error.hint : undefined
+    logger.error(
+      { path: database.path, err: error, ...(hint === undefined ? {} : { hint }) },
+      'sync error',
+    )
+  }
+
+  #recovered(): void {
+    if (this.#reported === '') return
+    this.#reported = ''
+    this.#options.logger.info({}, 'sync recovered')
+  }
+
+  /** One life of the database file: from opening it until it is gone or we stop. */
+  async #live(stop: AbortSignal, kill: AbortSignal): Promise<void> {
+    const { database, spool, watcher, monitorIntervalMs, logger } = this.#options
+    if (!this.#spoolOpened) {
+      const opened = await spool.open(kill)
+      this.#spoolOpened = true
+      this.#spoolState = opened.state
+      if (opened.state === undefined && opened.reason === 'unreadable') {
+        this.#spoolProblem = { reason: 'local state is unreadable', detail: opened.detail }
+      }
+    }
+    let opened = await database.open(kill)
+    let waiting = false
+    while (opened === undefined) {
+      if (stop.aborted) return
+      if (!waiting) logger.info({ path: database.path }, 'waiting for the database to be created')
+      waiting = true
+      this.#options.feed.takeBarriers().reject(new Error('the database does not exist'))
+      await watcher.waitForChange(monitorIntervalMs, stop)
+      opened = await database.open(kill)
+    }
+    if (opened.formerJournalMode !== 'wal') {
+      logger.warn(
+        { path: database.path, from: opened.formerJournalMode },
+        'database converted to wal mode',
+      )
+    }
+    await this.#firstLook(opened, kill)
+    this.#recovered()
+    await this.#follow(opened, stop, kill)
+  }
+
+  /** Continues the spooled generation if that can be proven, else begins a new one. */
+  async #firstLook(opened: OpenedDatabase, kill: AbortSignal): Promise<void> {
+    const { database, feed, logger } = this.#options
+    const state = this.#spoolState
+    const last = state?.segments.at(-1)
+    let reason: { reason: BreakReason; detail: string }
+    if (this.#spoolProblem !== undefined) {
+      reason = this.#spoolProblem
+    } else if (state === undefined) {
+      reason = { reason: 'no generation exists', detail: 'this is the first start' }
+    } else if (state.identity.inode !== opened.identity.inode) {
+      reason = {
+        reason: 'database file replaced',
+        detail: `inode ${state.identity.inode} is now ${opened.identity.inode}`,
+      }
+    } else if (last === undefined) {
+      reason = {
+        reason: 'spool lost its last segment',
+        detail: 'nothing tells where capturing stood',
+      }
+    } else {
+      const verdict = await database.begin(cursorAfter(last), kill)
+      if (verdict.kind === 'continuous') {
+        feed.current = {
+          generation: state.generation,
+          pageSizeBytes: opened.pageSizeBytes,
+          segments: [...state.segments],
+          end: { index: last.index, offset: last.endOffset },
+        }
+        this.#lastTimeMs = last.trailer.captures.at(-1)?.timeMs ?? 0
+        logger.info(
+          { generation: state.generation, position: formatWalPosition(feed.current.end) },
+          'generation continues',
+        )
+        feed.announce()
+        return
+      }
+      reason = verdict
+    }
+    await this.#newGeneration(opened, reason, kill)
+  }
+
+  async #newGeneration(
+    opened: OpenedDatabase,
+    why: { reason: BreakReason; detail: string },
+    kill: AbortSignal,
+  ): Promise<void> {
+    const { database, spool, feed, logger, randomBytes } = this.#options
+    await this.#discard()
+    feed.takeNewGeneration()
+    const generation = formatGeneration(randomBytes(8))
+    await spool.beginGeneration(generation, opened.identity, kill)
+    await database.begin(undefined, kill)
+    this.#spoolProblem = undefined
+    this.#spoolState = { generation, identity: opened.identity, segments: [] }
+    feed.current = {
+      generation,
+      pageSizeBytes: opened.pageSizeBytes,
+      segments: [],
+      end: { index: 0, offset: 0 },
+    }
+    logger.info({ generation, reason: why.reason, detail: why.detail }, 'new generation')
+    feed.announce()
+  }
+
+  /** The loop of a live database. */
+  async #follow(opened: OpenedDatabase, stop: AbortSignal, kill: AbortSignal): Promise<void> {
+    const { database, feed, clock, watcher, monitorIntervalMs, sealIntervalMs } = this.#options
+    let changedAt = clock.monotonic()
+    let identifiedAt = clock.monotonic()
+    let failingSince: number | undefined
+    this.#lastCheckpointAt = clock.monotonic()
+    for (;;) {
+      const stopping = stop.aborted
+      const wish = feed.takeNewGeneration()
+      if (wish !== undefined) await this.#newGeneration(opened, wish, kill)
+      const now = clock.monotonic()
+      if (now - identifiedAt >= monitorIntervalMs || stopping) {
+        identifiedAt = now
+        await this.#checkFile()
+      }
+      const barriers = feed.takeBarriers()
+      let result: CaptureResult
+      try {
+        result = await this.#captureAll(kill)
+        if (result.continuity.kind === 'broken') {
+          barriers.reject(new Error(`the generation ended: ${result.continuity.reason}`))
+          await this.#newGeneration(opened, result.continuity, kill)
+          changedAt = now
+          continue
+        }
+        if (result.changed) changedAt = now
+        const due = now - this.#lastSealAt >= sealIntervalMs
+        if (this.#assembly !== undefined && (due || stopping || barriers.count > 0)) {
+          await this.#seal(kill)
+        }
+        const current = feed.current
+        if (current !== undefined && barriers.count > 0) {
+          barriers.resolve({
+            generation: current.generation,
+            position: current.end,
+            schemaCookie: result.schemaCookie,
+            commitTimeMs: this.#lastTimeMs > 0 ? this.#lastTimeMs : clock.now(),
+          })
+        }
+        await this.#release(kill)
+        if (failingSince !== undefined) this.#recovered()
+        failingSince = undefined
+      } catch (error) {
+        barriers.reject(asError(error))
+        throw error
+      }
+      if (stopping) return
+      await this.#maybeCheckpoint(result, kill)
+
+      const idle = clock.monotonic() - changedAt > restAfterMs && this.#assembly === undefined
+      if (idle && !feed.hasWish) {
+        await database.rest(kill)
+        await this.#idle(stop, watcher, monitorIntervalMs, kill)
+        changedAt = clock.monotonic()
+      } else {
+        await watcher.disarm()
+        await clock.sleep(busyPollMs, stop).catch(ignoreAbort)
+      }
+    }
+  }
+
+  /** Waits for a sign of life: an event, a wish of a replica, a changed file, or a checkpoint that is due. */
+  async #idle(
+    stop: AbortSignal,
+    watcher: ChangeWatcher,
+    monitorIntervalMs: number,
+    kill: AbortSignal,
+  ): Promise<void> {
+    const { database, feed } = this.#options
+    const before = await database.fingerprint(kill)
+    for (;;) {
+      const woken = new AbortController()
+      const any = AbortSignal.any([stop, woken.signal])
+      const started = this.#options.clock.monotonic()
+      await Promise.race([watcher.waitForChange(monitorIntervalMs, any), feed.waitForWish(any)])
+      woken.abort()
+      if (stop.aborted || feed.hasWish) return
+      await this.#checkFile()
+      if (this.#options.clock.monotonic() - started < monitorIntervalMs) return
+      if ((await database.fingerprint(kill)) !== before) return
+      if (this.#checkpointIsDueByTime) return
+    }
+  }
+
+  get #checkpointIsDueByTime(): boolean {
+    const { checkpointIntervalMs, clock } = this.#options
+    return (
+      this.#uncopiedFrames > 0 &&
+      checkpointIntervalMs !== undefined &&
+      clock.monotonic() - this.#lastCheckpointAt >= checkpointIntervalMs
+    )
+  }
+
+  /** Ends this life if the path names another file now, or none. */
+  async #checkFile(): Promise<void> {
+    const { database, logger, clock } = this.#options
+    const identity = await database.identify(never)
+    if (identity === 'same') return
+    if (identity === 'gone') {
+      logger.error(
+        { path: database.path },
+        'database file was deleted: its replicas are kept, and replication goes on when it is back',
+      )
+    } else {
+      logger.error(
+        {
+          path: database.path,
+          hint: 'stop the application and tsreplicate before a database file is replaced, and remove its -wal and -shm',
+        },
+        'database file was replaced under running processes: the application may see old content or errors until it is restarted',
+      )
+    }
+    this.#spoolState = undefined
+    this.#spoolProblem = {
+      reason: 'database file replaced',
+      detail: identity === 'gone' ? 'it was deleted' : 'the path names another file',
+    }
+    await this.#discard()
+    await database.close()
+    await clock.sleep(0, never)
+    throw new Reopen()
+  }
+
+  /** Captures until nothing more is committed. */
+  async #captureAll(kill: AbortSignal): Promise<CaptureResult> {
+    const { database } = this.#options
+    let changed = false
+    for (;;) {
+      const result = await database.capture({ maxBytes: captureBytes }, kill)
+      changed ||= result.changed
+      await this.#keep(result, kill)
+      this.#uncopiedFrames = result.wal.frameCount - result.wal.copiedBackCount
+      if (!result.more) return { ...result, changed }
+    }
+  }
+
+  /** Puts captured runs into the segment under way. */
+  async #keep(result: CaptureResult, kill: AbortSignal): Promise<void> {
+    const { spool, compressor, feed, logger } = this.#options
+    const current = feed.current
+    if (current === undefined) return
+    for (const run of result.runs) {
+      if (this.#assembly !== undefined && comparePositions(this.#assembly.end, run.start) !== 0) {
+        await this.#seal(kill)
+      }
+      this.#assembly ??= new SegmentAssembly({
+        spool,
+        compressor,
+        generation: current.generation,
+        start: run.start,
+      })
+      const timeMs = Math.max(run.timeMs, this.#lastTimeMs)
+      if (timeMs > run.timeMs + 1000 && !this.#clockWentBack) {
+        logger.warn({ byMs: timeMs - run.timeMs }, 'the clock went back: commit times stand still')
+      }
+      this.#clockWentBack = timeMs > run.timeMs + 1000
+      this.#lastTimeMs = timeMs
+      await this.#assembly.append(run, timeMs, kill)
+      if (this.#assembly.walBytes >= maxSegmentBytes && this.#assembly.endsInCommit) {
+        await this.#seal(kill)
+      }
+    }
+  }
+
+  /** Finishes the segment under way and hands it to the replicas. */
+  async #seal(kill: AbortSignal): Promise<void> {
+    const { feed, clock } = this.#options
+    const assembly = this.#assembly
+    const current = feed.current
+    if (assembly === undefined || current === undefined) return
+    this.#assembly = undefined
+    await using sealing = assembly
+    const segment = await sealing.seal(kill)
+    this.#lastSealAt = clock.monotonic()
+    current.segments.push(segment)
+    current.end = { index: segment.index, offset: segment.endOffset }
+    this.#spoolState = {
+      generation: current.generation,
+      identity: this.#spoolState?.identity ?? { device: 0, inode: 0 },
+      segments: current.segments,
+    }
+    feed.announce()
+  }
+
+  /** Drops what nobody needs any more, and what the cap forbids. */
+  async #release(kill: AbortSignal): Promise<void> {
+    const { feed, spool, logger, maxSpoolBytes } = this.#options
+    const current = feed.current
+    if (current === undefined) return
+    if (feed.spoolBytes > maxSpoolBytes) {
+      const names = feed.detachLaggards()
+      for (const replica of names) {
+        logger.error(
+          { replica, maxSpoolBytes },
+          'spool is full: segments are no longer kept for this replica; a new generation begins when it can be reached again',
+        )
+      }
+    }
+    const gone = feed.releasable()
+    if (gone.length === 0) return
+    await spool.remove(gone, kill)
+    current.segments = current.segments.filter((segment) => !gone.includes(segment))
+    if (this.#spoolState !== undefined) {
+      this.#spoolState = { ...this.#spoolState, segments: current.segments }
+    }
+  }
+
+  /** Lets SQLite copy frames back, so that the application's next write restarts the WAL. */
+  async #maybeCheckpoint(latest: CaptureResult, kill: AbortSignal): Promise<void> {
+    const { database, clock, logger, minCheckpointPageCount, maxCheckpointPageCount } =
+      this.#options
+    const now = clock.monotonic()
+    const { frameCount, copiedBackCount } = latest.wal
+    if (copiedBackCount >= frameCount) {
+      if (frameCount === 0) this.#lastCheckpointAt = now
+      return
+    }
+    const bySize = frameCount >= minCheckpointPageCount
+    if (!bySize && !this.#checkpointIsDueByTime) return
+    if (now - this.#lastCheckpointAt < this.#checkpointPauseMs) return
+    this.#lastCheckpointAt = now
+    let wal = latest.wal
+    let reached = false
+    try {
+      for (let tries = 0; tries < checkpointTries; tries += 1) {
+        const copied = await database.checkpoint(kill)
+        reached = copied.copiedBackCount >= wal.frameCount
+        await database.syncFile(kill)
+        const result = await this.#captureAll(kill)
+        if (result.continuity.kind === 'broken') {
+          this.#options.feed.requestNewGeneration(
+            result.continuity.reason,
+            result.continuity.detail,
+          )
+          return
+        }
+        wal = result.wal
+        if (wal.copiedBackCount >= wal.frameCount) break
+      }
+      const done = wal.copiedBackCount >= wal.frameCount
+      // A reader of the application that pins the WAL makes further tries useless for a while.
+      this.#checkpointPauseMs = done
+        ? 0
+        : Math.min(Math.max(this.#checkpointPauseMs * 2, 250), 10_000)
+      if (
+        !done &&
+        reached &&
+        maxCheckpointPageCount !== undefined &&
+        wal.frameCount >= maxCheckpointPageCount &&
+        clock.monotonic() >= this.#forcePauseUntil
+      ) {
+        const forced = await database.forceRestart({ maxBytes: captureBytes }, kill)
+        await this.#keep(forced.capture, kill)
+        if (forced.capture.continuity.kind === 'broken') {
+          this.#options.feed.requestNewGeneration(
+            forced.capture.continuity.reason,
+            forced.capture.continuity.detail,
+          )
+          return
+        }
+        logger.debug({ outcome: forced.outcome, lockedMs: forced.lockedMs }, 'writer lock taken')
+        this.#forcePauseMs =
+          forced.outcome === 'done' ? 1000 : Math.min(this.#forcePauseMs * 2, 60_000)
+        this.#forcePauseUntil = clock.monotonic() + this.#forcePauseMs
+      }
+    } catch (error) {
+      if (isAbortError(error)) throw error
+      this.#checkpointPauseMs = Math.min(Math.max(this.#checkpointPauseMs * 2, 1000), 60_000)
+      logger.debug({ err: error }, 'checkpoint failed')
+    }
+  }
+
+  async #discard(): Promise<void> {
+    const assembly = this.#assembly
+    this.#assembly = undefined
+    await assembly?.[Symbol.asyncDispose]()
+  }
+}
+
+/** Where capturing goes on behind a spooled segment. */
+function cursorAfter(segment: SpooledSegment): CaptureCursor {
+  const { trailer } = segment
+  const position: WalPosition = { index: segment.index, offset: segment.endOffset }
+  return {
+    position,
+    pageSizeBytes: trailer.pageSizeBytes,
+    bigEndian: trailer.bigEndian,
+    salts: trailer.salts,
+    checksum: trailer.checksumAfter,
+    source: trailer.source,
+  }
+}
+
+const never = new AbortController().signal
+
+function ignoreAbort(error: unknown): void {
+  if (!isAbortError(error)) throw error
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}

@@ -1,0 +1,373 @@
+import { isAbortError, TsreplicateError } from '../domain/errors.js'
+import { type Generation } from '../domain/generation.js'
+import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
+import { formatObjectPath, type WalSegmentRef } from '../domain/replica-layout.js'
+import { type GenerationFeed } from './generation-feed.js'
+import { mergeSegments, planMerge } from './merge-segments.js'
+import { type Clock } from './ports/clock.js'
+import { type Compressor } from './ports/compressor.js'
+import { type Logger } from './ports/logger.js'
+import { type ManagedDatabase } from './ports/managed-database.js'
+import { type ReplicaClient, type WalSegmentInfo } from './ports/replica-client.js'
+import { type Spool, type SpooledSegment } from './ports/spool.js'
+import { readTrailer } from './read-trailer.js'
+import { GenerationEndedError, hasReached, takeSnapshot } from './take-snapshot.js'
+
+export interface SyncReplicaOptions {
+  readonly name: string
+  readonly database: ManagedDatabase
+  readonly client: ReplicaClient
+  readonly spool: Spool
+  readonly compressor: Compressor
+  readonly decode: (source: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>
+  readonly feed: GenerationFeed
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly syncIntervalMs: number
+  readonly snapshotIntervalMs: number | undefined
+  readonly maxSpoolBytes: number
+}
+
+const firstPauseMs = 1000
+const maxPauseMs = 30_000
+/** The same problem is logged again after this long. */
+const repeatLogMs = 30 * 60_000
+
+/** Where this replica stands in the current generation. */
+interface Place {
+  readonly generation: Generation
+  /** End of what is stored; undefined: no segment is. */
+  position: WalPosition | undefined
+  hasSnapshot: boolean
+  newestSnapshot: { readonly index: number; readonly atMs: number } | undefined
+}
+
+/**
+ * Carries spooled segments, and snapshots, to one replica, for ever. Segments go up in order, each confirmed before the
+ * next, and a retry sends the same name and bytes. In a new generation they are held back until the first snapshot's
+ * body is up, because without it they are worthless, unless the spool fills.
+ */
+export class SyncReplica {
+  readonly #options: SyncReplicaOptions
+  #place: Place | undefined
+  #lastSendAt = Number.NEGATIVE_INFINITY
+  #swept = false
+  #reported: { message: string; at: number } | undefined
+  /** The first pending segment may have been sent by the process before: it is never merged. */
+  #attempted: SpooledSegment | undefined
+
+  constructor(options: SyncReplicaOptions) {
+    this.#options = options
+    options.feed.addReplica(options.name)
+  }
+
+  /** Runs until the feed has ended and all of it is stored, or `kill`. */
+  async run(stop: AbortSignal, kill: AbortSignal): Promise<void> {
+    const { clock, feed } = this.#options
+    let pauseMs = firstPauseMs
+    while (!kill.aborted) {
+      try {
+        const idle = await this.#step(stop, kill)
+        this.#recovered()
+        pauseMs = firstPauseMs
+        if (!idle) continue
+        if (feed.ended) return
+        await this.#waitForWork(kill)
+      } catch (error) {
+        if (kill.aborted) return
+        this.#place = undefined
+        if (error instanceof GenerationEndedError) continue
+        this.#report(error)
+        await clock.sleep(pauseMs * (0.75 + Math.random() / 2), kill).catch(ignoreAbort)
+        pauseMs = Math.min(pauseMs * 2, maxPauseMs)
+      }
+    }
+  }
+
+  /** What is not stored here, or undefined when all is. */
+  get missing(): string | undefined {
+    const current = this.#options.feed.current
+    if (current === undefined) return undefined
+    const place = this.#place
+    if (place?.generation !== current.generation) {
+      return `nothing is known to be stored of generation ${current.generation}`
+    }
+    if (!place.hasSnapshot) return `generation ${current.generation} has no snapshot`
+    if (hasReached(place.position, current.end)) return undefined
+    const from = place.position ?? { index: 0, offset: 0 }
+    return `the commits from ${formatPosition({ generation: current.generation, ...from })} to ${formatPosition({ generation: current.generation, ...current.end })}`
+  }
+
+  /** One thing at a time; true when nothing is left to do. */
+  async #step(stop: AbortSignal, kill: AbortSignal): Promise<boolean> {
+    const { feed, clock, snapshotIntervalMs } = this.#options
+    const current = feed.current
+    if (current === undefined) return true
+    if (this.#place?.generation !== current.generation || feed.isDetached(this.#options.name)) {
+      const place = await this.#locate(current.generation, kill)
+      if (place === undefined) return true
+      this.#place = place
+      feed.confirm(this.#options.name, place.generation, place.position)
+    }
+    const place = this.#place
+    if (place === undefined) return true
+    if (!place.hasSnapshot) {
+      if (feed.ended && !stop.aborted) return true
+      await this.#snapshot(place, kill)
+      return false
+    }
+    if (await this.#sendNext(place, kill)) return false
+    const snapshot = place.newestSnapshot
+    if (
+      snapshotIntervalMs !== undefined &&
+      !stop.aborted &&
+      snapshot !== undefined &&
+      clock.now() - snapshot.atMs >= snapshotIntervalMs &&
+      current.end.index > snapshot.index
+    ) {
+      await this.#snapshot(place, kill)
+      return false
+    }
+    return true
+  }
+
+  async #waitForWork(kill: AbortSignal): Promise<void> {
+    const { feed, snapshotIntervalMs, clock } = this.#options
+    const woken = new AbortController()
+    const any = AbortSignal.any([kill, woken.signal])
+    const waits = [feed.waitForChange(any)]
+    if (snapshotIntervalMs !== undefined) {
+      const dueInMs = (this.#place?.newestSnapshot?.atMs ?? 0) + snapshotIntervalMs - clock.now()
+      waits.push(clock.sleep(Math.max(dueInMs, 10_000), any).catch(ignoreAbort))
+    }
+    await Promise.race(waits)
+    woken.abort()
+  }
+
+  /** Finds out what of a generation is stored here, and whether the spool goes on from there. */
+  async #locate(generation: Generation, kill: AbortSignal): Promise<Place | undefined> {
+    const { client, feed } = this.#options
+    if (!this.#swept) await client.sweep(kill)
+    this.#swept = true
+    let newest: { index: number; atMs: number } | undefined
+    for await (const snapshot of client.listSnapshots(generation, kill)) {
+      if (newest === undefined || snapshot.index > newest.index) {
+        newest = { index: snapshot.index, atMs: snapshot.createdAtMs }
+      }
+    }
+    let last: WalSegmentInfo | undefined
+    for await (const segment of client.listWalSegments(generation, kill)) {
+      if (last === undefined || comparePositions(segment, last) > 0) last = segment
+    }
+    const current = feed.current
+    if (current?.generation !== generation) return undefined
+    let position: WalPosition | undefined
+    if (last !== undefined) {
+      const found = await readTrailer(client, { ref: last, sizeBytes: last.sizeBytes }, kill)
+      if (found.kind !== 'trailer' || found.trailer.kind !== 'wal-segment') {
+        feed.requestNewGeneration(
+          'replica missed segments that the spool no longer has',
+          `the end of ${formatObjectPath(last)} on ${client.location} cannot be read`,
+        )
+        return undefined
+      }
+      position = { index: last.index, offset: found.trailer.endOffset }
+    }
+    const place: Place = {
+      generation,
+      position,
+      hasSnapshot: newest !== undefined,
+      newestSnapshot: newest,
+    }
+    const next = nextSegment(current.segments, position)
+    if (position !== undefined && comparePositions(position, current.end) > 0) {
+      feed.requestNewGeneration(
+        'replica is ahead of the local state',
+        `${client.location} has ${formatPosition({ generation, ...position })}, captured to ${formatPosition({ generation, ...current.end })}`,
+      )
+      return undefined
+    }
+    if (next === undefined && !hasReached(position, current.end)) {
+      feed.requestNewGeneration(
+        'replica missed segments that the spool no longer has',
+        `${client.location} ends at ${position === undefined ? 'nothing' : formatPosition({ generation, ...position })}`,
+      )
+      return undefined
+    }
+    this.#attempted = next
+    return place
+  }
+
+  /** Takes a snapshot. The first of a generation goes ahead of its segments. */
+  async #snapshot(place: Place, kill: AbortSignal): Promise<void> {
+    const { database, client, compressor, clock, logger, feed, maxSpoolBytes } = this.#options
+    const current = feed.current
+    if (current?.generation !== place.generation) throw new GenerationEndedError()
+    const first = !place.hasSnapshot
+    const ended = new AbortController()
+    const signal = AbortSignal.any([kill, ended.signal])
+    let holding = first
+    const body = takeSnapshot(
+      {
+        database,
+        client,
+        compressor,
+        clock,
+        logger,
+        generation: place.generation,
+        pageSizeBytes: current.pageSizeBytes,
+        barrier: () => feed.barrier(),
+        storedUpTo: async (position, waiting) => {
+          holding = false
+          feed.announce()
+          while (!hasReached(place.position, position)) {
+            if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
+            await feed.waitForChange(waiting)
+            waiting.throwIfAborted()
+          }
+        },
+      },
+      signal,
+    )
+    let done = false
+    const settled = body.then(
+      () => (done = true),
+      () => (done = true),
+    )
+    try {
+      while (!isDone()) {
+        if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
+        const maySend = !holding || feed.spoolBytes > maxSpoolBytes / 2
+        if (maySend && (await this.#sendNext(place, kill))) continue
+        const woken = new AbortController()
+        await Promise.race([settled, feed.waitForChange(AbortSignal.any([kill, woken.signal]))])
+        woken.abort()
+        kill.throwIfAborted()
+      }
+    } finally {
+      if (!isDone()) ended.abort(new GenerationEndedError())
+      await settled
+    }
+    const finished = await body
+    place.hasSnapshot = true
+    place.newestSnapshot = { index: finished.index, atMs: clock.now() }
+
+    function isDone(): boolean {
+      return done
+    }
+  }
+
+  /** Sends the next segment, if there is one. Waits for the sync interval first, unless the feed has ended. */
+  async #sendNext(place: Place, kill: AbortSignal): Promise<boolean> {
+    const { feed, clock, client, spool, logger, name, syncIntervalMs } = this.#options
+    const current = feed.current
+    if (current?.generation !== place.generation) return false
+    let segment = nextSegment(current.segments, place.position)
+    if (segment === undefined) return false
+    const waitMs = this.#lastSendAt + syncIntervalMs - clock.monotonic()
+    const backlog = segment !== current.segments.at(-1)
+    if (waitMs > 0 && !backlog && !feed.ended && place.hasSnapshot) {
+      const any = new AbortController()
+      await Promise.race([
+        clock.sleep(waitMs, AbortSignal.any([kill, any.signal])).catch(ignoreAbort),
+        this.#untilEnded(AbortSignal.any([kill, any.signal])),
+      ])
+      any.abort()
+      kill.throwIfAborted()
+    }
+    segment = (await this.#merged(segment, kill)) ?? segment
+    this.#attempted = segment
+    this.#lastSendAt = clock.monotonic()
+    const started = clock.monotonic()
+    const ref: WalSegmentRef = {
+      kind: 'wal-segment',
+      generation: segment.generation,
+      index: segment.index,
+      offset: segment.startOffset,
+    }
+    {
+      await using upload = await client.startUpload(ref, { expectedBytes: segment.sizeBytes }, kill)
+      for await (const chunk of spool.read(segment, kill)) await upload.write(chunk)
+      await upload.finish()
+    }
+    place.position = { index: segment.index, offset: segment.endOffset }
+    feed.confirm(name, place.generation, place.position)
+    logger.info(
+      {
+        position: formatPosition({
+          generation: segment.generation,
+          index: segment.index,
+          offset: segment.startOffset,
+        }),
+        elapsed: `${Math.round(clock.monotonic() - started)}ms`,
+        sz: segment.walBytes,
+      },
+      'wal segment written',
+    )
+    return true
+  }
+
+  async #untilEnded(signal: AbortSignal): Promise<void> {
+    const { feed } = this.#options
+    while (!feed.ended && !signal.aborted) await feed.waitForChange(signal)
+  }
+
+  /** Far behind, puts consecutive segments into one object, so that a day offline is not 86,400 requests. */
+  async #merged(segment: SpooledSegment, kill: AbortSignal): Promise<SpooledSegment | undefined> {
+    const { feed, spool, compressor, decode } = this.#options
+    const current = feed.current
+    if (current === undefined || segment === this.#attempted) return undefined
+    const parts = planMerge(current.segments, segment)
+    const last = parts.at(-1)
+    if (parts.length < 2 || last === undefined) return undefined
+    const inside = feed.nobodyStandsWithin(
+      { index: segment.index, offset: segment.startOffset },
+      { index: last.index, offset: last.endOffset },
+    )
+    if (!inside) return undefined
+    const merged = await mergeSegments({ parts, spool, compressor, decode }, kill)
+    const at = current.segments.indexOf(segment)
+    current.segments.splice(at, parts.length, merged)
+    return merged
+  }
+
+  #report(error: unknown): void {
+    const { logger, clock, client } = this.#options
+    const message = error instanceof Error ? error.message : String(error)
+    const now = clock.monotonic()
+    if (this.#reported?.message === message && now - this.#reported.at < repeatLogMs) return
+    this.#reported = { message, at: now }
+    const hint = error instanceof TsreplicateError ? error.hint : undefined
+    logger.error(
+      { location: client.location, err: error, ...(hint === undefined ? {} : { hint }) },
+      'replica sync failed: it is tried again until it works',
+    )
+  }
+
+  #recovered(): void {
+    if (this.#reported === undefined) return
+    this.#reported = undefined
+    this.#options.logger.info({}, 'replica recovered')
+  }
+}
+
+/** The spooled segment that begins at `position`; from nothing, the generation's first. */
+function nextSegment(
+  segments: readonly SpooledSegment[],
+  position: WalPosition | undefined,
+): SpooledSegment | undefined {
+  if (position === undefined) {
+    return segments.find((segment) => segment.index === 0 && segment.startOffset === 0)
+  }
+  return segments.find(
+    (segment) =>
+      (segment.index === position.index && segment.startOffset === position.offset) ||
+      (segment.index === position.index + 1 &&
+        segment.startOffset === 0 &&
+        segment.trailer.previousIndexEnd?.offset === position.offset),
+  )
+}
+
+function ignoreAbort(error: unknown): void {
+  if (!isAbortError(error)) throw error
+}
