@@ -1,0 +1,96 @@
+import { mkdir, mkdtemp, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { ReplicaError } from '../../src/domain/errors.js'
+import { FileReplicaClient } from '../../src/infrastructure/replica-clients/file/file-replica-client.js'
+import {
+  collect,
+  describeReplicaClient,
+  generation,
+  get,
+  put,
+  segment,
+  signal,
+  snapshot,
+} from './replica-client.contract.js'
+
+describeReplicaClient('file', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'replica-'))
+  const path = join(folder, 'deep', 'root')
+  return {
+    client: new FileReplicaClient({ path, owner: undefined }),
+    putForeign: async (name, bytes) => {
+      await mkdir(dirname(join(path, name)), { recursive: true })
+      await writeFile(join(path, name), bytes)
+    },
+    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
+  }
+})
+
+let root: string
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'replica-'))
+})
+
+afterEach(async () => {
+  await rm(root, { recursive: true, force: true })
+})
+
+const modeOf = async (path: string): Promise<number> => (await stat(path)).mode & 0o777
+
+test('files and folders get the mode of the database and its folder', async () => {
+  const path = join(root, 'new')
+  const owner = { fileMode: 0o640, directoryMode: 0o750, uid: 12_345, gid: 12_345 }
+  await put(new FileReplicaClient({ path, owner }), segment(0, 0), Buffer.from('x'))
+  const wal = join(path, 'generations', generation, 'wal')
+  expect(await modeOf(path)).toBe(0o750 & ~process.umask())
+  expect(await modeOf(wal)).toBe(0o750 & ~process.umask())
+  expect(await modeOf(join(wal, '00000000_00000000.wal.lz4'))).toBe(0o640 & ~process.umask())
+})
+
+test('without an owner, only we may read', async () => {
+  await put(
+    new FileReplicaClient({ path: join(root, 'new'), owner: undefined }),
+    snapshot(0),
+    Buffer.from('x'),
+  )
+  const folder = join(root, 'new', 'generations', generation, 'snapshots')
+  expect(await modeOf(folder)).toBe(0o700)
+  expect(await modeOf(join(folder, '00000000.snapshot.lz4'))).toBe(0o600)
+})
+
+test('sweep removes temporary files that nobody writes any more', async () => {
+  const client = new FileReplicaClient({ path: root, owner: undefined })
+  await put(client, segment(0, 0), Buffer.from('x'))
+  const folder = join(root, 'generations', generation, 'wal')
+  const name = '00000000_00000020.wal.lz4'
+  const kept = [
+    '00000000_00000000.wal.lz4',
+    `${name}.1-7.tsr.tmp`,
+    `${name}.tmp`,
+    'notes.tmp',
+    'notes.999999999-1.tsr.tmp',
+  ]
+  const old = '00000000_00000040.wal.lz4.tmp'
+  const left = [old, `${name}.999999999-1.tsr.tmp`, `${name}.${process.pid}-1.tsr.tmp`]
+  for (const file of [...kept.slice(1), ...left]) await writeFile(join(folder, file), 'x')
+  const twoHoursAgo = new Date(Date.now() - 7_200_000)
+  await utimes(join(folder, old), twoHoursAgo, twoHoursAgo)
+  await utimes(join(folder, 'notes.tmp'), twoHoursAgo, twoHoursAgo)
+  await client.sweep(signal)
+  expect((await readdir(folder)).sort()).toEqual(kept.sort())
+})
+
+test('what the file system refuses is a retryable ReplicaError that names the path', async () => {
+  await writeFile(join(root, 'generations'), 'a file where a folder should be')
+  const client = new FileReplicaClient({ path: root, owner: undefined })
+  await expect(put(client, segment(0, 0), Buffer.from('x'))).rejects.toMatchObject({
+    name: 'ReplicaError',
+    retryable: true,
+    message: expect.stringContaining(`${root}/generations/${generation}/wal/`) as string,
+  })
+  await expect(get(client, segment(0, 0))).rejects.toThrow(ReplicaError)
+  await expect(collect(client.listGenerations(signal))).rejects.toThrow(ReplicaError)
+})

@@ -1,0 +1,275 @@
+/** What every replica client has to keep. Each store's test file calls {@link describeReplicaClient}. */
+import { randomBytes } from 'node:crypto'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { ObjectNotFoundError } from '../../src/domain/errors.js'
+import { formatGeneration } from '../../src/domain/generation.js'
+import { type ObjectRef } from '../../src/domain/replica-layout.js'
+import { type ByteRange, type ReplicaClient } from '../../src/usecase/ports/replica-client.js'
+
+export interface ReplicaFixture extends AsyncDisposable {
+  readonly client: ReplicaClient
+  /** Puts an object past the client, at a path relative to the root. */
+  putForeign(path: string, bytes: Uint8Array): Promise<void>
+}
+
+export const generation = formatGeneration(Uint8Array.from([1, 1, 1, 1, 1, 1, 1, 1]))
+export const sibling = formatGeneration(Uint8Array.from([1, 1, 1, 1, 1, 1, 1, 2]))
+export const { signal } = new AbortController()
+
+export const snapshot = (index: number, of = generation): ObjectRef => ({
+  kind: 'snapshot',
+  generation: of,
+  index,
+})
+
+export const segment = (index: number, offset: number, of = generation): ObjectRef => ({
+  kind: 'wal-segment',
+  generation: of,
+  index,
+  offset,
+})
+
+/** Everything that an iterable yields. */
+export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const result: T[] = []
+  for await (const item of items) result.push(item)
+  return result
+}
+
+export async function put(
+  client: ReplicaClient,
+  ref: ObjectRef,
+  bytes: Uint8Array,
+  chunkBytes = 1_000_003,
+): Promise<void> {
+  await using upload = await client.startUpload(ref, { expectedBytes: bytes.length }, signal)
+  for (let at = 0; at < bytes.length; at += chunkBytes) {
+    await upload.write(bytes.subarray(at, at + chunkBytes))
+  }
+  await upload.finish()
+}
+
+export async function get(
+  client: ReplicaClient,
+  ref: ObjectRef,
+  range: ByteRange = { offset: 0, length: undefined },
+): Promise<Buffer> {
+  return Buffer.concat(await collect(client.read(ref, range, signal)))
+}
+
+export function describeReplicaClient(name: string, make: () => Promise<ReplicaFixture>): void {
+  describe(`replica client: ${name}`, () => {
+    let fixture: ReplicaFixture
+    let client: ReplicaClient
+
+    beforeEach(async () => {
+      fixture = await make()
+      client = fixture.client
+    })
+
+    afterEach(async () => {
+      await fixture[Symbol.asyncDispose]()
+    })
+
+    const snapshots = async (of = generation) => {
+      const found = await collect(client.listSnapshots(of, signal))
+      return found.sort((a, b) => a.index - b.index)
+    }
+    const segments = async (of = generation) => {
+      const found = await collect(client.listWalSegments(of, signal))
+      return found.sort((a, b) => a.index - b.index || a.offset - b.offset)
+    }
+    const generations = async () => (await collect(client.listGenerations(signal))).sort()
+
+    test.each([0, 1, 1000, 5 * 1024 * 1024 - 1, 5 * 1024 * 1024, 5 * 1024 * 1024 + 1])(
+      'stores and gives back %i bytes',
+      async (size) => {
+        const bytes = randomBytes(size)
+        await put(client, segment(0, 0), bytes)
+        expect(bytes.equals(await get(client, segment(0, 0)))).toBe(true)
+        const listed = await segments()
+        expect(listed).toHaveLength(1)
+        expect(listed[0]).toMatchObject({ ...segment(0, 0), sizeBytes: size })
+        expect(Math.abs(Date.now() - (listed[0]?.createdAtMs ?? 0))).toBeLessThan(60_000)
+      },
+    )
+
+    test('an object is not visible before it is finished', async () => {
+      await using upload = await client.startUpload(snapshot(3), { expectedBytes: 9 }, signal)
+      await upload.write(Buffer.from('123'))
+      expect(await snapshots()).toEqual([])
+      await expect(get(client, snapshot(3))).rejects.toThrow(ObjectNotFoundError)
+      await upload.finish()
+      await upload[Symbol.asyncDispose]()
+      await upload[Symbol.asyncDispose]()
+      expect(await snapshots()).toHaveLength(1)
+      expect((await get(client, snapshot(3))).toString()).toBe('123')
+    })
+
+    test('an upload that is given up leaves nothing', async () => {
+      const upload = await client.startUpload(segment(0, 0), { expectedBytes: 1 }, signal)
+      await upload.write(Buffer.from('123'))
+      await upload[Symbol.asyncDispose]()
+      await upload[Symbol.asyncDispose]()
+      expect(await segments()).toEqual([])
+      expect(await generations()).toEqual([])
+      await expect(get(client, segment(0, 0))).rejects.toThrow(ObjectNotFoundError)
+    })
+
+    test('an aborted upload rejects with the reason and leaves what was there', async () => {
+      await put(client, segment(0, 0), Buffer.from('old'))
+      const controller = new AbortController()
+      {
+        await using upload = await client.startUpload(
+          segment(0, 0),
+          { expectedBytes: 3 },
+          controller.signal,
+        )
+        await upload.write(Buffer.from('new'))
+        controller.abort()
+        await expect(upload.finish()).rejects.toBe(controller.signal.reason)
+      }
+      expect((await get(client, segment(0, 0))).toString()).toBe('old')
+      expect(await segments()).toHaveLength(1)
+    })
+
+    test('every operation rejects with the reason of an aborted signal', async () => {
+      await put(client, segment(0, 0), Buffer.from('x'))
+      const aborted = AbortSignal.abort()
+      const range = { offset: 0, length: undefined }
+      for (const attempt of [
+        () => collect(client.listGenerations(aborted)),
+        () => collect(client.listSnapshots(generation, aborted)),
+        () => collect(client.listWalSegments(generation, aborted)),
+        () => collect(client.read(segment(0, 0), range, aborted)),
+        () => client.startUpload(segment(0, 0), { expectedBytes: 1 }, aborted),
+        () => client.delete([segment(0, 0)], aborted),
+      ]) {
+        await expect(attempt()).rejects.toBe(aborted.reason)
+      }
+      expect(await segments()).toHaveLength(1)
+    })
+
+    test('overwriting replaces the whole object', async () => {
+      await put(client, segment(0, 0), Buffer.from('a longer body'))
+      await put(client, segment(0, 0), Buffer.from('short'))
+      expect((await get(client, segment(0, 0))).toString()).toBe('short')
+      expect(await segments()).toMatchObject([{ sizeBytes: 5 }])
+    })
+
+    test.each([
+      ['head', 0, 4, '0123'],
+      ['middle', 3, 4, '3456'],
+      ['tail', 6, undefined, '6789'],
+      ['reaching past the end', 8, 100, '89'],
+      ['at the end', 10, undefined, ''],
+      ['past the end', 11, 5, ''],
+      ['of no length', 2, 0, ''],
+    ])('reads a range: %s', async (_, offset, length, expected) => {
+      await put(client, segment(0, 0), Buffer.from('0123456789'))
+      expect((await get(client, segment(0, 0), { offset, length })).toString()).toBe(expected)
+    })
+
+    test('reads a range across chunks of a large object', async () => {
+      const bytes = randomBytes(3 * 1024 * 1024 + 17)
+      await put(client, segment(0, 0), bytes)
+      const range = { offset: 1_000_001, length: 2_000_003 }
+      const part = await get(client, segment(0, 0), range)
+      expect(part.equals(bytes.subarray(1_000_001, 3_000_004))).toBe(true)
+    })
+
+    test('a missing object is an ObjectNotFoundError', async () => {
+      await expect(get(client, segment(0, 0))).rejects.toThrow(ObjectNotFoundError)
+      await put(client, segment(0, 0), Buffer.from('x'))
+      await expect(get(client, segment(0, 4120))).rejects.toThrow(ObjectNotFoundError)
+      await expect(get(client, snapshot(0))).rejects.toThrow(ObjectNotFoundError)
+    })
+
+    test('an absent root lists as empty', async () => {
+      expect(await generations()).toEqual([])
+      expect(await snapshots()).toEqual([])
+      expect(await segments()).toEqual([])
+    })
+
+    test('lists 1001 objects', async () => {
+      for (let i = 0; i < 1001; i += 100) {
+        await Promise.all(
+          Array.from({ length: Math.min(100, 1001 - i) }, (_, j) =>
+            put(client, segment(i + j, 32), Buffer.from('x')),
+          ),
+        )
+      }
+      const listed = await segments()
+      expect(listed.map(({ index }) => index)).toEqual(Array.from({ length: 1001 }, (_, i) => i))
+    }, 60_000)
+
+    test('passes foreign names over', async () => {
+      const folder = `generations/${generation}`
+      const foreign = Buffer.from('x')
+      await put(client, segment(1, 0), foreign)
+      await put(client, snapshot(1), foreign)
+      for (const path of [
+        `${folder}/wal/00000001_00000020.wal.lz4.tmp`,
+        `${folder}/wal/00000001_0000002A.wal.lz4`,
+        `${folder}/wal/1_0.wal.lz4`,
+        `${folder}/wal/notes.txt`,
+        `${folder}/snapshots/00000002.snapshot`,
+        `${folder}/snapshots/00000002.snapshot.lz4.99-1.tsr.tmp`,
+        `${folder}/readme`,
+        'generations/lost+found/x',
+        'generations/0101010101010AAA/x',
+        'other/x',
+      ]) {
+        await fixture.putForeign(path, foreign)
+      }
+      expect(await generations()).toEqual([generation])
+      expect(await segments()).toHaveLength(1)
+      expect(await snapshots()).toHaveLength(1)
+    })
+
+    test('lists offsets past 32 bits', async () => {
+      await fixture.putForeign(
+        `generations/${generation}/wal/00000001_100000020.wal.lz4`,
+        Buffer.from('far'),
+      )
+      expect(await segments()).toMatchObject([{ index: 1, offset: 0x1_0000_0020 }])
+      expect((await get(client, segment(1, 0x1_0000_0020))).toString()).toBe('far')
+    })
+
+    test('keeps generations apart', async () => {
+      await put(client, segment(0, 0), Buffer.from('one'))
+      await put(client, segment(0, 0, sibling), Buffer.from('two'))
+      await put(client, snapshot(0, sibling), Buffer.from('three'))
+      expect(await generations()).toEqual([generation, sibling])
+      expect(await segments()).toHaveLength(1)
+      expect(await snapshots()).toHaveLength(0)
+      expect((await get(client, segment(0, 0, sibling))).toString()).toBe('two')
+    })
+
+    test('deletes objects, and absent ones are no error', async () => {
+      await client.delete([], signal)
+      await client.delete([segment(0, 0), snapshot(0)], signal)
+      await put(client, segment(0, 0), Buffer.from('a'))
+      await put(client, segment(0, 32), Buffer.from('b'))
+      await put(client, snapshot(0), Buffer.from('c'))
+      await client.delete([segment(0, 0), segment(9, 9), snapshot(0)], signal)
+      expect(await segments()).toMatchObject([{ offset: 32 }])
+      expect(await snapshots()).toEqual([])
+      await client.delete([segment(0, 32)], signal)
+      expect(await generations()).toEqual([])
+      await put(client, segment(0, 0), Buffer.from('again'))
+      expect(await segments()).toHaveLength(1)
+    })
+
+    test('sweeping leaves objects and running uploads alone', async () => {
+      await client.sweep(signal)
+      await put(client, segment(0, 0), Buffer.from('a'))
+      await using upload = await client.startUpload(snapshot(0), { expectedBytes: 1 }, signal)
+      await upload.write(Buffer.from('b'))
+      await client.sweep(signal)
+      await upload.finish()
+      expect(await segments()).toHaveLength(1)
+      expect((await get(client, snapshot(0))).toString()).toBe('b')
+    })
+  })
+}
