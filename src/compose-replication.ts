@@ -1,9 +1,7 @@
 /** Puts a daemon together: validated configuration in, running databases out. Loaded only by `replicate`. */
 import { randomFillSync } from 'node:crypto'
-import { stat } from 'node:fs/promises'
-import path from 'node:path'
 import { type Config, type DatabaseConfig } from './domain/config.js'
-import { openReplicaClient } from './compose-replica-client.js'
+import { openReplicaClient, ownerOf } from './compose-replica-client.js'
 import { systemClock } from './infrastructure/clock/system-clock.js'
 import { decodeFrame } from './infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from './infrastructure/lz4/frame-encoder.js'
@@ -83,25 +81,4 @@ async function composeDatabase(
     replicas.push({ name: replica.name, sync })
   }
   return { path: config.path, feed, capture, replicas }
-}
-
-/** Modes and owner that files beside a database get: its own, and its folder's. */
-export async function ownerOf(databasePath: string): Promise<{
-  fileMode?: number
-  directoryMode?: number
-  uid?: number
-  gid?: number
-}> {
-  try {
-    const folder = await stat(path.dirname(databasePath))
-    const directoryMode = folder.mode & 0o777
-    try {
-      const file = await stat(databasePath)
-      return { fileMode: file.mode & 0o777, directoryMode, uid: file.uid, gid: file.gid }
-    } catch {
-      return { directoryMode }
-    }
-  } catch {
-    return {}
-  }
 }
