@@ -83,7 +83,7 @@ async function benchRestore(): Promise<void> {
     [
       'restore, quick_check',
       'tsreplicate',
-      () => run('restore', '-o', output, `file://${replica}`),
+      () => run('restore', '-o', output, '-integrity-check', 'quick', `file://${replica}`),
     ],
     [
       'restore, no check',
