@@ -1,0 +1,159 @@
+import { existsSync } from 'node:fs'
+
+import { expandPath, restore as runRestore } from '../../../compose.js'
+import { NoBackupError, UsageError } from '../../../domain/errors.js'
+import { parseGeneration } from '../../../domain/generation.js'
+import { formatPosition } from '../../../domain/position.js'
+import {
+  type RestoreReport,
+  type RestoreRequest,
+  type RestoreTarget,
+} from '../../../usecase/restore-types.js'
+import {
+  commandLogger,
+  type CommonFlags,
+  isUrl,
+  openSubject,
+  print,
+  printJson,
+  readConfig,
+} from '../context.js'
+import { createProgressBar } from '../progress-bar.js'
+
+export interface RestoreFlags extends CommonFlags {
+  readonly o?: string
+  readonly generation?: string
+  readonly index?: string
+  readonly timestamp?: string
+  readonly parallelism?: string
+  readonly ifDbNotExists?: boolean
+  readonly ifReplicaExists?: boolean
+  readonly dryRun?: boolean
+  readonly integrityCheck?: string
+}
+
+export async function restore(
+  positional: string | undefined,
+  flags: RestoreFlags,
+  signal: AbortSignal,
+): Promise<number> {
+  const choice = parseChoice(flags)
+  const subjectName = positional ?? (await onlyDatabase(flags))
+  if (isUrl(subjectName) && flags.o === undefined) {
+    throw new UsageError('output path required', { hint: 'Name the database to create with -o.' })
+  }
+  const outputPath = await expandPath(flags.o ?? subjectName)
+  if (flags.ifDbNotExists === true && existsSync(outputPath)) {
+    return skip(flags, 'database already exists, skipping')
+  }
+  const subject = await openSubject(subjectName, flags)
+  const bar = createProgressBar(process.stderr)
+  try {
+    const request = { ...choice, sources: subject.sources, outputPath }
+    const report = await runRestore(request, { onProgress: bar.update }, signal)
+    bar.clear()
+    for (const note of report.notes) subject.logger.warn({}, note)
+    if (flags.json === true) printJson({ ...report, outputPath, dryRun: request.dryRun })
+    else print(describe(report, request))
+    return 0
+  } catch (error) {
+    bar.clear()
+    if (!(error instanceof NoBackupError)) throw error
+    if (flags.ifReplicaExists === true) return skip(flags, 'no matching backups found')
+    const reason = error.message === 'no matching backups found' ? undefined : error.message
+    const hint = [reason, error.hint].filter((text) => text !== undefined).join(' ')
+    throw new NoBackupError('no matching backups found', {
+      cause: error,
+      ...(hint === '' ? {} : { hint }),
+    })
+  }
+}
+
+async function skip(flags: RestoreFlags, message: string): Promise<number> {
+  const logger = await commandLogger()
+  logger.info({}, message)
+  if (flags.json === true) printJson({ skipped: message })
+  return 0
+}
+
+async function onlyDatabase(flags: RestoreFlags): Promise<string> {
+  const { config } = await readConfig(flags)
+  const [only, ...others] = config.databases
+  if (only === undefined) throw new UsageError('database path or replica URL required')
+  if (others.length === 0) return only.path
+  const paths = config.databases.map(({ path }) => path).join(', ')
+  throw new UsageError('database path or replica URL required', {
+    hint: `The configuration has several databases: ${paths}`,
+  })
+}
+
+function parseChoice(flags: RestoreFlags): Omit<RestoreRequest, 'sources' | 'outputPath'> {
+  const generation = flags.generation === undefined ? undefined : parseGeneration(flags.generation)
+  if (flags.generation !== undefined && generation === undefined) {
+    throw new UsageError(`not a generation: ${flags.generation}`, {
+      hint: 'A generation is named by 16 lower-case hex digits; `generations` lists them.',
+    })
+  }
+  const check = flags.integrityCheck ?? 'none'
+  if (check !== 'none' && check !== 'quick' && check !== 'full') {
+    throw new UsageError(`invalid --integrity-check: ${check}`, { hint: 'none, quick or full.' })
+  }
+  const parallelism = flags.parallelism ?? '8'
+  if (!/^-?\d+$/.test(parallelism)) throw new UsageError(`invalid -parallelism: ${parallelism}`)
+  return {
+    generation,
+    target: parseTarget(flags),
+    parallelism: Math.max(1, Number(parallelism)),
+    integrityCheck: check,
+    dryRun: flags.dryRun === true,
+  }
+}
+
+function parseTarget({ index, timestamp }: RestoreFlags): RestoreTarget {
+  if (index !== undefined && timestamp !== undefined) {
+    throw new UsageError('cannot specify index & timestamp to restore')
+  }
+  if (index !== undefined) {
+    if (!/^[0-9a-fA-F]{1,8}$/.test(index)) {
+      throw new UsageError(`invalid -index: ${index}`, { hint: 'Write it in hex digits.' })
+    }
+    return { kind: 'index', index: Number.parseInt(index, 16) }
+  }
+  if (timestamp === undefined) return { kind: 'latest' }
+  const timeMs = parseTimestamp(timestamp)
+  if (timeMs !== undefined) return { kind: 'timestamp', timeMs }
+  throw new UsageError(
+    'invalid -timestamp, must specify in ISO 8601 format (e.g. 2000-01-01T00:00:00Z)',
+  )
+}
+
+/** RFC 3339 with a zone, in milliseconds; a day that is not in the calendar is no time. */
+export function parseTimestamp(text: string): number | undefined {
+  const match =
+    /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(?:Z|([+-])([01]\d|2[0-3]):([0-5]\d))$/.exec(text)
+  if (match?.[1] === undefined) return undefined
+  const secondsMs = Date.parse(`${match[1]}Z`)
+  if (Number.isNaN(secondsMs)) return undefined
+  if (new Date(secondsMs).toISOString().slice(0, 19) !== match[1]) return undefined
+  const offsetMs = (Number(match[4] ?? 0) * 60 + Number(match[5] ?? 0)) * 60_000
+  const fractionMs = Math.floor(Number(`0.${match[2] ?? '0'}`) * 1000)
+  return secondsMs + fractionMs - (match[3] === '-' ? -offsetMs : offsetMs)
+}
+
+function describe(report: RestoreReport, request: RestoreRequest): string {
+  const verb = request.dryRun ? 'would restore' : 'restored'
+  const about = report.timeIsApproximate ? 'approximately ' : ''
+  const time =
+    report.commitTimeMs === undefined
+      ? 'unknown'
+      : `${about}${new Date(report.commitTimeMs).toISOString()}`
+  return [
+    `${verb} ${request.outputPath}`,
+    `  replica     ${report.replica}`,
+    `  generation  ${report.generation}`,
+    `  position    ${formatPosition({ generation: report.generation, ...report.position })}`,
+    `  committed   ${time}`,
+    `  read        ${report.storedBytes} bytes, 1 snapshot and ${report.segmentCount} WAL segments`,
+    '',
+  ].join('\n')
+}

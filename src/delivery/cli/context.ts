@@ -1,0 +1,93 @@
+import { type Config, type DatabaseConfig, type ReplicaConfig } from '../../domain/config.js'
+import { ConfigError, UsageError } from '../../domain/errors.js'
+import {
+  createLogger,
+  expandPath,
+  loadConfig,
+  openReplicaClient,
+  parseReplicaUrl,
+} from '../../compose.js'
+import { type Logger } from '../../usecase/ports/logger.js'
+import { type RestoreSource } from '../../usecase/restore-types.js'
+
+export interface CommonFlags {
+  readonly config?: string
+  readonly expandEnv: boolean
+  readonly json?: boolean
+  readonly replica?: string
+}
+
+/** What a database path or a replica URL on the command line names. */
+export interface Subject {
+  /** Undefined: a URL was given. */
+  readonly databasePath: string | undefined
+  readonly sources: readonly RestoreSource[]
+  readonly logger: Logger
+}
+
+export function isUrl(text: string): boolean {
+  return /^\w+:\/\//.test(text)
+}
+
+export function print(text: string): void {
+  process.stdout.write(text)
+}
+
+export function printJson(value: unknown): void {
+  print(`${JSON.stringify(value, null, 2)}\n`)
+}
+
+/** The configuration a command reads, with a log on stderr: stdout is for what the command prints. */
+export async function readConfig(flags: CommonFlags): Promise<{ config: Config; logger: Logger }> {
+  const config = await loadConfig({ path: flags.config, expandEnv: flags.expandEnv })
+  const logger = await createLogger({ ...config.logging, stderr: true })
+  for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
+  return { config, logger }
+}
+
+export function commandLogger(): Promise<Logger> {
+  return createLogger({ level: 'info', type: 'text', stderr: true })
+}
+
+export function refuseConfigWithUrl(flags: CommonFlags): void {
+  if (flags.config !== undefined) {
+    throw new UsageError('cannot specify a replica URL and the -config flag')
+  }
+}
+
+/** Opens the replicas that a command is about. */
+export async function openSubject(positional: string, flags: CommonFlags): Promise<Subject> {
+  if (isUrl(positional)) {
+    refuseConfigWithUrl(flags)
+    const target = await parseReplicaUrl(positional)
+    const source = { name: target.type, client: await openReplicaClient(target) }
+    return { databasePath: undefined, sources: [source], logger: await commandLogger() }
+  }
+  const { config, logger } = await readConfig(flags)
+  const database = await findDatabase(config, positional)
+  return { databasePath: database.path, sources: await openReplicas(database, flags), logger }
+}
+
+export async function findDatabase(config: Config, path: string): Promise<DatabaseConfig> {
+  const absolute = await expandPath(path)
+  const database = config.databases.find((candidate) => candidate.path === absolute)
+  if (database !== undefined) return database
+  throw new ConfigError(`database not found in config: ${absolute}`, {
+    hint: `The configuration has: ${config.databases.map((d) => d.path).join(', ') || 'none'}`,
+  })
+}
+
+export async function openReplicas(
+  database: DatabaseConfig,
+  flags: CommonFlags,
+): Promise<RestoreSource[]> {
+  const wanted = (replica: ReplicaConfig): boolean =>
+    flags.replica === undefined || replica.name === flags.replica
+  const replicas = database.replicas.filter(wanted)
+  if (flags.replica !== undefined && replicas.length === 0) {
+    throw new ConfigError(`replica "${flags.replica}" not found for database "${database.path}"`)
+  }
+  return Promise.all(
+    replicas.map(async ({ name, target }) => ({ name, client: await openReplicaClient(target) })),
+  )
+}

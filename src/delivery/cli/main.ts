@@ -1,0 +1,178 @@
+import { Command, CommanderError } from 'commander'
+
+import {
+  ConfigError,
+  isAbortError,
+  NotStoredError,
+  TsreplicateError,
+  UsageError,
+} from '../../domain/errors.js'
+import { databases, generations, snapshots, wal } from './commands/listings.js'
+import { replicate } from './commands/replicate.js'
+import { restore } from './commands/restore.js'
+import { print, printJson } from './context.js'
+import { normalizeGoFlags } from './go-flags.js'
+import { version } from './version.js'
+
+const exitCodes = { failure: 1, usage: 2, bug: 70, notStored: 74, config: 78, interrupted: 130 }
+
+/** Runs a command line and returns the exit code of the process. */
+export async function main(argv: readonly string[]): Promise<number> {
+  process.stdout.on('error', onBrokenPipe)
+  const interrupt = new AbortController()
+  let exitCode = 0
+  const program = createProgram(interrupt, (code) => {
+    exitCode = code
+  })
+  try {
+    await program.parseAsync(prepare(program, argv), { from: 'user' })
+    return exitCode
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0
+    return report(error, argv)
+  }
+}
+
+/** A reader that has seen enough (`| head`) is no failure of ours. */
+function onBrokenPipe(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') process.exit(0)
+  throw error
+}
+
+/** Finds the command and puts its flags into the form that commander reads. */
+function prepare(program: Command, argv: readonly string[]): string[] {
+  const [name, ...rest] = argv
+  if (name === undefined) {
+    program.outputHelp({ error: true })
+    throw new CommanderError(exitCodes.usage, 'overview', '')
+  }
+  if (name === 'help' || /^--?h(elp)?$/.test(name)) return ['--help']
+  const command = program.commands.find((candidate) => candidate.name() === name)
+  if (command === undefined) {
+    throw new UsageError(
+      name.startsWith('-') ? `flag provided but not defined: ${name}` : `${name}: unknown command`,
+      { hint: 'tsreplicate --help lists the commands.' },
+    )
+  }
+  const names = (required: boolean): Set<string> =>
+    new Set(
+      command.options
+        .filter((option) => option.required === required)
+        .map((option) => (option.long ?? '').replace(/^--/, '')),
+    )
+  return [name, ...normalizeGoFlags(rest, { valued: names(true), booleans: names(false) })]
+}
+
+function createProgram(interrupt: AbortController, exit: (code: number) => void): Command {
+  const { signal } = interrupt
+  const program = new Command('tsreplicate')
+    .description('Streams SQLite databases to replicas and restores them.')
+    .helpCommand(false)
+    .exitOverride()
+    .configureOutput({
+      writeErr: (text) => void process.stderr.write(text),
+      outputError: () => undefined,
+    })
+
+  const command = (name: string, description: string): Command => {
+    const added = program
+      .command(name)
+      .description(description)
+      .allowExcessArguments(false)
+      .exitOverride()
+    return added
+  }
+  const common = (added: Command): Command =>
+    added
+      .option('--config <path>', 'configuration file')
+      .option('--no-expand-env', 'take $NAME in the configuration literally')
+  const json = (added: Command): Command => added.option('--json', 'print JSON')
+  const replica = (added: Command): Command => added.option('--replica <name>', 'only this replica')
+  /** Ctrl-C ends a command between two steps, with its leftovers removed. */
+  const run = async (work: () => Promise<number>): Promise<void> => {
+    const onSignal = (): void => interrupt.abort()
+    process.once('SIGINT', onSignal)
+    process.once('SIGTERM', onSignal)
+    try {
+      exit(await work())
+    } finally {
+      process.off('SIGINT', onSignal)
+      process.off('SIGTERM', onSignal)
+    }
+  }
+
+  common(command('replicate', 'replicates databases until it is stopped'))
+    .argument('[database]', 'database file; without: all of the configuration')
+    .argument('[urls...]', 'replica URLs of the database')
+    .option('--shutdown-timeout <duration>', 'how long the last sync may take')
+    .action(async (database: string | undefined, urls: string[], flags) => {
+      exit(await replicate(database === undefined ? [] : [database, ...urls], flags))
+    })
+
+  json(replica(common(command('restore', 'restores a database from a replica'))))
+    .argument('[database-or-url]', 'database path or replica URL')
+    .option('-o <path>', 'the database to create')
+    .option('--generation <name>', 'only this generation')
+    .option('--index <hex>', 'up to the end of this WAL index')
+    .option('--timestamp <time>', 'up to this time, RFC 3339 with a zone')
+    .option('--parallelism <n>', 'objects fetched at once', '8')
+    .option('--if-db-not-exists', 'exit 0 if the output exists')
+    .option('--if-replica-exists', 'exit 0 if there is no backup')
+    .option('--dry-run', 'only show what would be restored')
+    .option('--integrity-check <kind>', 'none, quick or full', 'none')
+    .action((subject: string | undefined, flags) => run(() => restore(subject, flags, signal)))
+
+  json(common(command('databases', 'lists the databases of the configuration'))).action((flags) =>
+    run(() => databases(flags)),
+  )
+  json(replica(common(command('generations', 'lists the generations of a database'))))
+    .argument('[database-or-url]', 'database path or replica URL')
+    .action((subject: string | undefined, flags) => run(() => generations(subject, flags, signal)))
+  json(replica(common(command('snapshots', 'lists the snapshots of a database'))))
+    .argument('[database-or-url]', 'database path or replica URL')
+    .action((subject: string | undefined, flags) => run(() => snapshots(subject, flags, signal)))
+  json(replica(common(command('wal', 'lists the WAL segments of a database'))))
+    .argument('[database-or-url]', 'database path or replica URL')
+    .option('--generation <name>', 'only this generation')
+    .action((subject: string | undefined, flags) => run(() => wal(subject, flags, signal)))
+  json(command('version', 'prints the version'))
+    .allowExcessArguments(true)
+    .action((flags: { json?: boolean }) => {
+      if (flags.json === true) printJson({ version: version() })
+      else print(`${version()}\n`)
+    })
+  return program
+}
+
+/** Tells the user what went wrong and returns the exit code for it. */
+function report(error: unknown, argv: readonly string[]): number {
+  if (error instanceof CommanderError) {
+    if (error.code === 'overview') return exitCodes.usage
+    const message = error.message.replace(/^error: /, '')
+    const text = error.code === 'commander.excessArguments' ? 'too many arguments' : message
+    return report(new UsageError(text), argv)
+  }
+  if (isAbortError(error)) {
+    process.stderr.write('tsreplicate: interrupted\n')
+    return exitCodes.interrupted
+  }
+  if (!(error instanceof TsreplicateError)) {
+    const detail = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    process.stderr.write(`tsreplicate: this is a bug, please report it: ${detail}\n`)
+    printErrorJson(argv, { code: 'BUG', message: String(error) })
+    return exitCodes.bug
+  }
+  const { code, message, hint } = error
+  for (const line of message.split('\n')) process.stderr.write(`tsreplicate: ${line}\n`)
+  if (hint !== undefined) process.stderr.write(`hint: ${hint}\n`)
+  printErrorJson(argv, { code, message, hint })
+  if (error instanceof UsageError) return exitCodes.usage
+  if (error instanceof ConfigError) return exitCodes.config
+  return error instanceof NotStoredError ? exitCodes.notStored : exitCodes.failure
+}
+
+function printErrorJson(argv: readonly string[], error: object): void {
+  if (argv.some((argument) => /^--?json(=(1|t|T|true|TRUE|True))?$/.test(argument))) {
+    printJson({ error })
+  }
+}
