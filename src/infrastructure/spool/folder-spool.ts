@@ -453,6 +453,7 @@ class FileSegmentWriter implements SegmentWriter {
   readonly #options: WriterOptions
   #sizeBytes = 0
   #state: 'open' | 'closed' | 'done' = 'open'
+  #finishing: Promise<SpooledSegment> | undefined
 
   constructor(file: FileHandle, options: WriterOptions) {
     this.#file = file
@@ -467,7 +468,12 @@ class FileSegmentWriter implements SegmentWriter {
     this.#sizeBytes += bytes.byteLength
   }
 
-  async finish(trailer: WalSegmentTrailer): Promise<SpooledSegment> {
+  finish(trailer: WalSegmentTrailer): Promise<SpooledSegment> {
+    this.#finishing = this.#finish(trailer)
+    return this.#finishing
+  }
+
+  async #finish(trailer: WalSegmentTrailer): Promise<SpooledSegment> {
     this.#assertWritable()
     const { folder, name, temporaryPath, generation, position } = this.#options
     if (
@@ -509,6 +515,8 @@ class FileSegmentWriter implements SegmentWriter {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // Pulling the file from under a finish that runs would break it; its error is its caller's.
+    await this.#finishing?.catch(() => undefined)
     if (this.#state === 'open') await this.#file.close().catch(() => undefined)
     if (this.#state !== 'done') {
       await rm(this.#options.temporaryPath, { force: true }).catch(() => undefined)

@@ -218,6 +218,7 @@ class FileUpload implements ObjectUpload {
   readonly #temporaryPath: string
   readonly #signal: AbortSignal
   #state: 'open' | 'closed' | 'done' = 'open'
+  #finishing: Promise<void> | undefined
 
   constructor(
     file: FileHandle,
@@ -239,7 +240,12 @@ class FileUpload implements ObjectUpload {
     })
   }
 
-  async finish(): Promise<void> {
+  finish(): Promise<void> {
+    this.#finishing = this.#finish()
+    return this.#finishing
+  }
+
+  async #finish(): Promise<void> {
     this.#assertWritable()
     await attempt(`write ${this.#path}`, async () => {
       await this.#file.sync()
@@ -254,6 +260,8 @@ class FileUpload implements ObjectUpload {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // Pulling the file from under a finish that runs would break it; its error is its caller's.
+    await this.#finishing?.catch(() => undefined)
     const before = this.#state
     this.#state = 'done'
     if (before === 'done') return

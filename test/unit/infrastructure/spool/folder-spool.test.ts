@@ -132,6 +132,14 @@ describe('FolderSpool', () => {
     expect(await filesOf()).toEqual([])
   })
 
+  test('a writer that is disposed of while it finishes is finished', async () => {
+    await begin()
+    const writer = await spool.startSegment({ index: 0, offset: 0 }, signal)
+    const finished = writer.finish(trailerOf(0, 0, 568))
+    await writer[Symbol.asyncDispose]()
+    expect(await reopen()).toMatchObject({ state: { segments: [await finished] } })
+  })
+
   test('removes leftovers of a crash and folders of other generations', async () => {
     await begin()
     await writeFile(join(path, 'state.json.tmp'), '')
