@@ -1,0 +1,193 @@
+import { uncompressSync } from 'lz4-napi'
+import xxhash, { type XXHashAPI } from 'xxhash-wasm'
+import { CorruptionError } from '../../domain/errors.js'
+
+const frameMagic = 0x184d2204
+const skippableMagic = 0x184d2a50
+const storedRaw = 0x8000_0000
+const windowBytes = 64 * 1024
+/** The most that a byte of compressed data can become. */
+const greatestRatio = 255
+
+let hashes: Promise<XXHashAPI> | undefined
+
+/**
+ * Decompresses the one LZ4 frame of an object, block by block, and fails with {@link CorruptionError} unless the object
+ * is whole: behind the frame nothing but skippable frames may follow. What has been yielded can only be trusted once the
+ * end has been reached.
+ */
+export async function* decodeFrame(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  hashes ??= xxhash()
+  const { create32, h32Raw } = await hashes
+  const input = new Input(source)
+  try {
+    let magic = await input.magic()
+    if (magic === undefined) throw new CorruptionError('the object is empty')
+    while (isSkippable(magic)) {
+      await skipFrame(input)
+      magic = await input.magic()
+      if (magic === undefined) throw cut()
+    }
+    if (magic !== frameMagic) {
+      throw new CorruptionError(`bad magic ${magic.toString(16).padStart(8, '0')}: no LZ4 frame`)
+    }
+    const header = await readHeader(input, h32Raw)
+    const checksum = create32(0)
+    let window: Uint8Array = new Uint8Array(0)
+    for (;;) {
+      const word = readWord(await input.exactly(4))
+      if (word === 0) break
+      const isRaw = word >= storedRaw
+      const length = isRaw ? word - storedRaw : word
+      if (length > header.maxBlockBytes) throw new CorruptionError(`bad block size ${length}`)
+      const stored = await input.exactly(length)
+      const content = isRaw
+        ? stored
+        : inflate(stored, header.maxBlockBytes, header.linked ? window : undefined)
+      if (header.linked) window = slide(window, content)
+      if (header.hasChecksum) checksum.update(content)
+      if (content.length > 0) yield content
+    }
+    if (header.hasChecksum) {
+      const expected = readWord(await input.exactly(4))
+      if (checksum.digest() >>> 0 !== expected) throw new CorruptionError('bad content checksum')
+    }
+    for (;;) {
+      const trailing = await input.magic()
+      if (trailing === undefined) return
+      if (!isSkippable(trailing)) throw new CorruptionError('unknown bytes behind the LZ4 frame')
+      await skipFrame(input)
+    }
+  } finally {
+    await input.close()
+  }
+}
+
+interface FrameHeader {
+  readonly maxBlockBytes: number
+  readonly linked: boolean
+  readonly hasChecksum: boolean
+}
+
+async function readHeader(
+  input: Input,
+  h32: (bytes: Uint8Array, seed?: number) => number,
+): Promise<FrameHeader> {
+  const start = await input.exactly(2)
+  const flags = start[0] ?? 0
+  const blockSizeCode = ((start[1] ?? 0) >> 4) & 7
+  const sizeField = (flags & 8) === 0 ? 0 : 8
+  const fields = new Uint8Array(2 + sizeField)
+  fields.set(start)
+  fields.set(await input.exactly(sizeField), 2)
+  const checksum = (await input.exactly(1))[0]
+  if ((flags & 1) !== 0) throw new CorruptionError('LZ4 dictionaries are not supported')
+  if (((h32(fields, 0) >>> 8) & 0xff) !== checksum) throw new CorruptionError('bad header checksum')
+  if ((flags & 16) !== 0) throw new CorruptionError('LZ4 block checksums are not supported')
+  if (blockSizeCode < 4) throw new CorruptionError(`bad block size code ${blockSizeCode}`)
+  return {
+    maxBlockBytes: 1 << (8 + 2 * blockSizeCode),
+    linked: (flags & 32) === 0,
+    hasChecksum: (flags & 4) !== 0,
+  }
+}
+
+function inflate(
+  stored: Uint8Array,
+  maxBlockBytes: number,
+  dictionary: Uint8Array | undefined,
+): Uint8Array {
+  // The library wants the content's size in front; a greater one does no harm, the result is cut.
+  const bytes = new Uint8Array(4 + stored.length)
+  const limit = Math.min(maxBlockBytes, stored.length * greatestRatio + 64)
+  new DataView(bytes.buffer).setUint32(0, limit, true)
+  bytes.set(stored, 4)
+  try {
+    return dictionary === undefined || dictionary.length === 0
+      ? uncompressSync(bytes)
+      : uncompressSync(bytes, dictionary)
+  } catch (error) {
+    throw new CorruptionError('a block cannot be decompressed', { cause: error })
+  }
+}
+
+/** The last 64 KiB of what was decompressed. */
+function slide(window: Uint8Array, content: Uint8Array): Uint8Array {
+  if (content.length >= windowBytes) return content.slice(content.length - windowBytes)
+  const kept = window.subarray(Math.max(0, window.length + content.length - windowBytes))
+  const result = new Uint8Array(kept.length + content.length)
+  result.set(kept)
+  result.set(content, kept.length)
+  return result
+}
+
+async function skipFrame(input: Input): Promise<void> {
+  await input.skip(readWord(await input.exactly(4)))
+}
+
+function isSkippable(magic: number): boolean {
+  return (magic & 0xffff_fff0) >>> 0 === skippableMagic
+}
+
+function readWord(bytes: Uint8Array): number {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(0, true)
+}
+
+function cut(): CorruptionError {
+  return new CorruptionError('the object ends too early')
+}
+
+/** Takes exact counts of bytes from a stream of chunks. */
+class Input {
+  readonly #chunks: AsyncIterator<Uint8Array>
+  #chunk: Uint8Array = new Uint8Array(0)
+
+  constructor(source: AsyncIterable<Uint8Array>) {
+    this.#chunks = source[Symbol.asyncIterator]()
+  }
+
+  /** The next bytes of the current chunk, at least one and at most `limit`; undefined at the end. */
+  async #some(limit: number): Promise<Uint8Array | undefined> {
+    while (this.#chunk.length === 0) {
+      const next = await this.#chunks.next()
+      if (next.done === true) return undefined
+      this.#chunk = next.value
+    }
+    const part = this.#chunk.subarray(0, limit)
+    this.#chunk = this.#chunk.subarray(part.length)
+    return part
+  }
+
+  /** Four bytes, or undefined if nothing is left. */
+  async magic(): Promise<number | undefined> {
+    const first = await this.#some(4)
+    if (first === undefined) return undefined
+    const bytes = new Uint8Array(4)
+    bytes.set(first)
+    if (first.length < 4) bytes.set(await this.exactly(4 - first.length), first.length)
+    return readWord(bytes)
+  }
+
+  async exactly(count: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(count)
+    for (let filled = 0; filled < count;) {
+      const part = await this.#some(count - filled)
+      if (part === undefined) throw cut()
+      bytes.set(part, filled)
+      filled += part.length
+    }
+    return bytes
+  }
+
+  async skip(count: number): Promise<void> {
+    for (let left = count; left > 0;) {
+      const part = await this.#some(left)
+      if (part === undefined) throw cut()
+      left -= part.length
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#chunks.return?.()
+  }
+}
