@@ -1,17 +1,16 @@
 /** The one place that knows which adapter stands behind which port. Adapters are loaded when they are needed. */
-import { stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
-import { dirname } from 'node:path'
 
 import { type Config, type LoggingConfig, type ReplicaTarget } from './domain/config.js'
 import { type Logger } from './usecase/ports/logger.js'
-import { type ReplicaClient } from './usecase/ports/replica-client.js'
 import { type Replication } from './usecase/replicate.js'
 import {
   type RestoreProgress,
   type RestoreReport,
   type RestoreRequest,
 } from './usecase/restore-types.js'
+
+export { openReplicaClient } from './compose-replica-client.js'
 
 export interface LoadOptions {
   /** The file; undefined: the default places. */
@@ -61,41 +60,26 @@ export async function createLogger(config: LoggingConfig): Promise<Logger> {
   })
 }
 
-/** The client of a replica. What it creates is given the owner and modes of `ownerOf`, a database. */
-export async function openReplicaClient(
-  target: ReplicaTarget,
-  options: { readonly ownerOf?: string } = {},
-): Promise<ReplicaClient> {
-  const { FileReplicaClient } =
-    await import('./infrastructure/replica-clients/file/file-replica-client.js')
-  const owner = options.ownerOf === undefined ? undefined : await ownerOf(options.ownerOf)
-  return new FileReplicaClient({ path: target.path, owner })
-}
-
-async function ownerOf(
-  databasePath: string,
-): Promise<{ fileMode: number; directoryMode: number; uid: number; gid: number } | undefined> {
-  try {
-    const database = await stat(databasePath)
-    const folder = await stat(dirname(databasePath))
-    return {
-      fileMode: database.mode & 0o777,
-      directoryMode: folder.mode & 0o777,
-      uid: database.uid,
-      gid: database.gid,
-    }
-  } catch {
-    return undefined
-  }
-}
-
 /** Restores a database, or plans to. */
 export async function restore(
   request: RestoreRequest,
   options: { readonly onProgress?: (progress: RestoreProgress) => void },
   signal: AbortSignal,
 ): Promise<RestoreReport> {
-  throw new Error('restore is not wired yet')
+  const [{ restoreDatabase }, { fileImages }, { decodeFrame }, { systemClock }] = await Promise.all(
+    [
+      import('./usecase/restore-database.js'),
+      import('./infrastructure/image/file-image.js'),
+      import('./infrastructure/lz4/frame-decoder.js'),
+      import('./infrastructure/clock/system-clock.js'),
+    ],
+  )
+  const onProgress = options.onProgress ?? (() => undefined)
+  return restoreDatabase(
+    request,
+    { image: fileImages, decode: decodeFrame, clock: systemClock, onProgress },
+    signal,
+  )
 }
 
 /** Everything that replicates the databases of a configuration. */

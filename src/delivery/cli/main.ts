@@ -7,10 +7,10 @@ import {
   TsreplicateError,
   UsageError,
 } from '../../domain/errors.js'
-import { databases, generations, snapshots, wal } from './commands/listings.js'
-import { replicate } from './commands/replicate.js'
-import { restore } from './commands/restore.js'
-import { print, printJson } from './context.js'
+import { databases, generations, snapshots, wal, type WalFlags } from './commands/listings.js'
+import { replicate, type ReplicateFlags } from './commands/replicate.js'
+import { restore, type RestoreFlags } from './commands/restore.js'
+import { type CommonFlags, print, printJson } from './context.js'
 import { normalizeGoFlags } from './go-flags.js'
 import { version } from './version.js'
 
@@ -75,12 +75,7 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     })
 
   const command = (name: string, description: string): Command => {
-    const added = program
-      .command(name)
-      .description(description)
-      .allowExcessArguments(false)
-      .exitOverride()
-    return added
+    return program.command(name).description(description).allowExcessArguments(false).exitOverride()
   }
   const common = (added: Command): Command =>
     added
@@ -105,7 +100,7 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     .argument('[database]', 'database file; without: all of the configuration')
     .argument('[urls...]', 'replica URLs of the database')
     .option('--shutdown-timeout <duration>', 'how long the last sync may take')
-    .action(async (database: string | undefined, urls: string[], flags) => {
+    .action(async (database: string | undefined, urls: string[], flags: ReplicateFlags) => {
       exit(await replicate(database === undefined ? [] : [database, ...urls], flags))
     })
 
@@ -120,21 +115,29 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     .option('--if-replica-exists', 'exit 0 if there is no backup')
     .option('--dry-run', 'only show what would be restored')
     .option('--integrity-check <kind>', 'none, quick or full', 'none')
-    .action((subject: string | undefined, flags) => run(() => restore(subject, flags, signal)))
+    .action((subject: string | undefined, flags: RestoreFlags) =>
+      run(() => restore(subject, flags, signal)),
+    )
 
-  json(common(command('databases', 'lists the databases of the configuration'))).action((flags) =>
-    run(() => databases(flags)),
+  json(common(command('databases', 'lists the databases of the configuration'))).action(
+    (flags: CommonFlags) => run(() => databases(flags)),
   )
   json(replica(common(command('generations', 'lists the generations of a database'))))
     .argument('[database-or-url]', 'database path or replica URL')
-    .action((subject: string | undefined, flags) => run(() => generations(subject, flags, signal)))
+    .action((subject: string | undefined, flags: CommonFlags) =>
+      run(() => generations(subject, flags, signal)),
+    )
   json(replica(common(command('snapshots', 'lists the snapshots of a database'))))
     .argument('[database-or-url]', 'database path or replica URL')
-    .action((subject: string | undefined, flags) => run(() => snapshots(subject, flags, signal)))
+    .action((subject: string | undefined, flags: CommonFlags) =>
+      run(() => snapshots(subject, flags, signal)),
+    )
   json(replica(common(command('wal', 'lists the WAL segments of a database'))))
     .argument('[database-or-url]', 'database path or replica URL')
     .option('--generation <name>', 'only this generation')
-    .action((subject: string | undefined, flags) => run(() => wal(subject, flags, signal)))
+    .action((subject: string | undefined, flags: WalFlags) =>
+      run(() => wal(subject, flags, signal)),
+    )
   json(command('version', 'prints the version'))
     .allowExcessArguments(true)
     .action((flags: { json?: boolean }) => {

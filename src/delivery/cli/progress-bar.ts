@@ -2,8 +2,8 @@ import { type RestoreProgress } from '../../usecase/restore-types.js'
 
 /** Shows on a terminal how far a restore has got; elsewhere nothing. */
 export function createProgressBar(stream: NodeJS.WriteStream): {
-  update(progress: RestoreProgress): void
-  clear(): void
+  update: (progress: RestoreProgress) => void
+  clear: () => void
 } {
   if (!stream.isTTY) return { update: () => undefined, clear: () => undefined }
   const startMs = performance.now()

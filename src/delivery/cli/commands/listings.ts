@@ -116,9 +116,13 @@ export async function snapshots(
   return exitCode
 }
 
+export interface WalFlags extends CommonFlags {
+  readonly generation?: string
+}
+
 export async function wal(
   positional: string | undefined,
-  flags: CommonFlags & { readonly generation?: string },
+  flags: WalFlags,
   signal: AbortSignal,
 ): Promise<number> {
   if (positional === undefined) throw new UsageError('database path required')

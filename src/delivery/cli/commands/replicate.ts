@@ -7,9 +7,13 @@ import { runDaemon } from '../../daemon.js'
 import { type CommonFlags, refuseConfigWithUrl } from '../context.js'
 import { version } from '../version.js'
 
+export interface ReplicateFlags extends CommonFlags {
+  readonly shutdownTimeout?: string
+}
+
 export async function replicate(
   positionals: readonly string[],
-  flags: CommonFlags & { readonly shutdownTimeout?: string },
+  flags: ReplicateFlags,
 ): Promise<number> {
   const timeoutMs = parseTimeout(flags.shutdownTimeout)
   const config = await chooseConfig(positionals, flags)

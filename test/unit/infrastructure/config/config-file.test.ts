@@ -1,0 +1,277 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+
+import { type Config } from '../../../../src/domain/config.ts'
+import { ConfigError } from '../../../../src/domain/errors.ts'
+import {
+  configFromUrls,
+  loadConfig,
+  parseConfig,
+  parseSize,
+} from '../../../../src/infrastructure/config/config-file.ts'
+import { expandEnvironment } from '../../../../src/infrastructure/config/environment.ts'
+import { keys } from '../../../../src/infrastructure/config/keys.ts'
+import { expandPath } from '../../../../src/infrastructure/config/paths.ts'
+import { parseReplicaUrl } from '../../../../src/infrastructure/config/replica-url.ts'
+
+const context = { home: '/home/me', cwd: '/work' }
+const parse = (text: string): Config => parseConfig(text, 'c.yml', context)
+
+function problemsOf(text: string): string[] {
+  try {
+    parse(text)
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message.split('\n')
+    throw error
+  }
+  return []
+}
+
+const database = (lines: string): string =>
+  `dbs:\n  - path: /a.db\n${lines.replace(/^/gm, '    ')}\n`
+const replica = (lines: string): string =>
+  database(`replicas:\n  - path: /r\n${lines.replace(/^/gm, '    ')}`)
+
+describe('parseConfig', () => {
+  it('fills in every default', () => {
+    expect(
+      parse('dbs:\n  - path: ~/app.db\n    replicas:\n      - url: file:///backup/app\n'),
+    ).toEqual({
+      source: 'c.yml',
+      databases: [
+        {
+          path: '/home/me/app.db',
+          metaPath: '/home/me/.app.db-tsreplicate',
+          monitorIntervalMs: 1000,
+          checkpointIntervalMs: 60_000,
+          minCheckpointPageCount: 1000,
+          maxCheckpointPageCount: 10_000,
+          maxSpoolBytes: 4 * 1024 ** 3,
+          allowNetworkFileSystem: false,
+          replicas: [
+            {
+              name: 'file',
+              target: { type: 'file', path: '/backup/app' },
+              syncIntervalMs: 1000,
+              snapshotIntervalMs: undefined,
+            },
+          ],
+        },
+      ],
+      logging: { level: 'info', type: 'text', stderr: false },
+      shutdownTimeoutMs: 30_000,
+      warnings: [],
+    })
+  })
+
+  it('takes every value', () => {
+    const config = parse(
+      `shutdown-timeout: 1m30s\nlogging: {level: WARNING, type: json, stderr: yes}\n${database(
+        [
+          'meta-path: state',
+          'monitor-interval: 250ms',
+          'checkpoint-interval: 0s',
+          'min-checkpoint-page-count: 5',
+          'max-checkpoint-page-count: 0',
+          'max-spool-size: 500MB',
+          'allow-network-file-system: true',
+          'replicas: [{path: r, name: n, sync-interval: 10s, snapshot-interval: 24h}]',
+        ].join('\n'),
+      )}`,
+    )
+    expect(config.shutdownTimeoutMs).toBe(90_000)
+    expect(config.logging).toEqual({ level: 'warn', type: 'json', stderr: true })
+    expect(config.databases[0]).toEqual({
+      path: '/a.db',
+      metaPath: '/work/state',
+      monitorIntervalMs: 250,
+      checkpointIntervalMs: undefined,
+      minCheckpointPageCount: 5,
+      maxCheckpointPageCount: undefined,
+      maxSpoolBytes: 500_000_000,
+      allowNetworkFileSystem: true,
+      replicas: [
+        {
+          name: 'n',
+          target: { type: 'file', path: '/work/r' },
+          syncIntervalMs: 10_000,
+          snapshotIntervalMs: 86_400_000,
+        },
+      ],
+    })
+  })
+
+  it.each([
+    ['dbz: []', 'c.yml:1: dbz: unknown key, did you mean dbs?'],
+    [database('replica: []'), 'c.yml:3: dbs[0].replica: unknown key, did you mean replicas?'],
+    ['dbs:\n  -\n', 'dbs[0]: is empty'],
+    ['dbs:', 'dbs: is empty'],
+    [database('replicas: [null]'), 'c.yml:3: dbs[0].replicas[0]: is empty'],
+    ['dbs:\n  - meta-path: x\n', 'dbs[0].path: database path required'],
+    ['dbs: [{path: ""}]', 'dbs[0].path: is empty'],
+    [replica('sync-interval: 0s'), 'c.yml:5: dbs[0].replicas[0].sync-interval: must be above 0'],
+    [replica('sync-interval: 5'), 'not a duration: 5'],
+    [replica('snapshot-interval: 1d'), 'not a duration: 1d'],
+    [database('min-checkpoint-page-count: 0'), 'must be above 0'],
+    [database('max-spool-size: 4 apples'), 'not a size: 4 apples'],
+    [database('allow-network-file-system: maybe'), 'neither true nor false: maybe'],
+    [database('replicas: [{type: s3}]'), 'type: replica type s3 is not supported by this version'],
+    [database('replicas: [{url: "s3://b/x"}]'), 'url: replica type s3 is not supported'],
+    [database('replicas: [{url: "http://b/x"}]'), 'unknown replica type: "http"'],
+    [database('replicas: [{path: "file:///x"}]'), 'replica path cannot be a url'],
+    [database('replicas: [{path: /x, url: "file:///x"}]'), 'cannot specify url & path'],
+    [database('replicas: [{name: x}]'), 'file replica path required'],
+    [replica('age: {}'), 'dbs[0].replicas[0].age: not supported by this version'],
+    [replica('validation-interval: 1h'), 'validation-interval: not supported by this version'],
+    ['addr: ":9090"', 'addr: not supported by this version'],
+    ['exec: app', 'exec: not supported by this version'],
+    [replica('bucket: b'), 'bucket: means nothing to a file replica'],
+    [database('replicas: [{path: /x}, {path: /y}]'), 'duplicate replica name: "file"'],
+    [database('replicas: [{path: /x}, {path: /x/, name: b}]'), 'is already the one of'],
+    ['dbs: [{path: /a}, {path: /b/../a}]', 'duplicate database path: /a'],
+    ['logging: {level: loud}', 'logging.level: must be debug, info, warn or error'],
+    ['logging: {type: xml}', 'logging.type: must be text or json'],
+    ['dbs: [\n', 'c.yml:'],
+    ['shutdown-timeout: 0s', 'shutdown-timeout: must be above 0'],
+    ['dbs: []\ndbs: []', 'c.yml:2: dbs: is given twice'],
+  ])('refuses %j', (text, problem) => {
+    expect(problemsOf(text).join('\n')).toContain(problem)
+  })
+
+  it('reports all problems at once, in the order of lines', () => {
+    const found = problemsOf(
+      'foo: 1\ndbs:\n  - path: /a\n    monitor-interval: 0s\n    bar: 2\nexec: x\n',
+    )
+    expect(found.map((line) => line.split(':')[1])).toEqual(['1', '4', '5', '6'])
+  })
+
+  it('warns of what has no effect', () => {
+    const { warnings } = parse(
+      `access-key-id: x\n${replica('retention: 24h\nretention-check-interval: 1h')}`,
+    )
+    expect(warnings).toHaveLength(2)
+    expect(warnings).toContain(
+      'retention is not carried out by this version: nothing is ever deleted from a replica',
+    )
+  })
+
+  it('accepts an empty file', () => {
+    expect(parse('').databases).toEqual([])
+  })
+})
+
+describe('config/tsreplicate.yml', () => {
+  const sample = readFileSync(
+    new URL('../../../../config/tsreplicate.yml', import.meta.url),
+    'utf8',
+  )
+
+  it('is valid', () => {
+    expect(parse(sample).warnings).toEqual([])
+  })
+
+  it.each(Object.values(keys).flatMap((section) => Object.keys(section)))('documents %s', (key) => {
+    expect(sample).toMatch(new RegExp(`(^|[\\s#,-])${key}(?![\\w-])`, 'm'))
+  })
+})
+
+describe('loadConfig', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tsreplicate-config-'))
+  afterAll(() => rmSync(folder, { recursive: true }))
+
+  it('expands variables unless told not to', () => {
+    const path = join(folder, 'c.yml')
+    writeFileSync(path, 'dbs:\n  - path: /data/$NAME.db\n')
+    const options = { ...context, path, env: { NAME: 'app' } }
+    const load = (expandEnv: boolean): unknown =>
+      loadConfig({ ...options, expandEnv }).databases[0]?.path
+    expect(load(true)).toBe('/data/app.db')
+    expect(load(false)).toBe('/data/$NAME.db')
+    const env = { LITESTREAM_CONFIG: path }
+    expect(loadConfig({ ...context, env, expandEnv: true }).source).toBe(path)
+  })
+
+  it('says which file is missing', () => {
+    const load = (): unknown =>
+      loadConfig({ ...context, path: '/none.yml', env: {}, expandEnv: true })
+    expect(load).toThrow('config file not found: /none.yml')
+  })
+})
+
+describe('expandEnvironment', () => {
+  it.each([
+    ['$A', 'x'],
+    ['${A}b', 'xb'],
+    ['$Ab', ''],
+    ['${A:-b}', ''],
+    ['$$', ''],
+    ['$1A', 'A'],
+    ['$ A', '$ A'],
+    ['a$', 'a$'],
+    ['${}', ''],
+    ['${A\n}', ''],
+  ])('%j is %j', (text, expanded) => {
+    expect(expandEnvironment(text, { A: 'x' })).toBe(expanded)
+  })
+})
+
+describe('expandPath', () => {
+  it.each([
+    ['~', '/home/me'],
+    ['~/x', '/home/me/x'],
+    ['~bob/x', '/work/~bob/x'],
+    ['a/../b', '/work/b'],
+    ['/a//b/', '/a/b'],
+  ])('%s is %s', (path, expanded) => {
+    expect(expandPath(path, context)).toBe(expanded)
+  })
+})
+
+describe('parseReplicaUrl', () => {
+  it.each([
+    ['file:///a/b', '/a/b'],
+    ['FILE:///a/b', '/a/b'],
+    ['file://host/x', '/host/x'],
+    ['file://~/x', '/~/x'],
+    ['file:///x/../y//z/', '/y/z'],
+    ['file:///a b%20c', '/a%20b%20c'],
+    ['file:///a?q#f', '/a?q#f'],
+  ])('%s is %s', (url, path) => {
+    expect(parseReplicaUrl(url)).toEqual({ type: 'file', path })
+  })
+
+  it.each([
+    ['/a', 'replica url scheme required: /a'],
+    ['s3://b', 'replica type s3 is not supported by this version'],
+    ['file://', 'file replica path required'],
+  ])('refuses %s', (url, message) => {
+    expect(() => parseReplicaUrl(url)).toThrow(message)
+  })
+})
+
+describe('parseSize', () => {
+  it.each([
+    ['12', 12],
+    ['1KB', 1000],
+    ['1.5KiB', 1536],
+    ['4 GiB', 4 * 1024 ** 3],
+    ['1kb', undefined],
+    ['-1', undefined],
+  ])('%s is %s', (text, bytes) => {
+    expect(parseSize(text)).toBe(bytes)
+  })
+})
+
+describe('configFromUrls', () => {
+  it('makes a replica of every URL', () => {
+    const config = configFromUrls('a.db', ['file:///x', 'file:///y'], context)
+    expect(config.databases[0]?.path).toBe('/work/a.db')
+    expect(config.databases[0]?.replicas.map(({ name }) => name)).toEqual(['file', 'file-2'])
+  })
+
+  it('refuses one folder twice', () => {
+    expect(() => configFromUrls('a.db', ['file:///x', 'file:///x/'], context)).toThrow(ConfigError)
+  })
+})
