@@ -1,0 +1,64 @@
+/** The public interface. */
+export {
+  type Config,
+  type DatabaseConfig,
+  type FileReplicaTarget,
+  type LoggingConfig,
+  type ReplicaConfig,
+  type ReplicaTarget,
+} from './domain/config.js'
+export {
+  ConfigError,
+  CorruptionError,
+  DatabaseError,
+  isAbortError,
+  LocalStateError,
+  NoBackupError,
+  NotStoredError,
+  ObjectNotFoundError,
+  OutputExistsError,
+  ReplicaError,
+  TsreplicateError,
+  UsageError,
+} from './domain/errors.js'
+export { type Generation, isGeneration, parseGeneration } from './domain/generation.js'
+export {
+  comparePositions,
+  formatPosition,
+  formatWalPosition,
+  type Position,
+  type WalPosition,
+} from './domain/position.js'
+export { type ObjectRef, type SnapshotRef, type WalSegmentRef } from './domain/replica-layout.js'
+export {
+  composeReplication,
+  configFromUrls,
+  createLogger,
+  loadConfig,
+  type LoadOptions,
+  openReplicaClient,
+  parseReplicaUrl,
+  restore,
+} from './compose.js'
+export {
+  type GenerationInfo,
+  listGenerations,
+  listSnapshots,
+  listWalSegments,
+} from './usecase/list-backups.js'
+export { type LogFields, type Logger } from './usecase/ports/logger.js'
+export {
+  type ByteRange,
+  type ObjectUpload,
+  type ReplicaClient,
+  type SnapshotInfo,
+  type WalSegmentInfo,
+} from './usecase/ports/replica-client.js'
+export { type NotStored, type Replication } from './usecase/replicate.js'
+export {
+  type RestoreProgress,
+  type RestoreReport,
+  type RestoreRequest,
+  type RestoreSource,
+  type RestoreTarget,
+} from './usecase/restore-types.js'

@@ -1,0 +1,135 @@
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+
+const program = fileURLToPath(new URL('../../bin/tsreplicate.js', import.meta.url))
+const generation = '0123456789abcdef'
+let folder = ''
+let config = ''
+
+interface Outcome {
+  readonly status: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+function run(...argv: string[]): Outcome {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...argv], {
+    cwd: folder,
+    encoding: 'utf8',
+    env: { PATH: process.env['PATH'] ?? '', LITESTREAM_CONFIG: config },
+  })
+  return { status, stdout, stderr }
+}
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tsreplicate-cli-'))
+  config = join(folder, 'c.yml')
+  writeFileSync(
+    config,
+    `dbs:\n  - path: ${folder}/a.db\n    replicas: [{path: ${folder}/r}]\n  - path: ${folder}/b.db\n`,
+  )
+  const root = join(folder, 'r', 'generations', generation)
+  mkdirSync(join(root, 'snapshots'), { recursive: true })
+  mkdirSync(join(root, 'wal'))
+  writeFileSync(join(root, 'snapshots', '00000000.snapshot.lz4'), 'x'.repeat(10))
+  writeFileSync(join(root, 'wal', '0000000a_00001020.wal.lz4'), 'x'.repeat(20))
+})
+
+afterAll(() => rmSync(folder, { recursive: true }))
+
+describe('usage', () => {
+  it.each([
+    [['--help'], 0],
+    [['-h'], 0],
+    [['restore', '-help'], 0],
+    [['version'], 0],
+    [[], 2],
+    [['nope'], 2],
+    [['-nope'], 2],
+    [['wal', '-nope'], 2],
+    [['wal'], 2],
+    [['databases', 'x'], 2],
+    [['generations'], 2],
+    [['snapshots', '-config', 'x', 'file:///x'], 2],
+    [['replicate', 'a.db'], 2],
+    [['restore'], 2],
+    [['restore', 'file:///x'], 2],
+    [['restore', '-o', 'x', '-timestamp', 'today', 'file:///x'], 2],
+    [['databases', '-config', 'none.yml'], 78],
+    [['snapshots', 'c.db'], 78],
+    [['restore', '-o', 'x', 's3://bucket'], 78],
+    [['replicate', 'a.db', 's3://bucket'], 78],
+  ])('%j exits with %d', (argv, status) => {
+    const outcome = run(...argv)
+    expect(outcome.status, outcome.stderr).toBe(status)
+    if (status === 0) expect(outcome.stdout).not.toBe('')
+    else expect(outcome.stdout).toBe('')
+    if (status !== 0) expect(outcome.stderr).not.toMatch(/ {4}at /)
+  })
+
+  it('prints an error on one line and as JSON', () => {
+    const { stdout, stderr } = run('databases', '-config=none.yml', '-json')
+    expect(stderr.split('\n')[0]).toBe(
+      `tsreplicate: config file not found: ${join(folder, 'none.yml')}`,
+    )
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'CONFIG' } })
+  })
+})
+
+describe('listings', () => {
+  it('lists databases', () => {
+    expect(run('databases').stdout).toBe(
+      `${'path'.padEnd(folder.length + 7)}replicas\n${folder}/a.db  file\n${folder}/b.db  \n`,
+    )
+  })
+
+  it('lists generations, from a path and from a URL, flags in any place', () => {
+    expect(run('generations', 'a.db', '-json').status).toBe(0)
+    const { stdout, status } = run('generations', `file://${folder}/r`)
+    expect(status).toBe(0)
+    expect(stdout).toMatch(/^name {2}generation {8}lag +start +end\nfile {2}0123456789abcdef {2}/)
+  })
+
+  it('lists snapshots and WAL segments with decimal numbers', () => {
+    expect(JSON.parse(run('snapshots', '--json', 'a.db').stdout)).toMatchObject([
+      { replica: 'file', generation, index: 0, size: 10 },
+    ])
+    expect(run('wal', '-generation', generation, 'a.db').stdout).toMatch(
+      /^replica {2}generation {8}index {2}offset {2}size {2}created\nfile {5}0123456789abcdef {2}10 {5}4128 {4}20 /,
+    )
+  })
+
+  it('lists an absent folder as empty', () => {
+    expect(run('snapshots', `file://${folder}/none`)).toMatchObject({
+      status: 0,
+      stdout: 'replica  generation  index  size  created\n',
+    })
+  })
+
+  it('exits with 1 when a replica cannot be listed', () => {
+    writeFileSync(join(folder, 'file'), '')
+    const outcome = run('snapshots', `file://${folder}/file`)
+    expect(outcome.status).toBe(1)
+    expect(outcome.stderr).toContain('msg="cannot determine snapshots"')
+  })
+})
+
+describe('restore', () => {
+  it('skips when asked to', () => {
+    writeFileSync(join(folder, 'there.db'), '')
+    const url = `file://${folder}/none`
+    expect(run('restore', '-if-db-not-exists', '-o', 'there.db', url).status).toBe(0)
+    expect(run('restore', '-if-replica-exists', '-o', 'new.db', url).status).toBe(0)
+    const outcome = run('restore', '-o', 'new.db', url)
+    expect(outcome.status).toBe(1)
+    expect(outcome.stderr).toContain('tsreplicate: no matching backups found\n')
+  })
+
+  it('names the databases to choose from', () => {
+    expect(run('restore').stderr).toContain(`${folder}/a.db, ${folder}/b.db`)
+  })
+})
