@@ -67,5 +67,5 @@ export async function mergeSegments(
   }
   await writer.write(encoder.end())
   const trailer = mergeTrailers(parts.map((part) => part.trailer))
-  return spool.replace({ parts, writer, trailer }, signal)
+  return await spool.replace({ parts, writer, trailer }, signal)
 }

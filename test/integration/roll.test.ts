@@ -1,0 +1,146 @@
+import Database from 'better-sqlite3'
+import { execFileSync } from 'node:child_process'
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { parseGeneration } from '../../src/domain/generation.js'
+import { formatObjectPath } from '../../src/domain/replica-layout.js'
+import { parseWalHeader, verifyFrames } from '../../src/domain/wal-format.js'
+import { createLz4Compressor } from '../../src/infrastructure/lz4/frame-encoder.js'
+import { WalCapture } from '../../src/infrastructure/sqlite/wal-capture.js'
+import { type CapturedRun } from '../../src/usecase/ports/managed-database.js'
+
+const litestream = path.resolve('node_modules/@flydotio/litestream-linux-x64/litestream')
+
+async function frameOf(content: Uint8Array): Promise<Buffer> {
+  const encoder = (await createLz4Compressor()).startFrame()
+  const parts = [encoder.header()]
+  for (let at = 0; at < content.length; at += 4 * 1024 * 1024) {
+    parts.push(await encoder.block(content.subarray(at, at + 4 * 1024 * 1024)))
+  }
+  return Buffer.concat([...parts, encoder.end()])
+}
+
+/** Frames of the WAL as SQLite would restore them: the file after a truncating checkpoint. */
+function checkpointed(file: string): Buffer {
+  const database = new Database(file)
+  database.pragma('wal_checkpoint(TRUNCATE)')
+  database.close()
+  return readFileSync(file)
+}
+
+describe('an index that grows past the bound under one WAL of SQLite', () => {
+  let folder: string
+  beforeEach(() => (folder = mkdtempSync(path.join(tmpdir(), 'tsreplicate-roll-'))))
+  afterEach(() => rmSync(folder, { recursive: true, force: true }))
+
+  it.each([512, 4096])(
+    'is split into indexes of ours that Litestream 0.3.13 restores byte for byte (page size %i)',
+    async (pageSizeBytes) => {
+      const file = path.join(folder, 'app.db')
+      const writer = new Database(file)
+      writer.pragma(`page_size = ${pageSizeBytes}`)
+      writer.pragma('journal_mode = wal')
+      writer.pragma('wal_autocheckpoint = 0')
+      writer.exec('create table t (n integer primary key, text text)')
+      const snapshot = path.join(folder, 'snapshot.db')
+
+      const capture = new WalCapture(file, { rollBytes: 64 * 1024 })
+      const opened = capture.open()
+      expect(opened?.pageSizeBytes).toBe(pageSizeBytes)
+      copyFileSync(file, snapshot)
+      expect(capture.begin(undefined)).toEqual({ kind: 'continuous' })
+
+      const runs: CapturedRun[] = []
+      const drain = (): void => {
+        for (;;) {
+          const result = capture.capture(32 * 1024)
+          expect(result.continuity).toEqual({ kind: 'continuous' })
+          runs.push(...result.runs)
+          if (!result.more) return
+        }
+      }
+      const insert = writer.prepare('insert into t (text) values (?)')
+      for (let n = 0; n < 300; n += 1) {
+        insert.run(String(n).repeat(300))
+        if (n % 7 === 0) drain()
+      }
+      writer.exec('delete from t where n % 3 = 0')
+      drain()
+
+      const indexes = new Map<number, CapturedRun[]>()
+      for (const run of runs) {
+        indexes.set(run.start.index, [...(indexes.get(run.start.index) ?? []), run])
+      }
+      expect(indexes.size).toBeGreaterThan(3)
+
+      const generation = parseGeneration('00112233445566aa')!
+      const replica = path.join(folder, 'replica')
+      const store = async (ref: Parameters<typeof formatObjectPath>[0], content: Uint8Array) => {
+        const target = path.join(replica, formatObjectPath(ref))
+        mkdirSync(path.dirname(target), { recursive: true })
+        writeFileSync(target, await frameOf(content))
+      }
+      await store({ kind: 'snapshot', generation, index: 0 }, readFileSync(snapshot))
+      for (const [index, parts] of indexes) {
+        const wal = Buffer.concat(parts.map((run) => run.bytes))
+        const header = parseWalHeader(wal)
+        if (!header.ok) throw new Error(header.problem)
+        const frames = wal.subarray(32)
+        const verified = verifyFrames(Buffer.from(frames), { ...header.header })
+        expect(verified.committedFrameCount * (pageSizeBytes + 24)).toBe(frames.length)
+        await store({ kind: 'wal-segment', generation, index, offset: 0 }, wal)
+        const before = indexes.get(index - 1)?.at(-1)
+        if (before !== undefined) {
+          expect(parts[0]?.previousIndexEnd).toEqual({
+            offset: before.end.offset,
+            checksum: before.checksumAfter,
+          })
+        }
+      }
+      const output = path.join(folder, 'restored.db')
+      execFileSync(litestream, ['restore', '-o', output, `file://${replica}`], { stdio: 'pipe' })
+      capture.close()
+      writer.close()
+      expect(readFileSync(output).equals(checkpointed(file))).toBe(true)
+    },
+    60_000,
+  )
+
+  it('goes on in its own salts after a restart of the daemon', () => {
+    const file = path.join(folder, 'app.db')
+    const writer = new Database(file)
+    writer.pragma('journal_mode = wal')
+    writer.pragma('wal_autocheckpoint = 0')
+    writer.exec('create table t (n integer primary key, text text)')
+    const first = new WalCapture(file, { rollBytes: 16 * 1024 })
+    first.open()
+    first.begin(undefined)
+    first.capture(1 << 20)
+    for (let n = 0; n < 20; n += 1) writer.prepare('insert into t (text) values (?)').run('x')
+    const last = first.capture(1 << 20).runs.at(-1)!
+    writer.prepare('insert into t (text) values (?)').run('x')
+    const rolled = first.capture(1 << 20).runs.at(-1) ?? last
+    expect(rolled.source).toBeDefined()
+
+    const second = new WalCapture(file, { rollBytes: 16 * 1024 })
+    second.open()
+    const verdict = second.begin({
+      position: rolled.end,
+      pageSizeBytes: rolled.pageSizeBytes,
+      bigEndian: rolled.bigEndian,
+      salts: rolled.salts,
+      checksum: rolled.checksumAfter,
+      source: rolled.source,
+    })
+    expect(verdict).toEqual({ kind: 'continuous' })
+    writer.prepare('insert into t (text) values (?)').run('x')
+    const next = second.capture(1 << 20).runs
+    expect(next[0]?.start).toEqual(rolled.end)
+    expect(next[0]?.salts).toEqual(rolled.salts)
+    first.close()
+    second.close()
+    writer.close()
+  })
+})
