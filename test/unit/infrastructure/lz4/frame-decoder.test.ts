@@ -1,0 +1,110 @@
+import { randomBytes } from 'node:crypto'
+import { compressFrameSync, compressSync } from 'lz4-napi'
+import xxhash from 'xxhash-wasm'
+import { describe, expect, it } from 'vitest'
+import { decodeFrame } from '../../../../src/infrastructure/lz4/frame-decoder.js'
+import { createLz4Compressor } from '../../../../src/infrastructure/lz4/frame-encoder.js'
+
+const { h32Raw } = await xxhash()
+
+async function* inPieces(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size)
+}
+
+async function decode(bytes: Uint8Array, size = 1000): Promise<Buffer> {
+  return Buffer.concat(await Array.fromAsync(decodeFrame(inPieces(bytes, size))))
+}
+
+function word(value: number): Buffer {
+  const bytes = Buffer.alloc(4)
+  bytes.writeUInt32LE(value)
+  return bytes
+}
+
+function header(flags: number, descriptor: number, fields = Buffer.alloc(0)): Buffer {
+  const bytes = Buffer.concat([Buffer.from([flags, descriptor]), fields])
+  return Buffer.concat([word(0x184d2204), bytes, Buffer.from([(h32Raw(bytes, 0) >>> 8) & 0xff])])
+}
+
+const raw = (content: Buffer): Buffer =>
+  Buffer.concat([word(0x8000_0000 + content.length), content])
+const skippable = Buffer.concat([word(0x184d2a5f), word(3), Buffer.from('abc')])
+const content = Buffer.concat([randomBytes(3000), Buffer.alloc(200_000, 'some text ')])
+
+async function whole(): Promise<Buffer> {
+  const encoder = (await createLz4Compressor()).startFrame()
+  return Buffer.concat([encoder.header(), await encoder.block(content), encoder.end()])
+}
+
+describe('the LZ4 frame that is read', () => {
+  it.each([1, 7, 100_000])('may come in pieces of %i bytes', async (size) => {
+    expect((await decode(await whole(), size)).equals(content)).toBe(true)
+  })
+
+  it('may be of another encoder, and be empty', async () => {
+    expect((await decode(compressFrameSync(content))).equals(content)).toBe(true)
+    const empty = (await createLz4Compressor()).startFrame()
+    expect(await decode(Buffer.concat([empty.header(), empty.end()]))).toHaveLength(0)
+  })
+
+  it('may have skippable frames before and behind it', async () => {
+    const bytes = Buffer.concat([skippable, await whole(), skippable, skippable])
+    expect((await decode(bytes)).equals(content)).toBe(true)
+  })
+
+  it.each([0x40, 0x50, 0x60, 0x70])(
+    'may have blocks of size code %i, a content size, empty blocks and no checksum',
+    async (descriptor) => {
+      const bytes = Buffer.concat([
+        header(0x68, descriptor, Buffer.alloc(8)),
+        raw(Buffer.from('one')),
+        raw(Buffer.alloc(0)),
+        raw(Buffer.from('two')),
+        word(0),
+      ])
+      expect((await decode(bytes)).toString()).toBe('onetwo')
+    },
+  )
+
+  it('may have linked blocks', async () => {
+    const first = Buffer.from('the dictionary of the block behind it '.repeat(20))
+    const second = Buffer.from('the dictionary of the block behind it '.repeat(5))
+    const block = compressSync(second, first).subarray(4)
+    const bytes = Buffer.concat([
+      header(0x40, 0x40),
+      raw(first),
+      word(block.length),
+      block,
+      word(0),
+    ])
+    expect((await decode(bytes)).toString()).toBe(`${first.toString()}${second.toString()}`)
+  })
+
+  it.each<[string, (bytes: Buffer) => Buffer]>([
+    ['the object is empty', () => Buffer.alloc(0)],
+    ['bad magic', (bytes) => Buffer.concat([Buffer.from('x'), bytes])],
+    ['bad header checksum', (bytes) => flip(bytes, 6)],
+    ['bad block size', (bytes) => flip(bytes, 10, 0x7f)],
+    ['ends too early', (bytes) => bytes.subarray(0, 500)],
+    ['ends too early', (bytes) => bytes.subarray(0, -4)],
+    ['ends too early', (bytes) => bytes.subarray(0, -8)],
+    ['ends too early', (bytes) => Buffer.concat([bytes, skippable.subarray(0, -1)])],
+    ['bad content checksum', (bytes) => flip(bytes, 100)],
+    ['bad content checksum', (bytes) => flip(bytes, bytes.length - 1)],
+    ['unknown bytes behind', (bytes) => Buffer.concat([bytes, bytes])],
+    ['dictionaries', () => header(0x61, 0x70)],
+    ['block checksums', () => header(0x74, 0x70)],
+    ['bad block size code', () => header(0x64, 0x30)],
+  ])('fails: %s', async (message, damage) => {
+    await expect(decode(damage(await whole()))).rejects.toMatchObject({
+      code: 'CORRUPTION',
+      message: expect.stringContaining(message) as unknown,
+    })
+  })
+})
+
+function flip(bytes: Buffer, at: number, mask = 1): Buffer {
+  const copy = Buffer.from(bytes)
+  copy[at] = (copy[at] ?? 0) ^ mask
+  return copy
+}
