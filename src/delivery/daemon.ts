@@ -6,6 +6,7 @@ import { type NotStored, type Replication } from '../usecase/replicate.js'
 
 const exitNotStored = 74
 const exitInterrupted = 130
+const afterKillMs = 5000
 
 /**
  * Runs until SIGINT or SIGTERM, then stores what is captured for at most `shutdownTimeoutMs`; a second signal ends the
@@ -33,6 +34,8 @@ export async function runDaemon(
     deadline = setTimeout(() => {
       logger.error({ 'shutdown-timeout-ms': shutdownTimeoutMs }, 'shutdown timeout reached')
       kill.abort()
+      // Whatever hangs in the operating system must not outlive the timeout.
+      setTimeout(() => process.exit(exitNotStored), afterKillMs).unref()
     }, shutdownTimeoutMs)
   }
   process.on('SIGINT', onSignal)

@@ -32,6 +32,7 @@ beforeAll(() => {
     config,
     `dbs:\n  - path: ${folder}/a.db\n    replicas: [{path: ${folder}/r}]\n  - path: ${folder}/b.db\n`,
   )
+  writeFileSync(join(folder, 'empty.yml'), '')
   const root = join(folder, 'r', 'generations', generation)
   mkdirSync(join(root, 'snapshots'), { recursive: true })
   mkdirSync(join(root, 'wal'))
@@ -56,6 +57,7 @@ describe('usage', () => {
     [['generations'], 2],
     [['snapshots', '-config', 'x', 'file:///x'], 2],
     [['replicate', 'a.db'], 2],
+    [['replicate', '-config', 'empty.yml'], 78],
     [['restore'], 2],
     [['restore', 'file:///x'], 2],
     [['restore', '-o', 'x', '-timestamp', 'today', 'file:///x'], 2],

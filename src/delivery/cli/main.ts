@@ -29,7 +29,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     return exitCode
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0
-    return report(error, argv)
+    const failure = report(error, argv)
+    // Threads of the engine would keep the process alive.
+    if (argv[0] === 'replicate') process.exit(failure)
+    return failure
   }
 }
 

@@ -1,7 +1,7 @@
 import { composeReplication, configFromUrls, createLogger, loadConfig } from '../../../compose.js'
 import { type Config } from '../../../domain/config.js'
 import { formatDuration, parseDuration } from '../../../domain/duration.js'
-import { UsageError } from '../../../domain/errors.js'
+import { ConfigError, UsageError } from '../../../domain/errors.js'
 import { type Logger } from '../../../usecase/ports/logger.js'
 import { runDaemon } from '../../daemon.js'
 import { type CommonFlags, refuseConfigWithUrl } from '../context.js'
@@ -17,6 +17,11 @@ export async function replicate(
 ): Promise<number> {
   const timeoutMs = parseTimeout(flags.shutdownTimeout)
   const config = await chooseConfig(positionals, flags)
+  if (config.databases.length === 0) {
+    throw new ConfigError('no databases specified in configuration', {
+      hint: `Add them under dbs in ${config.source ?? 'the configuration'}.`,
+    })
+  }
   const logger = await createLogger(config.logging)
   logStart(config, logger)
   const replication = await composeReplication(config, logger)
@@ -50,9 +55,6 @@ async function chooseConfig(positionals: readonly string[], flags: CommonFlags):
 function logStart(config: Config, logger: Logger): void {
   logger.info({ version: version() }, 'tsreplicate')
   for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
-  if (config.databases.length === 0) {
-    logger.error({}, 'no databases specified in configuration')
-  }
   for (const { path, replicas } of config.databases) {
     logger.info({ path }, 'initialized db')
     for (const { name, target, syncIntervalMs } of replicas) {
