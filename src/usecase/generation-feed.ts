@@ -60,6 +60,7 @@ export class GenerationFeed {
   current: FeedGeneration | undefined
   /** No more will be captured: replicas carry on what there is and stop. */
   ended = false
+  #final: Barrier | undefined
   readonly #changed = new Signal()
   readonly #wanted = new Signal()
   readonly #replicas = new Map<string, ReplicaPlace>()
@@ -99,8 +100,25 @@ export class GenerationFeed {
     return wish
   }
 
+  /**
+   * No more is captured. `final` is where capturing ended: it stays a barrier for ever, because the last reader is
+   * still held, and so nothing behind its mark gets into the database file.
+   */
+  end(final: Barrier | undefined): void {
+    this.ended = true
+    this.#final = final
+    const waiting = this.takeBarriers()
+    if (final === undefined) waiting.reject(new Error('capturing has ended'))
+    else waiting.resolve(final)
+    this.#changed.wake()
+  }
+
   /** Everything committed by now, captured and spooled. Rejects when capturing fails meanwhile. */
-  barrier(): Promise<Barrier> {
+  async barrier(): Promise<Barrier> {
+    if (this.ended) {
+      if (this.#final === undefined) throw new Error('capturing has ended')
+      return this.#final
+    }
     return new Promise<Barrier>((resolve, reject) => {
       this.#barriers.push({ resolve, reject })
       this.#wanted.wake()

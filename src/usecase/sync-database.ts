@@ -2,7 +2,7 @@ import { type BreakReason } from '../domain/continuity.js'
 import { isAbortError, TsreplicateError } from '../domain/errors.js'
 import { formatGeneration } from '../domain/generation.js'
 import { comparePositions, formatWalPosition, type WalPosition } from '../domain/position.js'
-import { type GenerationFeed } from './generation-feed.js'
+import { type Barrier, type GenerationFeed } from './generation-feed.js'
 import { type ChangeWatcher } from './ports/change-watcher.js'
 import { type Clock } from './ports/clock.js'
 import { type Compressor } from './ports/compressor.js'
@@ -70,6 +70,8 @@ export class SyncDatabase {
   #spoolOpened = false
   #uncopiedFrames = 0
   #uncaptured: string | undefined
+  /** Where everything captured is spooled. */
+  #latest: Barrier | undefined
 
   constructor(options: SyncDatabaseOptions) {
     this.#options = options
@@ -103,8 +105,7 @@ export class SyncDatabase {
         pauseMs = Math.min(pauseMs * 2, 30_000)
       }
     }
-    feed.ended = true
-    feed.announce()
+    feed.end(this.#latest)
   }
 
   /** Why it is not known that everything committed was captured at the end, if so. */
@@ -260,13 +261,14 @@ export class SyncDatabase {
           await this.#seal(kill)
         }
         const current = feed.current
-        if (current !== undefined && barriers.count > 0) {
-          barriers.resolve({
+        if (current !== undefined && this.#assembly === undefined) {
+          this.#latest = {
             generation: current.generation,
             position: current.end,
             schemaCookie: result.schemaCookie,
             commitTimeMs: this.#lastTimeMs > 0 ? this.#lastTimeMs : clock.now(),
-          })
+          }
+          barriers.resolve(this.#latest)
         }
         await this.#release(kill)
         if (failingSince !== undefined) this.#recovered()
@@ -502,6 +504,7 @@ export class SyncDatabase {
   }
 
   async #discard(): Promise<void> {
+    this.#latest = undefined
     const assembly = this.#assembly
     this.#assembly = undefined
     await assembly?.[Symbol.asyncDispose]()

@@ -65,8 +65,9 @@ export class SyncReplica {
   async run(stop: AbortSignal, kill: AbortSignal): Promise<void> {
     const { clock, feed } = this.#options
     let pauseMs = firstPauseMs
-    while (!kill.aborted) {
+    for (;;) {
       try {
+        kill.throwIfAborted()
         const idle = await this.#step(stop, kill)
         this.#recovered()
         pauseMs = firstPauseMs
@@ -110,7 +111,6 @@ export class SyncReplica {
       feed.confirm(this.#options.name, place.generation, place.position)
     }
     const place = this.#place
-    if (place === undefined) return true
     if (!place.hasSnapshot) {
       if (feed.ended && !stop.aborted) return true
       await this.#snapshot(place, kill)
