@@ -18,7 +18,7 @@ let hashes: Promise<XXHashAPI> | undefined
  */
 export async function* decodeFrame(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   hashes ??= xxhash()
-  const { create32, h32Raw } = await hashes
+  const xxh = await hashes
   const input = new Input(source)
   try {
     let magic = await input.magic()
@@ -31,8 +31,8 @@ export async function* decodeFrame(source: AsyncIterable<Uint8Array>): AsyncGene
     if (magic !== frameMagic) {
       throw new CorruptionError(`bad magic ${magic.toString(16).padStart(8, '0')}: no LZ4 frame`)
     }
-    const header = await readHeader(input, h32Raw)
-    const checksum = create32(0)
+    const header = await readHeader(input, xxh)
+    const checksum = xxh.create32(0)
     let window: Uint8Array = new Uint8Array(0)
     for (;;) {
       const word = readWord(await input.exactly(4))
@@ -69,10 +69,7 @@ interface FrameHeader {
   readonly hasChecksum: boolean
 }
 
-async function readHeader(
-  input: Input,
-  h32: (bytes: Uint8Array, seed?: number) => number,
-): Promise<FrameHeader> {
+async function readHeader(input: Input, xxh: XXHashAPI): Promise<FrameHeader> {
   const start = await input.exactly(2)
   const flags = start[0] ?? 0
   const blockSizeCode = ((start[1] ?? 0) >> 4) & 7
@@ -82,7 +79,8 @@ async function readHeader(
   fields.set(await input.exactly(sizeField), 2)
   const checksum = (await input.exactly(1))[0]
   if ((flags & 1) !== 0) throw new CorruptionError('LZ4 dictionaries are not supported')
-  if (((h32(fields, 0) >>> 8) & 0xff) !== checksum) throw new CorruptionError('bad header checksum')
+  if (((xxh.h32Raw(fields, 0) >>> 8) & 0xff) !== checksum)
+    throw new CorruptionError('bad header checksum')
   if ((flags & 16) !== 0) throw new CorruptionError('LZ4 block checksums are not supported')
   if (blockSizeCode < 4) throw new CorruptionError(`bad block size code ${blockSizeCode}`)
   return {

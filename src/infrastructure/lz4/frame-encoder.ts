@@ -13,10 +13,10 @@ const storedRaw = 0x8000_0000
 
 /** Compresses in libuv's thread pool. */
 export async function createLz4Compressor(): Promise<Compressor> {
-  const { create32 } = await xxhash()
+  const xxh = await xxhash()
   return {
     startFrame(): FrameEncoder {
-      const checksum = create32(0)
+      const checksum = xxh.create32(0)
       return {
         header: () => Uint8Array.from(frameHeader),
 
