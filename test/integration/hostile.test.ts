@@ -1,0 +1,104 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import { cleanUp, listGenerations, start, temporaryFolder, writeConfig } from '../support/cli.ts'
+import {
+  lastAcknowledged,
+  restoreAndVerify,
+  startWriter,
+  summaryOf,
+  type WriterOptions,
+} from '../support/ledger.ts'
+
+afterEach(cleanUp)
+
+type Hostility = Omit<WriterOptions, 'db' | 'oracle' | 'seconds'>
+
+const writers: Record<string, Hostility> = {
+  'that never checkpoints by itself': { autocheckpoint: 0 },
+  'that checkpoints after every page': { autocheckpoint: 1, rows: 2 },
+  'that checkpoints every 10 pages': { autocheckpoint: 10, rows: 5 },
+  'with the usual settings': { autocheckpoint: 1000, rows: 10 },
+  'that runs checkpoints of all kinds': { rate: 200, checkpointChance: 0.1, autocheckpoint: 100 },
+}
+
+describe('an application', () => {
+  for (const [name, options] of Object.entries(writers)) {
+    test(`${name} is restored exactly and never backwards`, async () => {
+      const folder = temporaryFolder()
+      const db = join(folder, 'app.db')
+      const oracle = join(folder, 'oracle')
+      const replica = join(folder, 'replica')
+      mkdirSync(join(folder, 'out'))
+      const daemon = start(
+        'replicate',
+        '-config',
+        writeConfig(folder, { path: db, replicas: [replica], 'min-checkpoint-page-count': 100 }),
+      )
+      await daemon.waitFor(/msg=/)
+      const writer = startWriter({
+        db,
+        oracle,
+        rate: 400,
+        seconds: 10,
+        seed: 7,
+        ...options,
+      })
+      await daemon.waitFor(/snapshot written/)
+      let before = 0
+      for (let i = 0; !writer.ended; i++) {
+        const { n } = await restoreAndVerify(replica, join(folder, `out/${i}`), oracle)
+        expect(n).toBeGreaterThanOrEqual(before)
+        before = n
+      }
+      const summary = await summaryOf(writer)
+      expect(await daemon.stop()).toBe(0)
+      expect(await restoreAndVerify(replica, join(folder, 'out/end'), oracle)).toEqual({
+        n: lastAcknowledged(oracle),
+      })
+      expect(listGenerations(replica)).toHaveLength(1)
+      expect(daemon.count(/new generation/)).toBe(1)
+      if (summary.checkpoints > 0) {
+        console.log(
+          `${summary.checkpoints} checkpoints, ${summary.busyCheckpoints} busy, ` +
+            `the longest ${summary.maxCheckpointMs.toFixed(1)} ms`,
+        )
+        expect(summary.busyCheckpoints).toBe(0)
+        expect(summary.maxCheckpointMs).toBeLessThan(1000)
+      }
+    })
+  }
+
+  test('that checkpoints after pauses never waits for us', async () => {
+    const folder = temporaryFolder()
+    const db = join(folder, 'app.db')
+    const oracle = join(folder, 'oracle')
+    const replica = join(folder, 'replica')
+    const daemon = start(
+      'replicate',
+      '-config',
+      writeConfig(folder, { path: db, replicas: [replica] }),
+    )
+    const writer = startWriter({
+      db,
+      oracle,
+      rate: 3,
+      seconds: 10,
+      autocheckpoint: 0,
+      checkpointChance: 0.7,
+    })
+    const summary = await summaryOf(writer)
+    console.log(
+      `${summary.checkpoints} checkpoints, ${summary.busyCheckpoints} busy, ` +
+        `the longest ${summary.maxCheckpointMs.toFixed(1)} ms`,
+    )
+    expect(summary.checkpoints).toBeGreaterThan(5)
+    expect(summary.busyCheckpoints).toBe(0)
+    expect(summary.maxCheckpointMs).toBeLessThan(1000)
+    await daemon.waitFor(/snapshot written/)
+    expect(await daemon.stop()).toBe(0)
+    expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({
+      n: lastAcknowledged(oracle),
+    })
+  })
+})
