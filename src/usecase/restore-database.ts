@@ -160,8 +160,7 @@ async function choose(
   let earliest: { timeMs: number; approximate: boolean } | undefined
   for (const source of sources) {
     try {
-      for (const listing of await listSource(source, request, notes, signal)) {
-        const found = await findCandidate(source, listing, request, signal)
+      for (const found of await findCandidates(source, request, notes, signal)) {
         if (found.candidate !== undefined) candidates.push(found.candidate)
         const moment = found.earliest
         if (moment !== undefined && (earliest === undefined || moment.timeMs < earliest.timeMs)) {
@@ -198,7 +197,32 @@ async function choose(
     ? new NoBackupError(
         `no matching backups found: the first moment that can be restored is ${earliest.approximate ? 'approximately ' : ''}${new Date(earliest.timeMs).toISOString()}`,
       )
-    : new NoBackupError('no matching backups found: no snapshot reaches this index')
+    : new NoBackupError('no matching backups found: no snapshot reaches what is stored of the WAL')
+}
+
+interface Found {
+  readonly candidate: Candidate | undefined
+  readonly earliest: Moment | undefined
+}
+
+/** What each generation offers; looked up again when objects vanish under our eyes. */
+async function findCandidates(
+  source: RestoreSource,
+  request: RestoreRequest,
+  notes: string[],
+  signal: AbortSignal,
+): Promise<Found[]> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const found: Found[] = []
+      for (const listing of await listSource(source, request, notes, signal)) {
+        found.push(await findCandidate(source, listing, request, signal))
+      }
+      return found
+    } catch (error) {
+      if (!(error instanceof ObjectNotFoundError) || attempt === maxPlans) throw error
+    }
+  }
 }
 
 async function listSource(
@@ -239,7 +263,7 @@ async function findCandidate(
   listing: GenerationListing,
   request: RestoreRequest,
   signal: AbortSignal,
-): Promise<{ candidate: Candidate | undefined; earliest: Moment | undefined }> {
+): Promise<Found> {
   const { target } = request
   const notes: string[] = []
   const tails = new TailReader(source.client, notes, signal)

@@ -5,8 +5,9 @@ import { describe, expect, it } from 'vitest'
 import { decodeFrame } from '../../../../src/infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from '../../../../src/infrastructure/lz4/frame-encoder.js'
 
-const { h32Raw } = await xxhash()
+const xxh = await xxhash()
 
+// eslint-disable-next-line @typescript-eslint/require-await -- the decoder takes a stream
 async function* inPieces(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size)
 }
@@ -23,7 +24,11 @@ function word(value: number): Buffer {
 
 function header(flags: number, descriptor: number, fields = Buffer.alloc(0)): Buffer {
   const bytes = Buffer.concat([Buffer.from([flags, descriptor]), fields])
-  return Buffer.concat([word(0x184d2204), bytes, Buffer.from([(h32Raw(bytes, 0) >>> 8) & 0xff])])
+  return Buffer.concat([
+    word(0x184d2204),
+    bytes,
+    Buffer.from([(xxh.h32Raw(bytes, 0) >>> 8) & 0xff]),
+  ])
 }
 
 const raw = (content: Buffer): Buffer =>
