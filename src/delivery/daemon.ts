@@ -7,6 +7,8 @@ import { type NotStored, type Replication } from '../usecase/replicate.js'
 const exitNotStored = 74
 const exitInterrupted = 130
 const afterKillMs = 5000
+/** Who passes a signal on to a process that has it already (npx, timeout) makes it arrive twice. */
+const sameSignalMs = 300
 
 /**
  * Runs until SIGINT or SIGTERM, then stores what is captured for at most `shutdownTimeoutMs`; a second signal ends the
@@ -19,17 +21,20 @@ export async function runDaemon(
   const { logger, shutdownTimeoutMs } = options
   const stop = new AbortController()
   const kill = new AbortController()
+  let stoppedMs = 0
   let deadline: NodeJS.Timeout | undefined
   const delay = monitorEventLoopDelay({ resolution: 20 })
   delay.enable()
 
   const onSignal = (signal: NodeJS.Signals): void => {
     if (stop.signal.aborted) {
+      if (performance.now() - stoppedMs < sameSignalMs) return
       logger.warn({ signal }, 'second signal received, ending at once')
       kill.abort()
       process.exit(exitInterrupted)
     }
     logger.info({ signal }, 'signal received, tsreplicate shutting down')
+    stoppedMs = performance.now()
     stop.abort()
     deadline = setTimeout(() => {
       logger.error({ 'shutdown-timeout-ms': shutdownTimeoutMs }, 'shutdown timeout reached')

@@ -41,7 +41,6 @@ export function printJson(value: unknown): void {
 export async function readConfig(flags: CommonFlags): Promise<{ config: Config; logger: Logger }> {
   const config = await loadConfig({ path: flags.config, expandEnv: flags.expandEnv })
   const logger = await createLogger({ ...config.logging, stderr: true })
-  for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
   return { config, logger }
 }
 

@@ -44,6 +44,15 @@ describe('runDaemon', () => {
     expect(messages).toContain('not stored')
   })
 
+  it('takes a signal that arrives twice at once for one', async () => {
+    const { exitCode } = await runUntilSigterm(async (stop) => {
+      await aborted(stop)
+      process.emit('SIGTERM', 'SIGTERM')
+      return []
+    })
+    expect(exitCode).toBe(0)
+  })
+
   it('kills the last sync at the deadline', async () => {
     const { exitCode, messages } = await runUntilSigterm(async (_, kill) => {
       await aborted(kill)

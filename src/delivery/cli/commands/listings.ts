@@ -15,7 +15,8 @@ import {
 import { formatLag, formatTable, formatTime } from '../table.js'
 
 export async function databases(flags: CommonFlags): Promise<number> {
-  const { config } = await readConfig(flags)
+  const { config, logger } = await readConfig(flags)
+  for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
   const rows = config.databases.map(({ path, replicas }) => ({
     path,
     replicas: replicas.map(({ name }) => name),
