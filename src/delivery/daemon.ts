@@ -40,7 +40,10 @@ export async function runDaemon(
       logger.error({ 'shutdown-timeout-ms': shutdownTimeoutMs }, 'shutdown timeout reached')
       kill.abort()
       // Whatever hangs in the operating system must not outlive the timeout.
-      setTimeout(() => process.exit(exitNotStored), afterKillMs).unref()
+      setTimeout(() => {
+        logger.error({}, 'still busy after the shutdown timeout, ending at once')
+        process.exit(exitNotStored)
+      }, afterKillMs).unref()
     }, shutdownTimeoutMs)
   }
   process.on('SIGINT', onSignal)
