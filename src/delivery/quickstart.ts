@@ -80,6 +80,7 @@ async function main(): Promise<void> {
   const database = join(folder, 'app.db')
   const replica = join(folder, 'replica')
   const children: ChildProcess[] = []
+  let moment: string
   const stopAll = async (): Promise<void> => {
     for (const child of children.splice(0).reverse()) await stop(child)
   }
@@ -104,7 +105,7 @@ async function main(): Promise<void> {
     daemon.stderr.setEncoding('utf8').on('data', (text: string) => (log += text))
 
     await sleep(4000)
-    const moment = new Date().toISOString()
+    moment = new Date().toISOString()
     await sleep(4000)
     if (daemon.exitCode !== null || writer.exitCode !== null)
       throw new Error(`a process ended early; the log of tsreplicate:\n${log}`)
@@ -133,7 +134,7 @@ async function main(): Promise<void> {
   say(`   node bin/tsreplicate.js generations file://${replica}`)
   say(`   node bin/tsreplicate.js restore -o /tmp/restored.db file://${replica}`)
   say(
-    `   node bin/tsreplicate.js restore -o /tmp/earlier.db -timestamp ${new Date().toISOString()} file://${replica}`,
+    `   node bin/tsreplicate.js restore -o /tmp/earlier.db -timestamp ${moment} file://${replica}`,
   )
   say(`   rm -r ${folder}`)
 }
