@@ -2,12 +2,15 @@ import assert from 'node:assert'
 import { type Generation } from '../domain/generation.js'
 import { type WalPosition } from '../domain/position.js'
 import { type Capture, type WalSegmentTrailer } from '../domain/trailer.js'
-import { type Compressor, type FrameEncoder, maxBlockBytes } from './ports/compressor.js'
+import { type Compressor, type FrameEncoder } from './ports/compressor.js'
 import { type CapturedRun } from './ports/managed-database.js'
 import { type SegmentWriter, type Spool, type SpooledSegment } from './ports/spool.js'
 
+/** Bytes compressed at once: large enough to compress well, small enough that memory stays flat. */
+const blockBytes = 1024 * 1024
+
 /**
- * A WAL segment while it is being put together from captured runs. At most 4 MiB of it are in memory; the rest is
+ * A WAL segment while it is being put together from captured runs. At most a block of it is in memory; the rest is
  * already compressed in the spool, under a temporary name.
  */
 export class SegmentAssembly implements AsyncDisposable {
@@ -57,7 +60,7 @@ export class SegmentAssembly implements AsyncDisposable {
       if (former?.timeMs === timeMs) this.#captures.pop()
       this.#captures.push({ endOffset: run.end.offset, timeMs })
     }
-    while (this.#pendingBytes >= maxBlockBytes) await this.#flush(signal)
+    while (this.#pendingBytes >= blockBytes) await this.#flush(signal)
   }
 
   /** Finishes the segment in the spool. Only at a commit. */
@@ -98,9 +101,17 @@ export class SegmentAssembly implements AsyncDisposable {
     return this.#writer
   }
 
-  /** Compresses and writes the next block, at most 4 MiB. */
+  /** Compresses and writes the next block, at most {@link blockBytes}. */
   async #flush(signal: AbortSignal): Promise<void> {
-    const block = new Uint8Array(Math.min(this.#pendingBytes, maxBlockBytes))
+    const only = this.#pending[0]
+    if (this.#pending.length === 1 && only !== undefined && only.length <= blockBytes) {
+      this.#pending = []
+      this.#pendingBytes = 0
+      const writer = await this.#writerNow(signal)
+      await writer.write(await this.#encoder.block(only))
+      return
+    }
+    const block = new Uint8Array(Math.min(this.#pendingBytes, blockBytes))
     let filled = 0
     while (filled < block.length) {
       const chunk = this.#pending.shift()

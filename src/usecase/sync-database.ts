@@ -41,7 +41,7 @@ const busyPollMs = 25
 /** An active database rests after this long without a change. */
 const restAfterMs = 1000
 /** Most that one call captures, so that memory stays flat. */
-const captureBytes = 4 * 1024 * 1024
+const captureBytes = 1024 * 1024
 /** A segment is finished early at a commit past this size. */
 const maxSegmentBytes = 64 * 1024 * 1024
 /** Tries of one round to let the WAL restart: one is not enough beside 200 transactions a second. */
