@@ -3,6 +3,7 @@ import { homedir } from 'node:os'
 
 import { type Config, type LoggingConfig, type ReplicaTarget } from './domain/config.js'
 import { type Logger } from './usecase/ports/logger.js'
+import { type ReplicaClient } from './usecase/ports/replica-client.js'
 import { type Replication } from './usecase/replicate.js'
 import {
   type RestoreProgress,
@@ -10,7 +11,22 @@ import {
   type RestoreRequest,
 } from './usecase/restore-types.js'
 
-export { openReplicaClient } from './compose-replica-client.js'
+/** A replica for a command to read: what fails for a moment is tried again, a bounded number of times. */
+export async function openReplicaClient(target: ReplicaTarget): Promise<ReplicaClient> {
+  const [{ openReplicaClient: open }, { RetryingReplicaClient }, { systemClock }] =
+    await Promise.all([
+      import('./compose-replica-client.js'),
+      import('./infrastructure/replica-clients/retrying/retrying-replica-client.js'),
+      import('./infrastructure/clock/system-clock.js'),
+    ])
+  return new RetryingReplicaClient(await open(target), {
+    attempts: 4,
+    baseDelayMs: 200,
+    maxDelayMs: 2000,
+    clock: systemClock,
+    random: Math.random,
+  })
+}
 
 export interface LoadOptions {
   /** The file; undefined: the default places. */
