@@ -60,7 +60,7 @@ describe('an application', () => {
       expect(daemon.count(/new generation/)).toBe(1)
       if (summary.checkpoints > 0) {
         console.log(
-          `${summary.checkpoints} checkpoints, ${summary.busyCheckpoints} busy, ` +
+          `${summary.checkpoints} checkpoints, ${summary.busyCheckpoints} busy (${summary.busyPassive} PASSIVE), ` +
             `the longest ${summary.maxCheckpointMs.toFixed(1)} ms`,
         )
         expect(summary.busyCheckpoints).toBe(0)
@@ -89,7 +89,7 @@ describe('an application', () => {
     })
     const summary = await summaryOf(writer)
     console.log(
-      `${summary.checkpoints} checkpoints, ${summary.busyCheckpoints} busy, ` +
+      `${summary.checkpoints} checkpoints, ${summary.busyCheckpoints} busy (${summary.busyPassive} PASSIVE), ` +
         `the longest ${summary.maxCheckpointMs.toFixed(1)} ms`,
     )
     expect(summary.checkpoints).toBeGreaterThan(5)

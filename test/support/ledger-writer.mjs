@@ -161,7 +161,9 @@ const summary = {
   n: last.n,
   commits,
   checkpoints: checkpoints.length,
-  busyCheckpoints: checkpoints.filter(({ busy }) => busy).length,
+  busyCheckpoints: checkpoints.filter(({ kind, busy }) => busy && kind !== 'PASSIVE').length,
+  // PASSIVE never waits: while another process copies pages back, it answers busy at once.
+  busyPassive: checkpoints.filter(({ kind, busy }) => busy && kind === 'PASSIVE').length,
   maxCheckpointMs: Math.max(0, ...checkpoints.map(({ ms }) => ms)),
   slowest: checkpoints.sort((a, b) => b.ms - a.ms).slice(0, 3),
   commitP50Ms: quantile(latencies, 0.5),

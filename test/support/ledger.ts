@@ -34,7 +34,9 @@ export interface WriterSummary {
   readonly n: number
   readonly commits: number
   readonly checkpoints: number
+  /** Of the kinds that wait: FULL, RESTART and TRUNCATE. */
   readonly busyCheckpoints: number
+  readonly busyPassive: number
   readonly maxCheckpointMs: number
   readonly slowest: readonly { readonly kind: string; readonly ms: number }[]
   readonly commitP50Ms: number

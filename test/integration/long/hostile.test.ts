@@ -83,7 +83,7 @@ describe('an application that', () => {
       expect(listGenerations(replica)).toHaveLength(1)
       console.log(
         `${summary.commits} commits; ${summary.checkpoints} checkpoints, ` +
-          `${summary.busyCheckpoints} busy, the longest ${summary.maxCheckpointMs.toFixed(1)} ms`,
+          `${summary.busyCheckpoints} busy (${summary.busyPassive} PASSIVE), the longest ${summary.maxCheckpointMs.toFixed(1)} ms`,
       )
       expect(summary.busyCheckpoints).toBe(0)
       expect(summary.maxCheckpointMs).toBeLessThan(150)
