@@ -41,7 +41,11 @@ import {
   type WalHeader,
 } from '../domain/wal-format.js'
 import { type Clock } from './ports/clock.js'
-import { type DatabaseImage, type DatabaseImageFactory } from './ports/database-image.js'
+import {
+  type DatabaseImage,
+  type DatabaseImageFactory,
+  type ImageRun,
+} from './ports/database-image.js'
 import { type ReplicaClient } from './ports/replica-client.js'
 import {
   type RestoreProgress,
@@ -884,17 +888,19 @@ class Application {
       newest.set(page, at + frameHeaderBytes)
     }
     const pages = [...newest.keys()].sort((a, b) => a - b)
+    const runs: ImageRun[] = []
     for (let from = 0; from < pages.length;) {
       let to = from + 1
       const first = pages[from] ?? 0
       while (to < pages.length && pages[to] === first + to - from) to += 1
-      const run = pages.slice(from, to).map((page) => {
+      const parts = pages.slice(from, to).map((page) => {
         const at = newest.get(page) ?? 0
         return frames.subarray(at, at + pageSizeBytes)
       })
-      await this.#image.write((first - 1) * pageSizeBytes, concatenate(run))
+      runs.push({ offset: (first - 1) * pageSizeBytes, parts })
       from = to
     }
+    await this.#image.writeRuns(runs)
   }
 
   #compare(segment: StoredSegment, trailer: WalSegmentTrailer, before: Checksum | undefined): void {

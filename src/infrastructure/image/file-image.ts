@@ -1,10 +1,13 @@
+import { writevSync } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { CorruptionError, OutputExistsError } from '../../domain/errors.js'
 import {
   type DatabaseImage,
   type DatabaseImageFactory,
+  type ImageRun,
 } from '../../usecase/ports/database-image.js'
 
 const companions = ['', '-wal', '-shm', '-journal'] as const
@@ -45,6 +48,23 @@ class FileImage implements DatabaseImage {
         offset + done,
       )
       done += bytesWritten
+    }
+  }
+
+  /** Synchronous within a call, because it only copies to the page cache; the event loop turns between calls. */
+  async writeRuns(runs: readonly ImageRun[]): Promise<void> {
+    await setImmediate()
+    for (const { offset, parts } of runs) {
+      let at = offset
+      // The limit of one writev call (IOV_MAX) is 1024.
+      for (let from = 0; from < parts.length; from += 1024) {
+        const batch = parts.slice(from, from + 1024)
+        const length = batch.reduce((sum, part) => sum + part.length, 0)
+        if (writevSync(this.#file.fd, batch, at) < length) {
+          await this.write(at, Buffer.concat(batch))
+        }
+        at += length
+      }
     }
   }
 
