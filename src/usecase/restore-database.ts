@@ -196,7 +196,11 @@ async function choose(
     notes.push(`replica ${candidate.source.name} was passed over: ${messageOf(gap)}`)
   }
   if (failed.size > 0) throw firstOf(failed)
-  if (earliest === undefined) throw new NoBackupError('no matching backups found')
+  if (earliest === undefined) {
+    throw new NoBackupError(
+      ['no matching backups found', notes.join('; ')].filter((text) => text !== '').join(': '),
+    )
+  }
   throw request.target.kind === 'timestamp'
     ? new NoBackupError(
         `no matching backups found: the first moment that can be restored is ${earliest.approximate ? 'approximately ' : ''}${new Date(earliest.timeMs).toISOString()}`,

@@ -58,16 +58,15 @@ export async function restore(
     return 0
   } catch (error) {
     bar.clear()
-    if (!(error instanceof NoBackupError)) throw error
-    if (flags.ifReplicaExists === true) return skip(flags, 'no matching backups found')
-    const reason = error.message === 'no matching backups found' ? undefined : error.message
-    const hint = [reason, error.hint].filter((text) => text !== undefined).join(' ')
-    throw new NoBackupError('no matching backups found', {
-      cause: error,
-      ...(hint === '' ? {} : { hint }),
-    })
+    // Only where there is nothing at all: a backup that is there and cannot be used is never passed over in silence.
+    const nothingThere = error instanceof NoBackupError && error.message === nothingStored
+    if (nothingThere && flags.ifReplicaExists === true) return skip(flags, nothingStored)
+    throw error
   }
 }
+
+/** What a restore says when no replica holds anything. */
+const nothingStored = 'no matching backups found'
 
 async function skip(flags: RestoreFlags, message: string): Promise<number> {
   const logger = await commandLogger()
