@@ -282,8 +282,13 @@ export class SyncDatabase {
 
       const idle = clock.monotonic() - changedAt > restAfterMs && this.#assembly === undefined
       if (idle && !feed.hasWish) {
-        await database.rest(kill)
-        await this.#idle(stop, watcher, monitorIntervalMs, kill)
+        // Looked at before the last capture: a commit that falls between the two must not wait for the next one.
+        const before = await database.fingerprint(kill)
+        const last = await this.#captureAll(kill)
+        if (!last.changed) {
+          await database.rest(kill)
+          await this.#idle(before, { stop, kill })
+        }
         changedAt = clock.monotonic()
       } else {
         await watcher.disarm()
@@ -294,13 +299,10 @@ export class SyncDatabase {
 
   /** Waits for a sign of life: an event, a wish of a replica, a changed file, or a checkpoint that is due. */
   async #idle(
-    stop: AbortSignal,
-    watcher: ChangeWatcher,
-    monitorIntervalMs: number,
-    kill: AbortSignal,
+    before: string,
+    { stop, kill }: { stop: AbortSignal; kill: AbortSignal },
   ): Promise<void> {
-    const { database, feed } = this.#options
-    const before = await database.fingerprint(kill)
+    const { database, feed, watcher, monitorIntervalMs } = this.#options
     for (;;) {
       const woken = new AbortController()
       const any = AbortSignal.any([stop, woken.signal])
