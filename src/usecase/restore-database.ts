@@ -24,7 +24,6 @@ import {
   parseTrailer,
   type SnapshotTrailer,
   type TrailerTail,
-  trailerTailBytes,
   type WalSegmentTrailer,
 } from '../domain/trailer.js'
 import {
@@ -46,6 +45,7 @@ import {
   type DatabaseImageFactory,
   type ImageRun,
 } from './ports/database-image.js'
+import { readTrailer } from './read-trailer.js'
 import { type ReplicaClient } from './ports/replica-client.js'
 import {
   type RestoreProgress,
@@ -457,34 +457,12 @@ class TailReader {
   }
 
   async #read(ref: ObjectRef, sizeBytes: number): Promise<TrailerTail> {
-    const tail = await readTail(this.#client, ref, sizeBytes, this.#signal)
+    const tail = await readTrailer(this.#client, { ref, sizeBytes }, this.#signal)
     if (tail.kind === 'unreadable') {
       this.#notes.push(`${formatObjectPath(ref)} has an unreadable trailer: ${tail.problem}`)
     }
     return tail
   }
-}
-
-async function readTail(
-  client: ReplicaClient,
-  ref: ObjectRef,
-  sizeBytes: number,
-  signal: AbortSignal,
-): Promise<TrailerTail> {
-  const read = async (length: number): Promise<TrailerTail> => {
-    const offset = Math.max(0, sizeBytes - length)
-    return parseTrailer(
-      concatenate(
-        await Array.fromAsync(
-          client.read(ref, { offset, length: Math.min(length, sizeBytes) }, signal),
-        ),
-      ),
-    )
-  }
-  const tail = await read(trailerTailBytes)
-  if (tail.kind !== 'longer') return tail
-  const whole = tail.lengthBytes > sizeBytes ? tail : await read(tail.lengthBytes)
-  return whole.kind === 'longer' ? { kind: 'unreadable', problem: 'longer than its object' } : whole
 }
 
 function totalBytes(plan: Plan): number {
@@ -935,7 +913,7 @@ class Application {
     let tail = keeper.trailer
     if (tail.kind === 'longer') {
       const { client } = this.#plan.source
-      tail = await readTail(client, object, object.sizeBytes, this.#signal)
+      tail = await readTrailer(client, { ref: object, sizeBytes: object.sizeBytes }, this.#signal)
     }
     if (tail.kind === 'unreadable') {
       this.#notes.push(`${formatObjectPath(object)} has an unreadable trailer: ${tail.problem}`)
