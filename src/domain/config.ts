@@ -1,4 +1,5 @@
 /** The configuration after validation: every default filled in, nothing raw left. Durations are milliseconds. */
+import { type Secret } from './secret.js'
 
 export interface LoggingConfig {
   readonly level: 'debug' | 'info' | 'warn' | 'error'
@@ -11,6 +12,60 @@ export interface FileReplicaTarget {
   readonly type: 'file'
   /** Absolute path of the folder. */
   readonly path: string
+}
+
+/** What every object store has. */
+interface ObjectStoreTarget {
+  /** Bucket, or container. */
+  readonly bucket: string
+  /** In front of every key, without a slash at either end; empty: none. */
+  readonly prefix: string
+  /** Another server than the vendor's own, with its scheme. */
+  readonly endpoint: string | undefined
+  /** Bytes of a part of a large upload; undefined: chosen from the expected size. */
+  readonly partSizeBytes: number | undefined
+  /** Requests in flight at most; undefined: the client's own. */
+  readonly concurrency: number | undefined
+  /** As the vendor spells it; undefined: the bucket's own. */
+  readonly storageClass: string | undefined
+  /** PEM file of certificates to trust besides the usual ones. */
+  readonly caFile: string | undefined
+  /** Whether any TLS certificate is accepted. */
+  readonly skipVerify: boolean
+}
+
+export interface S3ReplicaTarget extends ObjectStoreTarget {
+  readonly type: 's3'
+  readonly region: string | undefined
+  /** Undefined: as the provider wants it. */
+  readonly forcePathStyle: boolean | undefined
+  /** Undefined: the SDK's default chain. */
+  readonly credentials:
+    | {
+        readonly accessKeyId: string
+        readonly secretAccessKey: Secret
+        readonly sessionToken: Secret | undefined
+      }
+    | undefined
+  /** Server-side encryption; undefined: the bucket's own. `customer` holds 32 bytes in base64. */
+  readonly encryption:
+    | { readonly kind: 'kms'; readonly keyId: string | undefined }
+    | { readonly kind: 'customer'; readonly key: Secret }
+    | undefined
+  /** The provider's profile by name; undefined: detected from the endpoint. */
+  readonly provider: string | undefined
+}
+
+export interface GcsReplicaTarget extends ObjectStoreTarget {
+  readonly type: 'gcs'
+}
+
+export interface AbsReplicaTarget extends ObjectStoreTarget {
+  readonly type: 'abs'
+  readonly accountName: string
+  /** One of the two, or neither: the SDK's default chain. The token has no leading `?`. */
+  readonly accountKey: Secret | undefined
+  readonly sasToken: Secret | undefined
 }
 
 /** Where a replica lies. One member per kind of store. */
