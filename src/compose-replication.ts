@@ -1,41 +1,55 @@
 /** Puts a daemon together: validated configuration in, running databases out. Loaded only by `replicate`. */
 import { randomFillSync } from 'node:crypto'
-import { type Config, type DatabaseConfig } from './domain/config.js'
+import { type Config, type DatabaseConfig, type ReplicaConfig } from './domain/config.js'
 import { openReplicaClient, ownerOf } from './compose-replica-client.js'
 import { systemClock } from './infrastructure/clock/system-clock.js'
 import { decodeFrame } from './infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from './infrastructure/lz4/frame-encoder.js'
+import { FolderRetentionRecord } from './infrastructure/spool/folder-retention-record.js'
 import { FolderSpool } from './infrastructure/spool/folder-spool.js'
 import { SqliteDatabase } from './infrastructure/sqlite/sqlite-database.js'
 import { SqliteThreads } from './infrastructure/sqlite/sqlite-threads.js'
 import { ChokidarWatcher } from './infrastructure/watch/chokidar-watcher.js'
+import { EnforceRetention } from './usecase/enforce-retention.js'
 import { GenerationFeed } from './usecase/generation-feed.js'
 import { type Compressor } from './usecase/ports/compressor.js'
 import { type Logger } from './usecase/ports/logger.js'
+import { type ReplicaClient } from './usecase/ports/replica-client.js'
+import { type RetentionRecord } from './usecase/ports/retention-record.js'
 import {
   ReplicateDatabases,
   type ReplicatedDatabase,
   type Replication,
 } from './usecase/replicate.js'
+import { ScheduleRetention } from './usecase/schedule-retention.js'
+import { SnapshotSlots } from './usecase/snapshot-slots.js'
 import { SyncDatabase } from './usecase/sync-database.js'
 import { SyncReplica } from './usecase/sync-replica.js'
+
+const maxSnapshotsAtOnce = 2
 
 /** What replicates the databases of a configuration. */
 export async function composeReplication(config: Config, logger: Logger): Promise<Replication> {
   const threads = new SqliteThreads({ databaseCount: config.databases.length })
   const compressor = await createLz4Compressor()
+  const snapshotSlots = new SnapshotSlots(maxSnapshotsAtOnce)
   const databases: ReplicatedDatabase[] = []
   for (const database of config.databases) {
-    databases.push(await composeDatabase(database, { threads, compressor, logger }))
+    databases.push(await composeDatabase(database, { threads, compressor, snapshotSlots, logger }))
   }
   return new ReplicateDatabases(databases)
 }
 
 async function composeDatabase(
   config: DatabaseConfig,
-  shared: { threads: SqliteThreads; compressor: Compressor; logger: Logger },
+  shared: {
+    threads: SqliteThreads
+    compressor: Compressor
+    snapshotSlots: SnapshotSlots
+    logger: Logger
+  },
 ): Promise<ReplicatedDatabase> {
-  const { compressor } = shared
+  const { compressor, snapshotSlots } = shared
   const logger = shared.logger.child({ db: config.path })
   const owner = await ownerOf(config.path)
   const database = new SqliteDatabase({
@@ -64,6 +78,12 @@ async function composeDatabase(
   const replicas = []
   for (const replica of config.replicas) {
     const client = await openReplicaClient(replica.target, { ownerOf: config.path })
+    const replicaLogger = logger.child({ replica: replica.name })
+    const record = new FolderRetentionRecord({
+      path: config.metaPath,
+      replica: replica.name,
+      ...owner,
+    })
     const sync = new SyncReplica({
       name: replica.name,
       database,
@@ -73,12 +93,48 @@ async function composeDatabase(
       decode: decodeFrame,
       feed,
       clock: systemClock,
-      logger: logger.child({ replica: replica.name }),
+      logger: replicaLogger,
       syncIntervalMs: replica.syncIntervalMs,
       snapshotIntervalMs: replica.snapshotIntervalMs,
+      retentionMs: replica.retention?.retentionMs,
+      snapshotSlots,
       maxSpoolBytes: config.maxSpoolBytes,
     })
-    replicas.push({ name: replica.name, sync })
+    replicas.push({
+      name: replica.name,
+      sync,
+      retention: composeRetention(replica, { client, record, feed, sync, logger: replicaLogger }),
+    })
   }
   return { path: config.path, feed, capture, replicas }
+}
+
+/** Undefined where nothing is ever deleted. */
+function composeRetention(
+  config: ReplicaConfig,
+  parts: {
+    client: ReplicaClient
+    record: RetentionRecord
+    feed: GenerationFeed
+    sync: SyncReplica
+    logger: Logger
+  },
+): ScheduleRetention | undefined {
+  if (config.retention === undefined) return undefined
+  const { client, record, feed, sync, logger } = parts
+  return new ScheduleRetention({
+    retention: new EnforceRetention({
+      client,
+      record,
+      rules: config.retention,
+      currentGeneration: () => feed.current?.generation,
+      clock: systemClock,
+      logger,
+    }),
+    checkIntervalMs: config.retentionCheckIntervalMs,
+    storedState: () => sync.storedState,
+    clock: systemClock,
+    logger,
+    random: Math.random,
+  })
 }

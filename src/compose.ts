@@ -2,6 +2,8 @@
 import { homedir } from 'node:os'
 
 import { type Config, type LoggingConfig, type ReplicaTarget } from './domain/config.js'
+import { type RetentionRules } from './domain/retention-policy.js'
+import { type EnforceRetention } from './usecase/enforce-retention.js'
 import { type Logger } from './usecase/ports/logger.js'
 import { type ReplicaClient } from './usecase/ports/replica-client.js'
 import { type Replication } from './usecase/replicate.js'
@@ -96,6 +98,49 @@ export async function restore(
     { image: fileImages, decode: decodeFrame, clock: systemClock, onProgress },
     signal,
   )
+}
+
+export interface RetentionOptions {
+  readonly client: ReplicaClient
+  readonly rules: RetentionRules
+  readonly logger: Logger
+  /** Undefined: there is no local state; the newest generation is then taken for the current one. */
+  readonly local?: {
+    readonly metaPath: string
+    readonly databasePath: string
+    readonly replica: string
+  }
+}
+
+/** What deletes from a replica what its rules let go. */
+export async function createRetention(options: RetentionOptions): Promise<EnforceRetention> {
+  const [{ EnforceRetention: Enforce }, { systemClock }, { ownerOf }, spool, records] =
+    await Promise.all([
+      import('./usecase/enforce-retention.js'),
+      import('./infrastructure/clock/system-clock.js'),
+      import('./compose-replica-client.js'),
+      import('./infrastructure/spool/folder-spool.js'),
+      import('./infrastructure/spool/folder-retention-record.js'),
+    ])
+  const { client, rules, logger, local } = options
+  const current =
+    local === undefined ? undefined : await spool.readCurrentGeneration(local.metaPath)
+  const record =
+    local === undefined
+      ? undefined
+      : new records.FolderRetentionRecord({
+          path: local.metaPath,
+          replica: local.replica,
+          ...(await ownerOf(local.databasePath)),
+        })
+  return new Enforce({
+    client,
+    rules,
+    record,
+    currentGeneration: () => current,
+    clock: systemClock,
+    logger,
+  })
 }
 
 /** Everything that replicates the databases of a configuration. */

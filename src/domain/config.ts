@@ -1,4 +1,5 @@
 /** The configuration after validation: every default filled in, nothing raw left. Durations are milliseconds. */
+import { type RetentionRules } from './retention-policy.js'
 import { type Secret } from './secret.js'
 
 export interface LoggingConfig {
@@ -79,6 +80,10 @@ export interface ReplicaConfig {
   readonly syncIntervalMs: number
   /** A snapshot is due when the newest is this old; undefined: only the first of a generation. */
   readonly snapshotIntervalMs: number | undefined
+  /** Undefined: nothing is ever deleted. */
+  readonly retention: RetentionRules | undefined
+  /** Above 0. */
+  readonly retentionCheckIntervalMs: number
 }
 
 export interface DatabaseConfig {

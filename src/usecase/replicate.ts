@@ -1,4 +1,5 @@
 import { type GenerationFeed } from './generation-feed.js'
+import { type ScheduleRetention } from './schedule-retention.js'
 import { type SyncDatabase } from './sync-database.js'
 import { type SyncReplica } from './sync-replica.js'
 
@@ -23,7 +24,12 @@ export interface ReplicatedDatabase {
   readonly path: string
   readonly feed: GenerationFeed
   readonly capture: SyncDatabase
-  readonly replicas: readonly { readonly name: string; readonly sync: SyncReplica }[]
+  readonly replicas: readonly {
+    readonly name: string
+    readonly sync: SyncReplica
+    /** Undefined: nothing is ever deleted. */
+    readonly retention: ScheduleRetention | undefined
+  }[]
 }
 
 /** Replicates databases side by side: one that is broken never stops another. */
@@ -38,7 +44,10 @@ export class ReplicateDatabases implements Replication {
     await Promise.all(
       this.#databases.flatMap((database) => [
         database.capture.run(stop, kill),
-        ...database.replicas.map((replica) => replica.sync.run(stop, kill)),
+        ...database.replicas.flatMap(({ sync, retention }) => [
+          sync.run(stop, kill),
+          ...(retention === undefined ? [] : [retention.run(stop)]),
+        ]),
       ]),
     )
     return this.#databases.flatMap((database) =>

@@ -2,15 +2,28 @@ import { isAbortError, TsreplicateError } from '../domain/errors.js'
 import { type Generation } from '../domain/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
 import { formatObjectPath, type WalSegmentRef } from '../domain/replica-layout.js'
+import {
+  type NewestSnapshot,
+  type NextSnapshot,
+  nextSnapshot,
+  type SnapshotReason,
+  unscheduledBurst,
+  unscheduledWaitMs,
+} from '../domain/snapshot-schedule.js'
 import { type GenerationFeed } from './generation-feed.js'
 import { mergeSegments, planMerge } from './merge-segments.js'
 import { type Clock } from './ports/clock.js'
 import { type Compressor } from './ports/compressor.js'
 import { type Logger } from './ports/logger.js'
 import { type ManagedDatabase } from './ports/managed-database.js'
-import { type ReplicaClient, type WalSegmentInfo } from './ports/replica-client.js'
+import {
+  type ReplicaClient,
+  type SnapshotInfo,
+  type WalSegmentInfo,
+} from './ports/replica-client.js'
 import { type Spool, type SpooledSegment } from './ports/spool.js'
 import { readTrailer } from './read-trailer.js'
+import { type SnapshotSlots } from './snapshot-slots.js'
 import { GenerationEndedError, hasReached, takeSnapshot } from './take-snapshot.js'
 
 export interface SyncReplicaOptions {
@@ -25,11 +38,16 @@ export interface SyncReplicaOptions {
   readonly logger: Logger
   readonly syncIntervalMs: number
   readonly snapshotIntervalMs: number | undefined
+  /** A snapshot is due when the newest is this old, so that older ones can be deleted; undefined: nothing is. */
+  readonly retentionMs: number | undefined
+  /** Shared by all replicas of the process. */
+  readonly snapshotSlots: SnapshotSlots
   readonly maxSpoolBytes: number
 }
 
 const firstPauseMs = 1000
 const maxPauseMs = 30_000
+const maxTimerMs = 24 * 3_600_000
 /** The same problem is logged again after this long. */
 const repeatLogMs = 30 * 60_000
 
@@ -39,7 +57,7 @@ interface Place {
   /** End of what is stored; undefined: no segment is. */
   position: WalPosition | undefined
   hasSnapshot: boolean
-  newestSnapshot: { readonly index: number; readonly atMs: number } | undefined
+  newestSnapshot: NewestSnapshot | undefined
 }
 
 /**
@@ -55,6 +73,14 @@ export class SyncReplica {
   #reported: { message: string; at: number } | undefined
   /** The first pending segment may have been sent by the process before: it is never merged. */
   #attempted: SpooledSegment | undefined
+  readonly #snapshotCounts: Record<SnapshotReason, number> = {
+    generation: 0,
+    interval: 0,
+    retention: 0,
+  }
+  /** When those were finished that no schedule asked for, by the monotonic clock. */
+  #unscheduledAtMs: number[] = []
+  #saidThatBounded = false
 
   constructor(options: SyncReplicaOptions) {
     this.#options = options
@@ -85,6 +111,18 @@ export class SyncReplica {
     }
   }
 
+  /** Snapshots that were finished since the start, by what asked for them. */
+  get snapshotCounts(): Readonly<Record<SnapshotReason, number>> {
+    return this.#snapshotCounts
+  }
+
+  /** Changes whenever something was stored here. */
+  get storedState(): string {
+    const place = this.#place
+    const snapshots = Object.values(this.#snapshotCounts).reduce((sum, each) => sum + each, 0)
+    return `${place?.generation}/${place?.position?.index}:${place?.position?.offset}/${snapshots}`
+  }
+
   /** What is not stored here, or undefined when all is. */
   get missing(): string | undefined {
     const current = this.#options.feed.current
@@ -101,7 +139,7 @@ export class SyncReplica {
 
   /** One thing at a time; true when nothing is left to do. */
   async #step(stop: AbortSignal, kill: AbortSignal): Promise<boolean> {
-    const { feed, clock, snapshotIntervalMs } = this.#options
+    const { feed } = this.#options
     const current = feed.current
     if (current === undefined) return true
     if (this.#place?.generation !== current.generation || feed.isDetached(this.#options.name)) {
@@ -113,32 +151,67 @@ export class SyncReplica {
     const place = this.#place
     if (!place.hasSnapshot) {
       if (feed.ended && !stop.aborted) return true
-      await this.#snapshot(place, kill)
+      if (await this.#isBounded(stop, kill)) return false
+      await this.#snapshot(place, 'generation', kill)
       return false
     }
     if (await this.#sendNext(place, kill)) return false
-    const snapshot = place.newestSnapshot
-    if (
-      snapshotIntervalMs !== undefined &&
-      !stop.aborted &&
-      snapshot !== undefined &&
-      clock.now() - snapshot.atMs >= snapshotIntervalMs &&
-      current.end.index > snapshot.index
-    ) {
-      await this.#snapshot(place, kill)
+    const next = this.#nextSnapshot(place)
+    if (!stop.aborted && next.kind === 'due') {
+      await this.#snapshot(place, next.reason, kill)
       return false
     }
     return true
   }
 
+  #nextSnapshot(place: Place): NextSnapshot {
+    const { clock, snapshotIntervalMs, retentionMs } = this.#options
+    if (place.newestSnapshot === undefined || place.position === undefined) return { kind: 'none' }
+    return nextSnapshot(
+      place.newestSnapshot,
+      { end: { generation: place.generation, ...place.position }, nowMs: clock.now() },
+      { snapshotIntervalMs, retentionMs },
+    )
+  }
+
+  /**
+   * After several first snapshots in a row, waits before the next one, so that generations that keep ending don't send
+   * the database over and over. True: it waited, and the world is to be looked at again.
+   */
+  async #isBounded(stop: AbortSignal, kill: AbortSignal): Promise<boolean> {
+    const { clock, logger, feed, maxSpoolBytes } = this.#options
+    const waitMs = unscheduledWaitMs(this.#unscheduledAtMs, clock.monotonic())
+    if (waitMs === 0 || stop.aborted || feed.spoolBytes > maxSpoolBytes / 2) {
+      this.#saidThatBounded = false
+      return false
+    }
+    if (!this.#saidThatBounded) {
+      logger.warn(
+        { waitSeconds: Math.ceil(waitMs / 1000), snapshots: this.#unscheduledAtMs.length },
+        'generations keep beginning: the next first snapshot waits, and until then the new commits cannot be restored',
+      )
+    }
+    this.#saidThatBounded = true
+    const woken = new AbortController()
+    const any = AbortSignal.any([stop, kill, woken.signal])
+    await Promise.race([
+      clock.sleep(waitMs, any).catch(ignoreAbort),
+      feed.waitForChange(AbortSignal.any([kill, woken.signal])),
+    ])
+    woken.abort()
+    return true
+  }
+
   async #waitForWork(kill: AbortSignal): Promise<void> {
-    const { feed, snapshotIntervalMs, clock } = this.#options
+    const { feed, clock } = this.#options
     const woken = new AbortController()
     const any = AbortSignal.any([kill, woken.signal])
     const waits = [feed.waitForChange(any)]
-    if (snapshotIntervalMs !== undefined) {
-      const dueInMs = (this.#place?.newestSnapshot?.atMs ?? 0) + snapshotIntervalMs - clock.now()
-      waits.push(clock.sleep(Math.max(dueInMs, 10_000), any).catch(ignoreAbort))
+    const next = this.#place === undefined ? undefined : this.#nextSnapshot(this.#place)
+    if (next?.kind === 'at') {
+      // Timers longer than 24 days fire at once, and a clock that is set is to be noticed some day.
+      const dueInMs = Math.min(Math.max(next.timeMs - clock.now(), 0), maxTimerMs)
+      waits.push(clock.sleep(dueInMs, any).catch(ignoreAbort))
     }
     await Promise.race(waits)
     woken.abort()
@@ -149,11 +222,9 @@ export class SyncReplica {
     const { client, feed } = this.#options
     if (!this.#swept) await client.sweep(kill)
     this.#swept = true
-    let newest: { index: number; atMs: number } | undefined
+    let newest: SnapshotInfo | undefined
     for await (const snapshot of client.listSnapshots(generation, kill)) {
-      if (newest === undefined || snapshot.index > newest.index) {
-        newest = { index: snapshot.index, atMs: snapshot.createdAtMs }
-      }
+      if (newest === undefined || snapshot.index > newest.index) newest = snapshot
     }
     let last: WalSegmentInfo | undefined
     for await (const segment of client.listWalSegments(generation, kill)) {
@@ -177,7 +248,7 @@ export class SyncReplica {
       generation,
       position,
       hasSnapshot: newest !== undefined,
-      newestSnapshot: newest,
+      newestSnapshot: newest === undefined ? undefined : await this.#describe(newest, kill),
     }
     const next = nextSegment(current.segments, position)
     if (position !== undefined && comparePositions(position, current.end) > 0) {
@@ -198,37 +269,57 @@ export class SyncReplica {
     return place
   }
 
+  async #describe(snapshot: SnapshotInfo, kill: AbortSignal): Promise<NewestSnapshot> {
+    const object = { ref: snapshot, sizeBytes: snapshot.sizeBytes }
+    const found = await readTrailer(this.#options.client, object, kill)
+    const trailer =
+      found.kind === 'trailer' && found.trailer.kind === 'snapshot' ? found.trailer : undefined
+    return {
+      index: snapshot.index,
+      consistentFrom: trailer?.consistentFrom,
+      atMs: trailer?.endTimeMs ?? snapshot.createdAtMs,
+    }
+  }
+
   /** Takes a snapshot. The first of a generation goes ahead of its segments. */
-  async #snapshot(place: Place, kill: AbortSignal): Promise<void> {
-    const { database, client, compressor, clock, logger, feed, maxSpoolBytes } = this.#options
+  async #snapshot(place: Place, reason: SnapshotReason, kill: AbortSignal): Promise<void> {
+    const { database, client, compressor, clock, feed, maxSpoolBytes, snapshotSlots } =
+      this.#options
+    const logger = this.#options.logger.child({ reason })
     const current = feed.current
     if (current?.generation !== place.generation) throw new GenerationEndedError()
     const first = !place.hasSnapshot
     const ended = new AbortController()
     const signal = AbortSignal.any([kill, ended.signal])
     let holding = first
-    const body = takeSnapshot(
-      {
-        database,
-        client,
-        compressor,
-        clock,
-        logger,
-        generation: place.generation,
-        pageSizeBytes: current.pageSizeBytes,
-        barrier: () => feed.barrier(),
-        storedUpTo: async (position, waiting) => {
-          holding = false
-          feed.announce()
-          while (!hasReached(place.position, position)) {
-            if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
-            await feed.waitForChange(waiting)
-            waiting.throwIfAborted()
-          }
-        },
+    const options = {
+      database,
+      client,
+      compressor,
+      clock,
+      logger,
+      generation: place.generation,
+      pageSizeBytes: current.pageSizeBytes,
+      barrier: () => feed.barrier(),
+      storedUpTo: async (position: WalPosition, waiting: AbortSignal) => {
+        holding = false
+        feed.announce()
+        while (!hasReached(place.position, position)) {
+          if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
+          await feed.waitForChange(waiting)
+          waiting.throwIfAborted()
+        }
       },
-      signal,
-    )
+    }
+    const takeInTurn = async (): ReturnType<typeof takeSnapshot> => {
+      const slot = await snapshotSlots.take(signal)
+      try {
+        return await takeSnapshot(options, signal)
+      } finally {
+        slot[Symbol.dispose]()
+      }
+    }
+    const body = takeInTurn()
     let done = false
     const settled = body.then(
       () => (done = true),
@@ -250,7 +341,11 @@ export class SyncReplica {
     }
     const finished = await body
     place.hasSnapshot = true
-    place.newestSnapshot = { index: finished.index, atMs: clock.now() }
+    place.newestSnapshot = { ...finished, atMs: clock.now() }
+    this.#snapshotCounts[reason] += 1
+    if (reason === 'generation') {
+      this.#unscheduledAtMs = [...this.#unscheduledAtMs, clock.monotonic()].slice(-unscheduledBurst)
+    }
 
     function isDone(): boolean {
       return done

@@ -10,6 +10,7 @@ import {
 import { databases, generations, snapshots, wal, type WalFlags } from './commands/listings.js'
 import { replicate, type ReplicateFlags } from './commands/replicate.js'
 import { restore, type RestoreFlags } from './commands/restore.js'
+import { retention, type RetentionFlags } from './commands/retention.js'
 import { type CommonFlags, print, printJson } from './context.js'
 import { normalizeGoFlags } from './go-flags.js'
 import { version } from './version.js'
@@ -140,6 +141,17 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     .option('--generation <name>', 'only this generation')
     .action((subject: string | undefined, flags: WalFlags) =>
       run(() => wal(subject, flags, signal)),
+    )
+  json(replica(common(command('retention', 'deletes what may go, and says why the rest stays'))))
+    .argument('[database-or-url]', 'database path or replica URL')
+    .option('--dry-run', 'delete nothing')
+    .option('--retention <duration>', 'for a URL: how far back restores have to reach (24h)')
+    .option('--keep-hourly <n>', 'for a URL: hours before that of which one snapshot stays')
+    .option('--keep-daily <n>', 'for a URL: days before that of which one snapshot stays')
+    .option('--keep-weekly <n>', 'for a URL: weeks before that of which one snapshot stays')
+    .option('--keep-monthly <n>', 'for a URL: months before that of which one snapshot stays')
+    .action((subject: string | undefined, flags: RetentionFlags) =>
+      run(() => retention(subject, flags, signal)),
     )
   json(command('version', 'prints the version'))
     .allowExcessArguments(true)

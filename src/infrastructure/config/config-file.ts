@@ -12,6 +12,7 @@ import {
 } from '../../domain/config.js'
 import { parseDuration } from '../../domain/duration.js'
 import { ConfigError } from '../../domain/errors.js'
+import { type RetentionRules } from '../../domain/retention-policy.js'
 import { type Environment, expandEnvironment } from './environment.js'
 import { keys, nearestName, type Section } from './keys.js'
 import { expandPath, type PathContext } from './paths.js'
@@ -23,9 +24,6 @@ export interface LoadConfigOptions extends PathContext {
   readonly expandEnv: boolean
   readonly env: Environment
 }
-
-const retentionWarning =
-  'retention is not carried out by this version: nothing is ever deleted from a replica'
 
 /** Reads and validates a configuration file. All problems are in one {@link ConfigError}, one line each. */
 export function loadConfig(options: LoadConfigOptions): Config {
@@ -164,10 +162,7 @@ class Reader {
   }
 
   #ignored(fields: Fields, name: string, entry: Entry): void {
-    if (keys[fields.section][name]?.type === 'duration') {
-      this.#duration(fields, name)
-      this.#warnings.add(retentionWarning)
-    } else if (isNull(entry.node)) {
+    if (isNull(entry.node)) {
       this.#problems.add(entry.keyNode, keyPathOf(fields.path, name), 'is empty')
     } else {
       this.#warnings.add(`${name} has no effect: file replicas need no credentials`)
@@ -254,6 +249,8 @@ class Reader {
     const name = this.#string(fields, 'name') ?? target?.type
     const syncIntervalMs = this.#positive(fields, 'sync-interval', 1000)
     const snapshotIntervalMs = this.#duration(fields, 'snapshot-interval') ?? 0
+    const retention = this.#retention(fields)
+    const checkIntervalMs = this.#positive(fields, 'retention-check-interval', 3_600_000)
     if (target === undefined || name === undefined) return undefined
     for (const [key, entry] of fields.entries) {
       if (keys.replica[key]?.state === 'foreign') {
@@ -269,7 +266,28 @@ class Reader {
       target,
       syncIntervalMs,
       snapshotIntervalMs: snapshotIntervalMs > 0 ? snapshotIntervalMs : undefined,
+      retention,
+      retentionCheckIntervalMs: Math.min(checkIntervalMs, retention?.retentionMs ?? Infinity),
     }
+  }
+
+  /** `none`, or as the original has it a duration that is not above 0: nothing is ever deleted. */
+  #retention(fields: Fields): RetentionRules | undefined {
+    const none = this.#scalar(fields, 'retention')?.value === 'none'
+    const durationMs = none ? 0 : (this.#duration(fields, 'retention') ?? defaultRetentionMs)
+    const keep = {
+      hourly: this.#count(fields, 'keep-hourly'),
+      daily: this.#count(fields, 'keep-daily'),
+      weekly: this.#count(fields, 'keep-weekly'),
+      monthly: this.#count(fields, 'keep-monthly'),
+    }
+    return durationMs > 0 ? { retentionMs: durationMs, keep } : undefined
+  }
+
+  #count(fields: Fields, key: string): number {
+    const count = this.#integer(fields, key) ?? 0
+    if (count < 0) this.#at(fields, key, 'must not be below 0')
+    return count
   }
 
   #target(fields: Fields): ReplicaTarget | undefined {
@@ -435,6 +453,7 @@ function keyPathOf(path: string, key: string): string {
   return path === '' ? key : `${path}.${key}`
 }
 
+const defaultRetentionMs = 24 * 3_600_000
 const defaultMaxSpoolBytes = 4 * 1024 ** 3
 
 function defaultMetaPath(databasePath: string): string {
@@ -480,6 +499,11 @@ export function configFromUrls(
       target,
       syncIntervalMs: 1000,
       snapshotIntervalMs: undefined,
+      retention: {
+        retentionMs: defaultRetentionMs,
+        keep: { hourly: 0, daily: 0, weekly: 0, monthly: 0 },
+      },
+      retentionCheckIntervalMs: 3_600_000,
     }
   })
   return {

@@ -2,7 +2,16 @@
 
 export type Section = 'global' | 'logging' | 'database' | 'replica'
 export type KeyType =
-  'string' | 'duration' | 'integer' | 'boolean' | 'size' | 'section' | 'list' | 'level' | 'log-type'
+  | 'string'
+  | 'duration'
+  | 'duration-or-none'
+  | 'integer'
+  | 'boolean'
+  | 'size'
+  | 'section'
+  | 'list'
+  | 'level'
+  | 'log-type'
 
 export interface KeyInfo {
   readonly type: KeyType
@@ -94,11 +103,36 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
       default: '0s',
       description: 'A snapshot is due when the newest is this old; 0 is off.',
     },
-    retention: { type: 'duration', state: 'ignored', description: 'Not carried out.' },
+    retention: {
+      type: 'duration-or-none',
+      default: '24h',
+      description:
+        'Every moment of this last while can be restored; what only older ones need is deleted; none: nothing is.',
+    },
     'retention-check-interval': {
       type: 'duration',
-      state: 'ignored',
-      description: 'Not carried out.',
+      default: '1h',
+      description: 'How often it is looked whether something can be deleted.',
+    },
+    'keep-hourly': {
+      type: 'integer',
+      default: '0',
+      description: 'Hours, beyond retention, of which the newest snapshot stays.',
+    },
+    'keep-daily': {
+      type: 'integer',
+      default: '0',
+      description: 'Days, beyond retention, of which the newest snapshot stays.',
+    },
+    'keep-weekly': {
+      type: 'integer',
+      default: '0',
+      description: 'Weeks, beyond retention, of which the newest snapshot stays.',
+    },
+    'keep-monthly': {
+      type: 'integer',
+      default: '0',
+      description: 'Months, beyond retention, of which the newest snapshot stays.',
     },
     'validation-interval': {
       type: 'duration',

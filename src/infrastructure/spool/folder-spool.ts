@@ -42,6 +42,7 @@ import {
 
 const chunkBytes = 1024 * 1024
 const temporarySuffix = '.tmp'
+const stateFileName = 'state.json'
 
 interface StateFile {
   readonly generation: Generation
@@ -205,7 +206,7 @@ export class FolderSpool implements Spool {
   }
 
   get #statePath(): string {
-    return join(this.#path, 'state.json')
+    return join(this.#path, stateFileName)
   }
 
   get #spoolFolder(): string {
@@ -272,6 +273,14 @@ async function removeTemporaries(folder: string): Promise<void> {
   for (const name of await readFolder(folder)) {
     if (name.endsWith(temporarySuffix)) await rm(join(folder, name), { force: true })
   }
+}
+
+/** The generation that the folder's owner captures, without claiming the folder; undefined: none is known. */
+export async function readCurrentGeneration(path: string): Promise<Generation | undefined> {
+  const state = await orLocalStateError(`read the local state in ${path}`, () =>
+    readStateFile(join(path, stateFileName)),
+  )
+  return state.kind === 'state' ? state.file.generation : undefined
 }
 
 async function readStateFile(

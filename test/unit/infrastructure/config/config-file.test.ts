@@ -98,6 +98,11 @@ describe('parseConfig', () => {
           target: { type: 'file', path: '/work/r' },
           syncIntervalMs: 10_000,
           snapshotIntervalMs: 86_400_000,
+          retention: {
+            retentionMs: 86_400_000,
+            keep: { hourly: 0, daily: 0, weekly: 0, monthly: 0 },
+          },
+          retentionCheckIntervalMs: 3_600_000,
         },
       ],
     })
@@ -114,6 +119,10 @@ describe('parseConfig', () => {
     [replica('sync-interval: 0s'), 'c.yml:5: dbs[0].replicas[0].sync-interval: must be above 0'],
     [replica('sync-interval: 5'), 'not a duration: 5'],
     [replica('snapshot-interval: 1d'), 'not a duration: 1d'],
+    [replica('retention: never'), 'not a duration: never'],
+    [replica('retention-check-interval: 0s'), 'retention-check-interval: must be above 0'],
+    [replica('keep-daily: -1'), 'keep-daily: must not be below 0'],
+    [replica('keep-daily: 1h'), 'keep-daily: not a whole number'],
     [database('min-checkpoint-page-count: 0'), 'must be above 0'],
     [database('max-spool-size: 4 apples'), 'not a size: 4 apples'],
     [database('allow-network-file-system: maybe'), 'neither true nor false: maybe'],
@@ -148,13 +157,27 @@ describe('parseConfig', () => {
   })
 
   it('warns of what has no effect', () => {
-    const { warnings } = parse(
-      `access-key-id: x\n${replica('retention: 24h\nretention-check-interval: 1h')}`,
-    )
-    expect(warnings).toHaveLength(2)
-    expect(warnings).toContain(
-      'retention is not carried out by this version: nothing is ever deleted from a replica',
-    )
+    const { warnings } = parse('access-key-id: x')
+    expect(warnings).toHaveLength(1)
+  })
+
+  const keepNothing = { hourly: 0, daily: 0, weekly: 0, monthly: 0 }
+  it.each([
+    ['name: x', { retentionMs: 86_400_000, keep: keepNothing }, 3_600_000],
+    ['retention: none', undefined, 3_600_000],
+    ['retention: 0s', undefined, 3_600_000],
+    ['retention: -1s', undefined, 3_600_000],
+    ['retention: 10m', { retentionMs: 600_000, keep: keepNothing }, 600_000],
+    [
+      'retention: 72h\nretention-check-interval: 5m\nkeep-hourly: 24\nkeep-daily: 7\nkeep-weekly: 4\nkeep-monthly: 12',
+      { retentionMs: 259_200_000, keep: { hourly: 24, daily: 7, weekly: 4, monthly: 12 } },
+      300_000,
+    ],
+  ])('reads %j', (lines, retention, retentionCheckIntervalMs) => {
+    expect(parse(replica(lines)).databases[0]?.replicas[0]).toMatchObject({
+      retention,
+      retentionCheckIntervalMs,
+    })
   })
 
   it('accepts an empty file', () => {

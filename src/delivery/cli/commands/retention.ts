@@ -1,0 +1,223 @@
+import { createRetention } from '../../../compose.js'
+import { parseDuration } from '../../../domain/duration.js'
+import { isAbortError, UsageError } from '../../../domain/errors.js'
+import { type Generation } from '../../../domain/generation.js'
+import { formatIndex } from '../../../domain/position.js'
+import { type RetentionPlan, type RetentionRules } from '../../../domain/retention-policy.js'
+import { type EnforceRetention } from '../../../usecase/enforce-retention.js'
+import {
+  type CommonFlags,
+  findDatabase,
+  isUrl,
+  openReplicas,
+  openSubject,
+  print,
+  printJson,
+  readConfig,
+} from '../context.js'
+import { formatTable, formatTime } from '../table.js'
+
+export interface RetentionFlags extends CommonFlags {
+  readonly dryRun?: boolean
+  readonly retention?: string
+  readonly keepHourly?: string
+  readonly keepDaily?: string
+  readonly keepWeekly?: string
+  readonly keepMonthly?: string
+}
+
+interface Job {
+  readonly replica: string
+  /** Undefined: nothing is ever deleted. */
+  readonly retention: EnforceRetention | undefined
+}
+
+/** Deletes what may go, once, or shows what would; and why the rest stays. */
+export async function retention(
+  positional: string | undefined,
+  flags: RetentionFlags,
+  signal: AbortSignal,
+): Promise<number> {
+  if (positional === undefined) throw new UsageError('database path or replica URL required')
+  const { jobs, complain } = isUrl(positional)
+    ? await jobsOfUrl(positional, flags)
+    : await jobsOfDatabase(positional, flags)
+  const results: Result[] = []
+  let exitCode = 0
+  for (const { replica, retention: job } of jobs) {
+    try {
+      const result = await runJob(replica, job, { dryRun: flags.dryRun === true, signal })
+      if (result.failures.length > 0) exitCode = 1
+      results.push(result)
+    } catch (error) {
+      if (isAbortError(error)) throw error
+      complain(replica, error)
+      exitCode = 1
+    }
+  }
+  if (flags.json === true) printJson(results)
+  else print(results.length === 0 ? '' : describe(results, flags.dryRun === true))
+  return exitCode
+}
+
+async function jobsOfUrl(
+  url: string,
+  flags: RetentionFlags,
+): Promise<{ jobs: Job[]; complain: (replica: string, error: unknown) => void }> {
+  const { sources, logger } = await openSubject(url, flags)
+  const rules = rulesOf(flags)
+  const jobs: Job[] = []
+  for (const { name, client } of sources) {
+    jobs.push({ replica: name, retention: await createRetention({ client, rules, logger }) })
+  }
+  return {
+    jobs,
+    complain: (replica, err) => {
+      logger.error({ replica, err }, complaint)
+    },
+  }
+}
+
+async function jobsOfDatabase(
+  path: string,
+  flags: RetentionFlags,
+): Promise<{ jobs: Job[]; complain: (replica: string, error: unknown) => void }> {
+  const given = [flags.retention, flags.keepHourly, flags.keepDaily, flags.keepWeekly]
+  if ([...given, flags.keepMonthly].some((flag) => flag !== undefined)) {
+    throw new UsageError('-retention and -keep-… are for a replica URL', {
+      hint: 'The configuration says what a database keeps.',
+    })
+  }
+  const { config, logger } = await readConfig(flags)
+  const database = await findDatabase(config, path)
+  const jobs: Job[] = []
+  for (const { name, client } of await openReplicas(database, flags)) {
+    const rules = database.replicas.find((replica) => replica.name === name)?.retention
+    const options = { client, rules, logger: logger.child({ db: database.path, replica: name }) }
+    jobs.push({
+      replica: name,
+      retention:
+        rules === undefined
+          ? undefined
+          : await createRetention({
+              ...options,
+              rules,
+              local: { metaPath: database.metaPath, databasePath: database.path, replica: name },
+            }),
+    })
+  }
+  return {
+    jobs,
+    complain: (replica, err) => {
+      logger.error({ db: database.path, replica, err }, complaint)
+    },
+  }
+}
+
+const complaint = 'retention failed, nothing was deleted'
+
+function rulesOf(flags: RetentionFlags): RetentionRules {
+  const retentionMs = parseDuration(flags.retention ?? '24h')
+  if (retentionMs === undefined || retentionMs <= 0) {
+    throw new UsageError(`invalid -retention: ${flags.retention ?? ''}`, {
+      hint: 'Write for example 24h.',
+    })
+  }
+  return {
+    retentionMs,
+    keep: {
+      hourly: parseCount('hourly', flags.keepHourly),
+      daily: parseCount('daily', flags.keepDaily),
+      weekly: parseCount('weekly', flags.keepWeekly),
+      monthly: parseCount('monthly', flags.keepMonthly),
+    },
+  }
+}
+
+function parseCount(name: string, text: string | undefined): number {
+  if (text === undefined) return 0
+  if (/^\d{1,6}$/.test(text)) return Number(text)
+  throw new UsageError(`invalid -keep-${name}: ${text}`)
+}
+
+interface Result {
+  readonly replica: string
+  readonly retention: 'none' | 'enforced' | 'planned'
+  readonly delete: readonly {
+    readonly generation: Generation
+    readonly snapshots: readonly number[]
+    readonly segments: number
+    readonly bytes: number
+    readonly reason: string
+  }[]
+  readonly keep: readonly {
+    readonly generation: Generation
+    /** Null: the generation has no snapshot. */
+    readonly snapshot: number | null
+    readonly restorableFrom: string | null
+    readonly reason: string
+  }[]
+  readonly failures: readonly string[]
+}
+
+async function runJob(
+  replica: string,
+  job: EnforceRetention | undefined,
+  { dryRun, signal }: { dryRun: boolean; signal: AbortSignal },
+): Promise<Result> {
+  if (job === undefined) {
+    return { replica, retention: 'none', delete: [], keep: [], failures: [] }
+  }
+  if (dryRun) {
+    const plan = await job.plan(signal)
+    return { replica, retention: 'planned', ...tell(plan), failures: [] }
+  }
+  const { plan, failures } = await job.enforce(signal)
+  return { replica, retention: 'enforced', ...tell(plan), failures }
+}
+
+function tell({ deletions, kept }: RetentionPlan): Pick<Result, 'delete' | 'keep'> {
+  return {
+    delete: deletions.map(({ generation, snapshots, segments, reason }) => ({
+      generation,
+      snapshots: snapshots.map(({ index }) => index),
+      segments: segments.length,
+      bytes: [...snapshots, ...segments].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      reason,
+    })),
+    keep: kept.map(({ generation, snapshot, reason }) => ({
+      generation,
+      snapshot: snapshot?.index ?? null,
+      restorableFrom: snapshot === undefined ? null : formatTime(snapshot.commitTimeMs),
+      reason,
+    })),
+  }
+}
+
+function describe(results: readonly Result[], dryRun: boolean): string {
+  const rows = results.flatMap((result): string[][] => [
+    ...(result.retention === 'none'
+      ? [[result.replica, 'keep', '', 'everything', '', 'retention is none']]
+      : []),
+    ...result.delete.map(({ generation, snapshots, segments, reason }) => [
+      result.replica,
+      dryRun ? 'would delete' : 'delete',
+      generation,
+      [
+        ...(snapshots.length === 0 ? [] : [`snapshot ${snapshots.map(formatIndex).join(' ')}`]),
+        ...(segments === 0 ? [] : [`${segments} wal`]),
+      ].join(', '),
+      '',
+      reason,
+    ]),
+    ...result.keep.map(({ generation, snapshot, restorableFrom, reason }) => [
+      result.replica,
+      'keep',
+      generation,
+      snapshot === null ? 'wal' : `snapshot ${formatIndex(snapshot)}`,
+      restorableFrom ?? '',
+      reason,
+    ]),
+  ])
+  return formatTable(['replica', 'action', 'generation', 'what', 'from', 'reason'], rows)
+}

@@ -1,0 +1,21 @@
+/**
+ * The port to the local memory of deletions under way. A generation whose snapshots are deleted looks like one whose first
+ * snapshot is still being written; only this tells the two apart after a crash.
+ */
+import { type Generation } from '../../domain/generation.js'
+
+/** A deletion that was decided. */
+export interface RecordedDeletion {
+  readonly generation: Generation
+  /** All of the generation goes. */
+  readonly whole: boolean
+  readonly reason: string
+  readonly decidedAtMs: number
+}
+
+export interface RetentionRecord {
+  /** What was decided and is not known to be done. Absent: nothing. Throws {@link LocalStateError}. */
+  load(signal: AbortSignal): Promise<readonly RecordedDeletion[]>
+  /** Puts `deletions` in the place of what was recorded, durably. */
+  save(deletions: readonly RecordedDeletion[], signal: AbortSignal): Promise<void>
+}

@@ -1,0 +1,105 @@
+import { isAbortError, TsreplicateError } from '../domain/errors.js'
+import { type EnforceRetention, type RetentionReport } from './enforce-retention.js'
+import { type Clock } from './ports/clock.js'
+import { type Logger } from './ports/logger.js'
+
+export interface ScheduleRetentionOptions {
+  readonly retention: Pick<EnforceRetention, 'enforce'>
+  readonly checkIntervalMs: number
+  /** Changes whenever something was stored on the replica. */
+  readonly storedState: () => string
+  readonly clock: Clock
+  readonly logger: Logger
+  /** A number from 0 up to 1. */
+  readonly random: () => number
+}
+
+/** The same problem is logged again after this long. */
+const repeatLogMs = 30 * 60_000
+/** A wall clock that moved this much more or less than time did was set. */
+const maxDriftMs = 60_000
+/** Timers longer than 24 days fire at once. */
+const maxTimerMs = 24 * 3_600_000
+
+/**
+ * Enforces retention on one replica now and then, for ever: the first time one interval after the start. While nothing
+ * is stored and nothing falls out of the window, there is nothing to find out, and the replica is left alone.
+ */
+export class ScheduleRetention {
+  readonly #options: ScheduleRetentionOptions
+  #state: string | undefined
+  #nextChangeMs: number | undefined
+  #reported: { message: string; at: number } | undefined
+
+  constructor(options: ScheduleRetentionOptions) {
+    this.#options = options
+  }
+
+  /** Runs until `stop`, which also ends deletions under way: they are finished after the next start. */
+  async run(stop: AbortSignal): Promise<void> {
+    while (!stop.aborted) {
+      try {
+        if (await this.#waitedWithoutClockJump(stop)) await this.#check(stop)
+      } catch (error) {
+        if (!isAbortError(error)) this.#report(error)
+      }
+    }
+  }
+
+  /**
+   * Waits for the next check. False: the clock was set meanwhile (or the machine slept). What is old by a wrong clock
+   * must not go: only a clock that has been steady from one check to the next is believed.
+   */
+  async #waitedWithoutClockJump(stop: AbortSignal): Promise<boolean> {
+    const { clock, checkIntervalMs, random, logger } = this.#options
+    const startMs = clock.now()
+    const started = clock.monotonic()
+    const waitMs = Math.min(checkIntervalMs * (0.9 + random() * 0.2), maxTimerMs)
+    await clock.sleep(waitMs, stop)
+    const driftMs = clock.now() - startMs - (clock.monotonic() - started)
+    if (Math.abs(driftMs) <= maxDriftMs) return true
+    logger.warn(
+      { byMs: Math.round(driftMs) },
+      'the clock was set: retention waits for the next check',
+    )
+    return false
+  }
+
+  async #check(stop: AbortSignal): Promise<void> {
+    const { retention, storedState, clock } = this.#options
+    const state = storedState()
+    const nothingNew = state === this.#state
+    const isDue = this.#nextChangeMs !== undefined && clock.now() >= this.#nextChangeMs
+    if (nothingNew && !isDue) return
+    const report = await retention.enforce(stop)
+    this.#log(report)
+    this.#state = report.failures.length === 0 ? state : undefined
+    this.#nextChangeMs = report.plan.nextChangeMs
+  }
+
+  #log({ deletedSnapshots, deletedSegments, failures, plan }: RetentionReport): void {
+    const { logger } = this.#options
+    if (failures.length === 0 && this.#reported !== undefined) {
+      this.#reported = undefined
+      logger.info({}, 'retention recovered')
+    }
+    if (deletedSnapshots + deletedSegments === 0) return
+    logger.info(
+      { snapshots: deletedSnapshots, segments: deletedSegments, kept: plan.kept.length },
+      'retention enforced',
+    )
+  }
+
+  #report(error: unknown): void {
+    const { logger, clock } = this.#options
+    const message = error instanceof Error ? error.message : String(error)
+    const now = clock.monotonic()
+    if (this.#reported?.message === message && now - this.#reported.at < repeatLogMs) return
+    this.#reported = { message, at: now }
+    const hint = error instanceof TsreplicateError ? error.hint : undefined
+    logger.error(
+      { err: error, ...(hint === undefined ? {} : { hint }) },
+      'retention failed, nothing was deleted: it is tried again at the next check',
+    )
+  }
+}

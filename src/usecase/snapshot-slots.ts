@@ -1,0 +1,45 @@
+/** Bounds how many snapshots a process takes at once: each reads a whole database and sends it. */
+export class SnapshotSlots {
+  #free: number
+  readonly #waiters: (() => void)[] = []
+
+  constructor(count: number) {
+    this.#free = count
+  }
+
+  /** Waits for a slot, first come, first served. Dispose of it when the snapshot has ended. */
+  async take(signal: AbortSignal): Promise<Disposable> {
+    signal.throwIfAborted()
+    if (this.#free > 0) this.#free -= 1
+    else await this.#queue(signal)
+    let held = true
+    return {
+      [Symbol.dispose]: () => {
+        if (!held) return
+        held = false
+        this.#release()
+      },
+    }
+  }
+
+  async #queue(signal: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const enter = (): void => {
+        signal.removeEventListener('abort', leave)
+        resolve()
+      }
+      const leave = (): void => {
+        this.#waiters.splice(this.#waiters.indexOf(enter), 1)
+        reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'))
+      }
+      signal.addEventListener('abort', leave, { once: true })
+      this.#waiters.push(enter)
+    })
+  }
+
+  #release(): void {
+    const next = this.#waiters.shift()
+    if (next === undefined) this.#free += 1
+    else next()
+  }
+}

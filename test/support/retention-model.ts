@@ -1,0 +1,488 @@
+/**
+ * A model of a replica's life: commits, snapshots, generations that end, clocks that jump, objects that get lost, stores
+ * that lie and processes that die at any request, with retention at random moments. Everything that was ever stored is
+ * remembered, and after each run of retention every promised moment has to restore to the same commit as if nothing had
+ * been deleted.
+ */
+import { EnforceRetention } from '../../src/usecase/enforce-retention.ts'
+import { ReplicaError } from '../../src/domain/errors.ts'
+import { formatGeneration, type Generation } from '../../src/domain/generation.ts'
+import { comparePositions, type WalPosition } from '../../src/domain/position.ts'
+import { formatObjectPath } from '../../src/domain/replica-layout.ts'
+import { graceOf, type RetentionRules } from '../../src/domain/retention-policy.ts'
+import {
+  formatTrailer,
+  type SnapshotTrailer,
+  type WalSegmentTrailer,
+} from '../../src/domain/trailer.ts'
+import { type Clock } from '../../src/usecase/ports/clock.ts'
+import { type Logger } from '../../src/usecase/ports/logger.ts'
+import {
+  type RecordedDeletion,
+  type RetentionRecord,
+} from '../../src/usecase/ports/retention-record.ts'
+import { MemoryReplicaClient } from './memory-replica-client.ts'
+
+type Trailer = SnapshotTrailer | WalSegmentTrailer
+interface Stored {
+  readonly path: string
+  readonly trailer: Trailer
+}
+interface Line {
+  readonly generation: Generation
+  index: number
+  offset: number
+  timeMs: number
+  /** Where the index before ends. */
+  previousEnd: number | undefined
+  /** A snapshot being read. */
+  snapshot: { readonly index: number; readonly startMs: number; readonly jumps: number } | undefined
+}
+interface Flight {
+  readonly startedMs: number
+  readonly jumps: number
+  readonly paths: readonly string[]
+}
+
+class Crash extends Error {}
+const minuteMs = 60_000
+const hourMs = 60 * minuteMs
+const silent: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => silent,
+}
+
+/** Numbers from 0 up to 1 that a seed decides. */
+export function randomFrom(seed: number): () => number {
+  let state = (seed * 2654435761) >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+export interface HistoryOutcome {
+  readonly runs: number
+  readonly crashes: number
+  readonly failures: number
+  readonly deleted: number
+  readonly momentsChecked: number
+  readonly restoresInFlight: number
+  readonly losses: number
+}
+
+export class RetentionHistory {
+  readonly client: MemoryReplicaClient
+  readonly rules: RetentionRules
+  readonly #random: () => number
+  /** Everything that was ever stored and not lost by other means. */
+  readonly #ever = new Map<string, Stored>()
+  readonly #lines: Line[] = []
+  #current: Line | undefined
+  #nowMs = Date.UTC(2026, 0, 5)
+  #skewMs = 0
+  #jumps = 0
+  /** Moments before this are not promised any more. */
+  #promisedFromMs = 0
+  #flights: Flight[] = []
+  #recorded: readonly RecordedDeletion[] = []
+  #retention: EnforceRetention | undefined
+  #crashIn = Number.POSITIVE_INFINITY
+  #failChance = 0
+  #lieChance = 0
+  readonly #count = {
+    runs: 0,
+    crashes: 0,
+    failures: 0,
+    deleted: 0,
+    momentsChecked: 0,
+    restoresInFlight: 0,
+    losses: 0,
+  }
+
+  constructor(seed: number, rules?: RetentionRules) {
+    this.#random = randomFrom(seed)
+    this.client = new MemoryReplicaClient({ now: () => this.wallMs })
+    this.client.beforeOperation = (operation, path) => this.#interfere(operation, path)
+    const keeps = this.#chance(0.3)
+    this.rules = rules ?? {
+      retentionMs: this.#pick([2 * minuteMs, hourMs, 6 * hourMs, 24 * hourMs]),
+      keep: {
+        hourly: keeps ? this.#below(4) : 0,
+        daily: keeps ? this.#below(4) : 0,
+        weekly: keeps ? this.#below(3) : 0,
+        monthly: keeps ? this.#below(3) : 0,
+      },
+    }
+    // A store that answers "deleted" and keeps the object.
+    const objects = this.client.objects
+    const remove = objects.delete.bind(objects)
+    objects.delete = (path) => (this.#chance(this.#lieChance) ? true : remove(path))
+    this.beginGeneration()
+  }
+
+  get wallMs(): number {
+    return this.#nowMs + this.#skewMs
+  }
+
+  get outcome(): HistoryOutcome {
+    return this.#count
+  }
+
+  get currentGeneration(): Generation | undefined {
+    return this.#current?.generation
+  }
+
+  /** Random steps, then a quiet end at which everything has to be as if nothing had ever failed. */
+  async run(steps: number): Promise<HistoryOutcome> {
+    for (let step = 0; step < steps; step += 1) await this.#step()
+    await this.#end()
+    return this.outcome
+  }
+
+  async #step(): Promise<void> {
+    const choice = this.#below(100)
+    this.pass(this.#pick([1000, 30_000, minuteMs, 5 * minuteMs, hourMs / 2]))
+    if (choice < 36) this.commit(this.#line())
+    else if (choice < 50) this.startSnapshot(this.#line())
+    else if (choice < 64) this.finishSnapshot(this.#line())
+    else if (choice < 68) this.beginGeneration()
+    else if (choice < 70) this.pass(this.#pick([6 * hourMs, 25 * hourMs, 8 * 24 * hourMs]))
+    else if (choice < 72) this.#jump()
+    else if (choice < 73) this.#lose()
+    else if (choice < 78) this.#startFlight()
+    else await this.#someRetention()
+  }
+
+  pass(durationMs: number): void {
+    this.#nowMs += durationMs
+  }
+
+  beginGeneration(): void {
+    const bytes = Uint8Array.from({ length: 8 }, () => this.#below(256))
+    this.#current = {
+      generation: formatGeneration(bytes),
+      index: 0,
+      offset: 0,
+      timeMs: 0,
+      previousEnd: undefined,
+      snapshot: undefined,
+    }
+    this.#lines.push(this.#current)
+  }
+
+  /** The current generation, and now and then one that a forgotten writer still fills: not one that is deleted already. */
+  #line(): Line {
+    const line = this.#chance(0.05) ? this.#pick(this.#lines) : this.#current
+    if (line === undefined || this.#current === undefined) throw new Error('no generation')
+    const ever = [...this.#ever.values()].filter(
+      ({ trailer }) => trailer.generation === line.generation,
+    )
+    const isThere = ({ path }: Stored): boolean => this.client.objects.has(path)
+    const snapshots = ever.filter(({ trailer }) => trailer.kind === 'snapshot')
+    const newest = ever.findLast(({ trailer }) => trailer.kind === 'wal-segment')
+    const isWhole =
+      (snapshots.length === 0 || snapshots.some(isThere)) &&
+      (newest === undefined || isThere(newest))
+    return isWhole ? line : this.#current
+  }
+
+  commit(line = this.#line()): void {
+    if (line.offset > 0 && this.#chance(0.4)) {
+      line.previousEnd = line.offset
+      line.index += 1
+      line.offset = 0
+    }
+    line.timeMs = Math.max(line.timeMs, this.wallMs)
+    const startOffset = line.offset
+    const endOffset = startOffset + (startOffset === 0 ? 32 : 0) + 4120 * (1 + this.#below(3))
+    const first = Math.round(startOffset + (endOffset - startOffset) / 2)
+    this.#store({
+      kind: 'wal-segment',
+      generation: line.generation,
+      index: line.index,
+      startOffset,
+      endOffset,
+      pageSizeBytes: 4096,
+      bigEndian: false,
+      databaseSizePages: 1,
+      salts: { salt1: 1, salt2: 1 },
+      checksumBefore: { s0: 0, s1: 0 },
+      checksumAfter: { s0: 0, s1: 0 },
+      captures: [
+        { endOffset: first, timeMs: line.timeMs },
+        { endOffset, timeMs: (line.timeMs += this.#below(3)) },
+      ],
+      previousIndexEnd:
+        startOffset === 0 && line.previousEnd !== undefined
+          ? { offset: line.previousEnd, checksum: { s0: 0, s1: 0 } }
+          : undefined,
+      source: undefined,
+    })
+    line.offset = endOffset
+  }
+
+  startSnapshot(line = this.#line()): void {
+    line.snapshot = { index: line.index, startMs: this.wallMs, jumps: this.#jumps }
+  }
+
+  finishSnapshot(line = this.#line()): void {
+    const { snapshot } = line
+    line.snapshot = undefined
+    if (snapshot === undefined) return
+    const lasted = this.wallMs - snapshot.startMs
+    // A forgotten writer's first snapshot may take long, but not for ever.
+    const given = snapshot.jumps === this.#jumps && lasted < 12 * hourMs
+    if (line !== this.#current && !given) return
+    const ref = { kind: 'snapshot', generation: line.generation, index: snapshot.index } as const
+    if (this.#ever.has(formatObjectPath(ref))) return
+    const commitTimeMs = line.timeMs === 0 ? this.wallMs : line.timeMs
+    line.timeMs = Math.max(line.timeMs, commitTimeMs)
+    this.#store({
+      ...ref,
+      consistentFrom: { index: line.index, offset: line.offset },
+      pageSizeBytes: 4096,
+      pageCount: 1,
+      startTimeMs: Math.max(0, snapshot.startMs),
+      endTimeMs: Math.max(snapshot.startMs, this.wallMs),
+      commitTimeMs,
+    })
+  }
+
+  #store(trailer: Trailer): void {
+    const path = pathOf(trailer)
+    this.#ever.set(path, { path, trailer })
+    const createdAtMs = this.wallMs + (this.#chance(0.1) ? this.#below(20_000) - 10_000 : 0)
+    this.client.objects.set(path, { bytes: formatTrailer(trailer), createdAtMs })
+  }
+
+  #jump(): void {
+    this.#jumps += 1
+    this.#skewMs += this.#pick([-2, 0.5, -0.2, 26, -26]) * hourMs
+  }
+
+  /** An object is gone by other means than ours: what was deleted before might have replaced it, and is forgotten. */
+  #lose(): void {
+    const paths = [...this.client.objects.keys()]
+    if (paths.length === 0) return
+    const path = this.#pick(paths)
+    this.client.objects.delete(path)
+    if (this.client.objects.has(path)) return
+    for (const each of this.#ever.keys()) {
+      if (!this.client.objects.has(each)) this.#ever.delete(each)
+    }
+    this.#flights = this.#flights.filter((flight) => !flight.paths.includes(path))
+    this.#count.losses += 1
+  }
+
+  async #someRetention(): Promise<void> {
+    if (this.#chance(0.4)) this.#crashIn = this.#below(30)
+    if (this.#chance(0.3)) this.#failChance = this.#random() * 0.5
+    if (this.#chance(0.3)) this.#lieChance = this.#random() * 0.7
+    await this.retain()
+    this.#crashIn = Number.POSITIVE_INFINITY
+    this.#failChance = 0
+    this.#lieChance = 0
+  }
+
+  /** One run of retention; then every promise is checked. */
+  async retain(): Promise<void> {
+    this.#count.runs += 1
+    this.#promisedFromMs = Math.max(this.#promisedFromMs, this.wallMs - this.rules.retentionMs)
+    const before = this.client.objects.size
+    this.#retention ??= this.newRetention()
+    try {
+      const report = await this.#retention.enforce(new AbortController().signal)
+      this.#count.failures += report.failures.length
+    } catch (error) {
+      if (error instanceof Crash) {
+        this.#count.crashes += 1
+        this.#retention = undefined
+      } else if (error instanceof ReplicaError) this.#count.failures += 1
+      else throw error
+    }
+    this.#count.deleted += before - this.client.objects.size
+    this.check()
+  }
+
+  newRetention(): EnforceRetention {
+    const record: RetentionRecord = {
+      load: () => Promise.resolve(this.#recorded),
+      save: (deletions) => {
+        this.#interfere('save', '')
+        this.#recorded = JSON.parse(JSON.stringify(deletions)) as RecordedDeletion[]
+        return Promise.resolve()
+      },
+    }
+    const clock: Clock = {
+      now: () => this.wallMs,
+      monotonic: () => this.#nowMs,
+      sleep: (durationMs) => {
+        this.#nowMs += durationMs
+        return Promise.resolve()
+      },
+    }
+    return new EnforceRetention({
+      client: this.client,
+      rules: this.rules,
+      record,
+      currentGeneration: () => this.#current?.generation,
+      clock,
+      logger: silent,
+    })
+  }
+
+  #interfere(operation: string, path: string): void {
+    this.#crashIn -= 1
+    if (this.#crashIn < 0) throw new Crash()
+    if (operation !== 'save' && this.#chance(this.#failChance))
+      throw new ReplicaError(`${operation} of ${path} failed`)
+  }
+
+  /** A restore chooses its objects, and reads them for as long as the grace period lasts. */
+  #startFlight(): void {
+    const fromMs = this.wallMs - this.rules.retentionMs
+    if (fromMs < this.#promisedFromMs - this.rules.retentionMs) return
+    const targetMs = fromMs + this.#random() * this.rules.retentionMs
+    const found = restoreFrom(this.#present(), targetMs)
+    if (found === undefined) return
+    this.#flights.push({ startedMs: this.wallMs, jumps: this.#jumps, paths: found.paths })
+    this.#count.restoresInFlight += 1
+  }
+
+  #present(): Stored[] {
+    return [...this.#ever.values()].filter(({ path }) => this.client.objects.has(path))
+  }
+
+  check(): void {
+    const ever = [...this.#ever.values()]
+    const present = this.#present()
+    const moments = new Set([this.#promisedFromMs, Number.MAX_SAFE_INTEGER])
+    for (const { trailer } of ever) {
+      const times =
+        trailer.kind === 'snapshot'
+          ? [trailer.commitTimeMs]
+          : trailer.captures.map(({ timeMs }) => timeMs)
+      for (const timeMs of times) if (timeMs >= this.#promisedFromMs) moments.add(timeMs)
+    }
+    for (const momentMs of moments) {
+      this.#count.momentsChecked += 1
+      const should = restoreFrom(ever, momentMs)?.commit
+      const does = restoreFrom(present, momentMs)?.commit
+      if (should !== does) {
+        throw new Error(
+          `the moment ${new Date(Math.min(momentMs, 8.64e15)).toISOString()} restored to ${should} and restores to ${does} now`,
+        )
+      }
+    }
+    this.#flights = this.#flights.filter(
+      ({ startedMs, jumps }) =>
+        jumps === this.#jumps && this.wallMs - startedMs < graceOf(this.rules.retentionMs),
+    )
+    for (const flight of this.#flights) {
+      const gone = flight.paths.find((path) => !this.client.objects.has(path))
+      if (gone !== undefined)
+        throw new Error(
+          `a restore that began ${this.wallMs - flight.startedMs} ms ago needs ${gone}`,
+        )
+    }
+  }
+
+  /** Two runs that nothing disturbs: the second one finds nothing to do, and no generation is half deleted. */
+  async #end(): Promise<void> {
+    await this.retain()
+    const after = [...this.client.objects.keys()]
+    const { plan, failures } = await this.newRetention().enforce(new AbortController().signal)
+    if (failures.length > 0) throw new Error(failures.join('; '))
+    if (plan.deletions.length > 0 || after.length !== this.client.objects.size)
+      throw new Error('a second run found more to delete')
+    const kept = new Set(plan.kept.map(({ generation }) => generation))
+    if (this.#recorded.some(({ generation }) => !kept.has(generation)))
+      throw new Error('a finished deletion is still recorded')
+  }
+
+  #chance(probability: number): boolean {
+    return probability > 0 && this.#random() < probability
+  }
+
+  #below(count: number): number {
+    return Math.floor(this.#random() * count)
+  }
+
+  #pick<T>(values: readonly T[]): T {
+    const value = values[this.#below(values.length)]
+    if (value === undefined) throw new Error('nothing to pick from')
+    return value
+  }
+}
+
+function pathOf(trailer: Trailer): string {
+  const { generation, index } = trailer
+  return trailer.kind === 'snapshot'
+    ? formatObjectPath({ kind: 'snapshot', generation, index })
+    : formatObjectPath({ kind: 'wal-segment', generation, index, offset: trailer.startOffset })
+}
+
+/**
+ * What a restore of a moment gives: of each generation the last commit at or before it that some snapshot leads to, and of
+ * these the newest. Written without the planners of the program.
+ */
+export function restoreFrom(
+  stored: readonly Stored[],
+  momentMs: number,
+): { commit: string; timeMs: number; paths: readonly string[] } | undefined {
+  let best: { commit: string; timeMs: number; paths: readonly string[] } | undefined
+  for (const snapshot of stored) {
+    if (snapshot.trailer.kind !== 'snapshot') continue
+    const { generation, index, consistentFrom, commitTimeMs } = snapshot.trailer
+    if (commitTimeMs > momentMs) continue
+    const paths = [snapshot.path]
+    let at: WalPosition = { index, offset: 0 }
+    let reached = { ...at, timeMs: commitTimeMs }
+    for (;;) {
+      const next = follow(stored, generation, at)
+      const capture = next?.trailer.captures.findLast(({ timeMs }) => timeMs <= momentMs)
+      if (next === undefined || capture === undefined) break
+      paths.push(next.path)
+      reached = {
+        index: next.trailer.index,
+        offset: capture.endOffset,
+        timeMs: Math.max(capture.timeMs, commitTimeMs),
+      }
+      if (capture.endOffset < next.trailer.endOffset) break
+      at = { index: next.trailer.index, offset: next.trailer.endOffset }
+    }
+    if (comparePositions(reached, consistentFrom) < 0) continue
+    const commit = `${generation}/${reached.index}:${reached.offset}`
+    const newer =
+      best === undefined ||
+      reached.timeMs > best.timeMs ||
+      (reached.timeMs === best.timeMs && commit > best.commit)
+    // Among snapshots that lead to the same commit, the newest is used.
+    const shorter = best?.commit === commit && paths.length < best.paths.length
+    if (newer || shorter) best = { commit, timeMs: reached.timeMs, paths }
+  }
+  return best
+}
+
+function follow(
+  stored: readonly Stored[],
+  generation: Generation,
+  at: WalPosition,
+): { path: string; trailer: WalSegmentTrailer } | undefined {
+  for (const { path, trailer } of stored) {
+    if (trailer.kind !== 'wal-segment' || trailer.generation !== generation) continue
+    const goesOn = trailer.index === at.index && trailer.startOffset === at.offset
+    const nextIndex =
+      trailer.index === at.index + 1 &&
+      trailer.startOffset === 0 &&
+      trailer.previousIndexEnd?.offset === at.offset
+    if (goesOn || nextIndex) return { path, trailer }
+  }
+  return undefined
+}
