@@ -182,7 +182,9 @@ export async function restore(
 
 export interface DatabaseOptions {
   readonly path: string
-  readonly replicas: readonly (string | { readonly name: string; readonly path: string })[]
+  readonly replicas: readonly (
+    string | { readonly path: string; readonly [key: string]: unknown }
+  )[]
   readonly syncInterval?: string
   readonly [key: string]: unknown
 }

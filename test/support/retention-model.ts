@@ -4,12 +4,13 @@
  * remembered, and after each run of retention every promised moment has to restore to the same commit as if nothing had
  * been deleted.
  */
-import { EnforceRetention } from '../../src/usecase/enforce-retention.ts'
+import { EnforceRetention, type RetentionReport } from '../../src/usecase/enforce-retention.ts'
 import { ReplicaError } from '../../src/domain/errors.ts'
 import { formatGeneration, type Generation } from '../../src/domain/generation.ts'
-import { comparePositions, type WalPosition } from '../../src/domain/position.ts'
+import { comparePositions, type Position, type WalPosition } from '../../src/domain/position.ts'
 import { formatObjectPath } from '../../src/domain/replica-layout.ts'
 import { graceOf, type RetentionRules } from '../../src/domain/retention-policy.ts'
+import { type NewestSnapshot } from '../../src/domain/snapshot-schedule.ts'
 import {
   formatTrailer,
   type SnapshotTrailer,
@@ -138,6 +139,21 @@ export class RetentionHistory {
     return this.#current?.generation
   }
 
+  /** What a schedule of snapshots goes by. */
+  get schedule(): { newest: NewestSnapshot; end: Position } | undefined {
+    const line = this.#current
+    if (line === undefined) return undefined
+    let newest: NewestSnapshot | undefined
+    for (const { trailer } of this.#ever.values()) {
+      if (trailer.kind !== 'snapshot' || trailer.generation !== line.generation) continue
+      const { index, consistentFrom, endTimeMs } = trailer
+      if (newest === undefined || index > newest.index)
+        newest = { index, consistentFrom, atMs: endTimeMs }
+    }
+    const { generation, index, offset } = line
+    return newest === undefined ? undefined : { newest, end: { generation, index, offset } }
+  }
+
   /** Random steps, then a quiet end at which everything has to be as if nothing had ever failed. */
   async run(steps: number): Promise<HistoryOutcome> {
     for (let step = 0; step < steps; step += 1) await this.#step()
@@ -176,20 +192,18 @@ export class RetentionHistory {
     this.#lines.push(this.#current)
   }
 
-  /** The current generation, and now and then one that a forgotten writer still fills: not one that is deleted already. */
+  /**
+   * The current generation, and now and then one that a forgotten writer still fills. Of a writer that was silent for
+   * longer than the window, something may be deleted: it does not come back.
+   */
   #line(): Line {
     const line = this.#chance(0.05) ? this.#pick(this.#lines) : this.#current
     if (line === undefined || this.#current === undefined) throw new Error('no generation')
-    const ever = [...this.#ever.values()].filter(
-      ({ trailer }) => trailer.generation === line.generation,
+    const isWhole = [...this.#ever.values()].every(
+      ({ trailer, path }) =>
+        trailer.generation !== line.generation || this.client.objects.has(path),
     )
-    const isThere = ({ path }: Stored): boolean => this.client.objects.has(path)
-    const snapshots = ever.filter(({ trailer }) => trailer.kind === 'snapshot')
-    const newest = ever.findLast(({ trailer }) => trailer.kind === 'wal-segment')
-    const isWhole =
-      (snapshots.length === 0 || snapshots.some(isThere)) &&
-      (newest === undefined || isThere(newest))
-    return isWhole ? line : this.#current
+    return isWhole || line.timeMs >= this.#promisedFromMs ? line : this.#current
   }
 
   commit(line = this.#line()): void {
@@ -290,14 +304,15 @@ export class RetentionHistory {
     this.#lieChance = 0
   }
 
-  /** One run of retention; then every promise is checked. */
-  async retain(): Promise<void> {
+  /** One run of retention; then every promise is checked. Undefined: it failed. */
+  async retain(): Promise<RetentionReport | undefined> {
     this.#count.runs += 1
     this.#promisedFromMs = Math.max(this.#promisedFromMs, this.wallMs - this.rules.retentionMs)
     const before = this.client.objects.size
+    let report: RetentionReport | undefined
     this.#retention ??= this.newRetention()
     try {
-      const report = await this.#retention.enforce(new AbortController().signal)
+      report = await this.#retention.enforce(new AbortController().signal)
       this.#count.failures += report.failures.length
     } catch (error) {
       if (error instanceof Crash) {
@@ -306,8 +321,10 @@ export class RetentionHistory {
       } else if (error instanceof ReplicaError) this.#count.failures += 1
       else throw error
     }
-    this.#count.deleted += before - this.client.objects.size
-    this.check()
+    const deleted = before - this.client.objects.size
+    this.#count.deleted += deleted
+    if (deleted > 0) this.check()
+    return report
   }
 
   newRetention(): EnforceRetention {
@@ -437,6 +454,14 @@ export function restoreFrom(
   momentMs: number,
 ): { commit: string; timeMs: number; paths: readonly string[] } | undefined {
   let best: { commit: string; timeMs: number; paths: readonly string[] } | undefined
+  const segments = new Map<string, Segment>()
+  for (const { path, trailer } of stored) {
+    if (trailer.kind === 'wal-segment')
+      segments.set(placeOf(trailer.generation, trailer.index, trailer.startOffset), {
+        path,
+        trailer,
+      })
+  }
   for (const snapshot of stored) {
     if (snapshot.trailer.kind !== 'snapshot') continue
     const { generation, index, consistentFrom, commitTimeMs } = snapshot.trailer
@@ -445,7 +470,7 @@ export function restoreFrom(
     let at: WalPosition = { index, offset: 0 }
     let reached = { ...at, timeMs: commitTimeMs }
     for (;;) {
-      const next = follow(stored, generation, at)
+      const next = follow(segments, generation, at)
       const capture = next?.trailer.captures.findLast(({ timeMs }) => timeMs <= momentMs)
       if (next === undefined || capture === undefined) break
       paths.push(next.path)
@@ -470,19 +495,22 @@ export function restoreFrom(
   return best
 }
 
+interface Segment {
+  readonly path: string
+  readonly trailer: WalSegmentTrailer
+}
+
+function placeOf(generation: Generation, index: number, offset: number): string {
+  return `${generation}/${index}:${offset}`
+}
+
 function follow(
-  stored: readonly Stored[],
+  segments: ReadonlyMap<string, Segment>,
   generation: Generation,
   at: WalPosition,
-): { path: string; trailer: WalSegmentTrailer } | undefined {
-  for (const { path, trailer } of stored) {
-    if (trailer.kind !== 'wal-segment' || trailer.generation !== generation) continue
-    const goesOn = trailer.index === at.index && trailer.startOffset === at.offset
-    const nextIndex =
-      trailer.index === at.index + 1 &&
-      trailer.startOffset === 0 &&
-      trailer.previousIndexEnd?.offset === at.offset
-    if (goesOn || nextIndex) return { path, trailer }
-  }
-  return undefined
+): Segment | undefined {
+  const goesOn = segments.get(placeOf(generation, at.index, at.offset))
+  if (goesOn !== undefined) return goesOn
+  const next = segments.get(placeOf(generation, at.index + 1, 0))
+  return next?.trailer.previousIndexEnd?.offset === at.offset ? next : undefined
 }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { RetentionHistory } from '../../support/retention-model.ts'
 
-const histories = Number(process.env['RETENTION_HISTORIES'] ?? 2000)
+const histories = Number(process.env['RETENTION_HISTORIES'] ?? 20_000)
 
 test(`in ${histories} random histories with crashes, lies and clock jumps every promised moment restores`, async () => {
   const total = new Map<string, number>()

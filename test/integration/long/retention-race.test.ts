@@ -1,0 +1,55 @@
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { cleanUp, run, start, temporaryFolder, writeConfig } from '../../support/cli.ts'
+import { lastAcknowledged, startWriter, verifyLedger } from '../../support/ledger.ts'
+
+afterAll(cleanUp)
+
+const restores = Number(process.env['RETENTION_RACES'] ?? 200)
+
+test(`${restores} restores raced against retention all succeed`, async () => {
+  const folder = temporaryFolder()
+  const db = join(folder, 'app.db')
+  const oracle = join(folder, 'oracle')
+  const replica = join(folder, 'replica')
+  mkdirSync(join(folder, 'out'))
+  const daemon = start(
+    'replicate',
+    '-config',
+    writeConfig(folder, {
+      path: db,
+      'min-checkpoint-page-count': 20,
+      replicas: [
+        {
+          path: replica,
+          retention: '1500ms',
+          'retention-check-interval': '100ms',
+          'snapshot-interval': '200ms',
+        },
+      ],
+    }),
+  )
+  startWriter({ db, oracle, rate: 60, payloadBytes: 3000 })
+  await daemon.waitFor(/snapshot deleted/, { times: 5, timeoutMs: 120_000 })
+  let replanned = 0
+  let moments = 0
+  for (let i = 0; i < restores; i += 1) {
+    const output = join(folder, 'out', String(i))
+    const before = lastAcknowledged(oracle)
+    // Every third one wants a moment from the oldest part of the window, which is about to be deleted.
+    const target = i % 3 === 0 ? ['-timestamp', new Date(Date.now() - 1000).toISOString()] : []
+    moments += target.length / 2
+    const { code, stderr } = await run('restore', '-o', output, ...target, `file://${replica}`)
+    expect(code, `restore ${i}: ${stderr}`).toBe(0)
+    if (stderr.includes('planned again')) replanned += 1
+    const { n } = verifyLedger(output, oracle)
+    if (target.length === 0) expect(n).toBeGreaterThan(before - 600)
+    for (const suffix of ['', '-wal', '-shm']) rmSync(`${output}${suffix}`, { force: true })
+  }
+  const deleted = daemon.count(/snapshot deleted/)
+  console.info(
+    `races: ${restores} restores (${moments} of moments), ${deleted} snapshots deleted meanwhile, ${replanned} planned again`,
+  )
+  expect(deleted).toBeGreaterThan(restores / 4)
+})

@@ -1,0 +1,253 @@
+import Database from 'better-sqlite3'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, expect, test } from 'vitest'
+import {
+  cleanUp,
+  listGenerations,
+  listObjects,
+  litestream,
+  restore,
+  run,
+  Running,
+  runLitestream,
+  start,
+  temporaryFolder,
+  until,
+  writeConfig,
+} from '../support/cli.ts'
+import { readOracle, startWriter, summaryOf, verifyLedger, write } from '../support/ledger.ts'
+
+afterEach(cleanUp)
+
+interface Scene {
+  readonly folder: string
+  readonly db: string
+  readonly oracle: string
+  readonly replica: string
+  readonly out: (name: string) => string
+}
+
+function scene(): Scene {
+  const folder = temporaryFolder()
+  mkdirSync(join(folder, 'out'))
+  return {
+    folder,
+    db: join(folder, 'app.db'),
+    oracle: join(folder, 'oracle'),
+    replica: join(folder, 'replica'),
+    out: (name) => join(folder, 'out', name),
+  }
+}
+
+interface Told {
+  readonly replica: string
+  readonly retention: string
+  readonly delete: readonly { generation: string; snapshots: number[]; reason: string }[]
+  readonly keep: readonly { generation: string; snapshot: number | null; reason: string }[]
+  readonly failures: readonly string[]
+}
+
+const snapshotsOf = (replica: string): string[] =>
+  listObjects(replica).filter((name) => name.endsWith('.snapshot.lz4'))
+
+/** Restores with both programs and expects the same bytes. */
+async function restoreWithBoth({ replica, out }: Scene, name: string): Promise<string> {
+  const ours = out(`${name}.ours`)
+  const theirs = out(`${name}.theirs`)
+  await restore(replica, ours)
+  const outcome = await runLitestream('restore', '-o', theirs, `file://${replica}`)
+  expect(outcome, outcome.stderr).toMatchObject({ code: 0 })
+  expect(readFileSync(ours).equals(readFileSync(theirs))).toBe(true)
+  return ours
+}
+
+test('prunes while it runs, keeps every moment of the window, and Litestream restores what is left', async () => {
+  const at = scene()
+  const { folder, db, oracle, replica, out } = at
+  const retentionMs = 4000
+  const daemon = start(
+    'replicate',
+    '-config',
+    writeConfig(folder, {
+      path: db,
+      'min-checkpoint-page-count': 20,
+      replicas: [
+        {
+          path: replica,
+          retention: `${retentionMs}ms`,
+          'retention-check-interval': '300ms',
+          'snapshot-interval': '1s',
+        },
+      ],
+    }),
+  )
+  const writer = startWriter({ db, oracle, rate: 40, payloadBytes: 2000 })
+  await daemon.waitFor(/snapshot deleted/, { times: 3, timeoutMs: 60_000 })
+  await daemon.waitFor(/wal segments deleted/, { times: 3, timeoutMs: 60_000 })
+  // Counted from here on, because a restore's own time goes by, too.
+  const windowStartMs = Date.now() - retentionMs
+  for (const momentMs of [windowStartMs + 1500, windowStartMs + 3000, Date.now() - 200]) {
+    const name = out(String(momentMs))
+    await restore(replica, name, '-timestamp', new Date(momentMs).toISOString())
+    const { n } = verifyLedger(name, oracle)
+    // A commit is seen some milliseconds after it was acknowledged.
+    const expected = readOracle(oracle).findLast((line) => line.timeMs <= momentMs - 1000)
+    expect(n).toBeGreaterThanOrEqual(expected?.n ?? 0)
+  }
+  writer.child.kill('SIGTERM')
+  await summaryOf(writer)
+  expect(await daemon.stop()).toBe(0)
+  const restored = await restoreWithBoth(at, 'end')
+  expect(verifyLedger(restored, oracle).n).toBe(readOracle(oracle).at(-1)?.n)
+  // One a second for a window and a grace period of 4 s each, and the one before; far fewer than were taken.
+  const taken = daemon.count(/snapshot written/)
+  expect(snapshotsOf(replica).length).toBeLessThan(taken)
+  expect(daemon.output).toContain('a newer snapshot that is older than the window takes its place')
+  expect(existsSync(join(folder, '.app.db-tsreplicate', 'retention-file.json'))).toBe(false)
+})
+
+test('without snapshot-interval a snapshot is taken per retention, idle times and restarts included', async () => {
+  const { folder, db, oracle, replica } = scene()
+  await write({ db, oracle, count: 5 })
+  const config = writeConfig(folder, {
+    path: db,
+    'checkpoint-interval': '200ms',
+    replicas: [{ path: replica, retention: '3s', 'retention-check-interval': '300ms' }],
+  })
+  const writer = startWriter({ db, oracle, rate: 20, payloadBytes: 1000 })
+  const startedMs = Date.now()
+  const daemons = [start('replicate', '-config', config)]
+  await daemons[0]!.waitFor(/snapshot written/)
+  for (let restart = 0; restart < 3; restart += 1) {
+    await daemons.at(-1)!.stop()
+    daemons.push(start('replicate', '-config', config))
+    await daemons.at(-1)!.waitFor(/generation continues|new generation/)
+  }
+  const daemon = daemons.at(-1)!
+  await daemon.waitFor(/snapshot written.*reason.*retention|reason.*retention.*snapshot written/, {
+    times: 2,
+    timeoutMs: 60_000,
+  })
+  const ranMs = Date.now() - startedMs
+  const scheduled = daemons.reduce(
+    (sum, each) => sum + each.count(/snapshot written.*retention|retention.*snapshot written/),
+    0,
+  )
+  expect(scheduled).toBeLessThanOrEqual(Math.ceil(ranMs / 3000))
+  writer.child.kill('SIGTERM')
+  await summaryOf(writer)
+  await daemon.waitFor(/snapshot deleted/, { timeoutMs: 60_000 })
+  // What was written after the newest snapshot gives one more, and then there is nothing to take one of.
+  const settled = async (): Promise<boolean> => {
+    const before = listObjects(replica).join()
+    await new Promise((resolve) => setTimeout(resolve, 4500))
+    return listObjects(replica).join() === before
+  }
+  await until(settled, 60_000, 'an idle replica')
+  expect(await daemon.stop()).toBe(0)
+})
+
+test('the command shows what would go, deletes it once, and never the newest chain', async () => {
+  const at = scene()
+  const { folder, db, oracle, replica } = at
+  await write({ db, oracle, count: 20 })
+  const config = writeConfig(folder, {
+    path: db,
+    replicas: [{ path: replica, retention: '300ms', 'retention-check-interval': '1h' }],
+  })
+  for (let generation = 1; generation <= 2; generation += 1) {
+    const daemon = start('replicate', '-config', config)
+    await daemon.waitFor(/snapshot written/)
+    await write({ db, oracle, count: 20 })
+    expect(await daemon.stop()).toBe(0)
+    // Continuity cannot be proven after this: the next start begins a generation.
+    await write({ db, oracle, count: 5 })
+    const other = new Database(db)
+    other.pragma('wal_checkpoint(TRUNCATE)')
+    other.close()
+  }
+  expect(listGenerations(replica)).toHaveLength(2)
+  const tell = async (...options: string[]): Promise<Told> => {
+    const outcome = await run('retention', '--json', ...options)
+    expect(outcome, outcome.stderr).toMatchObject({ code: 0 })
+    return (JSON.parse(outcome.stdout) as Told[])[0]!
+  }
+  const before = listObjects(replica)
+  let told = await tell('-dry-run', '-config', config, db)
+  await until(
+    async () => {
+      told = await tell('-dry-run', '-config', config, db)
+      return told.delete.length === 1
+    },
+    20_000,
+    'the first generation to fall out of the window',
+  )
+  expect(told).toMatchObject({ replica: 'file', retention: 'planned', failures: [] })
+  expect(told.keep.map(({ reason }) => reason).join()).toContain('current')
+  const table = await run('retention', '-dry-run', '-config', config, db)
+  expect(table.stdout).toMatch(/would delete +[0-9a-f]{16} +snapshot 00000000, \d+ wal/)
+  expect(listObjects(replica)).toEqual(before)
+
+  expect(await tell('-retention', '1000h', `file://${replica}`)).toMatchObject({ delete: [] })
+  expect(listObjects(replica)).toEqual(before)
+  expect(await tell('-config', config, db)).toMatchObject({ retention: 'enforced', failures: [] })
+  expect(listGenerations(replica)).toHaveLength(1)
+  expect(await tell('-config', config, db)).toMatchObject({ delete: [] })
+  await restoreWithBoth(at, 'after')
+})
+
+test('with retention none nothing is deleted, and the command says so', async () => {
+  const { folder, db, oracle, replica } = scene()
+  await write({ db, oracle, count: 5 })
+  const config = writeConfig(folder, { path: db, replicas: [{ path: replica, retention: 'none' }] })
+  const { code, stdout } = await run('retention', '-config', config, db)
+  expect(code).toBe(0)
+  expect(stdout).toContain('retention is none')
+})
+
+test('of a replica of Litestream, deletes what its window does not need and leaves it restorable by it', async () => {
+  const at = scene()
+  const { folder, db, oracle, replica } = at
+  await write({ db, oracle, count: 20 })
+  const config = join(folder, 'litestream.yml')
+  writeFileSync(
+    config,
+    JSON.stringify({
+      dbs: [
+        {
+          path: db,
+          'monitor-interval': '100ms',
+          'min-checkpoint-page-count': 5,
+          replicas: [
+            {
+              path: replica,
+              'sync-interval': '100ms',
+              'snapshot-interval': '700ms',
+              retention: '24h',
+            },
+          ],
+        },
+      ],
+    }),
+  )
+  const original = new Running('litestream', litestream, ['replicate', '-config', config])
+  const writer = startWriter({ db, oracle, rate: 30, payloadBytes: 2000 })
+  await until(() => snapshotsOf(replica).length >= 5, 60_000, '5 snapshots of Litestream')
+  writer.child.kill('SIGTERM')
+  await summaryOf(writer)
+  await original.stop()
+  const before = snapshotsOf(replica).length
+  await until(
+    async () => {
+      const { code } = await run('retention', '-retention', '500ms', `file://${replica}`)
+      expect(code).toBe(0)
+      return snapshotsOf(replica).length === 1
+    },
+    30_000,
+    'the older snapshots to fall out of the window',
+  )
+  expect(before).toBeGreaterThanOrEqual(5)
+  const restored = await restoreWithBoth(at, 'after')
+  expect(verifyLedger(restored, oracle).n).toBeGreaterThan(0)
+})

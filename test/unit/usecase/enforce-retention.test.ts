@@ -1,0 +1,208 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import { ReplicaError } from '../../../src/domain/errors.ts'
+import { EnforceRetention, type RetentionReport } from '../../../src/usecase/enforce-retention.ts'
+import { ScheduleRetention } from '../../../src/usecase/schedule-retention.ts'
+import { type Clock } from '../../../src/usecase/ports/clock.ts'
+import { type LogFields, type Logger } from '../../../src/usecase/ports/logger.ts'
+import { RetentionHistory } from '../../support/retention-model.ts'
+
+const hourMs = 3_600_000
+const rules = { retentionMs: hourMs, keep: { hourly: 0, daily: 0, weekly: 0, monthly: 0 } }
+const never = new AbortController().signal
+
+let history: RetentionHistory
+let log: { level: string; fields: LogFields; message: string }[]
+let logger: Logger
+
+/** Two generations: the first one has ended before the window; of the second the window needs the second snapshot. */
+beforeEach(() => {
+  log = []
+  const at =
+    (level: string) =>
+    (fields: LogFields, message: string): void =>
+      void log.push({ level, fields, message })
+  logger = {
+    debug: at('debug'),
+    info: at('info'),
+    warn: at('warn'),
+    error: at('error'),
+    child: () => logger,
+  }
+  history = new RetentionHistory(7, rules)
+  for (const commits of [9, 9, 4]) {
+    if (commits === 9 && history.client.objects.size > 0) history.beginGeneration()
+    history.startSnapshot()
+    history.finishSnapshot()
+    for (let i = 0; i < commits; i += 1) {
+      history.pass(60_000)
+      history.commit()
+    }
+    history.startSnapshot()
+    history.finishSnapshot()
+    history.pass(3 * hourMs)
+  }
+  history.commit()
+})
+
+function enforcer(): EnforceRetention {
+  const clock: Clock = {
+    now: () => history.wallMs,
+    monotonic: () => history.wallMs,
+    sleep: () => Promise.resolve(),
+  }
+  return new EnforceRetention({
+    client: history.client,
+    rules,
+    record: undefined,
+    currentGeneration: () => history.currentGeneration,
+    clock,
+    logger,
+  })
+}
+
+describe('EnforceRetention', () => {
+  test('deletes snapshots, then segments at offsets above 0, then those at 0, oldest first, each pass confirmed', async () => {
+    const operations: string[] = []
+    const objects = [...history.client.objects.keys()]
+    history.client.beforeOperation = (operation, path) =>
+      void operations.push(`${operation} ${path}`)
+    await enforcer().enforce(never)
+    const first = objects[0]?.split('/')[1]
+    expect(objects.filter((path) => path.includes(first ?? ''))).not.toEqual([])
+    const mine = operations
+      .slice(operations.findIndex((each) => each.startsWith('delete')))
+      .filter((each) => each.includes(first ?? '?'))
+    const steps = mine.map((each) =>
+      each.startsWith('list')
+        ? 'list'
+        : each.endsWith('.snapshot.lz4')
+          ? 'snapshot'
+          : each.endsWith('_00000000.wal.lz4')
+            ? 'zero'
+            : 'wal',
+    )
+    expect(steps.join(' ')).toMatch(/^(snapshot )+list (wal )+list (zero )+list$/)
+    const wal = mine.filter((each) => each.includes('/wal/') && !each.includes('_00000000'))
+    expect(wal).toEqual(wal.toSorted())
+    expect([...history.client.objects.keys()].some((path) => path.includes(first ?? '?'))).toBe(
+      false,
+    )
+  })
+
+  test('notices a store that says deleted and keeps the object, and does not touch the segments', async () => {
+    const { objects } = history.client
+    const before = objects.size
+    const remove = objects.delete.bind(objects)
+    let lies = 2
+    objects.delete = (path) => (lies-- > 0 ? true : remove(path))
+    await enforcer().enforce(never)
+    expect(log.filter(({ level }) => level === 'warn').map(({ message }) => message)).toContain(
+      'the store said that objects are deleted, and still lists them: they are deleted again',
+    )
+    expect(objects.size).toBeLessThan(before)
+
+    lies = Number.POSITIVE_INFINITY
+    history.pass(48 * hourMs)
+    history.commit()
+    history.startSnapshot()
+    history.finishSnapshot()
+    history.pass(2 * hourMs)
+    const walOf = (): string[] => [...objects.keys()].filter((path) => path.includes('/wal/'))
+    const wal = walOf()
+    const { failures } = await enforcer().enforce(never)
+    expect(failures.join()).toContain('the store still lists them')
+    expect(walOf()).toEqual(wal)
+  })
+
+  test('a replica that may not be deleted from says so, with what to do', async () => {
+    history.client.beforeOperation = (operation) => {
+      if (operation === 'delete')
+        throw new ReplicaError('cannot delete x: access denied', { retryable: false })
+    }
+    const before = history.client.objects.size
+    const { failures } = await enforcer().enforce(never)
+    expect(failures.length).toBeGreaterThan(0)
+    const error = log.find(({ level }) => level === 'error')
+    expect(error?.fields['hint']).toContain('retention: none')
+    expect(history.client.objects.size).toBe(before)
+  })
+
+  test('deletes nothing when a listing fails half-way', async () => {
+    let lists = 0
+    history.client.beforeOperation = (operation) => {
+      if (operation === 'list' && (lists += 1) === 4) throw new ReplicaError('listing broke off')
+    }
+    const before = history.client.objects.size
+    await expect(enforcer().enforce(never)).rejects.toThrow('listing broke off')
+    expect(history.client.objects.size).toBe(before)
+  })
+})
+
+describe('ScheduleRetention', () => {
+  /** Runs checks on a clock that advances by what is slept, plus what `jumps` say. */
+  async function runs(
+    jumpsMs: readonly number[],
+    states: readonly string[],
+    enforce: () => Promise<RetentionReport>,
+  ): Promise<number> {
+    const stop = new AbortController()
+    let monotonicMs = 0
+    let skewMs = 0
+    let turn = 0
+    let count = 0
+    const schedule = new ScheduleRetention({
+      retention: {
+        enforce: () => {
+          count += 1
+          return enforce()
+        },
+      },
+      checkIntervalMs: hourMs,
+      storedState: () => states[turn - 1] ?? 'same',
+      clock: {
+        now: () => 1e12 + monotonicMs + skewMs,
+        monotonic: () => monotonicMs,
+        sleep: (durationMs) => {
+          monotonicMs += durationMs
+          skewMs += jumpsMs[turn] ?? 0
+          turn += 1
+          if (turn > jumpsMs.length) stop.abort()
+          return stop.signal.aborted
+            ? Promise.reject(stop.signal.reason as Error)
+            : Promise.resolve()
+        },
+      },
+      logger,
+      random: () => 0.5,
+    })
+    await schedule.run(stop.signal)
+    return count
+  }
+  const nothing: RetentionReport = {
+    plan: { deletions: [], kept: [], reliedOn: [], nextChangeMs: undefined },
+    deletedSnapshots: 0,
+    deletedSegments: 0,
+    failures: [],
+  }
+
+  test('believes no clock that was set since the last check', async () => {
+    const states = ['a', 'b', 'c', 'd']
+    expect(await runs([0, 0, 0, 0], states, () => Promise.resolve(nothing))).toBe(4)
+    expect(
+      await runs([0, 400 * 24 * hourMs, 0, -hourMs], states, () => Promise.resolve(nothing)),
+    ).toBe(2)
+    expect(log.map(({ message }) => message)).toContain(
+      'the clock was set: retention waits for the next check',
+    )
+  })
+
+  test('asks nothing while nothing is stored and nothing falls out of the window', async () => {
+    expect(await runs([0, 0, 0, 0], ['a', 'a', 'a', 'b'], () => Promise.resolve(nothing))).toBe(2)
+  })
+
+  test('no error ends it', async () => {
+    const fail = (): Promise<RetentionReport> => Promise.reject(new ReplicaError('away'))
+    expect(await runs([0, 0, 0], ['a', 'a', 'a'], fail)).toBe(3)
+    expect(log.filter(({ level }) => level === 'error')).toHaveLength(3)
+  })
+})
