@@ -56,6 +56,11 @@ describe('parseConfig', () => {
               target: { type: 'file', path: '/backup/app' },
               syncIntervalMs: 1000,
               snapshotIntervalMs: undefined,
+              retention: {
+                retentionMs: 86_400_000,
+                keep: { hourly: 0, daily: 0, weekly: 0, monthly: 0 },
+              },
+              retentionCheckIntervalMs: 3_600_000,
             },
           ],
         },
