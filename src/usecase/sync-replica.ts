@@ -155,13 +155,13 @@ export class SyncReplica {
       await this.#snapshot(place, 'generation', kill)
       return false
     }
-    if (await this.#sendNext(place, kill)) return false
+    // Under load there is always a segment to send, which a snapshot under way does not hold up.
     const next = this.#nextSnapshot(place)
     if (!stop.aborted && next.kind === 'due') {
       await this.#snapshot(place, next.reason, kill)
       return false
     }
-    return true
+    return !(await this.#sendNext(place, kill))
   }
 
   #nextSnapshot(place: Place): NextSnapshot {

@@ -148,6 +148,24 @@ test('without snapshot-interval a snapshot is taken per retention, idle times an
   expect(await daemon.stop()).toBe(0)
 })
 
+test('an application that never pauses holds up no scheduled snapshot', async () => {
+  const { folder, db, oracle, replica } = scene()
+  const writer = startWriter({ db, oracle, rate: 60, payloadBytes: 3000 })
+  const daemon = start(
+    'replicate',
+    '-config',
+    writeConfig(folder, {
+      path: db,
+      'min-checkpoint-page-count': 20,
+      replicas: [{ path: replica, 'snapshot-interval': '200ms' }],
+    }),
+  )
+  await daemon.waitFor(/snapshot written.*interval/, { times: 20, timeoutMs: 60_000 })
+  writer.child.kill('SIGTERM')
+  await summaryOf(writer)
+  expect(await daemon.stop()).toBe(0)
+})
+
 test('the command shows what would go, deletes it once, and never the newest chain', async () => {
   const at = scene()
   const { folder, db, oracle, replica } = at

@@ -421,6 +421,20 @@ export class RetentionHistory {
     const kept = new Set(plan.kept.map(({ generation }) => generation))
     if (this.#recorded.some(({ generation }) => !kept.has(generation)))
       throw new Error('a finished deletion is still recorded')
+    this.#findHalfDeleted()
+  }
+
+  /** Without the snapshots that retention deleted, what is left of a generation restores nothing. */
+  #findHalfDeleted(): void {
+    const present = this.#present()
+    if (!present.some(({ trailer }) => trailer.kind === 'snapshot')) return
+    for (const { trailer, path } of this.#ever.values()) {
+      const { generation } = trailer
+      if (trailer.kind !== 'snapshot' || this.client.objects.has(path)) continue
+      const left = present.filter((each) => each.trailer.generation === generation)
+      if (left.length > 0 && left.every((each) => each.trailer.kind === 'wal-segment'))
+        throw new Error(`generation ${generation} is half deleted`)
+    }
   }
 
   #chance(probability: number): boolean {
