@@ -1,5 +1,5 @@
 import Database from 'better-sqlite3'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import {
@@ -164,6 +164,30 @@ test('an application that never pauses holds up no scheduled snapshot', async ()
   writer.child.kill('SIGTERM')
   await summaryOf(writer)
   expect(await daemon.stop()).toBe(0)
+})
+
+test('generations that keep ending send the database a few times, and then wait', async () => {
+  const { folder, db, oracle, replica } = scene()
+  await write({ db, oracle, count: 3 })
+  const daemon = start(
+    'replicate',
+    '-config',
+    writeConfig(folder, { path: db, replicas: [replica] }),
+  )
+  await daemon.waitFor(/snapshot written/)
+  for (let generation = 2; generation <= 7; generation += 1) {
+    const fresh = join(folder, `${generation}.db`)
+    await write({ db: fresh, oracle: `${fresh}.oracle`, count: 3 })
+    for (const suffix of ['-wal', '-shm']) rmSync(`${db}${suffix}`, { force: true })
+    renameSync(fresh, db)
+    await daemon.waitFor(/msg="new generation"/, { times: generation })
+    if (generation <= 5) await daemon.waitFor(/snapshot written/, { times: generation })
+  }
+  await daemon.waitFor(/generations keep beginning/)
+  expect(daemon.count(/snapshot written/)).toBe(5)
+  // The end of the daemon does not wait: nothing captured stays behind.
+  expect(await daemon.stop()).toBe(0)
+  expect(daemon.count(/snapshot written/)).toBe(6)
 })
 
 test('the command shows what would go, deletes it once, and never the newest chain', async () => {
