@@ -1,4 +1,4 @@
-import { isAbortError, TsreplicateError } from '../domain/errors.js'
+import { isAbortError, ReplicaError, TsreplicateError } from '../domain/errors.js'
 import { type Generation } from '../domain/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
 import { formatObjectPath, type WalSegmentRef } from '../domain/replica-layout.js'
@@ -220,7 +220,7 @@ export class SyncReplica {
   /** Finds out what of a generation is stored here, and whether the spool goes on from there. */
   async #locate(generation: Generation, kill: AbortSignal): Promise<Place | undefined> {
     const { client, feed } = this.#options
-    if (!this.#swept) await client.sweep(kill)
+    if (!this.#swept) await this.#sweep(kill)
     this.#swept = true
     let newest: SnapshotInfo | undefined
     for await (const snapshot of client.listSnapshots(generation, kill)) {
@@ -267,6 +267,20 @@ export class SyncReplica {
     }
     this.#attempted = next
     return place
+  }
+
+  /** Leftovers that may not be removed are no reason not to store: a replica may allow no deletion at all. */
+  async #sweep(kill: AbortSignal): Promise<void> {
+    const { client, logger } = this.#options
+    try {
+      await client.sweep(kill)
+    } catch (err) {
+      if (!(err instanceof ReplicaError) || err.retryable) throw err
+      logger.warn(
+        { location: client.location, err },
+        'what interrupted uploads left on the replica could not be removed',
+      )
+    }
   }
 
   async #describe(snapshot: SnapshotInfo, kill: AbortSignal): Promise<NewestSnapshot> {
