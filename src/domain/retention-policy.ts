@@ -180,12 +180,34 @@ function isUsable(snapshot: RetainedSnapshot, generation: RetainedGeneration): b
   if (snapshot.broken) return false
   const needed = snapshot.consistentFrom
   if (needed === undefined || (needed.index === snapshot.index && needed.offset === 0)) return true
-  const chain = chainSegments(generation, snapshot.index, { kind: 'position', position: needed })
+  // A generation may have 100,000 segments, and a snapshot needs a few: the listing is cut first.
+  const start: WalPosition = { index: snapshot.index, offset: 0 }
+  const segments = generation.segments.slice(
+    firstAtOrAfter(generation.segments, start),
+    firstAtOrAfter(generation.segments, needed),
+  )
+  const chain = chainSegments({ ...generation, segments }, snapshot.index, {
+    kind: 'position',
+    position: needed,
+  })
   const last = chain.kind === 'whole' ? chain.segments.at(-1) : undefined
   if (last === undefined || last.index < needed.index - (needed.offset === 0 ? 1 : 0)) return false
   const isLast = generation.segments.at(-1) === last
   const end = generation.endPosition
   return !isLast || end === undefined || comparePositions(end, needed) >= 0
+}
+
+/** The place in the order of positions where `position` is or would be. */
+function firstAtOrAfter(segments: readonly StoredSegment[], position: WalPosition): number {
+  let low = 0
+  let high = segments.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    const segment = segments[middle]
+    if (segment !== undefined && comparePositions(segment, position) < 0) low = middle + 1
+    else high = middle
+  }
+  return low
 }
 
 /** Older first; a name decides between equals, so that two never take each other's place. */

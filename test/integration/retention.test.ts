@@ -293,3 +293,66 @@ test('of a replica of Litestream, deletes what its window does not need and leav
   const restored = await restoreWithBoth(at, 'after')
   expect(verifyLedger(restored, oracle).n).toBeGreaterThan(0)
 })
+
+test('a moment at the beginning of the window restores, which Litestream has deleted by then', async () => {
+  const retentionMs = 5000
+  const settings = {
+    retention: `${retentionMs}ms`,
+    'retention-check-interval': '300ms',
+    'snapshot-interval': '4s',
+  }
+  const ours = scene()
+  const theirs = scene()
+  const config = join(theirs.folder, 'litestream.yml')
+  writeFileSync(
+    config,
+    JSON.stringify({
+      dbs: [
+        {
+          path: theirs.db,
+          'monitor-interval': '100ms',
+          'min-checkpoint-page-count': 5,
+          replicas: [{ path: theirs.replica, 'sync-interval': '100ms', ...settings }],
+        },
+      ],
+    }),
+  )
+  const writers = [ours, theirs].map(({ db, oracle }) =>
+    startWriter({ db, oracle, rate: 30, payloadBytes: 2000 }),
+  )
+  await until(() => existsSync(theirs.db) && existsSync(ours.db), 10_000, 'the databases')
+  const original = new Running('litestream', litestream, ['replicate', '-config', config])
+  const daemon = start(
+    'replicate',
+    '-config',
+    writeConfig(ours.folder, {
+      path: ours.db,
+      'min-checkpoint-page-count': 20,
+      replicas: [{ path: ours.replica, ...settings }],
+    }),
+  )
+  await Promise.all([
+    daemon.waitFor(/snapshot deleted/, { timeoutMs: 60_000 }),
+    original.waitFor(/snapshot deleted/, { timeoutMs: 60_000 }),
+  ])
+  // The window is looked at just after a deletion, when the original's is at its shortest.
+  const oldest = async ({ replica, out }: Scene): Promise<number> => {
+    const moment = new Date(Date.now() - retentionMs + 700).toISOString()
+    const output = out(moment)
+    return (await run('restore', '-o', output, '-timestamp', moment, `file://${replica}`)).code
+  }
+  const ourCodes: number[] = []
+  const theirCodes: number[] = []
+  for (let i = 0; i < 12; i += 1) {
+    ourCodes.push(await oldest(ours))
+    theirCodes.push(await oldest(theirs))
+  }
+  expect(ourCodes).toEqual(ourCodes.map(() => 0))
+  expect(theirCodes).toContain(1)
+  for (const writer of writers) {
+    writer.child.kill('SIGTERM')
+    await summaryOf(writer)
+  }
+  await original.stop()
+  expect(await daemon.stop()).toBe(0)
+})

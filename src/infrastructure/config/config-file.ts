@@ -251,6 +251,7 @@ class Reader {
     const snapshotIntervalMs = this.#duration(fields, 'snapshot-interval') ?? 0
     const retention = this.#retention(fields)
     const checkIntervalMs = this.#positive(fields, 'retention-check-interval', 3_600_000)
+    this.#warnOfRareSnapshots(retention, snapshotIntervalMs)
     if (target === undefined || name === undefined) return undefined
     for (const [key, entry] of fields.entries) {
       if (keys.replica[key]?.state === 'foreign') {
@@ -282,6 +283,21 @@ class Reader {
       monthly: this.#count(fields, 'keep-monthly'),
     }
     return durationMs > 0 ? { retentionMs: durationMs, keep } : undefined
+  }
+
+  #warnOfRareSnapshots(retention: RetentionRules | undefined, snapshotIntervalMs: number): void {
+    if (retention === undefined) return
+    const everyMs = Math.min(retention.retentionMs, snapshotIntervalMs || Infinity)
+    for (const [rule, periodMs] of [
+      ['hourly', 3_600_000],
+      ['daily', 86_400_000],
+    ] as const) {
+      if (retention.keep[rule] > 0 && everyMs > periodMs) {
+        this.#warnings.add(
+          `keep-${rule} keeps snapshots that exist, and they are taken less often: shorten snapshot-interval`,
+        )
+      }
+    }
   }
 
   #count(fields: Fields, key: string): number {

@@ -166,6 +166,14 @@ describe('parseConfig', () => {
     expect(warnings).toHaveLength(1)
   })
 
+  it('warns of keep rules for which snapshots are taken too rarely', () => {
+    const warningsOf = (lines: string): readonly string[] => parse(replica(lines)).warnings
+    expect(warningsOf('keep-hourly: 5').join()).toContain('keep-hourly keeps snapshots that exist')
+    expect(warningsOf('keep-hourly: 5\nsnapshot-interval: 1h\nkeep-daily: 3')).toEqual([])
+    expect(warningsOf('retention: 72h\nkeep-daily: 5')).toHaveLength(1)
+    expect(warningsOf('keep-daily: 5\nkeep-monthly: 5')).toEqual([])
+  })
+
   const keepNothing = { hourly: 0, daily: 0, weekly: 0, monthly: 0 }
   it.each([
     ['name: x', { retentionMs: 86_400_000, keep: keepNothing }, 3_600_000],
