@@ -81,7 +81,7 @@ export interface RetentionPlan {
   /** Oldest generation first. */
   readonly deletions: readonly Deletion[]
   readonly kept: readonly Kept[]
-  /** Snapshots that the deletions rely on: they take the place of others, or stay alone. */
+  /** Snapshots that the deletions rely on: they take the place of others, or stay for a period. */
   readonly reliedOn: readonly RetainedSnapshot[]
   /** Until then, the same listing gives the same plan; undefined: for ever. */
   readonly nextChangeMs: number | undefined
@@ -118,15 +118,14 @@ export function planRetention(
   const byRule = keepByRules(generations, rules.keep)
   const deletions: Deletion[] = []
   const kept: Kept[] = []
-  const reliedOn: RetainedSnapshot[] = []
+  const reliedOn = new Set<RetainedSnapshot>()
   for (const each of generations) {
     const verdict = judge(each, generations, protectedNames, facts)
     const parts = split(each, verdict, byRule)
     kept.push(...parts.kept)
     if (parts.deletion === undefined) continue
     deletions.push(parts.deletion)
-    if (verdict.replacement !== undefined) reliedOn.push(verdict.replacement)
-    reliedOn.push(...parts.alone)
+    if (verdict.replacement !== undefined) reliedOn.add(verdict.replacement)
   }
   const nextChangeMs = nextChange(generations, facts)
   if (deletions.length > 0 && !leavesAChain(generations, kept)) {
@@ -138,7 +137,9 @@ export function planRetention(
       nextChangeMs,
     }
   }
-  return { deletions, kept, reliedOn, nextChangeMs }
+  // One that stays for a period is why others of that period go.
+  if (deletions.length > 0) for (const snapshot of byRule.keys()) reliedOn.add(snapshot)
+  return { deletions, kept, reliedOn: [...reliedOn], nextChangeMs }
 }
 
 interface Facts {
@@ -287,18 +288,12 @@ function split(
   each: Examined,
   verdict: Verdict,
   byRule: ReadonlyMap<RetainedSnapshot, string>,
-): {
-  deletion: Deletion | undefined
-  kept: readonly Kept[]
-  /** Kept with no more than the WAL up to where they are consistent. */
-  alone: readonly RetainedSnapshot[]
-} {
+): { deletion: Deletion | undefined; kept: readonly Kept[] } {
   const { from, base } = verdict
   const { generation } = each
   const isAbove = (index: number): boolean => from !== undefined && index >= from
   const kept: Kept[] = []
   const snapshots: RetainedSnapshot[] = []
-  const alone: RetainedSnapshot[] = []
   const ranges: { first: number; last: number }[] = []
   for (const snapshot of each.snapshots) {
     const rule = byRule.get(snapshot)
@@ -311,7 +306,6 @@ function split(
     } else if (rule === undefined) snapshots.push(snapshot)
     else {
       kept.push({ generation, snapshot, reason: rule })
-      alone.push(snapshot)
       ranges.push({
         first: snapshot.index,
         last: snapshot.consistentFrom?.index ?? snapshot.index,
@@ -325,12 +319,11 @@ function split(
     ({ index }) =>
       !isAbove(index) && !ranges.some(({ first, last }) => first <= index && index <= last),
   )
-  if (snapshots.length === 0 && segments.length === 0) return { deletion: undefined, kept, alone }
+  if (snapshots.length === 0 && segments.length === 0) return { deletion: undefined, kept }
   const whole = kept.length === 0
   return {
     deletion: { generation, whole, reason: verdict.dropReason, snapshots, segments },
     kept,
-    alone,
   }
 }
 
