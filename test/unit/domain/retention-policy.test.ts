@@ -193,7 +193,8 @@ describe('keep rules', () => {
       if (generation === a && snapshot !== undefined)
         expect(indexes.has(snapshot.index)).toBe(false)
     expect(indexes.size).toBe(100 - times.length)
-    expect(found.reliedOn.length).toBe(times.length + 1)
+    // Both of the current generation are the newest of their days.
+    expect(found.reliedOn.length).toBe(times.length + 2)
   })
 
   test('count periods that have a snapshot, not those that passed', () => {
