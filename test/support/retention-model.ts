@@ -199,10 +199,12 @@ export class RetentionHistory {
   #line(): Line {
     const line = this.#chance(0.05) ? this.#pick(this.#lines) : this.#current
     if (line === undefined || this.#current === undefined) throw new Error('no generation')
-    const isWhole = [...this.#ever.values()].every(
-      ({ trailer, path }) =>
-        trailer.generation !== line.generation || this.client.objects.has(path),
+    const ever = [...this.#ever.values()].filter(
+      ({ trailer }) => trailer.generation === line.generation,
     )
+    const isThere = ({ path }: Stored): boolean => this.client.objects.has(path)
+    if (!ever.some(isThere)) return this.#current
+    const isWhole = ever.every(isThere)
     return isWhole || line.timeMs >= this.#promisedFromMs ? line : this.#current
   }
 
