@@ -78,24 +78,23 @@ export async function createLogger(config: LoggingConfig): Promise<Logger> {
   })
 }
 
+const restoreThread = new URL('./threads/restore-thread.js', import.meta.url)
+
 /** Restores a database, or plans to. */
 export async function restore(
   request: RestoreRequest,
   options: { readonly onProgress?: (progress: RestoreProgress) => void },
   signal: AbortSignal,
 ): Promise<RestoreReport> {
-  const [{ restoreDatabase }, { fileImages }, { decodeFrame }, { systemClock }] = await Promise.all(
-    [
-      import('./usecase/restore-database.js'),
-      import('./infrastructure/image/file-image.js'),
-      import('./infrastructure/lz4/frame-decoder.js'),
-      import('./infrastructure/clock/system-clock.js'),
-    ],
-  )
+  const [{ restoreDatabase }, { fileImages }, { systemClock }] = await Promise.all([
+    import('./usecase/restore-database.js'),
+    import('./infrastructure/image/file-image.js'),
+    import('./infrastructure/clock/system-clock.js'),
+  ])
   const onProgress = options.onProgress ?? (() => undefined)
   return restoreDatabase(
     request,
-    { image: fileImages, decode: decodeFrame, clock: systemClock, onProgress },
+    { image: fileImages(restoreThread), clock: systemClock, onProgress },
     signal,
   )
 }

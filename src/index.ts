@@ -16,6 +16,7 @@ export {
   NoBackupError,
   NotStoredError,
   ObjectNotFoundError,
+  OutputError,
   OutputExistsError,
   ReplicaError,
   TsreplicateError,

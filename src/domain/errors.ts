@@ -60,6 +60,11 @@ export class OutputExistsError extends TsreplicateError {
   readonly code = 'OUTPUT_EXISTS'
 }
 
+/** The output of a restore cannot be written: the user makes room or names another place. */
+export class OutputError extends TsreplicateError {
+  readonly code = 'OUTPUT'
+}
+
 /** The live database cannot be used now (locked, not a database, no permission). Looked at again later. */
 export class DatabaseError extends TsreplicateError {
   readonly code = 'DATABASE'

@@ -135,23 +135,41 @@ const hostIsLittleEndian = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1
 /** Where the running checksum is kept between steps, as signed words: returning it would make an object a frame. */
 const state: { s0: number; s1: number } = { s0: 0, s1: 0 }
 
-/** Runs the checksum over whole pairs of words, in `state`. `bytes` is a multiple of 8 long. */
-function run(bytes: Uint8Array, bigEndian: boolean): void {
+/**
+ * The bytes as words of the order that the checksum wants, if the host can see them so. A typed array is ten times as
+ * fast as a DataView here, and this is where the time goes.
+ */
+function nativeWords(bytes: Uint8Array, bigEndian: boolean): Int32Array | undefined {
+  return bigEndian !== hostIsLittleEndian && bytes.byteOffset % 4 === 0
+    ? new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2)
+    : undefined
+}
+
+/** Runs the checksum over pairs of words, in `state`. */
+function runWords(words: Int32Array, from: number, to: number): void {
   let s0 = state.s0
   let s1 = state.s1
-  if (bigEndian !== hostIsLittleEndian && bytes.byteOffset % 4 === 0) {
-    // A typed array is ten times as fast as a DataView here, and this is where the time goes.
-    const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2)
-    for (let i = 0; i < words.length; i += 2) {
-      s0 = (s0 + (words[i] ?? 0) + s1) | 0
-      s1 = (s1 + (words[i + 1] ?? 0) + s0) | 0
-    }
-  } else {
-    const data = view(bytes)
-    for (let i = 0; i < bytes.byteLength; i += 8) {
-      s0 = (s0 + data.getInt32(i, !bigEndian) + s1) | 0
-      s1 = (s1 + data.getInt32(i + 4, !bigEndian) + s0) | 0
-    }
+  for (let i = from; i < to; i += 2) {
+    s0 = (s0 + (words[i] ?? 0) + s1) | 0
+    s1 = (s1 + (words[i + 1] ?? 0) + s0) | 0
+  }
+  state.s0 = s0
+  state.s1 = s1
+}
+
+/** Runs the checksum over whole pairs of words, in `state`. `bytes` is a multiple of 8 long. */
+function run(bytes: Uint8Array, bigEndian: boolean): void {
+  const words = nativeWords(bytes, bigEndian)
+  if (words !== undefined) {
+    runWords(words, 0, words.length)
+    return
+  }
+  let s0 = state.s0
+  let s1 = state.s1
+  const data = view(bytes)
+  for (let i = 0; i < bytes.byteLength; i += 8) {
+    s0 = (s0 + data.getInt32(i, !bigEndian) + s1) | 0
+    s1 = (s1 + data.getInt32(i + 4, !bigEndian) + s0) | 0
   }
   state.s0 = s0
   state.s1 = s1
@@ -217,6 +235,7 @@ export function verifyFrames(bytes: Uint8Array, context: FrameContext): Verified
   const { pageSizeBytes, bigEndian, salts } = context
   const stepBytes = frameBytes(pageSizeBytes)
   const data = view(bytes)
+  const words = nativeWords(bytes, bigEndian)
   state.s0 = context.checksum.s0 | 0
   state.s1 = context.checksum.s1 | 0
   let frameCount = 0
@@ -227,8 +246,13 @@ export function verifyFrames(bytes: Uint8Array, context: FrameContext): Verified
     if (data.getUint32(at + 8) !== salts.salt1 || data.getUint32(at + 12) !== salts.salt2) break
     const before0 = state.s0
     const before1 = state.s1
-    run(bytes.subarray(at, at + 8), bigEndian)
-    run(bytes.subarray(at + frameHeaderBytes, at + stepBytes), bigEndian)
+    if (words === undefined) {
+      run(bytes.subarray(at, at + 8), bigEndian)
+      run(bytes.subarray(at + frameHeaderBytes, at + stepBytes), bigEndian)
+    } else {
+      runWords(words, at >> 2, (at + 8) >> 2)
+      runWords(words, (at + frameHeaderBytes) >> 2, (at + stepBytes) >> 2)
+    }
     if (data.getInt32(at + 16) !== state.s0 || data.getInt32(at + 20) !== state.s1) {
       state.s0 = before0
       state.s1 = before1
@@ -269,6 +293,12 @@ export function resaltFrames(bytes: Uint8Array, context: FrameContext): Checksum
     data.setInt32(at + 20, state.s1)
   }
   return { s0: state.s0 >>> 0, s1: state.s1 >>> 0 }
+}
+
+/** The salts of the frame in front, unverified. */
+export function readFrameSalts(frame: Uint8Array): Salts {
+  const data = view(frame)
+  return { salt1: data.getUint32(8), salt2: data.getUint32(12) }
 }
 
 /** The page number of the frame that starts at `at`. */

@@ -22,20 +22,29 @@ export interface RestoreRequest {
   readonly target: RestoreTarget
   /** Absolute path of the database to create. */
   readonly outputPath: string
-  /** Objects fetched at once. At least 1. */
+  /** WAL segments fetched at once, and ranges of the snapshot beside them. At least 1. */
   readonly parallelism: number
   readonly integrityCheck: 'none' | 'quick' | 'full'
   /** Plan and report only. */
   readonly dryRun: boolean
 }
 
-/** What was (or with `dryRun` would be) restored. */
-export interface RestoreReport {
+/** What a restored database is, or with `dryRun` would be. */
+export interface RestoredDatabase {
+  /** The commit that was restored ends here. */
+  readonly position: WalPosition
+  /** Undefined in a dry run where no trailer says it. */
+  readonly pageSizeBytes: number | undefined
+  readonly pageCount: number | undefined
+  /** What the user should know: replicas passed over, unreadable trailers, a time after the newest commit. */
+  readonly notes: readonly string[]
+}
+
+/** What was (or with `dryRun` would be) restored, and from what. */
+export interface RestoreReport extends RestoredDatabase {
   readonly replica: string
   readonly generation: Generation
   readonly snapshotIndex: number
-  /** The commit that was restored ends here. */
-  readonly position: WalPosition
   /** When that commit was made, as captured; undefined when no time is known. */
   readonly commitTimeMs: number | undefined
   /** The time comes from the store, not from the commit. */
@@ -43,11 +52,6 @@ export interface RestoreReport {
   readonly segmentCount: number
   /** Stored bytes read, or to be read. */
   readonly storedBytes: number
-  /** Undefined in a dry run where no trailer says it. */
-  readonly pageSizeBytes: number | undefined
-  readonly pageCount: number | undefined
-  /** What the user should know: replicas passed over, unreadable trailers, a time after the newest commit. */
-  readonly notes: readonly string[]
   readonly durationMs: number
 }
 

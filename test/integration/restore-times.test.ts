@@ -9,13 +9,14 @@ import { formatObjectPath, type ObjectRef } from '../../src/domain/replica-layou
 import { formatTrailer, type PreviousIndexEnd, type Trailer } from '../../src/domain/trailer.js'
 import { parseWalHeader, verifyFrames, walHeaderBytes } from '../../src/domain/wal-format.js'
 import { fileImages } from '../../src/infrastructure/image/file-image.js'
-import { decodeFrame } from '../../src/infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from '../../src/infrastructure/lz4/frame-encoder.js'
 import { FileReplicaClient } from '../../src/infrastructure/replica-clients/file/file-replica-client.js'
 import { restoreDatabase } from '../../src/usecase/restore-database.js'
 import { type RestoreReport, type RestoreTarget } from '../../src/usecase/restore-types.js'
 
 const generation = formatGeneration(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8))
+/** Threads run what is built. */
+const restoreThread = new URL('../../dist/threads/restore-thread.js', import.meta.url)
 const clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
@@ -134,7 +135,7 @@ async function restore(
       integrityCheck: 'full',
       dryRun,
     },
-    { image: fileImages, decode: decodeFrame, clock },
+    { image: fileImages(restoreThread), clock },
     new AbortController().signal,
   )
   if (dryRun) return { ...report, rows: 0 }

@@ -8,7 +8,6 @@ import { promisify } from 'node:util'
 import Database from 'better-sqlite3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { fileImages } from '../../src/infrastructure/image/file-image.js'
-import { decodeFrame } from '../../src/infrastructure/lz4/frame-decoder.js'
 import { FileReplicaClient } from '../../src/infrastructure/replica-clients/file/file-replica-client.js'
 import { restoreDatabase } from '../../src/usecase/restore-database.js'
 import { type RestoreReport, type RestoreRequest } from '../../src/usecase/restore-types.js'
@@ -17,6 +16,8 @@ const litestream = join(
   import.meta.dirname,
   '../../node_modules/@flydotio/litestream-linux-x64/litestream',
 )
+/** Threads run what is built. */
+const restoreThread = new URL('../../dist/threads/restore-thread.js', import.meta.url)
 const clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
@@ -41,7 +42,7 @@ function restore(
       dryRun: false,
       ...request,
     },
-    { image: fileImages, decode: decodeFrame, clock },
+    { image: fileImages(restoreThread), clock },
     new AbortController().signal,
   )
 }

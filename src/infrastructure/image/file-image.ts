@@ -1,126 +1,142 @@
-import { writevSync } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open, rename, rm } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
-import { setImmediate } from 'node:timers/promises'
-import Database from 'better-sqlite3'
-import { CorruptionError, OutputExistsError } from '../../domain/errors.js'
+import { CorruptionError, OutputError, OutputExistsError } from '../../domain/errors.js'
+import { type SegmentStart } from '../../domain/segment-verifier.js'
 import {
   type DatabaseImage,
   type DatabaseImageFactory,
-  type ImageRun,
+  type DecodedSnapshot,
+  type ImageInput,
+  type IntegrityCheck,
+  type SegmentInput,
 } from '../../usecase/ports/database-image.js'
+import { ImageThreads } from './image-threads.js'
 
 const companions = ['', '-wal', '-shm', '-journal'] as const
+/** Writing goes on in one of them at a time; more would only hold more memory. */
+const maxThreads = 3
 
-/** Restores into a temporary file in the output's folder. */
-export const fileImages: DatabaseImageFactory = {
-  async create(outputPath) {
-    await refuseExisting(outputPath)
-    const folder = dirname(outputPath)
-    await mkdir(folder, { recursive: true, mode: 0o700 })
-    const temporaryPath = join(
-      folder,
-      `.${basename(outputPath)}.tsreplicate-restore-${process.pid}.tmp`,
-    )
-    await removeAll(temporaryPath)
-    return new FileImage(outputPath, temporaryPath, await open(temporaryPath, 'wx', 0o600))
-  },
+/** Restores into a temporary file in the output's folder. `threadEntry` is the module that threads run. */
+export function fileImages(threadEntry: URL): DatabaseImageFactory {
+  return {
+    async create(outputPath) {
+      await refuseExisting(outputPath)
+      const folder = dirname(outputPath)
+      const temporaryPath = join(
+        folder,
+        `.${basename(outputPath)}.tsreplicate-restore-${process.pid}.tmp`,
+      )
+      const file = await attempt(outputPath, async () => {
+        await mkdir(folder, { recursive: true, mode: 0o700 })
+        await removeAll(temporaryPath)
+        // SQLite may read it while we write it, for the check.
+        return open(temporaryPath, 'wx+', 0o600)
+      })
+      const count = Math.min(maxThreads, availableParallelism())
+      const threads = new ImageThreads({ entry: threadEntry, count, outputPath })
+      threads.open(file.fd)
+      return new FileImage({ outputPath, temporaryPath, file, threads })
+    },
+  }
 }
 
 class FileImage implements DatabaseImage {
   readonly #outputPath: string
   readonly #temporaryPath: string
   readonly #file: FileHandle
+  readonly #threads: ImageThreads
   #finished = false
 
-  constructor(outputPath: string, temporaryPath: string, file: FileHandle) {
-    this.#outputPath = outputPath
-    this.#temporaryPath = temporaryPath
-    this.#file = file
+  constructor(parts: {
+    outputPath: string
+    temporaryPath: string
+    file: FileHandle
+    threads: ImageThreads
+  }) {
+    this.#outputPath = parts.outputPath
+    this.#temporaryPath = parts.temporaryPath
+    this.#file = parts.file
+    this.#threads = parts.threads
   }
 
-  async write(offset: number, bytes: Uint8Array): Promise<void> {
-    for (let done = 0; done < bytes.length;) {
-      const { bytesWritten } = await this.#file.write(
-        bytes,
-        done,
-        bytes.length - done,
-        offset + done,
-      )
-      done += bytesWritten
-    }
+  startSnapshot(): ImageInput<DecodedSnapshot> {
+    return this.#threads.snapshot()
   }
 
-  /** Synchronous within a call, because it only copies to the page cache; the event loop turns between calls. */
-  async writeRuns(runs: readonly ImageRun[]): Promise<void> {
-    await setImmediate()
-    for (const { offset, parts } of runs) {
-      let at = offset
-      // The limit of one writev call (IOV_MAX) is 1024.
-      for (let from = 0; from < parts.length; from += 1024) {
-        const batch = parts.slice(from, from + 1024)
-        const length = batch.reduce((sum, part) => sum + part.length, 0)
-        if (writevSync(this.#file.fd, batch, at) < length) {
-          await this.write(at, Buffer.concat(batch))
-        }
-        at += length
-      }
-    }
+  startSegment(start: SegmentStart, { endsIndex }: { endsIndex: boolean }): Promise<SegmentInput> {
+    return this.#threads.segment({ kind: 'segment', start, endsIndex })
   }
 
-  async resize(sizeBytes: number): Promise<void> {
-    await this.#file.truncate(sizeBytes)
-  }
-
-  async finish(integrityCheck: 'none' | 'quick' | 'full'): Promise<void> {
-    await this.#file.sync()
-    await this.#file.close()
-    if (integrityCheck !== 'none') {
-      checkIntegrity(this.#temporaryPath, integrityCheck)
+  async finish(sizeBytes: number, check: IntegrityCheck, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    await attempt(this.#outputPath, () => this.#file.truncate(sizeBytes))
+    const synced = attempt(this.#outputPath, () => this.#file.sync())
+    await Promise.all([synced, check === 'none' ? undefined : this.#check(check, signal)])
+    await this.#close()
+    // The folder may have changed while we worked.
+    await refuseExisting(this.#outputPath)
+    signal.throwIfAborted()
+    await attempt(this.#outputPath, async () => {
       for (const suffix of companions) {
         if (suffix !== '') await rm(this.#temporaryPath + suffix, { force: true })
       }
-    }
-    // The folder may have changed while we worked.
-    await refuseExisting(this.#outputPath)
-    await rename(this.#temporaryPath, this.#outputPath)
-    this.#finished = true
-    const folder = await open(dirname(this.#outputPath), 'r')
-    try {
-      await folder.sync()
-    } finally {
-      await folder.close()
-    }
+      await rename(this.#temporaryPath, this.#outputPath)
+      this.#finished = true
+      const folder = await open(dirname(this.#outputPath), 'r')
+      try {
+        await folder.sync()
+      } finally {
+        await folder.close()
+      }
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#finished) return
     this.#finished = true
+    // What a thread is doing to the file ends sooner when nothing is in it.
+    await this.#file.truncate(0).catch(() => undefined)
+    await this.#close()
+    await removeAll(this.#temporaryPath)
+  }
+
+  async #check(kind: 'quick' | 'full', signal: AbortSignal): Promise<void> {
+    const pragma = kind === 'quick' ? 'quick_check' : 'integrity_check'
+    const cut = (): void => void this.#file.truncate(0).catch(() => undefined)
+    signal.addEventListener('abort', cut)
+    try {
+      const { result, isReadable } = await this.#threads.check(this.#temporaryPath, pragma)
+      signal.throwIfAborted()
+      if (!isReadable) {
+        throw new CorruptionError(`SQLite cannot read the restored database: ${result}`)
+      }
+      if (result !== 'ok') {
+        throw new CorruptionError(`the restored database fails ${pragma}: ${result}`, {
+          hint: 'It may have been damaged before it was backed up. An earlier target, or no integrity check, gets it out.',
+        })
+      }
+    } finally {
+      signal.removeEventListener('abort', cut)
+    }
+  }
+
+  /** The threads write to the descriptor by its number, which another file could get once it is closed. */
+  async #close(): Promise<void> {
+    await this.#threads.end()
     // Closing twice is harmless.
     await this.#file.close().catch(() => undefined)
-    await removeAll(this.#temporaryPath)
   }
 }
 
-function checkIntegrity(path: string, kind: 'quick' | 'full'): void {
-  const pragma = kind === 'quick' ? 'quick_check' : 'integrity_check'
-  let problem: unknown
+async function attempt<T>(outputPath: string, work: () => Promise<T>): Promise<T> {
   try {
-    const database = new Database(path, { fileMustExist: true })
-    try {
-      problem = database.pragma(pragma, { simple: true })
-    } finally {
-      database.close()
-    }
+    return await work()
   } catch (error) {
-    throw new CorruptionError(`SQLite cannot read the restored database: ${String(error)}`, {
-      cause: error,
-    })
-  }
-  if (problem !== 'ok') {
-    throw new CorruptionError(`the restored database fails ${pragma}: ${String(problem)}`, {
-      hint: 'It may have been damaged before it was backed up. An earlier target, or no integrity check, gets it out.',
-    })
+    throw new OutputError(
+      `cannot write ${outputPath}: ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error, hint: 'Restore to another path with -o, or mend this one.' },
+    )
   }
 }
 

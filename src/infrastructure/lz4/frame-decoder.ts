@@ -6,19 +6,23 @@ const frameMagic = 0x184d2204
 const skippableMagic = 0x184d2a50
 const storedRaw = 0x8000_0000
 const windowBytes = 64 * 1024
+const sizeBytes = 4
 /** The most that a byte of compressed data can become. */
 const greatestRatio = 255
 
-let hashes: Promise<XXHashAPI> | undefined
+let library: Promise<XXHashAPI> | undefined
 
 /**
  * Decompresses the one LZ4 frame of an object, block by block, and fails with {@link CorruptionError} unless the object
  * is whole: behind the frame nothing but skippable frames may follow. What has been yielded can only be trusted once the
- * end has been reached.
+ * end has been reached. `verifyContent: false` passes over the checksum of the content: where that proves itself.
  */
-export async function* decodeFrame(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  hashes ??= xxhash()
-  const xxh = await hashes
+export async function* decodeFrame(
+  source: AsyncIterable<Uint8Array>,
+  { verifyContent }: { readonly verifyContent: boolean } = { verifyContent: true },
+): AsyncGenerator<Uint8Array> {
+  library ??= xxhash()
+  const xxh = await library
   const input = new Input(source)
   try {
     let magic = await input.magic()
@@ -33,6 +37,8 @@ export async function* decodeFrame(source: AsyncIterable<Uint8Array>): AsyncGene
     }
     const header = await readHeader(input, xxh)
     const checksum = xxh.create32(0)
+    const isHashed = header.hasChecksum && verifyContent
+    const blocks = new BlockDecoder(header.maxBlockBytes)
     let window: Uint8Array = new Uint8Array(0)
     for (;;) {
       const word = readWord(await input.exactly(4))
@@ -40,17 +46,17 @@ export async function* decodeFrame(source: AsyncIterable<Uint8Array>): AsyncGene
       const isRaw = word >= storedRaw
       const length = isRaw ? word - storedRaw : word
       if (length > header.maxBlockBytes) throw new CorruptionError(`bad block size ${length}`)
-      const stored = await input.exactly(length)
       const content = isRaw
-        ? stored
-        : inflate(stored, header.maxBlockBytes, header.linked ? window : undefined)
+        ? await input.exactly(length)
+        : await blocks.decode(input, length, header.linked ? window : undefined)
       if (header.linked) window = slide(window, content)
-      if (header.hasChecksum) checksum.update(content)
+      if (isHashed) checksum.update(content)
       if (content.length > 0) yield content
     }
     if (header.hasChecksum) {
       const expected = readWord(await input.exactly(4))
-      if (checksum.digest() >>> 0 !== expected) throw new CorruptionError('bad content checksum')
+      if (isHashed && checksum.digest() >>> 0 !== expected)
+        throw new CorruptionError('bad content checksum')
     }
     for (;;) {
       const trailing = await input.magic()
@@ -90,22 +96,35 @@ async function readHeader(input: Input, xxh: XXHashAPI): Promise<FrameHeader> {
   }
 }
 
-function inflate(
-  stored: Uint8Array,
-  maxBlockBytes: number,
-  dictionary: Uint8Array | undefined,
-): Uint8Array {
-  // The library wants the content's size in front; a greater one does no harm, the result is cut.
-  const bytes = new Uint8Array(4 + stored.length)
-  const limit = Math.min(maxBlockBytes, stored.length * greatestRatio + 64)
-  new DataView(bytes.buffer).setUint32(0, limit, true)
-  bytes.set(stored, 4)
-  try {
-    return dictionary === undefined || dictionary.length === 0
-      ? uncompressSync(bytes)
-      : uncompressSync(bytes, dictionary)
-  } catch (error) {
-    throw new CorruptionError('a block cannot be decompressed', { cause: error })
+class BlockDecoder {
+  readonly #maxBlockBytes: number
+  /** The library wants the content's size in front of a block. Used again, because fresh memory costs page faults. */
+  #stored = new Uint8Array(0)
+
+  constructor(maxBlockBytes: number) {
+    this.#maxBlockBytes = maxBlockBytes
+  }
+
+  async decode(
+    input: Input,
+    length: number,
+    dictionary: Uint8Array | undefined,
+  ): Promise<Uint8Array> {
+    if (this.#stored.length < sizeBytes + length) {
+      this.#stored = new Uint8Array(Math.min(sizeBytes + this.#maxBlockBytes, 2 * length + 64))
+    }
+    const stored = this.#stored.subarray(0, sizeBytes + length)
+    await input.fill(stored.subarray(sizeBytes))
+    // A greater size does no harm, the result is cut.
+    const limit = Math.min(this.#maxBlockBytes, length * greatestRatio + 64)
+    new DataView(stored.buffer).setUint32(0, limit, true)
+    try {
+      return dictionary === undefined || dictionary.length === 0
+        ? uncompressSync(stored)
+        : uncompressSync(stored, dictionary)
+    } catch (error) {
+      throw new CorruptionError('a block cannot be decompressed', { cause: error })
+    }
   }
 }
 
@@ -168,13 +187,17 @@ class Input {
 
   async exactly(count: number): Promise<Uint8Array> {
     const bytes = new Uint8Array(count)
-    for (let filled = 0; filled < count;) {
-      const part = await this.#some(count - filled)
+    await this.fill(bytes)
+    return bytes
+  }
+
+  async fill(bytes: Uint8Array): Promise<void> {
+    for (let filled = 0; filled < bytes.length;) {
+      const part = await this.#some(bytes.length - filled)
       if (part === undefined) throw cut()
       bytes.set(part, filled)
       filled += part.length
     }
-    return bytes
   }
 
   async skip(count: number): Promise<void> {

@@ -1,4 +1,14 @@
-/** The port to a database file that is being restored: nothing is seen under its name before it is whole. */
+/**
+ * The port to a database file that is being restored: nothing is seen under its name before it is whole. Decoding,
+ * verifying and writing are done elsewhere than in the caller's thread, for several objects at once; pages are written
+ * in the order in which the objects were started.
+ */
+import { type SegmentContent, type SegmentStart } from '../../domain/segment-verifier.js'
+import { type TrailerTail } from '../../domain/trailer.js'
+import { type WalHeader } from '../../domain/wal-format.js'
+
+export type IntegrityCheck = 'none' | 'quick' | 'full'
+
 export interface DatabaseImageFactory {
   /**
    * Begins the file beside `outputPath`. Throws {@link OutputExistsError} when that path, or its `-wal`, `-shm` or
@@ -7,23 +17,51 @@ export interface DatabaseImageFactory {
   create(outputPath: string): Promise<DatabaseImage>
 }
 
-/** Neighbouring pages. */
-export interface ImageRun {
-  readonly offset: number
-  readonly parts: readonly Uint8Array[]
+/** What an object's body came to. `problem` says why it cannot be trusted; what was read before it is given anyway. */
+export interface DecodedObject {
+  readonly trailer: TrailerTail
+  readonly problem: string | undefined
+}
+
+export interface DecodedSnapshot extends DecodedObject {
+  /** Undefined for an empty database. */
+  readonly pageSizeBytes: number | undefined
+  readonly sizeBytes: number
+}
+
+export interface DecodedSegment extends DecodedObject {
+  readonly content: SegmentContent
+}
+
+/** One object on its way into the image. */
+export interface ImageInput<Decoded> {
+  /**
+   * Hands over the next bytes of the body; resolves when more are welcome. The chunks are given away: nobody else may
+   * use their memory afterwards.
+   */
+  push(chunks: readonly Uint8Array[], isLast: boolean): Promise<void>
+  /** Resolves when everything is written, or with a problem. Rejects with {@link OutputError}. */
+  readonly decoded: Promise<Decoded>
+}
+
+export interface SegmentInput extends ImageInput<DecodedSegment> {
+  /** The header in a segment at offset 0, long before all of it is decoded; undefined if there is none. */
+  readonly header: Promise<WalHeader | undefined>
 }
 
 export interface DatabaseImage extends AsyncDisposable {
-  write(offset: number, bytes: Uint8Array): Promise<void>
+  /** The snapshot comes first. */
+  startSnapshot(): ImageInput<DecodedSnapshot>
   /**
-   * Writes many small runs, a few MiB in all. Each run is written where it says, its parts one behind the other.
-   * Faster than as many calls of {@link write}: a page at a time, handing over costs more than writing.
+   * A segment behind all that were started; resolves when there is room for it. With `endsIndex`, the index before it
+   * has ended, and the file is first brought to the size that its last commit states.
    */
-  writeRuns(runs: readonly ImageRun[]): Promise<void>
-  /** Cuts the file, or lets it grow by zeros. */
-  resize(sizeBytes: number): Promise<void>
-  /** Makes everything durable, lets SQLite check it, and gives it its name. Throws {@link CorruptionError}. */
-  finish(integrityCheck: 'none' | 'quick' | 'full'): Promise<void>
-  /** Without a finish before it, nothing stays. */
+  startSegment(start: SegmentStart, options: { endsIndex: boolean }): Promise<SegmentInput>
+  /**
+   * Brings the file to its size, makes it durable, lets SQLite check it and gives it its name. Throws
+   * {@link CorruptionError}. An abort ends the check at once.
+   */
+  finish(sizeBytes: number, integrityCheck: IntegrityCheck, signal: AbortSignal): Promise<void>
+  /** Stops everything. Without a finish before it, nothing stays. */
   [Symbol.asyncDispose](): Promise<void>
 }

@@ -1,0 +1,41 @@
+/** What the main thread and the threads that build an image say to each other. */
+import { type SegmentStart } from '../../domain/segment-verifier.js'
+import { type WalHeader } from '../../domain/wal-format.js'
+import { type DecodedSegment, type DecodedSnapshot } from '../../usecase/ports/database-image.js'
+
+/** Words of the memory that all threads of an image share. */
+export const sharedTurn = 0
+/** The size in pages that the last written commit states, as an unsigned word. */
+export const sharedPageCount = 1
+export const sharedBytes = 8
+
+export type ImageTask =
+  | { readonly kind: 'snapshot' }
+  | { readonly kind: 'segment'; readonly start: SegmentStart; readonly endsIndex: boolean }
+
+export type ImageRequest =
+  | { readonly kind: 'open'; readonly fd: number; readonly shared: SharedArrayBuffer }
+  /** `turn`: the ordinal of the object; pages are written in this order. */
+  | { readonly kind: 'start'; readonly turn: number; readonly task: ImageTask }
+  | {
+      readonly kind: 'bytes'
+      readonly turn: number
+      readonly chunks: readonly Uint8Array[]
+      readonly isLast: boolean
+    }
+  | { readonly kind: 'check'; readonly path: string; readonly pragma: string }
+
+export type ImageReply =
+  /** Bytes of the body have been used up. */
+  | { readonly kind: 'used'; readonly turn: number; readonly sizeBytes: number }
+  | { readonly kind: 'header'; readonly turn: number; readonly header: WalHeader }
+  | { readonly kind: 'snapshot'; readonly turn: number; readonly decoded: DecodedSnapshot }
+  | { readonly kind: 'segment'; readonly turn: number; readonly decoded: DecodedSegment }
+  /** The file cannot be written. */
+  | { readonly kind: 'failed'; readonly message: string }
+  /** What SQLite says: `ok`, problems, or why it cannot even read the file. */
+  | {
+      readonly kind: 'checked'
+      readonly result: string
+      readonly isReadable: boolean
+    }
