@@ -85,8 +85,8 @@ async function restoreBackup(
     signal,
   })
   onProgress({ phase: 'check', doneBytes: storedBytes, totalBytes: storedBytes })
-  await image.finish(sizeBytes, request.integrityCheck, signal)
-  return restored
+  const unchecked = await image.finish(sizeBytes, request.integrityCheck, signal)
+  return unchecked === undefined ? restored : { ...restored, notes: [...restored.notes, unchecked] }
 }
 
 function plannedDatabase({ position, snapshotTrailer, lastTrailer }: Backup): RestoredDatabase {

@@ -121,7 +121,8 @@ export class MemoryReplicaClient implements ReplicaClient {
     const end = range.length === undefined ? size : Math.min(size, range.offset + range.length)
     for (let at = range.offset; at < end; at += chunkBytes) {
       signal.throwIfAborted()
-      yield object.bytes.slice(at, Math.min(end, at + chunkBytes))
+      // Not `slice`, which shares memory if it is a Buffer's.
+      yield new Uint8Array(object.bytes.subarray(at, Math.min(end, at + chunkBytes)))
     }
   }
 

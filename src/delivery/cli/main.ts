@@ -114,11 +114,11 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     .option('--generation <name>', 'only this generation')
     .option('--index <hex>', 'up to the end of this WAL index')
     .option('--timestamp <time>', 'up to this time, RFC 3339 with a zone')
-    .option('--parallelism <n>', 'objects fetched at once', '8')
+    .option('--parallelism <n>', 'WAL segments fetched at once', '64')
     .option('--if-db-not-exists', 'exit 0 if the output exists')
     .option('--if-replica-exists', 'exit 0 if there is no backup')
     .option('--dry-run', 'only show what would be restored')
-    .option('--integrity-check <kind>', 'none, quick or full', 'none')
+    .option('--integrity-check <kind>', 'none, quick or full', 'quick')
     .action((subject: string | undefined, flags: RestoreFlags) =>
       run(() => restore(subject, flags, signal)),
     )

@@ -8,11 +8,13 @@ export function createProgressBar(stream: NodeJS.WriteStream): {
   if (!stream.isTTY) return { update: () => undefined, clear: () => undefined }
   const startMs = performance.now()
   let shownMs = Number.NEGATIVE_INFINITY
+  let shownPhase: string | undefined
   return {
     update({ phase, doneBytes, totalBytes }) {
       const nowMs = performance.now()
-      if (nowMs - shownMs < 100) return
+      if (phase === shownPhase && nowMs - shownMs < 100) return
       shownMs = nowMs
+      shownPhase = phase
       stream.write(`\r\x1b[K${describe(phase, doneBytes, totalBytes, (nowMs - startMs) / 1000)}`)
     },
     clear: () => void stream.write('\r\x1b[K'),
@@ -20,6 +22,7 @@ export function createProgressBar(stream: NodeJS.WriteStream): {
 }
 
 function describe(phase: string, done: number, total: number, seconds: number): string {
+  if (phase === 'check') return 'checking'
   if (total === 0) return phase
   const share = Math.min(1, done / total)
   const filled = Math.round(share * 30)

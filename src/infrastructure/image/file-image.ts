@@ -68,11 +68,18 @@ class FileImage implements DatabaseImage {
     return this.#threads.segment({ kind: 'segment', start, endsIndex })
   }
 
-  async finish(sizeBytes: number, check: IntegrityCheck, signal: AbortSignal): Promise<void> {
+  async finish(
+    sizeBytes: number,
+    check: IntegrityCheck,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
     signal.throwIfAborted()
     await attempt(this.#outputPath, () => this.#file.truncate(sizeBytes))
     const synced = attempt(this.#outputPath, () => this.#file.sync())
-    await Promise.all([synced, check === 'none' ? undefined : this.#check(check, signal)])
+    const [unchecked] = await Promise.all([
+      check === 'none' ? undefined : this.#check(check, signal),
+      synced,
+    ])
     await this.#close()
     // The folder may have changed while we worked.
     await refuseExisting(this.#outputPath)
@@ -90,6 +97,7 @@ class FileImage implements DatabaseImage {
         await folder.close()
       }
     })
+    return unchecked
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -101,20 +109,22 @@ class FileImage implements DatabaseImage {
     await removeAll(this.#temporaryPath)
   }
 
-  async #check(kind: 'quick' | 'full', signal: AbortSignal): Promise<void> {
+  async #check(kind: 'quick' | 'full', signal: AbortSignal): Promise<string | undefined> {
     const pragma = kind === 'quick' ? 'quick_check' : 'integrity_check'
     const cut = (): void => void this.#file.truncate(0).catch(() => undefined)
     signal.addEventListener('abort', cut)
     try {
-      const { result, isReadable } = await this.#threads.check(this.#temporaryPath, pragma)
+      const { verdict, detail } = await this.#threads.check(this.#temporaryPath, pragma)
       signal.throwIfAborted()
-      if (!isReadable) {
-        throw new CorruptionError(`SQLite cannot read the restored database: ${result}`)
-      }
-      if (result !== 'ok') {
-        throw new CorruptionError(`the restored database fails ${pragma}: ${result}`, {
-          hint: 'It may have been damaged before it was backed up. An earlier target, or no integrity check, gets it out.',
-        })
+      switch (verdict) {
+        case 'sound':
+          return undefined
+        case 'unknown':
+          return `SQLite cannot make the ${pragma}, only the application can: ${detail}`
+        case 'damaged':
+          throw new CorruptionError(`the restored database fails ${pragma}: ${detail}`, {
+            hint: 'It may have been damaged before it was backed up. An earlier target, or no integrity check, gets it out.',
+          })
       }
     } finally {
       signal.removeEventListener('abort', cut)

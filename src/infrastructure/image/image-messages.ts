@@ -33,9 +33,10 @@ export type ImageReply =
   | { readonly kind: 'segment'; readonly turn: number; readonly decoded: DecodedSegment }
   /** The file cannot be written. */
   | { readonly kind: 'failed'; readonly message: string }
-  /** What SQLite says: `ok`, problems, or why it cannot even read the file. */
-  | {
-      readonly kind: 'checked'
-      readonly result: string
-      readonly isReadable: boolean
-    }
+  | ({ readonly kind: 'checked' } & CheckResult)
+
+/** What SQLite says of the file: that it is `sound`, what is `damaged`, or why it cannot tell (`unknown`). */
+export interface CheckResult {
+  readonly verdict: 'sound' | 'damaged' | 'unknown'
+  readonly detail: string
+}

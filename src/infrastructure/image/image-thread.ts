@@ -9,6 +9,7 @@ import { CorruptionError } from '../../domain/errors.js'
 import { SegmentVerifier } from '../../domain/segment-verifier.js'
 import { isPageSize } from '../../domain/wal-format.js'
 import { checkIntegrity } from './check-integrity.js'
+import { freeMemory } from './free-memory.js'
 import {
   type ImageReply,
   type ImageRequest,
@@ -24,6 +25,7 @@ const maxHeldBytes = 8 * 1024 * 1024
 /**
  * Decompresses the body of an object and throws {@link CorruptionError} unless it is whole. Without `verifyContent`, the
  * checksum of the content is passed over: the frames of a segment prove themselves.
+ * Nobody else uses the memory of what it yields.
  */
 export type DecodeObject = (
   source: AsyncIterable<Uint8Array>,
@@ -64,9 +66,17 @@ export function serveImageThread(port: MessagePort, decode: DecodeObject): void 
         bodies.get(request.turn)?.push(request.chunks, request.isLast)
         return
       case 'check':
-        void checkIntegrity(request.path, request.pragma).then(reply)
+        void checkIntegrity(request.path, request.pragma).then((result) => {
+          reply({ kind: 'checked', ...result })
+        })
     }
   })
+}
+
+/** A decoded block and the verified frames that end in it. */
+interface HeldBlock {
+  readonly block: Uint8Array
+  readonly runs: readonly Uint8Array[]
 }
 
 class ImageBuilder {
@@ -97,6 +107,7 @@ class ImageBuilder {
         if (sizeBytes === 0 && block.length >= 100) pageSizeBytes = databasePageSize(block)
         writeFully(this.#fd, block, sizeBytes)
         sizeBytes += block.length
+        freeMemory(block)
       }
     })
     if (problem === undefined) this.#endTurn(turn)
@@ -114,7 +125,7 @@ class ImageBuilder {
     body: ObjectBody,
   ): Promise<void> {
     const verifier = new SegmentVerifier(task.start)
-    const held: Uint8Array[] = []
+    const held: HeldBlock[] = []
     let isOurTurn = false
     let headerIsTold = task.start.header !== undefined
     const takeTurn = async (): Promise<void> => {
@@ -128,10 +139,8 @@ class ImageBuilder {
     }
     const problem = await problemOf(async () => {
       for await (const block of this.#decode(body, { verifyContent: false })) {
-        for (const run of verifier.push(block)) {
-          held.push(run)
-          this.#heldBytes += run.length
-        }
+        held.push({ block, runs: verifier.push(block) })
+        this.#heldBytes += block.length
         if (!headerIsTold && verifier.header !== undefined) {
           headerIsTold = true
           this.#reply({ kind: 'header', turn, header: verifier.header })
@@ -154,11 +163,13 @@ class ImageBuilder {
     })
   }
 
-  #write(held: Uint8Array[], { header }: SegmentVerifier): void {
-    if (header === undefined) return
-    for (const run of held.splice(0)) {
-      this.#heldBytes -= run.length
-      this.#pages.write(run, header.pageSizeBytes)
+  #write(held: HeldBlock[], { header }: SegmentVerifier): void {
+    for (const { block, runs } of held.splice(0)) {
+      for (const run of runs) {
+        if (header !== undefined) this.#pages.write(run, header.pageSizeBytes)
+      }
+      this.#heldBytes -= block.length
+      freeMemory(block)
     }
   }
 

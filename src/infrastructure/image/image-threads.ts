@@ -9,6 +9,7 @@ import {
 } from '../../usecase/ports/database-image.js'
 import { ByteBudget } from './byte-budget.js'
 import {
+  type CheckResult,
   type ImageReply,
   type ImageRequest,
   type ImageTask,
@@ -61,7 +62,7 @@ export class ImageThreads {
   }
 
   /** What SQLite says about the file. */
-  check(path: string, pragma: string): Promise<{ result: string; isReadable: boolean }> {
+  check(path: string, pragma: string): Promise<CheckResult> {
     const [thread] = this.#threads
     if (thread === undefined) throw new Error(`no thread builds ${this.#outputPath}`)
     return thread.check(path, pragma)
@@ -134,7 +135,7 @@ class ImageThread {
   readonly #worker: Worker
   readonly #outputPath: string
   readonly #inputs = new Map<number, Input>()
-  #checked: PromiseWithResolvers<{ result: string; isReadable: boolean }> | undefined
+  #checked: PromiseWithResolvers<CheckResult> | undefined
   #failure: Error | undefined
 
   constructor(entry: URL, outputPath: string) {
@@ -159,7 +160,7 @@ class ImageThread {
     return input
   }
 
-  check(path: string, pragma: string): Promise<{ result: string; isReadable: boolean }> {
+  check(path: string, pragma: string): Promise<CheckResult> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
     this.#checked = Promise.withResolvers()
     this.send({ kind: 'check', path, pragma })

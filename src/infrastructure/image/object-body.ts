@@ -1,9 +1,10 @@
 import { parseTrailer, type TrailerTail } from '../../domain/trailer.js'
+import { freeMemory } from './free-memory.js'
 
 /** This much of a body's end is kept, for the trailer. */
 const keptTailBytes = 64 * 1024
 
-/** The body of one object, as it comes in from the main thread. */
+/** The body of one object, as it comes in from the main thread. A chunk is freed when the next is asked for. */
 export class ObjectBody implements AsyncIterable<Uint8Array> {
   readonly #parts: { readonly chunks: readonly Uint8Array[]; readonly isLast: boolean }[] = []
   readonly #onUsed: (sizeBytes: number) => void
@@ -37,6 +38,7 @@ export class ObjectBody implements AsyncIterable<Uint8Array> {
         yield chunk
         sizeBytes += chunk.length
         this.#keepEnd(chunk)
+        freeMemory(chunk)
       }
       if (part.isLast) return
       this.#onUsed(sizeBytes)
@@ -46,7 +48,7 @@ export class ObjectBody implements AsyncIterable<Uint8Array> {
   #keepEnd(chunk: Uint8Array): void {
     const keptBytes = Math.min(this.#tail.length, Math.max(0, keptTailBytes - chunk.length))
     if (keptBytes === 0) {
-      this.#tail = chunk.subarray(-keptTailBytes)
+      this.#tail = chunk.slice(-keptTailBytes)
       return
     }
     const tail = new Uint8Array(keptBytes + chunk.length)

@@ -59,9 +59,13 @@ export interface DatabaseImage extends AsyncDisposable {
   startSegment(start: SegmentStart, options: { endsIndex: boolean }): Promise<SegmentInput>
   /**
    * Brings the file to its size, makes it durable, lets SQLite check it and gives it its name. Throws
-   * {@link CorruptionError}. An abort ends the check at once.
+   * {@link CorruptionError}. Returns why SQLite could not check it, if so. An abort ends the check at once.
    */
-  finish(sizeBytes: number, integrityCheck: IntegrityCheck, signal: AbortSignal): Promise<void>
+  finish(
+    sizeBytes: number,
+    integrityCheck: IntegrityCheck,
+    signal: AbortSignal,
+  ): Promise<string | undefined>
   /** Stops everything. Without a finish before it, nothing stays. */
   [Symbol.asyncDispose](): Promise<void>
 }

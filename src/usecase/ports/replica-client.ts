@@ -69,6 +69,7 @@ export interface ReplicaClient {
   /**
    * Reads an object or a part of it. A range that begins past the end yields nothing; one that reaches past it is cut.
    * A body that ends early is an error, never a short read.
+   * A chunk is given away: nobody else may use its memory afterwards, for it may move to another thread.
    */
   read(ref: ObjectRef, range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array>
 

@@ -93,11 +93,11 @@ function parseChoice(flags: RestoreFlags): Omit<RestoreRequest, 'sources' | 'out
       hint: 'A generation is named by 16 lower-case hex digits; `generations` lists them.',
     })
   }
-  const check = flags.integrityCheck ?? 'none'
+  const check = flags.integrityCheck ?? 'quick'
   if (check !== 'none' && check !== 'quick' && check !== 'full') {
     throw new UsageError(`invalid --integrity-check: ${check}`, { hint: 'none, quick or full.' })
   }
-  const parallelism = flags.parallelism ?? '8'
+  const parallelism = flags.parallelism ?? '64'
   if (!/^-?\d+$/.test(parallelism)) throw new UsageError(`invalid -parallelism: ${parallelism}`)
   return {
     generation,
