@@ -18,7 +18,7 @@ import { type RestoredDatabase, type RestoreProgress } from './restore-types.js'
 /** Ranges of a snapshot that are fetched at once, unless the whole restore is to fetch less. */
 const maxSnapshotParallelism = 8
 /** In memory on behalf of the snapshot, and as much for the segments. */
-const maxFetchedBytes = 16 * 1024 * 1024
+const maxFetchedBytes = 12 * 1024 * 1024
 
 export interface ApplyOptions {
   readonly image: DatabaseImage

@@ -20,7 +20,7 @@ import {
 import { ObjectBody } from './object-body.js'
 import { PageWriter, writeFully } from './page-writer.js'
 
-const maxHeldBytes = 8 * 1024 * 1024
+const maxHeldBytes = 4 * 1024 * 1024
 
 /**
  * Decompresses the body of an object and throws {@link CorruptionError} unless it is whole. Without `verifyContent`, the
@@ -137,6 +137,8 @@ class ImageBuilder {
       const pageCount = (this.#shared[sharedPageCount] ?? 0) >>> 0
       ftruncateSync(this.#fd, pageCount * verifier.header.pageSizeBytes)
     }
+    // A block more of each object that waits would be too much.
+    if (this.#heldBytes > maxHeldBytes) await this.#turn(turn)
     const problem = await problemOf(async () => {
       for await (const block of this.#decode(body, { verifyContent: false })) {
         held.push({ block, runs: verifier.push(block) })

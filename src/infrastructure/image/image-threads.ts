@@ -17,7 +17,9 @@ import {
 } from './image-messages.js'
 
 /** Of a snapshot and of segments each, this much may wait in the threads for being decoded. */
-const maxWaitingBytes = 8 * 1024 * 1024
+const maxWaitingBytes = 4 * 1024 * 1024
+/** A thread handles few objects; the usual 48 MB would be filled with them before any is collected. */
+const maxYoungGenerationSizeMb = 6
 /** Segments begun and not yet written. Few, because a turn that ends wakes all that wait for theirs. */
 const maxStarted = 12
 
@@ -140,7 +142,7 @@ class ImageThread {
 
   constructor(entry: URL, outputPath: string) {
     this.#outputPath = outputPath
-    this.#worker = new Worker(entry)
+    this.#worker = new Worker(entry, { resourceLimits: { maxYoungGenerationSizeMb } })
     this.#worker.on('message', (reply: ImageReply) => this.#take(reply))
     this.#worker.on('error', (error: Error) => this.#fail(error))
     this.#worker.on('exit', (code) =>
