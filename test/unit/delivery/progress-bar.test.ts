@@ -1,0 +1,34 @@
+import { PassThrough } from 'node:stream'
+import { expect, test } from 'vitest'
+import { createProgressBar } from '../../../src/delivery/cli/progress-bar.ts'
+
+/** What a terminal is sent. */
+function createTerminal(isTTY: boolean): { stream: NodeJS.WriteStream; text: () => string } {
+  const stream = Object.assign(new PassThrough(), { isTTY }) as unknown as NodeJS.WriteStream
+  return { stream, text: () => String((stream as unknown as PassThrough).read() ?? '') }
+}
+
+test('shows share, rate and time left, every phase at once, and goes away', () => {
+  const { stream, text } = createTerminal(true)
+  const bar = createProgressBar(stream)
+  bar.update({ phase: 'snapshot', doneBytes: 0, totalBytes: 1000 })
+  bar.update({ phase: 'snapshot', doneBytes: 1, totalBytes: 1000 })
+  bar.update({ phase: 'wal', doneBytes: 500, totalBytes: 1000 })
+  bar.update({ phase: 'check', doneBytes: 1000, totalBytes: 1000 })
+  bar.clear()
+  const lines = text().split('\r\x1b[K').slice(1)
+  expect(lines).toEqual([
+    expect.stringMatching(/^snapshot \[\.{30}\] 0% .*ETA \?$/),
+    expect.stringMatching(/^wal {6}\[#{15}\.{15}\] 50% {2}\S+ MB\/s {2}ETA \d+s$/),
+    'checking',
+    '',
+  ])
+})
+
+test('shows nothing where there is no terminal', () => {
+  const { stream, text } = createTerminal(false)
+  const bar = createProgressBar(stream)
+  bar.update({ phase: 'wal', doneBytes: 500, totalBytes: 1000 })
+  bar.clear()
+  expect(text()).toBe('')
+})
