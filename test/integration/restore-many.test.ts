@@ -1,6 +1,7 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { spawnSync } from 'node:child_process'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { fileImages } from '../../src/infrastructure/image/file-image.js'
@@ -10,6 +11,7 @@ import {
   type RestoreReport,
   type RestoreRequest,
 } from '../../src/usecase/restore-types.js'
+import { program } from '../support/cli.ts'
 import { storeHistory, type StoredHistory } from '../support/stored-history.ts'
 
 /** Threads run what is built. */
@@ -190,5 +192,30 @@ describe('the final check', () => {
     expect(await readdir(join(folder, 'out'))).toEqual([])
     await restore(stored, { request: { integrityCheck: 'none' } })
     await rm(join(folder, 'out/db'))
+  })
+})
+
+describe('an output that cannot be written', () => {
+  it('is said, with exit code 1 and nothing left, when it is in the middle', async () => {
+    const replica = join(folder, 'replica')
+    for (const [path, { bytes }] of history.client.objects) {
+      await mkdir(dirname(join(replica, path)), { recursive: true })
+      await writeFile(join(replica, path), bytes)
+    }
+    const output = join(folder, 'full', 'db')
+    const args = [program, 'restore', '-o', output, `file://${replica}`]
+    // A limit to the size of files stands for a full disk.
+    const limited = ['-c', 'ulimit -f 64; exec "$0" "$@"', process.execPath, ...args]
+    const { status, stderr } = spawnSync('bash', limited, { encoding: 'utf8' })
+    expect(stderr).toContain(`tsreplicate: cannot write ${output}: EFBIG`)
+    expect(status).toBe(1)
+    expect(await readdir(dirname(output))).toEqual([])
+  })
+
+  it('is said when its folder is none', async () => {
+    await writeFile(join(folder, 'file'), '')
+    await expect(
+      restore(history, { request: { outputPath: join(folder, 'file/db') } }),
+    ).rejects.toMatchObject({ code: 'OUTPUT' })
   })
 })

@@ -153,7 +153,7 @@ async function attempt<T>(outputPath: string, work: () => Promise<T>): Promise<T
 async function refuseExisting(outputPath: string): Promise<void> {
   for (const suffix of companions) {
     const path = outputPath + suffix
-    if (await exists(path)) {
+    if (await attempt(outputPath, () => exists(path))) {
       throw new OutputExistsError(`cannot restore, output path already exists: ${path}`, {
         hint: 'Move it away, or restore to another path with -o.',
       })
