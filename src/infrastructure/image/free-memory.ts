@@ -4,5 +4,7 @@
  */
 export function freeMemory(bytes: Uint8Array): void {
   const { buffer } = bytes
-  if (buffer instanceof ArrayBuffer && !buffer.detached) buffer.transfer(0)
+  // Memory that is shared with something else stays.
+  const isOurs = bytes.byteLength === buffer.byteLength
+  if (isOurs && buffer instanceof ArrayBuffer && !buffer.detached) buffer.transfer(0)
 }

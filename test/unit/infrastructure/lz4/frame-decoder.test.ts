@@ -52,6 +52,20 @@ describe('the LZ4 frame that is read', () => {
     expect(await decode(Buffer.concat([empty.header(), empty.end()]))).toHaveLength(0)
   })
 
+  it('may have its content taken on trust, and nothing else', async () => {
+    const bytes = await whole()
+    const trusting = async (damaged: Uint8Array): Promise<Buffer> => {
+      const blocks = decodeFrame(inPieces(damaged, 1000), { verifyContent: false })
+      return Buffer.concat(await Array.fromAsync(blocks))
+    }
+    const flipped = Buffer.from(bytes)
+    flipped[flipped.length - 1] = (flipped.at(-1) ?? 0) ^ 1
+    await expect(decode(flipped)).rejects.toThrow('bad content checksum')
+    expect((await trusting(flipped)).equals(content)).toBe(true)
+    await expect(trusting(bytes.subarray(0, bytes.length - 1))).rejects.toThrow('too early')
+    await expect(trusting(Buffer.concat([bytes, bytes]))).rejects.toThrow('unknown bytes')
+  })
+
   it('may have skippable frames before and behind it', async () => {
     const bytes = Buffer.concat([skippable, await whole(), skippable, skippable])
     expect((await decode(bytes)).equals(content)).toBe(true)
