@@ -12,6 +12,7 @@ import {
 } from '../domain/snapshot-schedule.js'
 import { type GenerationFeed } from './generation-feed.js'
 import { mergeSegments, planMerge } from './merge-segments.js'
+import { ObjectWriter } from './object-writer.js'
 import { type Clock } from './ports/clock.js'
 import { type Compressor } from './ports/compressor.js'
 import { type Logger } from './ports/logger.js'
@@ -396,7 +397,9 @@ export class SyncReplica {
     }
     {
       await using upload = await client.startUpload(ref, { expectedBytes: segment.sizeBytes }, kill)
-      for await (const chunk of spool.read(segment, kill)) await upload.write(chunk)
+      const writer = new ObjectWriter(upload)
+      for await (const chunk of spool.read(segment, kill)) await writer.write(chunk)
+      await writer.end()
       await upload.finish()
     }
     place.position = { index: segment.index, offset: segment.endOffset }

@@ -2,11 +2,12 @@ import { type Generation } from '../domain/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
 import { formatTrailer } from '../domain/trailer.js'
 import { type Barrier } from './generation-feed.js'
+import { ObjectWriter } from './object-writer.js'
 import { type Clock } from './ports/clock.js'
 import { type Compressor, maxBlockBytes } from './ports/compressor.js'
 import { type Logger } from './ports/logger.js'
 import { type ManagedDatabase } from './ports/managed-database.js'
-import { type ObjectUpload, type ReplicaClient } from './ports/replica-client.js'
+import { type ReplicaClient } from './ports/replica-client.js'
 
 export interface TakeSnapshotOptions {
   readonly database: ManagedDatabase
@@ -65,7 +66,8 @@ async function attemptSnapshot(
     { expectedBytes: await database.fileSizeBytes(signal) },
     signal,
   )
-  const body = await sendBody(options, upload, signal)
+  const writer = new ObjectWriter(upload)
+  const body = await sendBody(options, writer, signal)
   const after = await options.barrier()
   if (after.generation !== generation) throw new GenerationEndedError()
   if (after.schemaCookie !== before.schemaCookie) {
@@ -87,7 +89,8 @@ async function attemptSnapshot(
     endTimeMs: Math.max(clock.now(), startTimeMs),
     commitTimeMs: after.commitTimeMs,
   })
-  await upload.write(trailer)
+  await writer.write(trailer)
+  await writer.end()
   await options.storedUpTo(consistentFrom, signal)
   await upload.finish()
   logger.info(
@@ -103,7 +106,7 @@ async function attemptSnapshot(
 
 async function sendBody(
   options: TakeSnapshotOptions,
-  upload: ObjectUpload,
+  writer: ObjectWriter,
   signal: AbortSignal,
 ): Promise<{ readBytes: number; sentBytes: number }> {
   const encoder = options.compressor.startFrame()
@@ -111,7 +114,7 @@ async function sendBody(
   let sentBytes = 0
   const send = async (bytes: Uint8Array): Promise<void> => {
     sentBytes += bytes.length
-    await upload.write(bytes)
+    await writer.write(bytes)
   }
   await send(encoder.header())
   for await (const chunk of options.database.readFile(signal)) {

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ObjectNotFoundError } from '../../src/domain/errors.js'
 import { formatGeneration } from '../../src/domain/generation.js'
 import { type ObjectRef } from '../../src/domain/replica-layout.js'
+import { ObjectWriter } from '../../src/usecase/object-writer.js'
 import { type ByteRange, type ReplicaClient } from '../../src/usecase/ports/replica-client.js'
 
 export interface ReplicaFixture extends AsyncDisposable {
@@ -43,11 +44,16 @@ export async function put(
   chunkBytes = 1_000_003,
 ): Promise<void> {
   await using upload = await client.startUpload(ref, { expectedBytes: bytes.length }, signal)
+  const writer = new ObjectWriter(upload)
   for (let at = 0; at < bytes.length; at += chunkBytes) {
-    await upload.write(bytes.subarray(at, at + chunkBytes))
+    await writer.write(bytes.subarray(at, at + chunkBytes))
   }
+  await writer.end()
   await upload.finish()
 }
+
+/** The one part of a small object. */
+const only = (text: string) => ({ number: 0, bytes: Buffer.from(text), last: true })
 
 export async function get(
   client: ReplicaClient,
@@ -96,7 +102,7 @@ export function describeReplicaClient(name: string, make: () => Promise<ReplicaF
 
     test('an object is not visible before it is finished', async () => {
       await using upload = await client.startUpload(snapshot(3), { expectedBytes: 9 }, signal)
-      await upload.write(Buffer.from('123'))
+      await upload.sendPart(only('123'))
       expect(await snapshots()).toEqual([])
       await expect(get(client, snapshot(3))).rejects.toThrow(ObjectNotFoundError)
       await upload.finish()
@@ -106,9 +112,44 @@ export function describeReplicaClient(name: string, make: () => Promise<ReplicaF
       expect((await get(client, snapshot(3))).toString()).toBe('123')
     })
 
+    test('parts may come again, and in any order where several may be in flight', async () => {
+      const expectedBytes = 12 * 1024 * 1024
+      await using upload = await client.startUpload(snapshot(1), { expectedBytes }, signal)
+      const { partSizeBytes, maxConcurrentParts } = upload
+      const bytes = randomBytes(2 * partSizeBytes + 7)
+      const parts = [0, 1, 2].map((number) => ({
+        number,
+        bytes: bytes.subarray(number * partSizeBytes, (number + 1) * partSizeBytes),
+        last: number === 2,
+      }))
+      const order = maxConcurrentParts > 1 ? [2, 0, 1] : [0, 1, 2]
+      for (const number of order) {
+        const part = parts[number]
+        if (part === undefined) continue
+        await upload.sendPart(part)
+        await upload.sendPart(part)
+      }
+      expect(await snapshots()).toEqual([])
+      await upload.finish()
+      expect(await snapshots()).toMatchObject([{ sizeBytes: bytes.length }])
+      expect(bytes.equals(await get(client, snapshot(1)))).toBe(true)
+    }, 60_000)
+
+    test('an upload of several parts that is given up leaves nothing, with a part in flight too', async () => {
+      const expectedBytes = 12 * 1024 * 1024
+      const upload = await client.startUpload(snapshot(1), { expectedBytes }, signal)
+      const bytes = randomBytes(upload.partSizeBytes)
+      await upload.sendPart({ number: 0, bytes, last: false })
+      const inFlight = upload.sendPart({ number: 1, bytes, last: false }).catch(() => undefined)
+      await upload[Symbol.asyncDispose]()
+      await inFlight
+      expect(await snapshots()).toEqual([])
+      expect(await generations()).toEqual([])
+    }, 60_000)
+
     test('an upload that is given up leaves nothing', async () => {
       const upload = await client.startUpload(segment(0, 0), { expectedBytes: 1 }, signal)
-      await upload.write(Buffer.from('123'))
+      await upload.sendPart(only('123'))
       await upload[Symbol.asyncDispose]()
       await upload[Symbol.asyncDispose]()
       expect(await segments()).toEqual([])
@@ -125,7 +166,7 @@ export function describeReplicaClient(name: string, make: () => Promise<ReplicaF
           { expectedBytes: 3 },
           controller.signal,
         )
-        await upload.write(Buffer.from('new'))
+        await upload.sendPart(only('new'))
         controller.abort()
         await expect(upload.finish()).rejects.toBe(controller.signal.reason)
       }
@@ -265,7 +306,7 @@ export function describeReplicaClient(name: string, make: () => Promise<ReplicaF
       await client.sweep(signal)
       await put(client, segment(0, 0), Buffer.from('a'))
       await using upload = await client.startUpload(snapshot(0), { expectedBytes: 1 }, signal)
-      await upload.write(Buffer.from('b'))
+      await upload.sendPart(only('b'))
       await client.sweep(signal)
       await upload.finish()
       expect(await segments()).toHaveLength(1)

@@ -1,4 +1,5 @@
 /** A replica in memory, for tests: objects appear on finish and never before. */
+import assert from 'node:assert/strict'
 import { ObjectNotFoundError } from '../../src/domain/errors.js'
 import { type Generation, parseGeneration } from '../../src/domain/generation.js'
 import {
@@ -11,6 +12,7 @@ import {
 } from '../../src/domain/replica-layout.js'
 import {
   type ByteRange,
+  type ObjectPart,
   type ObjectUpload,
   type ReplicaClient,
   type SnapshotInfo,
@@ -34,10 +36,15 @@ export class MemoryReplicaClient implements ReplicaClient {
   /** Called before every operation; what it throws is thrown to the caller. */
   beforeOperation: ((operation: string, path: string) => void | Promise<void>) | undefined
   readonly #now: () => number
+  readonly #parts: { readonly partSizeBytes: number; readonly maxConcurrentParts: number }
   #uploadCount = 0
 
-  constructor(options: { now?: () => number } = {}) {
+  constructor(
+    options: { now?: () => number; partSizeBytes?: number; maxConcurrentParts?: number } = {},
+  ) {
     this.#now = options.now ?? Date.now
+    const { partSizeBytes = 1024 * 1024, maxConcurrentParts = 3 } = options
+    this.#parts = { partSizeBytes, maxConcurrentParts }
   }
 
   async *listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
@@ -88,22 +95,40 @@ export class MemoryReplicaClient implements ReplicaClient {
     this.#uploadCount += 1
     const id = `${path}#${this.#uploadCount}`
     this.openUploads.add(id)
-    const chunks: Uint8Array[] = []
+    const parts: ObjectPart[] = []
+    const { partSizeBytes, maxConcurrentParts } = this.#parts
     const check = async (operation: string): Promise<void> => {
       if (!this.openUploads.has(id)) throw new Error('the upload has ended')
       await this.#begin(operation, path, signal)
+      if (!this.openUploads.has(id)) throw new Error('the upload was given up meanwhile')
     }
+    let inFlight = 0
     return {
-      write: async (chunk) => {
-        // Copied at once: the caller may use its buffer again when the promise has resolved.
-        const copy = chunk.slice()
-        await check('write')
-        chunks.push(copy)
+      partSizeBytes,
+      maxConcurrentParts,
+      sendPart: async (part) => {
+        const size = part.bytes.byteLength
+        assert(
+          part.last ? size <= partSizeBytes : size === partSizeBytes,
+          `a part of ${size} bytes`,
+        )
+        inFlight += 1
+        try {
+          assert(inFlight <= maxConcurrentParts, 'too many parts at once')
+          await check('sendPart')
+          parts[part.number] = { ...part, bytes: part.bytes.slice() }
+        } finally {
+          inFlight -= 1
+        }
       },
       finish: async () => {
         await check('finish')
+        assert(inFlight === 0, 'finished with parts in flight')
+        const ends = Array.from(parts, (part) => part.last)
+        assert(ends.indexOf(true) === parts.length - 1, 'finished without all parts')
         this.openUploads.delete(id)
-        this.objects.set(path, { bytes: Buffer.concat(chunks), createdAtMs: this.#now() })
+        const bytes = Buffer.concat(parts.map((part) => part.bytes))
+        this.objects.set(path, { bytes, createdAtMs: this.#now() })
       },
       [Symbol.asyncDispose]: () => {
         this.openUploads.delete(id)

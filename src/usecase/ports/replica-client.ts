@@ -25,17 +25,39 @@ export interface WalSegmentInfo extends WalSegmentRef {
   readonly createdAtMs: number
 }
 
-/** An object on its way: its body is sent first, and nothing is visible until it is finished. */
+/** A run of an object's bytes. */
+export interface ObjectPart {
+  /** Counted from 0. */
+  readonly number: number
+  readonly bytes: Uint8Array
+  /** Whether nothing comes after it. */
+  readonly last: boolean
+}
+
+/**
+ * An object on its way, in parts; nothing is visible until it is finished. An empty object is one part of 0 bytes. What
+ * `sendPart` and `finish` threw can be tried again, so that a lost part does not cost the whole object.
+ */
 export interface ObjectUpload extends AsyncDisposable {
-  /** Sends the next bytes; resolves when more may be sent. */
-  write(chunk: Uint8Array): Promise<void>
-  /** Makes the object visible, whole and durable. Called once, after the last write. */
+  /** Every part but the last has exactly this many bytes, and the last has no more. */
+  readonly partSizeBytes: number
+  /** Parts that may be in flight at once; 1: strictly in order. */
+  readonly maxConcurrentParts: number
+  /** Sends a part, whose bytes are not changed afterwards. The same part again, with the same bytes, is harmless. */
+  sendPart(part: ObjectPart): Promise<void>
+  /**
+   * Makes the object visible, whole and durable, after all parts were sent. Again after a failure is harmless: an
+   * answer that was lost on the way is found out.
+   */
   finish(): Promise<void>
-  /** Without a finish before it, gives the upload up: nothing stays visible or billed. Twice is harmless. */
+  /**
+   * Without a finish before it, gives the upload up, parts in flight included: nothing stays visible or billed. Twice
+   * is harmless.
+   */
   [Symbol.asyncDispose](): Promise<void>
 }
 
-/** A part of an object. */
+/** Bytes of a stored object. */
 export interface ByteRange {
   /** From the start of the object. */
   readonly offset: number
@@ -58,7 +80,7 @@ export interface ReplicaClient {
 
   /**
    * Begins an object. `expectedBytes` is a guess at its size, for stores that choose part sizes by it; the body may be
-   * longer or shorter. An object of the same name is replaced on finish.
+   * longer or shorter. An object of the same name is replaced on finish. The signal covers the whole upload.
    */
   startUpload(
     ref: ObjectRef,

@@ -8,7 +8,11 @@ export function errorCode(error: unknown): string | undefined {
 }
 
 /** What the file system threw while we tried to do `what`, as an error for people. Abort passes through. */
-export function toReplicaError(what: string, error: unknown): unknown {
+export function toReplicaError(
+  what: string,
+  error: unknown,
+  { retryable } = { retryable: true },
+): unknown {
   if (isAbortError(error)) return error
   const code = errorCode(error)
   const entry = code === undefined ? undefined : known[code]
@@ -20,7 +24,7 @@ export function toReplicaError(what: string, error: unknown): unknown {
         : ''
   return new ReplicaError(`cannot ${what}${reason}`, {
     cause: error,
-    retryable: true,
+    retryable,
     ...(entry?.hint === undefined ? {} : { hint: entry.hint }),
   })
 }

@@ -2,6 +2,7 @@
  * A replica in a folder. An object is written under a temporary name, synced and renamed, and its folder synced: it is
  * there whole, or not at all.
  */
+import assert from 'node:assert/strict'
 import {
   chown,
   type FileHandle,
@@ -27,6 +28,7 @@ import {
 } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
+  type ObjectPart,
   type ObjectUpload,
   type ReplicaClient,
   type SnapshotInfo,
@@ -43,6 +45,7 @@ export interface FileReplicaOwner {
 }
 
 const chunkBytes = 1024 * 1024
+const uploadPartBytes = 4 * 1024 * 1024
 /** Temporary files of the original, which has no way to tell whose they are, are left alone for this long. */
 const foreignTemporaryAgeMs = 60 * 60 * 1000
 
@@ -212,13 +215,16 @@ export class FileReplicaClient implements ReplicaClient {
   }
 }
 
+/** Its parts are written where they belong, so that one may come again. */
 class FileUpload implements ObjectUpload {
+  readonly partSizeBytes = uploadPartBytes
+  readonly maxConcurrentParts = 1
   readonly #file: FileHandle
   readonly #path: string
   readonly #temporaryPath: string
   readonly #signal: AbortSignal
-  #state: 'open' | 'closed' | 'done' = 'open'
-  #finishing: Promise<void> | undefined
+  #state: 'open' | 'closed' | 'renamed' | 'finished' | 'given up' = 'open'
+  #running: Promise<void> = Promise.resolve()
 
   constructor(
     file: FileHandle,
@@ -230,52 +236,73 @@ class FileUpload implements ObjectUpload {
     this.#signal = options.signal
   }
 
-  async write(chunk: Uint8Array): Promise<void> {
-    this.#assertWritable()
-    await attempt(`write ${this.#path}`, async () => {
-      for (let at = 0; at < chunk.byteLength;) {
-        const { bytesWritten } = await this.#file.write(chunk, at, chunk.byteLength - at)
-        at += bytesWritten
-      }
-    })
+  sendPart(part: ObjectPart): Promise<void> {
+    return this.#run(() => this.#write(part))
   }
 
   finish(): Promise<void> {
-    this.#finishing = this.#finish()
-    return this.#finishing
-  }
-
-  async #finish(): Promise<void> {
-    this.#assertWritable()
-    await attempt(`write ${this.#path}`, async () => {
-      await this.#file.sync()
-      this.#state = 'closed'
-      await this.#file.close()
-      this.#signal.throwIfAborted()
-      await rename(this.#temporaryPath, this.#path)
-      this.#state = 'done'
-      livePaths.delete(this.#temporaryPath)
-      await syncFolder(dirname(this.#path))
-    })
+    return this.#run(() => this.#finish())
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // Pulling the file from under a finish that runs would break it; its error is its caller's.
-    await this.#finishing?.catch(() => undefined)
     const before = this.#state
-    this.#state = 'done'
-    if (before === 'done') return
+    if (before === 'finished' || before === 'given up') return
+    this.#state = 'given up'
+    // Pulling the file from under what runs would break it; its error is its caller's.
+    await this.#running
     if (before === 'open') await this.#file.close().catch(() => undefined)
-    // What cannot be removed now is swept later.
-    await rm(this.#temporaryPath, { force: true }).catch(() => undefined)
+    if (before !== 'renamed') {
+      // What cannot be removed now is swept later.
+      await rm(this.#temporaryPath, { force: true }).catch(() => undefined)
+    }
     livePaths.delete(this.#temporaryPath)
     const folder = dirname(this.#path)
     if (await removeIfEmpty(folder)) await removeIfEmpty(dirname(folder))
   }
 
-  #assertWritable(): void {
-    if (this.#state !== 'open') throw new Error('the upload has ended')
+  async #run(action: () => Promise<void>): Promise<void> {
+    if (this.#state === 'given up') throw new Error('the upload has ended')
     this.#signal.throwIfAborted()
+    const running = attempt(`write ${this.#path}`, action)
+    this.#running = running.catch(() => undefined)
+    await running
+  }
+
+  async #write({ number, bytes }: ObjectPart): Promise<void> {
+    assert(this.#state === 'open', 'a part after the end of the upload')
+    const start = number * this.partSizeBytes
+    for (let at = 0; at < bytes.byteLength;) {
+      this.#signal.throwIfAborted()
+      const { bytesWritten } = await this.#file.write(bytes, at, bytes.byteLength - at, start + at)
+      at += bytesWritten
+    }
+  }
+
+  async #finish(): Promise<void> {
+    if (this.#state === 'open') {
+      await this.#close()
+      this.#state = 'closed'
+    }
+    this.#signal.throwIfAborted()
+    if (this.#state === 'closed') {
+      await rename(this.#temporaryPath, this.#path)
+      livePaths.delete(this.#temporaryPath)
+      this.#state = 'renamed'
+    }
+    if (this.#state === 'renamed') {
+      await syncFolder(dirname(this.#path))
+      this.#state = 'finished'
+    }
+  }
+
+  /** After a sync that failed the kernel may have dropped what it could not write, and would call a second one good. */
+  async #close(): Promise<void> {
+    try {
+      await this.#file.sync()
+    } catch (error) {
+      throw toReplicaError(`write ${this.#path}`, error, { retryable: false })
+    }
+    await this.#file.close()
   }
 }
 

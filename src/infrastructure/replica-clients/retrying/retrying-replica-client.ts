@@ -1,6 +1,6 @@
 /**
- * Retries what a store may be asked twice: listing, reading, deleting, sweeping. Uploads are not retried here, because
- * their body is sent once; the daemon's loops begin them anew.
+ * Asks a store again when it failed for a moment. Of an upload each part is retried by itself, so that a snapshot of
+ * hours survives a store that is away for minutes.
  */
 import { ReplicaError } from '../../../domain/errors.js'
 import { type Generation } from '../../../domain/generation.js'
@@ -55,7 +55,23 @@ export class RetryingReplicaClient implements ReplicaClient {
     options: { expectedBytes: number },
     signal: AbortSignal,
   ): Promise<ObjectUpload> {
-    return this.#client.startUpload(ref, options, signal)
+    const start = async (): Promise<ObjectUpload> => {
+      const givenUp = new AbortController()
+      const either = AbortSignal.any([signal, givenUp.signal])
+      const upload = await this.#client.startUpload(ref, options, either)
+      return {
+        partSizeBytes: upload.partSizeBytes,
+        maxConcurrentParts: upload.maxConcurrentParts,
+        sendPart: (part) => this.#retry(() => upload.sendPart(part), either),
+        finish: () => this.#retry(() => upload.finish(), either),
+        [Symbol.asyncDispose]: async () => {
+          // A part that waits for its next attempt, or hangs, must not keep the upload from being given up.
+          givenUp.abort()
+          await upload[Symbol.asyncDispose]()
+        },
+      }
+    }
+    return this.#retry(start, signal)
   }
 
   /** Goes on from the byte that was reached; attempts are counted anew when bytes have come. */
@@ -109,11 +125,10 @@ export class RetryingReplicaClient implements ReplicaClient {
     }
   }
 
-  async #retry(action: () => Promise<void>, signal: AbortSignal): Promise<void> {
+  async #retry<T>(action: () => Promise<T>, signal: AbortSignal): Promise<T> {
     for (let failures = 1; ; failures += 1) {
       try {
-        await action()
-        return
+        return await action()
       } catch (error) {
         await this.#pauseOrThrow(error, failures, signal)
       }

@@ -3,7 +3,7 @@ import { ObjectNotFoundError, ReplicaError } from '../../../../src/domain/errors
 import { formatGeneration } from '../../../../src/domain/generation.js'
 import { formatObjectPath, type ObjectRef } from '../../../../src/domain/replica-layout.js'
 import { RetryingReplicaClient } from '../../../../src/infrastructure/replica-clients/retrying/retrying-replica-client.js'
-import { type ByteRange } from '../../../../src/usecase/ports/replica-client.js'
+import { type ByteRange, type ObjectUpload } from '../../../../src/usecase/ports/replica-client.js'
 import { MemoryReplicaClient } from '../../../support/memory-replica-client.js'
 
 const generation = formatGeneration(new Uint8Array(8))
@@ -17,6 +17,16 @@ class BreakingClient extends MemoryReplicaClient {
   breaks = 0
   breakAfter = 1
   readonly ranges: ByteRange[] = []
+  lastUploadSignal: AbortSignal | undefined
+
+  override startUpload(
+    what: ObjectRef,
+    options: { expectedBytes: number },
+    given: AbortSignal,
+  ): Promise<ObjectUpload> {
+    this.lastUploadSignal = given
+    return super.startUpload(what, options, given)
+  }
 
   override async *read(
     what: ObjectRef,
@@ -146,8 +156,41 @@ describe('RetryingReplicaClient', () => {
     expect(pauses).toEqual([])
   })
 
-  test('uploads are tried once', async () => {
-    failTimes(1, new ReplicaError('busy'))
-    await expect(client.startUpload(ref, { expectedBytes: 1 }, signal)).rejects.toThrow('busy')
+  test('retries the start, each part and the end of an upload by themselves', async () => {
+    const busy = new ReplicaError('busy')
+    failTimes(1, busy)
+    await using upload = await client.startUpload(ref, { expectedBytes: 1 }, signal)
+    failTimes(2, busy)
+    await upload.sendPart({ number: 0, bytes: Buffer.from('new'), last: true })
+    failTimes(3, busy)
+    await upload.finish()
+    expect(pauses).toEqual([100, 100, 200, 100, 200, 250])
+    expect(Buffer.from(store.objects.get(formatObjectPath(ref))?.bytes ?? []).toString()).toBe(
+      'new',
+    )
+  })
+
+  test('gives up on a part after the attempts it has', async () => {
+    await using upload = await client.startUpload(ref, { expectedBytes: 1 }, signal)
+    failTimes(4, new ReplicaError('busy'))
+    const part = { number: 0, bytes: Buffer.from('new'), last: true }
+    await expect(upload.sendPart(part)).rejects.toThrow('busy')
+  })
+
+  test('a part that hangs ends when its upload is given up', async () => {
+    const upload = await client.startUpload(ref, { expectedBytes: 1 }, signal)
+    let given: AbortSignal | undefined
+    store.beforeOperation = async () => {
+      await new Promise((_, reject) => {
+        given = store.lastUploadSignal
+        given?.addEventListener('abort', () => {
+          reject(given?.reason as Error)
+        })
+      })
+    }
+    const sending = upload.sendPart({ number: 0, bytes: Buffer.from('new'), last: true })
+    await upload[Symbol.asyncDispose]()
+    await expect(sending).rejects.toMatchObject({ name: 'AbortError' })
+    expect(store.openUploads.size).toBe(0)
   })
 })
