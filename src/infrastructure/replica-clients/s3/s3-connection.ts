@@ -1,0 +1,319 @@
+/**
+ * The vendor's client, set up so that every S3-compatible store takes its requests: nothing optional is left to a
+ * default that may move with its versions. One attempt at a request is one request, but for a bucket that turns out to
+ * be in another region: that is learnt from the refusal and asked again.
+ */
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { Agent as HttpAgent } from 'node:http'
+import { Agent as HttpsAgent } from 'node:https'
+import { getCACertificates } from 'node:tls'
+import { GetBucketLocationCommand, S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
+import { type S3ReplicaTarget } from '../../../domain/config.js'
+import { ConfigError } from '../../../domain/errors.js'
+import { isLoopbackHost, parseEndpoint } from './endpoint.js'
+import { profileNamed, profileOf, type ProviderProfile, regionInHost } from './provider-profiles.js'
+import { type Attempt, describeFailure, type RequestFailure, toReplicaError } from './s3-errors.js'
+import { UploadPace } from './upload-pace.js'
+
+export interface S3Timeouts {
+  /** How long a store may take to answer, and to go on with a body. */
+  readonly noProgressMs: number
+  /** Until a connection stands. */
+  readonly connectMs: number
+}
+
+/** Restores read tens of segments at once; more connections than this help nobody. */
+const maxConnections = 64
+/** Servers close connections that are idle for longer. */
+const idleConnectionMs = 30_000
+const usualTimeouts: S3Timeouts = { noProgressMs: 60_000, connectMs: 10_000 }
+
+/** How one request is made: the vendor's client, and the options of its `send`. */
+type Request<T> = (client: S3Client, options: { readonly abortSignal: AbortSignal }) => Promise<T>
+
+export class S3Connection {
+  readonly bucket: string
+  readonly profile: ProviderProfile
+  readonly timeouts: S3Timeouts
+  readonly #target: S3ReplicaTarget
+  readonly #client: S3Client
+  readonly #pace = new UploadPace()
+  #region: string
+  /** Once the credentials were accepted, a refused signature is an accident of one request. */
+  #credentialsProven = false
+
+  constructor(target: S3ReplicaTarget, timeouts: Partial<S3Timeouts> = {}) {
+    const endpoint = target.endpoint === undefined ? undefined : parseEndpoint(target.endpoint)
+    this.#target = target
+    this.bucket = target.bucket
+    this.timeouts = { ...usualTimeouts, ...timeouts }
+    this.profile = chooseProfile(target, endpoint)
+    this.#region =
+      target.region ??
+      regionInHost(this.profile, endpoint) ??
+      this.profile.defaultRegion ??
+      'us-east-1'
+    this.#client = new S3Client({
+      region: () => Promise.resolve(this.#region),
+      ...(endpoint === undefined ? {} : { endpoint: endpoint.href }),
+      // The profile was chosen by the configured endpoint; the environment must not name another one.
+      ignoreConfiguredEndpointUrls: true,
+      forcePathStyle: usesPathStyle(target, this.profile),
+      ...credentialsOf(target),
+      maxAttempts: 1,
+      requestChecksumCalculation: 'WHEN_REQUIRED',
+      responseChecksumValidation: 'WHEN_REQUIRED',
+      expectContinueHeader: false,
+      followRegionRedirects: false,
+      requestHandler: {
+        ...agentsOf(target, endpoint),
+        connectionTimeout: this.timeouts.connectMs,
+      },
+    })
+    shapeRequests(this.#client, this.profile, target.storageClass)
+  }
+
+  /** An object, a folder or the bucket itself, for people. */
+  urlOf(key: string): string {
+    const { bucket, endpoint } = this.#target
+    const path = key === '' ? '' : `/${key}`
+    return `s3://${bucket}${path}${endpoint === undefined ? '' : ` at ${endpoint}`}`
+  }
+
+  /**
+   * Makes a request. Rejects with the signal's reason at once when it is aborted, and with an error of ours when the
+   * request fails, unless `expected` makes an answer of the failure.
+   */
+  async attempt<T, E = never>(
+    attempt: Attempt,
+    request: Request<T>,
+    options: {
+      readonly signal: AbortSignal
+      /** About how many bytes go over the wire until the answer is there. */
+      readonly sizeBytes?: number
+      readonly expected?: (failure: RequestFailure) => E | undefined
+    },
+  ): Promise<T | E> {
+    const { signal, sizeBytes = 0, expected } = options
+    for (let redirected = false; ; redirected = true) {
+      const region = this.#region
+      const outcome = await this.#send(request, sizeBytes, signal)
+      if ('answer' in outcome) return outcome.answer
+      const { failure } = outcome
+      const answer = expected?.(failure)
+      if (answer !== undefined) return answer
+      if (redirected || !(await this.#learnRegion(failure, region, signal))) {
+        throw this.toReplicaError(attempt, failure)
+      }
+    }
+  }
+
+  /** One request, in the time that it may take. */
+  async #send<T>(
+    request: Request<T>,
+    sizeBytes: number,
+    signal: AbortSignal,
+  ): Promise<{ readonly answer: T } | { readonly failure: RequestFailure }> {
+    signal.throwIfAborted()
+    const deadline = new AbortController()
+    const allowedMs = this.#pace.allowedMs(this.timeouts.noProgressMs, sizeBytes)
+    const timer = setTimeout(() => deadline.abort(), allowedMs)
+    const either = AbortSignal.any([signal, deadline.signal])
+    const startedAtMs = performance.now()
+    try {
+      const answer = await orAbort(request(this.#client, { abortSignal: either }), either)
+      this.#credentialsProven = true
+      this.#pace.succeeded(sizeBytes, performance.now() - startedAtMs)
+      return { answer }
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!deadline.signal.aborted) return { failure: describeFailure(error) }
+      this.#pace.timedOut(sizeBytes)
+      return { failure: timeout(allowedMs) }
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  toReplicaError(attempt: Attempt, failure: RequestFailure): Error {
+    return toReplicaError(attempt, failure, {
+      redact: (text) => this.#redact(text),
+      credentialsProven: this.#credentialsProven,
+    })
+  }
+
+  /** Whether the request can be made again with a better region than `usedRegion`. */
+  async #learnRegion(
+    failure: RequestFailure,
+    usedRegion: string,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const { status, code } = failure
+    if (status !== 400 && (status === undefined || status < 300 || status >= 400)) return false
+    const asked = code === 'PermanentRedirect' || code === 'AuthorizationHeaderMalformed'
+    // Another request may have learnt it meanwhile.
+    if (asked && this.#region !== usedRegion) return true
+    const region = failure.region ?? (asked ? await this.#askRegion(signal) : undefined)
+    if (region === undefined || region === usedRegion) return false
+    this.#region = region
+    return true
+  }
+
+  /** The region as the store tells it; undefined where it does not, which takes a permission that many keys lack. */
+  async #askRegion(signal: AbortSignal): Promise<string | undefined> {
+    if (this.profile.defaultRegion !== undefined) return undefined
+    const command = new GetBucketLocationCommand({ Bucket: this.bucket })
+    const outcome = await this.#send((client, options) => client.send(command, options), 0, signal)
+    if (!('answer' in outcome)) return undefined
+    const { LocationConstraint: place } = outcome.answer
+    return place === undefined ? 'us-east-1' : place === 'EU' ? 'eu-west-1' : place
+  }
+
+  #redact(text: string): string {
+    const { credentials, encryption } = this.#target
+    const secrets = [
+      credentials?.secretAccessKey,
+      credentials?.sessionToken,
+      encryption?.kind === 'customer' ? encryption.key : undefined,
+    ]
+    return secrets.reduce(
+      (redacted, secret) =>
+        secret === undefined || secret.reveal() === ''
+          ? redacted
+          : redacted.replaceAll(secret.reveal(), '***'),
+      text,
+    )
+  }
+}
+
+function timeout(ms: number): RequestFailure {
+  return {
+    code: 'ETIMEDOUT',
+    message: `no answer within ${Math.round(ms / 1000)} s`,
+    status: undefined,
+    region: undefined,
+    clockCorrected: false,
+  }
+}
+
+/** The promise, but no later than the signal's abort. What comes after is nobody's. */
+async function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  let abort: (() => void) | undefined
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(new Error('aborted'))
+    signal.addEventListener('abort', abort, { once: true })
+  })
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    if (abort !== undefined) signal.removeEventListener('abort', abort)
+  }
+}
+
+function chooseProfile(target: S3ReplicaTarget, endpoint: URL | undefined): ProviderProfile {
+  if (target.provider === undefined) return profileOf(endpoint)
+  const profile = profileNamed(target.provider)
+  if (profile === undefined) {
+    throw new ConfigError(`there is no S3 provider "${target.provider}"`, {
+      hint: 'leave provider out: it is found by the endpoint',
+    })
+  }
+  return profile
+}
+
+function usesPathStyle(target: S3ReplicaTarget, profile: ProviderProfile): boolean {
+  if (target.bucket.startsWith('arn:')) return false
+  // No wildcard certificate covers a host name with further dots.
+  if (target.bucket.includes('.')) return true
+  return target.forcePathStyle ?? profile.pathStyle
+}
+
+function credentialsOf({ credentials }: S3ReplicaTarget): Pick<S3ClientConfig, 'credentials'> {
+  if (credentials === undefined) return {}
+  const { accessKeyId, secretAccessKey, sessionToken } = credentials
+  return {
+    credentials: {
+      accessKeyId,
+      secretAccessKey: secretAccessKey.reveal(),
+      ...(sessionToken === undefined ? {} : { sessionToken: sessionToken.reveal() }),
+    },
+  }
+}
+
+function agentsOf(
+  target: S3ReplicaTarget,
+  endpoint: URL | undefined,
+): { httpAgent: HttpAgent; httpsAgent: HttpsAgent } {
+  // A proxy cannot reach this machine; and who trusts any certificate means the server itself.
+  const direct = target.skipVerify || (endpoint !== undefined && isLoopbackHost(endpoint.hostname))
+  const common = {
+    keepAlive: true,
+    maxSockets: maxConnections,
+    timeout: idleConnectionMs,
+    ...(direct ? {} : { proxyEnv: process.env }),
+  }
+  return {
+    httpAgent: new HttpAgent(common),
+    httpsAgent: new HttpsAgent({
+      ...common,
+      rejectUnauthorized: !target.skipVerify,
+      ...(target.caFile === undefined
+        ? {}
+        : { ca: [...getCACertificates('default'), readCaFile(target.caFile)] }),
+    }),
+  }
+}
+
+function readCaFile(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new ConfigError(`cannot read the ca-file ${path}`, {
+      cause: error,
+      hint: 'make it readable for the user that runs tsreplicate',
+    })
+  }
+}
+
+/** What of a request in the making is looked at here. */
+interface RequestInTheMaking {
+  readonly headers: Record<string, string>
+  readonly body?: unknown
+}
+
+function isRequest(value: unknown): value is RequestInTheMaking {
+  return typeof value === 'object' && value !== null && 'headers' in value
+}
+
+/** Gives requests the headers of the profile, just before they are signed. */
+function shapeRequests(
+  client: S3Client,
+  profile: ProviderProfile,
+  storageClass: string | undefined,
+): void {
+  client.middlewareStack.add(
+    (next, context) => (args) => {
+      const { request } = args
+      if (isRequest(request)) {
+        const { headers } = request
+        Object.assign(headers, profile.headers)
+        const { commandName } = context
+        if (commandName === 'DeleteObjectsCommand') {
+          // The client insists on a checksum here that many stores don't know, and has no way to send the MD5 that
+          // others demand: https://github.com/aws/aws-sdk-js-v3/issues/6920
+          delete headers['x-amz-checksum-crc32']
+          delete headers['x-amz-sdk-checksum-algorithm']
+          if (profile.deletion === 'many-with-md5' && typeof request.body === 'string') {
+            headers['content-md5'] = createHash('md5').update(request.body).digest('base64')
+          }
+        }
+        const creates =
+          commandName === 'PutObjectCommand' || commandName === 'CreateMultipartUploadCommand'
+        if (creates && storageClass !== undefined) headers['x-amz-storage-class'] = storageClass
+      }
+      return next(args)
+    },
+    { step: 'build', priority: 'low', name: 'shapeRequests' },
+  )
+}

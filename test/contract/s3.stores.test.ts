@@ -1,0 +1,268 @@
+/** The S3 client against real servers: MinIO, and Ceph, which is the stricter one. */
+import { randomBytes, randomUUID } from 'node:crypto'
+import { ListMultipartUploadsCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import { afterAll, describe, expect, test, vi } from 'vitest'
+import { type S3ReplicaTarget } from '../../src/domain/config.js'
+import { formatObjectPath } from '../../src/domain/replica-layout.js'
+import { ReplicaError } from '../../src/domain/errors.js'
+import { Secret } from '../../src/domain/secret.js'
+import { S3ReplicaClient } from '../../src/infrastructure/replica-clients/s3/s3-replica-client.js'
+import { startCeph } from '../support/stores/ceph.js'
+import { startMinio } from '../support/stores/minio.js'
+import { startMinioSession } from '../support/stores/minio-session.js'
+import { plainClient } from '../support/stores/s3-bucket.js'
+import { s3Target } from '../support/stores/s3-target.js'
+import {
+  collect,
+  describeReplicaClient,
+  generation,
+  get,
+  put,
+  segment,
+  signal,
+  snapshot,
+} from './replica-client.contract.js'
+
+const mebibyte = 1024 * 1024
+
+async function failure(promise: Promise<unknown>): Promise<ReplicaError> {
+  const error: unknown = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  expect(error).toBeInstanceOf(ReplicaError)
+  return error as ReplicaError
+}
+
+for (const [name, start] of [
+  ['MinIO', startMinio],
+  ['Ceph', startCeph],
+] as const) {
+  const store = await start()
+  if ('unavailable' in store) {
+    test.skip(`${name} is not reached: ${store.unavailable}`, () => undefined)
+    continue
+  }
+  const vendor = plainClient(store)
+  const open = (settings: Partial<S3ReplicaTarget> = {}) => {
+    const target = s3Target(store, { prefix: `contract/${randomUUID()}`, ...settings })
+    return { target, client: new S3ReplicaClient(target) }
+  }
+  /** The ids of the unfinished uploads of one object, which MinIO lists under no other prefix. */
+  const unfinished = async (key: string) => {
+    const command = new ListMultipartUploadsCommand({ Bucket: store.bucket, Prefix: key })
+    const { Uploads: uploads } = await vendor.send(command)
+    return (uploads ?? []).map(({ UploadId: id }) => id)
+  }
+
+  describe(name, () => {
+    afterAll(async () => {
+      vendor.destroy()
+      await store.stop()
+    })
+
+    describeReplicaClient(name, () => {
+      const { client, target } = open()
+      return Promise.resolve({
+        client,
+        putForeign: async (path, bytes) => {
+          const key = `${target.prefix}/${path}`
+          await vendor.send(new PutObjectCommand({ Bucket: target.bucket, Key: key, Body: bytes }))
+        },
+        [Symbol.asyncDispose]: () => Promise.resolve(),
+      })
+    })
+
+    test('an object of three parts, read whole and by ranges', async () => {
+      const { client } = open({ partSizeBytes: 5 * mebibyte })
+      const bytes = randomBytes(12 * mebibyte)
+      await put(client, snapshot(0), bytes)
+      expect((await get(client, snapshot(0))).equals(bytes)).toBe(true)
+      const range = { offset: 5 * mebibyte - 3, length: 5 * mebibyte + 6 }
+      const part = await get(client, snapshot(0), range)
+      expect(part.equals(bytes.subarray(range.offset, range.offset + range.length))).toBe(true)
+    })
+
+    test('an upload that is cancelled while its parts are on the way leaves none', async () => {
+      const { client, target } = open()
+      const controller = new AbortController()
+      const key = `${target.prefix}/${formatObjectPath(snapshot(0))}`
+      {
+        await using upload = await client.startUpload(
+          snapshot(0),
+          { expectedBytes: 100 * mebibyte },
+          controller.signal,
+        )
+        const bytes = randomBytes(upload.partSizeBytes)
+        await upload.sendPart({ number: 0, bytes, last: false })
+        expect(await unfinished(key)).toHaveLength(1)
+        const others = [1, 2, 3].map((number) => upload.sendPart({ number, bytes, last: false }))
+        setTimeout(() => controller.abort(new Error('enough')), 5)
+        await Promise.all(others.map((other) => expect(other).rejects.toThrow('enough')))
+      }
+      await client.sweep(signal)
+      expect(await unfinished(key)).toEqual([])
+      expect(await collect(client.listSnapshots(generation, signal))).toEqual([])
+    })
+
+    test('lists and deletes 2500 objects', async () => {
+      const { client } = open()
+      const refs = Array.from({ length: 2500 }, (_, index) => segment(index, 0))
+      const waiting = [...refs]
+      const work = async () => {
+        for (let ref = waiting.pop(); ref !== undefined; ref = waiting.pop()) {
+          await put(client, ref, Buffer.from('x'))
+        }
+      }
+      await Promise.all(Array.from({ length: 32 }, work))
+      const indexes = async () =>
+        (await collect(client.listWalSegments(generation, signal))).map(({ index }) => index)
+      expect((await indexes()).sort((a, b) => a - b)).toEqual(refs.map(({ index }) => index))
+      await client.delete(refs.slice(0, 1001), signal)
+      expect(await indexes()).toHaveLength(1499)
+      await client.delete(refs, signal)
+      expect(await indexes()).toEqual([])
+    }, 120_000)
+
+    test.each(['a b', 'ü/ñ', '100%/a+b', "it's(a)*!", 'x=y&z', '日本', '//slashes//all/over//'])(
+      'the prefix %j',
+      async (suffix) => {
+        const prefix = `${randomUUID()}/${suffix}`
+        const { client } = open({ prefix })
+        await put(client, segment(0, 0), Buffer.from('x'))
+        await put(client, snapshot(0), Buffer.alloc(1))
+        expect(await collect(client.listGenerations(signal))).toEqual([generation])
+        expect(await collect(client.listWalSegments(generation, signal))).toHaveLength(1)
+        expect((await get(client, segment(0, 0))).toString()).toBe('x')
+        await client.delete([segment(0, 0), snapshot(0)], signal)
+        expect(await collect(client.listGenerations(signal))).toEqual([])
+      },
+    )
+
+    test('a prefix that begins like another is another replica', async () => {
+      const prefix = randomUUID()
+      const one = open({ prefix: `${prefix}/db` }).client
+      const two = open({ prefix: `${prefix}/db2` }).client
+      await put(two, segment(0, 0), Buffer.from('two'))
+      expect(await collect(one.listGenerations(signal))).toEqual([])
+      await one.sweep(signal)
+      await put(one, segment(0, 0), Buffer.from('one'))
+      await one.delete([segment(0, 0)], signal)
+      expect((await get(two, segment(0, 0))).toString()).toBe('two')
+    })
+
+    test('an object that is replaced while it is being read is noticed', async () => {
+      const { client, target } = open()
+      await put(client, snapshot(0), Buffer.from('0123456789'))
+      await get(client, snapshot(0))
+      await put(new S3ReplicaClient(target), snapshot(0), Buffer.from('abcdefghij'))
+      const rest = get(client, snapshot(0), { offset: 4, length: undefined })
+      expect((await failure(rest)).message).toContain('replaced while it was being read')
+    })
+
+    const credentials = (accessKeyId: string, secret: string, token?: string) => ({
+      credentials: {
+        accessKeyId,
+        secretAccessKey: new Secret(secret),
+        sessionToken: token === undefined ? undefined : new Secret(token),
+      },
+    })
+
+    test.each([
+      ['an unknown key id', credentials('AKIAUNKNOWN000000000', 'x'), 'access key id is not known'],
+      ['a wrong secret', credentials(store.accessKeyId, 'wrong'), 'secret access key does not'],
+      ['no bucket', { bucket: 'tsreplicate-absent' }, 'there is no such bucket'],
+    ])('%s is told in plain words', async (_, settings, phrase) => {
+      const { client } = open(settings)
+      for (const attempt of [
+        () => put(client, segment(0, 0), Buffer.from('x')),
+        () => put(client, snapshot(0), randomBytes(9 * mebibyte)),
+        () => get(client, segment(0, 0)),
+        () => client.delete([segment(0, 0)], signal),
+        () => collect(client.listGenerations(signal)),
+      ]) {
+        const error = await failure(attempt())
+        expect(error.message).toContain(phrase)
+        expect(error.message).toContain(' s3://tsreplicate-')
+        expect(error.hint).toBeDefined()
+        expect(error.retryable).toBe(false)
+      }
+    })
+
+    test('a clock that is hours wrong is put right by the first refusal', async () => {
+      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 5 * 60 * 60 * 1000 })
+      try {
+        const { client } = open()
+        const error = await failure(put(client, segment(0, 0), Buffer.from('x')))
+        expect(error.message).toContain('the clock of this machine')
+        expect(error.retryable).toBe(true)
+        await put(client, segment(0, 0), Buffer.from('x'))
+      } finally {
+        vi.useRealTimers()
+      }
+    })
+
+    if (name === 'MinIO') {
+      test('a session that may not list, or not delete, says so, and works otherwise', async () => {
+        const objects = ['s3:GetObject', 's3:PutObject']
+        const { client: owner, target } = open()
+        await put(owner, segment(0, 0), Buffer.from('x'))
+        for (const [actions, permission, attempt] of [
+          [
+            objects,
+            's3:ListBucket',
+            (client: S3ReplicaClient) => collect(client.listGenerations(signal)),
+          ],
+          [
+            [...objects, 's3:ListBucket'],
+            's3:DeleteObject',
+            (client: S3ReplicaClient) => client.delete([segment(0, 0)], signal),
+          ],
+        ] as const) {
+          const session = await startMinioSession(store, actions)
+          const { accessKeyId, secretAccessKey, sessionToken } = session
+          const client = new S3ReplicaClient({
+            ...target,
+            ...credentials(accessKeyId, secretAccessKey, sessionToken),
+          })
+          await put(client, segment(0, 0), Buffer.from('y'))
+          expect((await get(client, segment(0, 0))).toString()).toBe('y')
+          await client.sweep(signal)
+          const error = await failure(attempt(client))
+          expect(error.message).toContain('permission denied')
+          expect(error.hint).toContain(permission)
+        }
+        const { accessKeyId, secretAccessKey } = await startMinioSession(store, objects)
+        const broken = new S3ReplicaClient({
+          ...target,
+          ...credentials(accessKeyId, secretAccessKey, 'broken'),
+        })
+        expect((await failure(get(broken, segment(0, 0)))).message).toContain('session token')
+      })
+    }
+
+    if (name === 'Ceph') {
+      test('uploads that another process left are swept when they are a day old', async () => {
+        const { client, target } = open()
+        const key = `${target.prefix}/${formatObjectPath(snapshot(0))}`
+        const left = await new S3ReplicaClient(target).startUpload(
+          snapshot(0),
+          { expectedBytes: 1 },
+          signal,
+        )
+        const bytes = randomBytes(left.partSizeBytes)
+        await left.sendPart({ number: 0, bytes, last: false })
+        await client.sweep(signal)
+        expect(await unfinished(key)).toHaveLength(1)
+        vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 25 * 60 * 60 * 1000 })
+        try {
+          await failure(client.sweep(signal))
+          await client.sweep(signal)
+        } finally {
+          vi.useRealTimers()
+        }
+        expect(await unfinished(key)).toEqual([])
+      })
+    }
+  })
+}
