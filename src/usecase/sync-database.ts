@@ -47,6 +47,13 @@ const maxSegmentBytes = 64 * 1024 * 1024
 /** Tries of one round to let the WAL restart: one is not enough beside 200 transactions a second. */
 const checkpointTries = 6
 
+/**
+ * An application that restarts its WAL itself is left to it for this long, until the WAL is this many times our limit:
+ * its checkpoint that meets one of ours comes back busy at once, whatever its busy timeout.
+ */
+const selfCheckpointingMs = 60_000
+const selfCheckpointingFactor = 4
+
 /** Thrown to end one life of an opened database; the loop then opens it again. */
 class Reopen extends Error {}
 
@@ -62,6 +69,9 @@ export class SyncDatabase {
   #lastSealAt = Number.NEGATIVE_INFINITY
   #lastCheckpointAt = 0
   #checkpointPauseMs = 0
+  /** Whether a restart of the WAL is our doing: everything was copied back by one of our rounds. */
+  #restartIsOurs = true
+  #selfCheckpointingUntil = Number.NEGATIVE_INFINITY
   #forcePauseUntil = 0
   #forcePauseMs = 1000
   #reported = ''
@@ -384,6 +394,7 @@ export class SyncDatabase {
         generation: current.generation,
         start: run.start,
       })
+      if (run.start.offset === 0) this.#noteRestart()
       const timeMs = Math.max(run.timeMs, this.#lastTimeMs)
       if (timeMs > run.timeMs + 1000 && !this.#clockWentBack) {
         logger.warn({ byMs: timeMs - run.timeMs }, 'the clock went back: commit times stand still')
@@ -395,6 +406,13 @@ export class SyncDatabase {
         await this.#seal(kill)
       }
     }
+  }
+
+  #noteRestart(): void {
+    if (!this.#restartIsOurs) {
+      this.#selfCheckpointingUntil = this.#options.clock.monotonic() + selfCheckpointingMs
+    }
+    this.#restartIsOurs = false
   }
 
   /** Finishes the segment under way and hands it to the replicas. */
@@ -450,7 +468,8 @@ export class SyncDatabase {
       if (frameCount === 0) this.#lastCheckpointAt = now
       return
     }
-    const bySize = frameCount >= minCheckpointPageCount
+    const factor = now < this.#selfCheckpointingUntil ? selfCheckpointingFactor : 1
+    const bySize = frameCount >= minCheckpointPageCount * factor
     if (!bySize && !this.#checkpointIsDueByTime) return
     if (now - this.#lastCheckpointAt < this.#checkpointPauseMs) return
     this.#lastCheckpointAt = now
@@ -473,6 +492,7 @@ export class SyncDatabase {
         if (wal.copiedBackCount >= wal.frameCount) break
       }
       const done = wal.copiedBackCount >= wal.frameCount
+      this.#restartIsOurs ||= done
       // A reader of the application that pins the WAL makes further tries useless for a while.
       this.#checkpointPauseMs = done
         ? 0
@@ -493,6 +513,7 @@ export class SyncDatabase {
           )
           return
         }
+        this.#restartIsOurs ||= forced.outcome === 'done'
         logger.debug({ outcome: forced.outcome, lockedMs: forced.lockedMs }, 'writer lock taken')
         this.#forcePauseMs =
           forced.outcome === 'done' ? 1000 : Math.min(this.#forcePauseMs * 2, 60_000)

@@ -3,6 +3,7 @@
  * told apart by a number that the main thread chooses. Checkpoints have a thread of the same code to themselves.
  */
 import Database from 'better-sqlite3'
+import fs from 'node:fs'
 import { parentPort } from 'node:worker_threads'
 import { WalCapture } from './wal-capture.js'
 import { type SqliteReply, type SqliteRequest } from './sqlite-messages.js'
@@ -44,6 +45,8 @@ function answer(request: SqliteRequest): unknown {
       captures.delete(request.database)
       return undefined
     case 'checkpoint': {
+      // The sync of the WAL is paid before the checkpoint's lock is taken, which an application's own checkpoint finds busy.
+      syncWal(request.path)
       // Opened for this call alone: a writable connection that is closed last, at exit, would delete the WAL.
       const connection = new Database(request.path, { fileMustExist: true, timeout: 0 })
       try {
@@ -55,6 +58,16 @@ function answer(request: SqliteRequest): unknown {
         connection.close()
       }
     }
+  }
+}
+
+/** Opening and closing `-wal` drops none of SQLite's locks: they are on the database and on `-shm`. */
+function syncWal(path: string): void {
+  const descriptor = fs.openSync(`${path}-wal`, 'r')
+  try {
+    fs.fdatasyncSync(descriptor)
+  } finally {
+    fs.closeSync(descriptor)
   }
 }
 
