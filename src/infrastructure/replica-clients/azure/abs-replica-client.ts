@@ -1,0 +1,289 @@
+/** A replica in a container of Azure Blob Storage. */
+import assert from 'node:assert/strict'
+import {
+  type AccessTier,
+  type BlobItem,
+  type ContainerListBlobHierarchySegmentResponse,
+} from '@azure/storage-blob'
+import { type AbsReplicaTarget } from '../../../domain/config.js'
+import { ReplicaError } from '../../../domain/errors.js'
+import { type Generation, parseGeneration } from '../../../domain/generation.js'
+import {
+  formatObjectPath,
+  generationsFolder,
+  objectFolder,
+  type ObjectRef,
+  parseSnapshotName,
+  parseWalSegmentName,
+} from '../../../domain/replica-layout.js'
+import {
+  type ByteRange,
+  type ObjectUpload,
+  type ReplicaClient,
+  type SnapshotInfo,
+  type WalSegmentInfo,
+} from '../../../usecase/ports/replica-client.js'
+import { readBody } from './abs-body.js'
+import { AbsConnection, type AbsTimeouts } from './abs-connection.js'
+import { describeFailure, toReplicaError } from './abs-errors.js'
+import { AbsUpload } from './abs-upload.js'
+
+const mebibyte = 1024 * 1024
+/** A blob has no more blocks than this. */
+const maxBlockCount = 50_000
+const maxBlockBytes = 4000 * mebibyte
+const usualBlockBytes = 8 * mebibyte
+/** What the blocks in flight of one upload may take of our memory. */
+const maxBytesInFlight = 256 * mebibyte
+const defaultConcurrency = 4
+/** Deletions in flight: Azure has no deletion of many blobs that every account allows. */
+const maxConcurrentDeletions = 16
+/** Versions remembered: of as many blobs as are read at once, and more. */
+const maxEtagCount = 1024
+
+interface ListedBlob {
+  /** Without the folder. */
+  readonly name: string
+  readonly sizeBytes: number
+  readonly createdAtMs: number
+}
+
+export class AbsReplicaClient implements ReplicaClient {
+  readonly type = 'abs'
+  readonly location: string
+  readonly #target: AbsReplicaTarget
+  readonly #connection: AbsConnection
+  readonly #root: string
+  /** The version of each blob that was read last: a broken body is read on only from the same one. */
+  readonly #etags = new Map<string, string>()
+
+  constructor(target: AbsReplicaTarget, timeouts: Partial<AbsTimeouts> = {}) {
+    const prefix = target.prefix.split('/').filter(Boolean).join('/')
+    this.#target = target
+    this.#root = prefix === '' ? '' : `${prefix}/`
+    this.#connection = new AbsConnection(target, timeouts)
+    this.location = this.#connection.urlOf(prefix)
+  }
+
+  async *listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
+    const folder = `${this.#root}${generationsFolder}/`
+    const seen = new Set<string>()
+    for await (const { prefixes } of this.#pages(folder, signal)) {
+      for (const prefix of prefixes) {
+        const generation = parseGeneration(prefix.slice(folder.length).replace(/\/$/, ''))
+        if (generation === undefined || seen.has(generation)) continue
+        seen.add(generation)
+        yield generation
+      }
+    }
+  }
+
+  async *listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo> {
+    const folder = `${this.#root}${objectFolder(generation, 'snapshot')}/`
+    for await (const { name, ...facts } of this.#blobs(folder, signal)) {
+      const index = parseSnapshotName(name)
+      if (index !== undefined) yield { kind: 'snapshot', generation, index, ...facts }
+    }
+  }
+
+  async *listWalSegments(
+    generation: Generation,
+    signal: AbortSignal,
+  ): AsyncIterable<WalSegmentInfo> {
+    const folder = `${this.#root}${objectFolder(generation, 'wal-segment')}/`
+    for await (const { name, ...facts } of this.#blobs(folder, signal)) {
+      const place = parseWalSegmentName(name)
+      if (place !== undefined) yield { kind: 'wal-segment', generation, ...place, ...facts }
+    }
+  }
+
+  startUpload(
+    ref: ObjectRef,
+    options: { expectedBytes: number },
+    signal: AbortSignal,
+  ): Promise<ObjectUpload> {
+    return new Promise((resolve) => {
+      signal.throwIfAborted()
+      const name = this.#nameOf(ref)
+      const partSizeBytes = chooseBlockSize(options.expectedBytes, this.#target.partSizeBytes)
+      const fitting = Math.floor(maxBytesInFlight / partSizeBytes)
+      const wanted = this.#target.concurrency ?? defaultConcurrency
+      resolve(
+        new AbsUpload({
+          connection: this.#connection,
+          name,
+          // The vendor's list of tiers is open: Azure refuses what it does not know.
+          tier: toTier(this.#target.storageClass),
+          partSizeBytes,
+          maxConcurrentParts: Math.max(1, Math.min(wanted, fitting)),
+          onStored: () => this.#etags.delete(name),
+          signal,
+        }),
+      )
+    })
+  }
+
+  async *read(ref: ObjectRef, range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    signal.throwIfAborted()
+    if (range.length === 0) return
+    const name = this.#nameOf(ref)
+    const action = `read ${this.#connection.urlOf(name)}`
+    const expectedTag = range.offset === 0 ? undefined : this.#etags.get(name)
+    const body = new AbortController()
+    const stop = (): void => body.abort()
+    signal.addEventListener('abort', stop, { once: true })
+    try {
+      const answer = await this.#connection.attempt(
+        action,
+        (container, abortSignal) =>
+          container.getBlobClient(name).download(range.offset, range.length, {
+            abortSignal: AbortSignal.any([body.signal, abortSignal]),
+            ...(expectedTag === undefined ? {} : { conditions: { ifMatch: expectedTag } }),
+          }),
+        {
+          signal,
+          expected: ({ code, status }) => {
+            if (code === 'InvalidRange' || status === 416) return 'past the end' as const
+            if (code === 'ConditionNotMet' || status === 412) return 'replaced' as const
+            return undefined
+          },
+        },
+      )
+      if (answer === 'past the end') return
+      if (answer === 'replaced') {
+        this.#etags.delete(name)
+        throw new ReplicaError(`cannot ${action}: it was replaced while it was being read`, {
+          retryable: false,
+        })
+      }
+      if (answer.etag !== undefined) this.#remember(name, answer.etag)
+      const stream = answer.readableStreamBody
+      const sizeBytes = answer.contentLength
+      assert(stream !== undefined && sizeBytes !== undefined && 'destroy' in stream)
+      assert(typeof stream.destroy === 'function')
+      const { noProgressMs } = this.#connection.timeouts
+      try {
+        yield* readBody(stream, {
+          sizeBytes,
+          noProgressMs,
+        })
+      } catch (error) {
+        signal.throwIfAborted()
+        // Whatever breaks a body that had begun may be better the next time.
+        const failure = { ...describeFailure(error), code: 'EBODY' }
+        throw toReplicaError(action, failure, this.#connection.redact)
+      }
+      signal.throwIfAborted()
+    } finally {
+      signal.removeEventListener('abort', stop)
+      body.abort()
+    }
+  }
+
+  async delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    const waiting = refs.map((ref) => this.#nameOf(ref)).reverse()
+    const failures: unknown[] = []
+    const work = async (): Promise<void> => {
+      for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
+        if (signal.aborted) return
+        const blob = name
+        this.#etags.delete(blob)
+        try {
+          await this.#connection.attempt(
+            `delete ${this.#connection.urlOf(blob)}`,
+            (container, abortSignal) =>
+              container.deleteBlob(blob, { abortSignal, deleteSnapshots: 'include' }),
+            {
+              signal,
+              expected: ({ code }) => (code === 'BlobNotFound' ? ('absent' as const) : undefined),
+            },
+          )
+        } catch (error) {
+          failures.push(error)
+        }
+      }
+    }
+    await Promise.all(Array.from({ length: maxConcurrentDeletions }, work))
+    signal.throwIfAborted()
+    if (failures.length > 0) throw failures[0]
+  }
+
+  /** Nothing to do: what uploads leave is invisible, and Azure's to drop. */
+  sweep(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      signal.throwIfAborted()
+      resolve()
+    })
+  }
+
+  async *#blobs(folder: string, signal: AbortSignal): AsyncIterable<ListedBlob> {
+    for await (const { blobs } of this.#pages(folder, signal)) {
+      for (const { name, properties } of blobs) {
+        const { contentLength: sizeBytes, createdOn, lastModified } = properties
+        if (sizeBytes === undefined) {
+          throw new ReplicaError(
+            `cannot list ${this.#connection.urlOf(folder)}: an entry lacks its size`,
+          )
+        }
+        const createdAtMs = (createdOn ?? lastModified).getTime()
+        if (name.startsWith(folder)) {
+          yield { name: name.slice(folder.length), sizeBytes, createdAtMs }
+        }
+      }
+    }
+  }
+
+  /** What lies right in a folder, whose name ends in a slash. */
+  async *#pages(
+    folder: string,
+    signal: AbortSignal,
+  ): AsyncIterable<{ readonly blobs: readonly BlobItem[]; readonly prefixes: readonly string[] }> {
+    let marker: string | undefined
+    do {
+      const page: ContainerListBlobHierarchySegmentResponse | undefined =
+        await this.#connection.attempt(
+          `list ${this.#connection.urlOf(folder)}`,
+          async (container, abortSignal) => {
+            const pages = container
+              .listBlobsByHierarchy('/', { prefix: folder, abortSignal })
+              .byPage(marker === undefined ? {} : { continuationToken: marker })
+            for await (const page of pages) return page
+            return undefined
+          },
+          { signal },
+        )
+      yield {
+        blobs: page?.segment.blobItems ?? [],
+        prefixes: (page?.segment.blobPrefixes ?? []).map(({ name }) => name),
+      }
+      marker = page?.continuationToken
+    } while (marker !== undefined && marker !== '')
+  }
+
+  #nameOf(ref: ObjectRef): string {
+    return `${this.#root}${formatObjectPath(ref)}`
+  }
+
+  #remember(name: string, etag: string): void {
+    this.#etags.delete(name)
+    this.#etags.set(name, etag)
+    if (this.#etags.size <= maxEtagCount) return
+    const [oldest] = this.#etags.keys()
+    if (oldest !== undefined) this.#etags.delete(oldest)
+  }
+}
+
+/** The size of all blocks of a blob, which cannot change once it has begun, with room for a larger body than expected. */
+export function chooseBlockSize(
+  expectedBytes: number,
+  configuredBytes: number | undefined,
+): number {
+  const roomBytes = expectedBytes * 1.1 + 64 * mebibyte
+  const neededBytes = Math.ceil(roomBytes / maxBlockCount / mebibyte) * mebibyte
+  return Math.min(maxBlockBytes, Math.max(configuredBytes ?? usualBlockBytes, neededBytes))
+}
+
+function toTier(storageClass: string | undefined): AccessTier | undefined {
+  return storageClass as AccessTier | undefined
+}
