@@ -8,13 +8,14 @@ export async function readTrailer(
   object: { readonly ref: ObjectRef; readonly sizeBytes: number },
   signal: AbortSignal,
 ): Promise<Exclude<TrailerTail, { kind: 'longer' }>> {
+  const sizeBytes = (await client.contentBytes?.(object, signal)) ?? object.sizeBytes
   let wanted = trailerTailBytes
   for (;;) {
-    const offset = Math.max(0, object.sizeBytes - wanted)
+    const offset = Math.max(0, sizeBytes - wanted)
     const tail = await collect(client.read(object.ref, { offset, length: wanted }, signal))
     const parsed = parseTrailer(tail)
     if (parsed.kind !== 'longer') return parsed
-    if (parsed.lengthBytes > object.sizeBytes || parsed.lengthBytes <= wanted) {
+    if (parsed.lengthBytes > sizeBytes || parsed.lengthBytes <= wanted) {
       return { kind: 'unreadable', problem: 'it is longer than the object' }
     }
     wanted = parsed.lengthBytes

@@ -95,6 +95,14 @@ export interface ReplicaClient {
    */
   read(ref: ObjectRef, range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array>
 
+  /**
+   * Bytes of an object's content, where they are fewer than its stored size because it is encrypted. Absent: the same.
+   */
+  contentBytes?(
+    object: { readonly ref: ObjectRef; readonly sizeBytes: number },
+    signal: AbortSignal,
+  ): Promise<number>
+
   /** Deletes objects; absent ones are no error. All are tried, then the first failure is thrown. */
   delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void>
 

@@ -1,0 +1,211 @@
+/**
+ * Encrypts what goes into a replica, and decrypts what comes out of it: an object is one binary age file around all that
+ * it would be without. Names and sizes stay visible. Without identities objects are read as they are stored.
+ */
+import { Decrypter } from 'age-encryption'
+import { CorruptionError, ReplicaError } from '../../../domain/errors.js'
+import { type Generation } from '../../../domain/generation.js'
+import { formatObjectPath, type ObjectRef } from '../../../domain/replica-layout.js'
+import {
+  type ByteRange,
+  type ObjectUpload,
+  type ReplicaClient,
+  type SnapshotInfo,
+  type WalSegmentInfo,
+} from '../../../usecase/ports/replica-client.js'
+import {
+  chunkBytes,
+  contentBytes,
+  newFile,
+  openChunk,
+  openHead,
+  type OpenedHeader,
+  sealedChunkBytes,
+} from './age-file.js'
+import { AgeUpload } from './age-upload.js'
+
+/** A head for one recipient has 200 bytes; one for a hundred fits, too. */
+const firstHeadBytes = 512
+const maxHeadBytes = 64 * 1024
+/** Heads remembered: large objects are read by several requests. */
+const maxHeadCount = 1024
+
+export class AgeReplicaClient implements ReplicaClient {
+  readonly type: string
+  readonly location: string
+  readonly #client: ReplicaClient
+  readonly #recipients: readonly string[]
+  readonly #decrypter: Decrypter | undefined
+  readonly #heads = new Map<string, OpenedHeader>()
+
+  /** Keys as `parseRecipients` and `parseIdentities` give them. Without recipients objects are written as they are. */
+  constructor(
+    client: ReplicaClient,
+    keys: { readonly recipients: readonly string[]; readonly identities: readonly string[] },
+  ) {
+    this.type = client.type
+    this.location = client.location
+    this.#client = client
+    this.#recipients = keys.recipients
+    if (keys.identities.length > 0) {
+      this.#decrypter = new Decrypter()
+      for (const identity of keys.identities) this.#decrypter.addIdentity(identity)
+    }
+  }
+
+  listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
+    return this.#client.listGenerations(signal)
+  }
+
+  listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo> {
+    return this.#client.listSnapshots(generation, signal)
+  }
+
+  listWalSegments(generation: Generation, signal: AbortSignal): AsyncIterable<WalSegmentInfo> {
+    return this.#client.listWalSegments(generation, signal)
+  }
+
+  async startUpload(
+    ref: ObjectRef,
+    options: { expectedBytes: number },
+    signal: AbortSignal,
+  ): Promise<ObjectUpload> {
+    const inner = await this.#client.startUpload(ref, options, signal)
+    this.#heads.delete(formatObjectPath(ref))
+    if (this.#recipients.length === 0) return inner
+    try {
+      return new AgeUpload(inner, await newFile(this.#recipients))
+    } catch (error) {
+      await inner[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  async *read(ref: ObjectRef, range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    if (this.#decrypter === undefined) {
+      yield* this.#client.read(ref, range, signal)
+      return
+    }
+    if (range.length === 0) return
+    const { key, headBytes } = await this.#head(ref, signal)
+    const end = range.length === undefined ? Infinity : range.offset + range.length
+    const firstChunk = Math.floor(range.offset / chunkBytes)
+    const chunkCount = Math.ceil(end / chunkBytes) - firstChunk
+    const stored: ByteRange = {
+      offset: headBytes + firstChunk * sealedChunkBytes,
+      length: chunkCount === Infinity ? undefined : chunkCount * sealedChunkBytes,
+    }
+    let number = firstChunk
+    let ended = false
+    for await (const { sealed, isEnd } of chunksOf(this.#client.read(ref, stored, signal))) {
+      // Whether the chunk that ends a range is the object's last, its flag alone tells.
+      const mayGoOn = !isEnd || (stored.length !== undefined && sealed.length === sealedChunkBytes)
+      let bytes = mayGoOn ? openChunk(key, sealed, { number, last: false }) : undefined
+      if (bytes === undefined && isEnd) bytes = openChunk(key, sealed, { number, last: true })
+      if (bytes === undefined) {
+        this.#heads.delete(formatObjectPath(ref))
+        throw new CorruptionError(
+          `${this.#nameOf(ref)} is damaged or cut short: its encrypted chunk ${number} cannot be opened`,
+        )
+      }
+      const from = number * chunkBytes
+      ended = true
+      const wanted = bytes.subarray(Math.max(0, range.offset - from), Math.max(0, end - from))
+      // Given away: it must own its memory.
+      if (wanted.length > 0) yield wanted.slice()
+      number += 1
+    }
+    if (!ended && range.offset === 0) {
+      throw new CorruptionError(`${this.#nameOf(ref)} is cut short: nothing follows its age header`)
+    }
+  }
+
+  async contentBytes(
+    object: { readonly ref: ObjectRef; readonly sizeBytes: number },
+    signal: AbortSignal,
+  ): Promise<number> {
+    if (this.#decrypter === undefined) return object.sizeBytes
+    const { headBytes } = await this.#head(object.ref, signal)
+    return contentBytes(object.sizeBytes - headBytes)
+  }
+
+  delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
+    for (const ref of refs) this.#heads.delete(formatObjectPath(ref))
+    return this.#client.delete(refs, signal)
+  }
+
+  sweep(signal: AbortSignal): Promise<void> {
+    return this.#client.sweep(signal)
+  }
+
+  async #head(ref: ObjectRef, signal: AbortSignal): Promise<OpenedHeader> {
+    const path = formatObjectPath(ref)
+    const known = this.#heads.get(path)
+    if (known !== undefined) return known
+    for (let length = firstHeadBytes; length <= maxHeadBytes; length *= 4) {
+      const parts: Uint8Array[] = []
+      for await (const chunk of this.#client.read(ref, { offset: 0, length }, signal)) {
+        parts.push(chunk)
+      }
+      const bytes = Buffer.concat(parts)
+      const head = await this.#open(ref, bytes)
+      if (head === 'longer' && bytes.length === length) continue
+      if (head === 'longer') break
+      this.#remember(path, head)
+      return head
+    }
+    throw new CorruptionError(`${this.#nameOf(ref)} is cut short: its age header has no end`)
+  }
+
+  async #open(ref: ObjectRef, bytes: Uint8Array): Promise<OpenedHeader | 'longer'> {
+    let head: Awaited<ReturnType<typeof openHead>>
+    try {
+      head = await openHead(bytes, this.#decrypter ?? new Decrypter())
+    } catch (error) {
+      const said = error instanceof Error ? error.message : String(error)
+      throw new ReplicaError(`cannot decrypt ${this.#nameOf(ref)}: ${said}`, {
+        retryable: false,
+        hint: 'add the identity that belongs to one of the recipients it was encrypted for to age.identities',
+      })
+    }
+    if (head === 'not age') {
+      throw new ReplicaError(`cannot decrypt ${this.#nameOf(ref)}: it is not encrypted with age`, {
+        retryable: false,
+        hint: 'the objects of a replica are all encrypted or all plain: leave age out to read plain ones',
+      })
+    }
+    return head
+  }
+
+  #remember(path: string, head: OpenedHeader): void {
+    this.#heads.set(path, head)
+    if (this.#heads.size <= maxHeadCount) return
+    const [oldest] = this.#heads.keys()
+    if (oldest !== undefined) this.#heads.delete(oldest)
+  }
+
+  #nameOf(ref: ObjectRef): string {
+    return `${formatObjectPath(ref)} on ${this.location}`
+  }
+}
+
+/** Cuts stored bytes into sealed chunks; the last one is told once nothing follows. */
+async function* chunksOf(
+  stored: AsyncIterable<Uint8Array>,
+): AsyncGenerator<{ readonly sealed: Uint8Array; readonly isEnd: boolean }> {
+  let pending: Uint8Array[] = []
+  let pendingBytes = 0
+  for await (const part of stored) {
+    pending.push(part)
+    pendingBytes += part.length
+    if (pendingBytes <= sealedChunkBytes) continue
+    const all = Buffer.concat(pending)
+    let at = 0
+    for (; all.length - at > sealedChunkBytes; at += sealedChunkBytes) {
+      yield { sealed: all.subarray(at, at + sealedChunkBytes), isEnd: false }
+    }
+    pending = [all.subarray(at)]
+    pendingBytes = all.length - at
+  }
+  if (pendingBytes > 0) yield { sealed: Buffer.concat(pending), isEnd: true }
+}
