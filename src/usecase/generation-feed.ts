@@ -176,7 +176,10 @@ export class GenerationFeed {
     return this.#replicas.get(name)?.detached ?? false
   }
 
-  /** Segments that every replica has, but for the last one, which remembers where capturing stands. */
+  /**
+   * Segments that every replica has, but for the newest of them, by which a replica is known again that is encrypted and
+   * cannot be read here, and for the last one, which remembers where capturing stands.
+   */
   releasable(): readonly SpooledSegment[] {
     const current = this.current
     if (current === undefined) return []
@@ -194,6 +197,7 @@ export class GenerationFeed {
               ) <= 0),
         ),
       )
+      .slice(0, -1)
   }
 
   /** Whether no replica stands between these positions, exclusively: then segments there may become one. */

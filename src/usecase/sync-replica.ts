@@ -235,15 +235,15 @@ export class SyncReplica {
     if (current?.generation !== generation) return undefined
     let position: WalPosition | undefined
     if (last !== undefined) {
-      const found = await readTrailer(client, { ref: last, sizeBytes: last.sizeBytes }, kill)
-      if (found.kind !== 'trailer' || found.trailer.kind !== 'wal-segment') {
+      const endOffset = await this.#endOf(last, current.segments, kill)
+      if (endOffset === undefined) {
         feed.requestNewGeneration(
           'replica missed segments that the spool no longer has',
           `the end of ${formatObjectPath(last)} on ${client.location} cannot be read`,
         )
         return undefined
       }
-      position = { index: last.index, offset: found.trailer.endOffset }
+      position = { index: last.index, offset: endOffset }
     }
     const place: Place = {
       generation,
@@ -268,6 +268,30 @@ export class SyncReplica {
     }
     this.#attempted = next
     return place
+  }
+
+  /**
+   * Where a stored segment ends, as its trailer says. One that is encrypted and cannot be read here is told by its name
+   * and size to be one that the spool still has.
+   */
+  async #endOf(
+    stored: WalSegmentInfo,
+    spooled: readonly SpooledSegment[],
+    kill: AbortSignal,
+  ): Promise<number | undefined> {
+    const { client } = this.#options
+    const object = { ref: stored, sizeBytes: stored.sizeBytes }
+    const found = await readTrailer(client, object, kill)
+    if (found.kind === 'trailer') {
+      return found.trailer.kind === 'wal-segment' ? found.trailer.endOffset : undefined
+    }
+    const sizeBytes = (await client.contentBytes?.(object, kill)) ?? stored.sizeBytes
+    return spooled.find(
+      (segment) =>
+        segment.index === stored.index &&
+        segment.startOffset === stored.offset &&
+        segment.sizeBytes === sizeBytes,
+    )?.endOffset
   }
 
   /** Leftovers that may not be removed are no reason not to store: a replica may allow no deletion at all. */

@@ -41,20 +41,26 @@ export async function newFile(
   return { head: Buffer.concat([header, nonce]), key: payloadKey(fileKey, nonce) }
 }
 
-/** Reads a file's head. `longer`: it does not end within these bytes. */
-export async function openHead(
-  bytes: Uint8Array,
-  decrypter: Decrypter,
-): Promise<OpenedHeader | 'longer' | 'not age'> {
+/** Bytes of a file's head, for which no key is needed. `longer`: it does not end within these bytes. */
+export function headLength(bytes: Uint8Array): number | 'longer' | 'not age' {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
   const magic = 'age-encryption.org/v1\n'
   if (!text.startsWith(magic.slice(0, text.length))) return 'not age'
   const mac = text.indexOf('\n---')
   const end = mac < 0 ? -1 : text.indexOf('\n', mac + 1)
   if (end < 0 || bytes.length < end + 1 + nonceBytes) return 'longer'
-  const fileKey = await decrypter.decryptHeader(bytes.slice(0, end + 1))
-  const headBytes = end + 1 + nonceBytes
-  return { key: payloadKey(fileKey, bytes.subarray(end + 1, headBytes)), headBytes }
+  return end + 1 + nonceBytes
+}
+
+/** Opens a head of that length. Throws when no identity is one of its recipients'. */
+export async function openHead(
+  bytes: Uint8Array,
+  headBytes: number,
+  decrypter: Decrypter,
+): Promise<OpenedHeader> {
+  const headerBytes = headBytes - nonceBytes
+  const fileKey = await decrypter.decryptHeader(bytes.slice(0, headerBytes))
+  return { key: payloadKey(fileKey, bytes.subarray(headerBytes, headBytes)), headBytes }
 }
 
 function payloadKey(fileKey: Uint8Array, nonce: Uint8Array): Uint8Array {

@@ -16,6 +16,7 @@ import {
 import {
   chunkBytes,
   contentBytes,
+  headLength,
   newFile,
   openChunk,
   openHead,
@@ -120,12 +121,14 @@ export class AgeReplicaClient implements ReplicaClient {
     }
   }
 
+  /** Needs no identity: how long the head is, it says itself. */
   async contentBytes(
     object: { readonly ref: ObjectRef; readonly sizeBytes: number },
     signal: AbortSignal,
   ): Promise<number> {
-    if (this.#decrypter === undefined) return object.sizeBytes
-    const { headBytes } = await this.#head(object.ref, signal)
+    if (this.#decrypter === undefined && this.#recipients.length === 0) return object.sizeBytes
+    const known = this.#heads.get(formatObjectPath(object.ref))
+    const { headBytes } = known ?? (await this.#readHead(object.ref, signal))
     return contentBytes(object.sizeBytes - headBytes)
   }
 
@@ -142,25 +145,11 @@ export class AgeReplicaClient implements ReplicaClient {
     const path = formatObjectPath(ref)
     const known = this.#heads.get(path)
     if (known !== undefined) return known
-    for (let length = firstHeadBytes; length <= maxHeadBytes; length *= 4) {
-      const parts: Uint8Array[] = []
-      for await (const chunk of this.#client.read(ref, { offset: 0, length }, signal)) {
-        parts.push(chunk)
-      }
-      const bytes = Buffer.concat(parts)
-      const head = await this.#open(ref, bytes)
-      if (head === 'longer' && bytes.length === length) continue
-      if (head === 'longer') break
+    const { bytes, headBytes } = await this.#readHead(ref, signal)
+    try {
+      const head = await openHead(bytes, headBytes, this.#decrypter ?? new Decrypter())
       this.#remember(path, head)
       return head
-    }
-    throw new CorruptionError(`${this.#nameOf(ref)} is cut short: its age header has no end`)
-  }
-
-  async #open(ref: ObjectRef, bytes: Uint8Array): Promise<OpenedHeader | 'longer'> {
-    let head: Awaited<ReturnType<typeof openHead>>
-    try {
-      head = await openHead(bytes, this.#decrypter ?? new Decrypter())
     } catch (error) {
       const said = error instanceof Error ? error.message : String(error)
       throw new ReplicaError(`cannot decrypt ${this.#nameOf(ref)}: ${said}`, {
@@ -168,13 +157,32 @@ export class AgeReplicaClient implements ReplicaClient {
         hint: 'add the identity that belongs to one of the recipients it was encrypted for to age.identities',
       })
     }
-    if (head === 'not age') {
-      throw new ReplicaError(`cannot decrypt ${this.#nameOf(ref)}: it is not encrypted with age`, {
-        retryable: false,
-        hint: 'the objects of a replica are all encrypted or all plain: leave age out to read plain ones',
-      })
+  }
+
+  async #readHead(
+    ref: ObjectRef,
+    signal: AbortSignal,
+  ): Promise<{ readonly bytes: Uint8Array; readonly headBytes: number }> {
+    for (let length = firstHeadBytes; length <= maxHeadBytes; length *= 4) {
+      const parts: Uint8Array[] = []
+      for await (const chunk of this.#client.read(ref, { offset: 0, length }, signal)) {
+        parts.push(chunk)
+      }
+      const bytes = Buffer.concat(parts)
+      const headBytes = headLength(bytes)
+      if (headBytes === 'not age') {
+        throw new ReplicaError(
+          `cannot decrypt ${this.#nameOf(ref)}: it is not encrypted with age`,
+          {
+            retryable: false,
+            hint: 'the objects of a replica are all encrypted or all plain: leave age out to read plain ones',
+          },
+        )
+      }
+      if (headBytes !== 'longer') return { bytes, headBytes }
+      if (bytes.length < length) break
     }
-    return head
+    throw new CorruptionError(`${this.#nameOf(ref)} is cut short: its age header has no end`)
   }
 
   #remember(path: string, head: OpenedHeader): void {
