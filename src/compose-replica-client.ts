@@ -1,29 +1,91 @@
-/** Which client stands behind which kind of store. Loaded only when configured. */
+/** Which client stands behind which kind of store, and what is wrapped around it. Loaded only when configured. */
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { type ReplicaTarget } from './domain/config.js'
+import { ConfigError } from './domain/errors.js'
+import { systemClock } from './infrastructure/clock/system-clock.js'
+import { CountingReplicaClient } from './infrastructure/replica-clients/counting/counting-replica-client.js'
+import { LimitingReplicaClient } from './infrastructure/replica-clients/limiting/limiting-replica-client.js'
+import { RetryingReplicaClient } from './infrastructure/replica-clients/retrying/retrying-replica-client.js'
+import { Permits } from './usecase/permits.js'
+import { type Logger } from './usecase/ports/logger.js'
 import { type ReplicaClient } from './usecase/ports/replica-client.js'
+import { type ReplicaMetrics } from './usecase/ports/replica-metrics.js'
+import { ReplicaProblems } from './usecase/replica-problems.js'
+
+/** More at once than this helps no store, and takes memory and descriptors. */
+const maxOperations = 64
+
+/** A replica for a command: what fails for a moment is tried again, a bounded number of times. */
+export async function openReplicaClient(target: ReplicaTarget): Promise<ReplicaClient> {
+  return withRetries(await openAdapter(target), { attempts: 4, baseDelayMs: 200, maxDelayMs: 2000 })
+}
+
+export interface DaemonReplicaOptions {
+  /** The database whose mode and owner the files of a folder replica get. */
+  readonly ownerOf: string
+  readonly metrics: ReplicaMetrics | undefined
+  readonly logger: Logger
+}
 
 /**
- * The client of a replica. `ownerOf` is the database whose mode and owner the files of a folder replica get.
+ * A replica for the daemon, and where its failures are reported. A few attempts are made here, and the daemon's loop goes
+ * on for ever; only the parts of a large object are tried for ever here.
  */
-export async function openReplicaClient(
+export async function openDaemonReplica(
   target: ReplicaTarget,
-  options: { ownerOf?: string } = {},
-): Promise<ReplicaClient> {
-  const { FileReplicaClient } =
-    await import('./infrastructure/replica-clients/file/file-replica-client.js')
-  const owner = options.ownerOf === undefined ? undefined : await ownerOf(options.ownerOf)
-  return new FileReplicaClient({ path: target.path, owner })
+  { ownerOf: databasePath, metrics, logger }: DaemonReplicaOptions,
+): Promise<{ readonly client: ReplicaClient; readonly problems: ReplicaProblems }> {
+  const adapter = await openAdapter(target, await ownerOf(databasePath))
+  const counted = metrics === undefined ? adapter : new CountingReplicaClient(adapter, metrics)
+  const problems = new ReplicaProblems({ logger, clock: systemClock, location: adapter.location })
+  const client = withRetries(counted, {
+    attempts: 4,
+    baseDelayMs: 250,
+    maxDelayMs: 10_000,
+    patience: problems,
+  })
+  return { client, problems }
+}
+
+function withRetries(
+  client: ReplicaClient,
+  policy: Omit<ConstructorParameters<typeof RetryingReplicaClient>[1], 'clock' | 'random'>,
+): ReplicaClient {
+  return new RetryingReplicaClient(new LimitingReplicaClient(client, new Permits(maxOperations)), {
+    ...policy,
+    clock: systemClock,
+    random: Math.random,
+  })
+}
+
+async function openAdapter(target: ReplicaTarget, owner?: FileOwner): Promise<ReplicaClient> {
+  switch (target.type) {
+    case 'file': {
+      const { FileReplicaClient } =
+        await import('./infrastructure/replica-clients/file/file-replica-client.js')
+      return new FileReplicaClient({ path: target.path, owner })
+    }
+    case 's3': {
+      const { S3ReplicaClient } =
+        await import('./infrastructure/replica-clients/s3/s3-replica-client.js')
+      return new S3ReplicaClient(target)
+    }
+    case 'gcs':
+    case 'abs':
+      throw new ConfigError(`replicas of type ${target.type} are not supported by this version`)
+  }
+}
+
+interface FileOwner {
+  readonly fileMode?: number
+  readonly directoryMode?: number
+  readonly uid?: number
+  readonly gid?: number
 }
 
 /** Modes and owner that files beside a database get: its own, and its folder's. */
-export async function ownerOf(databasePath: string): Promise<{
-  fileMode?: number
-  directoryMode?: number
-  uid?: number
-  gid?: number
-}> {
+export async function ownerOf(databasePath: string): Promise<FileOwner> {
   try {
     const folder = await stat(path.dirname(databasePath))
     const directoryMode = folder.mode & 0o777

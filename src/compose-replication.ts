@@ -1,7 +1,7 @@
 /** Puts a daemon together: validated configuration in, running databases out. Loaded only by `replicate`. */
 import { randomFillSync } from 'node:crypto'
 import { type Config, type DatabaseConfig, type ReplicaConfig } from './domain/config.js'
-import { openReplicaClient, ownerOf } from './compose-replica-client.js'
+import { openDaemonReplica, ownerOf } from './compose-replica-client.js'
 import { systemClock } from './infrastructure/clock/system-clock.js'
 import { decodeFrame } from './infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from './infrastructure/lz4/frame-encoder.js'
@@ -15,6 +15,7 @@ import { GenerationFeed } from './usecase/generation-feed.js'
 import { type Compressor } from './usecase/ports/compressor.js'
 import { type Logger } from './usecase/ports/logger.js'
 import { type ReplicaClient } from './usecase/ports/replica-client.js'
+import { type ReplicaMetrics } from './usecase/ports/replica-metrics.js'
 import { type RetentionRecord } from './usecase/ports/retention-record.js'
 import {
   ReplicateDatabases,
@@ -22,20 +23,32 @@ import {
   type Replication,
 } from './usecase/replicate.js'
 import { ScheduleRetention } from './usecase/schedule-retention.js'
-import { SnapshotSlots } from './usecase/snapshot-slots.js'
+import { Permits } from './usecase/permits.js'
 import { SyncDatabase } from './usecase/sync-database.js'
 import { SyncReplica } from './usecase/sync-replica.js'
 
 const maxSnapshotsAtOnce = 2
 
+/** Who counts what is asked of a replica. */
+export type ReplicaMetricsSource = (replica: {
+  readonly database: string
+  readonly replica: string
+  readonly type: string
+}) => ReplicaMetrics
+
 /** What replicates the databases of a configuration. */
-export async function composeReplication(config: Config, logger: Logger): Promise<Replication> {
+export async function composeReplication(
+  config: Config,
+  logger: Logger,
+  metricsOf?: ReplicaMetricsSource,
+): Promise<Replication> {
   const threads = new SqliteThreads({ databaseCount: config.databases.length })
   const compressor = await createLz4Compressor()
-  const snapshotSlots = new SnapshotSlots(maxSnapshotsAtOnce)
+  const snapshotSlots = new Permits(maxSnapshotsAtOnce)
   const databases: ReplicatedDatabase[] = []
   for (const database of config.databases) {
-    databases.push(await composeDatabase(database, { threads, compressor, snapshotSlots, logger }))
+    const shared = { threads, compressor, snapshotSlots, logger, metricsOf }
+    databases.push(await composeDatabase(database, shared))
   }
   return new ReplicateDatabases(databases)
 }
@@ -45,8 +58,9 @@ async function composeDatabase(
   shared: {
     threads: SqliteThreads
     compressor: Compressor
-    snapshotSlots: SnapshotSlots
+    snapshotSlots: Permits
     logger: Logger
+    metricsOf: ReplicaMetricsSource | undefined
   },
 ): Promise<ReplicatedDatabase> {
   const { compressor, snapshotSlots } = shared
@@ -77,8 +91,16 @@ async function composeDatabase(
   })
   const replicas = []
   for (const replica of config.replicas) {
-    const client = await openReplicaClient(replica.target, { ownerOf: config.path })
     const replicaLogger = logger.child({ replica: replica.name })
+    const { client, problems } = await openDaemonReplica(replica.target, {
+      ownerOf: config.path,
+      metrics: shared.metricsOf?.({
+        database: config.path,
+        replica: replica.name,
+        type: replica.target.type,
+      }),
+      logger: replicaLogger,
+    })
     const record = new FolderRetentionRecord({
       path: config.metaPath,
       replica: replica.name,
@@ -99,6 +121,7 @@ async function composeDatabase(
       retentionMs: replica.retention?.retentionMs,
       snapshotSlots,
       maxSpoolBytes: config.maxSpoolBytes,
+      problems,
     })
     replicas.push({
       name: replica.name,

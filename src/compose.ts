@@ -15,19 +15,8 @@ import {
 
 /** A replica for a command to read: what fails for a moment is tried again, a bounded number of times. */
 export async function openReplicaClient(target: ReplicaTarget): Promise<ReplicaClient> {
-  const [{ openReplicaClient: open }, { RetryingReplicaClient }, { systemClock }] =
-    await Promise.all([
-      import('./compose-replica-client.js'),
-      import('./infrastructure/replica-clients/retrying/retrying-replica-client.js'),
-      import('./infrastructure/clock/system-clock.js'),
-    ])
-  return new RetryingReplicaClient(await open(target), {
-    attempts: 4,
-    baseDelayMs: 200,
-    maxDelayMs: 2000,
-    clock: systemClock,
-    random: Math.random,
-  })
+  const { openReplicaClient: open } = await import('./compose-replica-client.js')
+  return open(target)
 }
 
 export interface LoadOptions {
@@ -37,14 +26,14 @@ export interface LoadOptions {
   readonly env?: Readonly<Record<string, string | undefined>>
 }
 
-function pathContext(): { home: string; cwd: string } {
-  return { home: homedir(), cwd: process.cwd() }
+function configContext(): { home: string; cwd: string; env: NodeJS.ProcessEnv } {
+  return { home: homedir(), cwd: process.cwd(), env: process.env }
 }
 
 /** Reads and validates a configuration file. */
 export async function loadConfig(options: LoadOptions): Promise<Config> {
   const { loadConfig: load } = await import('./infrastructure/config/config-file.js')
-  return load({ env: process.env, ...options, ...pathContext() })
+  return load({ ...configContext(), ...options })
 }
 
 /** The configuration of a database and the URLs of its replicas, with defaults. */
@@ -53,19 +42,19 @@ export async function configFromUrls(
   urls: readonly string[],
 ): Promise<Config> {
   const { configFromUrls: make } = await import('./infrastructure/config/config-file.js')
-  return make(databasePath, urls, pathContext())
+  return make(databasePath, urls, configContext())
 }
 
 /** Where a replica's URL points. */
 export async function parseReplicaUrl(url: string): Promise<ReplicaTarget> {
   const { parseReplicaUrl: parse } = await import('./infrastructure/config/replica-url.js')
-  return parse(url)
+  return parse(url, process.env)
 }
 
 /** A path as the user writes it, made absolute. */
 export async function expandPath(path: string): Promise<string> {
   const { expandPath: expand } = await import('./infrastructure/config/paths.js')
-  return expand(path, pathContext())
+  return expand(path, configContext())
 }
 
 /** The log. `stderr` decides where it goes. */

@@ -25,7 +25,7 @@ interface ObjectStoreTarget {
   readonly endpoint: string | undefined
   /** Bytes of a part of a large upload; undefined: chosen from the expected size. */
   readonly partSizeBytes: number | undefined
-  /** Requests in flight at most; undefined: the client's own. */
+  /** Parts of an object in flight at most; undefined: as the client finds best. */
   readonly concurrency: number | undefined
   /** As the vendor spells it; undefined: the bucket's own. */
   readonly storageClass: string | undefined
@@ -70,7 +70,8 @@ export interface AbsReplicaTarget extends ObjectStoreTarget {
 }
 
 /** Where a replica lies. One member per kind of store. */
-export type ReplicaTarget = FileReplicaTarget
+export type ReplicaTarget =
+  FileReplicaTarget | S3ReplicaTarget | GcsReplicaTarget | AbsReplicaTarget
 
 export interface ReplicaConfig {
   /** Unique per database. */

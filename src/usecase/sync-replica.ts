@@ -1,4 +1,4 @@
-import { isAbortError, ReplicaError, TsreplicateError } from '../domain/errors.js'
+import { isAbortError, ReplicaError } from '../domain/errors.js'
 import { type Generation } from '../domain/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
 import { formatObjectPath, type WalSegmentRef } from '../domain/replica-layout.js'
@@ -24,7 +24,8 @@ import {
 } from './ports/replica-client.js'
 import { type Spool, type SpooledSegment } from './ports/spool.js'
 import { readTrailer } from './read-trailer.js'
-import { type SnapshotSlots } from './snapshot-slots.js'
+import { type ReplicaProblems } from './replica-problems.js'
+import { type Permits } from './permits.js'
 import { GenerationEndedError, hasReached, takeSnapshot } from './take-snapshot.js'
 
 export interface SyncReplicaOptions {
@@ -42,15 +43,17 @@ export interface SyncReplicaOptions {
   /** A snapshot is due when the newest is this old, so that older ones can be deleted; undefined: nothing is. */
   readonly retentionMs: number | undefined
   /** Shared by all replicas of the process. */
-  readonly snapshotSlots: SnapshotSlots
+  readonly snapshotSlots: Permits
   readonly maxSpoolBytes: number
+  readonly problems: ReplicaProblems
 }
 
 const firstPauseMs = 1000
-const maxPauseMs = 30_000
+/** Short enough that a store that is there again is used within half a minute. */
+const maxPauseMs = 15_000
 const maxTimerMs = 24 * 3_600_000
-/** The same problem is logged again after this long. */
-const repeatLogMs = 30 * 60_000
+/** What others do to the replica is noticed after this long at the latest. */
+const trustMs = 24 * 3_600_000
 
 /** Where this replica stands in the current generation. */
 interface Place {
@@ -69,9 +72,9 @@ interface Place {
 export class SyncReplica {
   readonly #options: SyncReplicaOptions
   #place: Place | undefined
+  #locatedAt = 0
   #lastSendAt = Number.NEGATIVE_INFINITY
   #swept = false
-  #reported: { message: string; at: number } | undefined
   /** The first pending segment may have been sent by the process before: it is never merged. */
   #attempted: SpooledSegment | undefined
   readonly #snapshotCounts: Record<SnapshotReason, number> = {
@@ -90,22 +93,23 @@ export class SyncReplica {
 
   /** Runs until the feed has ended and all of it is stored, or `kill`. */
   async run(stop: AbortSignal, kill: AbortSignal): Promise<void> {
-    const { clock, feed } = this.#options
+    const { clock, feed, problems } = this.#options
     let pauseMs = firstPauseMs
     for (;;) {
       try {
         kill.throwIfAborted()
         const idle = await this.#step(stop, kill)
-        this.#recovered()
+        problems.recovered()
         pauseMs = firstPauseMs
         if (!idle) continue
         if (feed.ended) return
         await this.#waitForWork(kill)
       } catch (error) {
         if (kill.aborted) return
-        this.#place = undefined
+        // After a failure of the moment, what was stored is stored; any other may mean that the replica has changed.
+        if (!(error instanceof ReplicaError && error.retryable)) this.#place = undefined
         if (error instanceof GenerationEndedError) continue
-        this.#report(error)
+        problems.report(error)
         await clock.sleep(pauseMs * (0.75 + Math.random() / 2), kill).catch(ignoreAbort)
         pauseMs = Math.min(pauseMs * 2, maxPauseMs)
       }
@@ -140,16 +144,17 @@ export class SyncReplica {
 
   /** One thing at a time; true when nothing is left to do. */
   async #step(stop: AbortSignal, kill: AbortSignal): Promise<boolean> {
-    const { feed } = this.#options
+    const { feed, clock } = this.#options
     const current = feed.current
     if (current === undefined) return true
-    if (this.#place?.generation !== current.generation || feed.isDetached(this.#options.name)) {
-      const place = await this.#locate(current.generation, kill)
+    let place = this.#trustedPlace(current.generation)
+    if (place === undefined) {
+      place = await this.#locate(current.generation, kill)
       if (place === undefined) return true
       this.#place = place
+      this.#locatedAt = clock.monotonic()
       feed.confirm(this.#options.name, place.generation, place.position)
     }
-    const place = this.#place
     if (!place.hasSnapshot) {
       if (feed.ended && !stop.aborted) return true
       if (await this.#isBounded(stop, kill)) return false
@@ -163,6 +168,15 @@ export class SyncReplica {
       return false
     }
     return !(await this.#sendNext(place, kill))
+  }
+
+  /** What we know of the replica, if it holds: else it is to be listed. */
+  #trustedPlace(generation: Generation): Place | undefined {
+    const { feed, clock, name } = this.#options
+    if (this.#place?.generation !== generation || feed.isDetached(name)) return undefined
+    if (clock.monotonic() - this.#locatedAt < trustMs) return this.#place
+    this.#swept = false
+    return undefined
   }
 
   #nextSnapshot(place: Place): NextSnapshot {
@@ -465,25 +479,6 @@ export class SyncReplica {
     const at = current.segments.indexOf(segment)
     current.segments.splice(at, parts.length, merged)
     return merged
-  }
-
-  #report(error: unknown): void {
-    const { logger, clock, client } = this.#options
-    const message = error instanceof Error ? error.message : String(error)
-    const now = clock.monotonic()
-    if (this.#reported?.message === message && now - this.#reported.at < repeatLogMs) return
-    this.#reported = { message, at: now }
-    const hint = error instanceof TsreplicateError ? error.hint : undefined
-    logger.error(
-      { location: client.location, err: error, ...(hint === undefined ? {} : { hint }) },
-      'replica sync failed: it is tried again until it works',
-    )
-  }
-
-  #recovered(): void {
-    if (this.#reported === undefined) return
-    this.#reported = undefined
-    this.#options.logger.info({}, 'replica recovered')
   }
 }
 

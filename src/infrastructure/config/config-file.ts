@@ -14,15 +14,29 @@ import { parseDuration } from '../../domain/duration.js'
 import { ConfigError } from '../../domain/errors.js'
 import { type RetentionRules } from '../../domain/retention-policy.js'
 import { type Environment, expandEnvironment } from './environment.js'
-import { keys, nearestName, type Section } from './keys.js'
+import { keys, nearestName, objectStoreTypes, type Section } from './keys.js'
 import { expandPath, type PathContext } from './paths.js'
-import { parseReplicaUrl, unsupportedType } from './replica-url.js'
+import { describePlace, type Place, readTarget } from './replica-target.js'
+import {
+  cleanPrefix,
+  parseReplicaUrl,
+  querySettings,
+  type ReplicaUrl,
+  splitReplicaUrl,
+  unknownType,
+  withoutSecrets,
+} from './replica-url.js'
+import { layerSettings, parseSize, type TargetSettings } from './target-settings.js'
 
-export interface LoadConfigOptions extends PathContext {
+/** What of the surroundings a configuration depends on. */
+export interface ConfigContext extends PathContext {
+  readonly env: Environment
+}
+
+export interface LoadConfigOptions extends ConfigContext {
   /** The file; undefined: the default places. */
   readonly path?: string | undefined
   readonly expandEnv: boolean
-  readonly env: Environment
 }
 
 /** Reads and validates a configuration file. All problems are in one {@link ConfigError}, one line each. */
@@ -55,12 +69,13 @@ function findFile(options: LoadConfigOptions): { path: string; text: string } {
 }
 
 /** Validates the text of a configuration file, whose variables are already expanded. */
-export function parseConfig(text: string, file: string, context: PathContext): Config {
+export function parseConfig(text: string, file: string, context: ConfigContext): Config {
   const lineCounter = new LineCounter()
   const document = parseDocument(text, { lineCounter, uniqueKeys: false, version: '1.1' })
   const problems = new Problems(file, lineCounter)
   for (const error of document.errors) {
-    problems.addAt(error.pos[0], '', error.message.split('\n')[0] ?? error.code)
+    // What comes after a colon may be a piece of the file, which may be a secret.
+    problems.addAt(error.pos[0], '', error.message.split(/[\n:]/)[0] ?? error.code)
   }
   problems.throwIfAny()
   return new Reader(problems, context, file).config(document.contents)
@@ -108,11 +123,16 @@ interface Fields {
 
 class Reader {
   readonly #problems: Problems
-  readonly #context: PathContext
+  readonly #context: ConfigContext
   readonly #file: string
   readonly #warnings = new Set<string>()
+  #globalCredentials: {
+    readonly accessKeyId?: string | undefined
+    readonly secretAccessKey?: string | undefined
+  } = {}
+  #sawS3 = false
 
-  constructor(problems: Problems, context: PathContext, file: string) {
+  constructor(problems: Problems, context: ConfigContext, file: string) {
     this.#problems = problems
     this.#context = context
     this.#file = file
@@ -121,6 +141,10 @@ class Reader {
   config(root: Node | null): Config {
     const empty = root === null || (isScalar(root) && root.value === null)
     const fields = empty ? undefined : this.#fields(root, 'global', '')
+    this.#globalCredentials = {
+      accessKeyId: this.#string(fields, 'access-key-id'),
+      secretAccessKey: this.#string(fields, 'secret-access-key'),
+    }
     const config = {
       source: this.#file,
       databases: this.#databases(fields),
@@ -128,6 +152,11 @@ class Reader {
       shutdownTimeoutMs: this.#positive(fields, 'shutdown-timeout', 30_000),
     }
     this.#problems.throwIfAny()
+    for (const key of ['access-key-id', 'secret-access-key']) {
+      if (fields?.entries.has(key) === true && !this.#sawS3) {
+        this.#warnings.add(`${key} has no effect: there is no s3 replica`)
+      }
+    }
     return { ...config, warnings: [...this.#warnings] }
   }
 
@@ -154,29 +183,17 @@ class Reader {
         entries.set(name, { node: value ?? undefined, keyNode: key })
       }
     }
-    const fields = { node, section, path, entries }
-    for (const [name, entry] of entries) {
-      if (keys[section][name]?.state === 'ignored') this.#ignored(fields, name, entry)
-    }
-    return fields
-  }
-
-  #ignored(fields: Fields, name: string, entry: Entry): void {
-    if (isNull(entry.node)) {
-      this.#problems.add(entry.keyNode, keyPathOf(fields.path, name), 'is empty')
-    } else {
-      this.#warnings.add(`${name} has no effect: file replicas need no credentials`)
-    }
+    return { node, section, path, entries }
   }
 
   #databases(global: Fields | undefined): DatabaseConfig[] {
     const seenPaths = new Set<string>()
     const seenMetaPaths = new Set<string>()
-    const seenFolders = new Map<string, string>()
+    const seenPlaces = new Map<string, string>()
     return this.#list(global, 'dbs').flatMap(({ node, path }) => {
       const fields = this.#fields(node, 'database', path)
       if (fields === undefined) return []
-      const database = this.#database(fields, seenFolders)
+      const database = this.#database(fields, seenPlaces)
       if (database === undefined) return []
       const at = fields.entries.get('path')?.node
       if (seenPaths.has(database.path)) {
@@ -191,7 +208,7 @@ class Reader {
     })
   }
 
-  #database(fields: Fields, seenFolders: Map<string, string>): DatabaseConfig | undefined {
+  #database(fields: Fields, seenPlaces: Map<string, string>): DatabaseConfig | undefined {
     const rawPath = this.#string(fields, 'path')
     if (rawPath === undefined && !fields.entries.has('path')) {
       this.#problems.add(fields.node, `${fields.path}.path`, 'database path required')
@@ -217,12 +234,13 @@ class Reader {
         this.#problems.add(at, `${replicaPath}.name`, `duplicate replica name: "${replica.name}"`)
       }
       names.add(replica.name)
-      const other = seenFolders.get(replica.target.path)
+      const place = describePlace(replica.target)
+      const other = seenPlaces.get(place)
       if (other !== undefined) {
-        const text = `the folder ${replica.target.path} is already the one of ${other}`
+        const text = `${place} is already the place of ${other}`
         this.#problems.add(replicaFields.node, replicaPath, text)
       }
-      seenFolders.set(replica.target.path, replicaPath)
+      seenPlaces.set(place, replicaPath)
       return [replica]
     })
     const monitorIntervalMs = this.#positive(fields, 'monitor-interval', 1000)
@@ -253,15 +271,6 @@ class Reader {
     const checkIntervalMs = this.#positive(fields, 'retention-check-interval', 3_600_000)
     this.#warnOfRareSnapshots(retention, snapshotIntervalMs)
     if (target === undefined || name === undefined) return undefined
-    for (const [key, entry] of fields.entries) {
-      if (keys.replica[key]?.state === 'foreign') {
-        this.#problems.add(
-          entry.keyNode,
-          `${fields.path}.${key}`,
-          'means nothing to a file replica',
-        )
-      }
-    }
     return {
       name,
       target,
@@ -307,35 +316,83 @@ class Reader {
   }
 
   #target(fields: Fields): ReplicaTarget | undefined {
-    const type = this.#string(fields, 'type')
-    const path = this.#string(fields, 'path')
-    const url = this.#string(fields, 'url')
-    if (url !== undefined) {
-      try {
-        const target = parseReplicaUrl(url)
-        if (!fields.entries.has('path')) return target
-        this.#at(fields, 'path', 'cannot specify url & path for file replica')
-      } catch (error) {
-        if (!(error instanceof ConfigError)) throw error
-        this.#at(fields, 'url', error.message)
+    const url = this.#url(fields)
+    if (url === 'wrong') return undefined
+    const place = url?.place ?? this.#place(fields)
+    if (place === undefined) return undefined
+    if (place.type === 's3') this.#sawS3 = true
+    for (const [key, entry] of fields.entries) {
+      if (keys.replica[key]?.stores?.includes(place.type) === false) {
+        const path = keyPathOf(fields.path, key)
+        this.#problems.add(entry.keyNode, path, `means nothing to a replica of type ${place.type}`)
       }
-      return undefined
     }
-    if (type !== undefined && type !== 'file') {
-      this.#at(fields, 'type', unsupportedType(type))
-      return undefined
+    const query = querySettings(url?.query ?? new Map(), (key, problem) => {
+      this.#at(fields, 'url', `${key}: ${problem}`)
+    })
+    const settings = layerSettings(this.#settings(fields), query)
+    return readTarget(place, settings, { env: this.#context.env, ...this.#globalCredentials })
+  }
+
+  /** The parts of the `url` key; undefined without one. */
+  #url(fields: Fields): ReplicaUrl | 'wrong' | undefined {
+    const text = this.#string(fields, 'url')
+    if (text === undefined) return fields.entries.has('url') ? 'wrong' : undefined
+    try {
+      const url = splitReplicaUrl(text)
+      const { type } = url.place
+      const conflicts = (type === 'file' ? ['path'] : ['path', 'bucket']).filter((key) =>
+        fields.entries.has(key),
+      )
+      for (const key of conflicts) {
+        this.#at(fields, key, `cannot specify url & ${key} for ${type} replica`)
+      }
+      return conflicts.length === 0 ? url : 'wrong'
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      this.#at(fields, 'url', error.message)
+      return 'wrong'
     }
-    if (path === undefined) {
-      const given = fields.entries.has('path') || fields.entries.has('url')
-      if (!given) this.#problems.add(fields.node, fields.path, 'file replica path required')
-      return undefined
-    }
-    if (/^\w+:\/\//.test(path)) {
-      const text = `replica path cannot be a url, please use the 'url' field instead: ${path}`
+  }
+
+  /** Where a replica without URL is. */
+  #place(fields: Fields): Place | undefined {
+    const type = this.#string(fields, 'type') ?? 'file'
+    const storeType = objectStoreTypes.find((known) => known === type)
+    const path = this.#string(fields, 'path', storeType !== undefined)
+    if (path !== undefined && /^\w+:\/\//.test(path)) {
+      const text = `replica path cannot be a url, please use the 'url' field instead: ${withoutSecrets(path)}`
       this.#at(fields, 'path', text)
       return undefined
     }
+    if (storeType !== undefined) {
+      const bucket = this.#string(fields, 'bucket')
+      if (bucket === undefined && fields.entries.has('bucket')) return undefined
+      return { type: storeType, bucket: bucket ?? '', prefix: cleanPrefix(path ?? '') }
+    }
+    if (type !== 'file') {
+      this.#at(fields, 'type', unknownType(type))
+      return undefined
+    }
+    if (path === undefined) {
+      const given = fields.entries.has('path')
+      if (!given) this.#problems.add(fields.node, fields.path, 'file replica path required')
+      return undefined
+    }
     return { type: 'file', path: expandPath(path, this.#context) }
+  }
+
+  #settings(fields: Fields): TargetSettings {
+    return {
+      has: (key) => fields.entries.has(key),
+      string: (key) => this.#string(fields, key),
+      boolean: (key) => this.#boolean(fields, key),
+      integer: (key) => this.#integer(fields, key),
+      size: (key) => this.#size(fields, key),
+      problem: (key, problem) => {
+        this.#at(fields, key, problem)
+      },
+    }
   }
 
   #logging(global: Fields | undefined): LoggingConfig {
@@ -476,40 +533,19 @@ function defaultMetaPath(databasePath: string): string {
   return join(dirname(databasePath), `.${basename(databasePath)}-tsreplicate`)
 }
 
-const sizeUnits: Readonly<Record<string, number>> = {
-  B: 1,
-  KB: 1e3,
-  MB: 1e6,
-  GB: 1e9,
-  TB: 1e12,
-  KiB: 1024,
-  MiB: 1024 ** 2,
-  GiB: 1024 ** 3,
-  TiB: 1024 ** 4,
-}
-
-/** A number of bytes with a unit, e.g. `500MB` or `1.5 GiB`; without one, bytes. */
-export function parseSize(text: string): number | undefined {
-  const match = /^(\d+(?:\.\d+)?)\s*([KMGT]?i?B)?$/.exec(text)
-  const unit = sizeUnits[match?.[2] ?? 'B']
-  if (match?.[1] === undefined || unit === undefined) return undefined
-  const bytes = Math.floor(Number(match[1]) * unit)
-  return Number.isSafeInteger(bytes) ? bytes : undefined
-}
-
 /** The configuration of `replicate DB URL…`: defaults everywhere, every URL a replica. */
 export function configFromUrls(
   databasePath: string,
   urls: readonly string[],
-  context: PathContext,
+  context: ConfigContext,
 ): Config {
   const path = expandPath(databasePath, context)
-  const folders = new Set<string>()
+  const places = new Set<string>()
   const replicas = urls.map((url, i): ReplicaConfig => {
-    const target = parseReplicaUrl(url)
-    if (folders.has(target.path))
-      throw new ConfigError(`two replicas of one folder: ${target.path}`)
-    folders.add(target.path)
+    const target = parseReplicaUrl(url, context.env)
+    const place = describePlace(target)
+    if (places.has(place)) throw new ConfigError(`two replicas in one place: ${place}`)
+    places.add(place)
     return {
       name: i === 0 ? target.type : `${target.type}-${i + 1}`,
       target,

@@ -18,9 +18,19 @@ export interface KeyInfo {
   /** As one would write it; undefined: none. */
   readonly default?: string
   readonly description: string
-  /** Absent: it works. `ignored`: accepted with a warning. `unsupported`: a problem. `foreign`: of stores that are not supported. */
-  readonly state?: 'ignored' | 'unsupported' | 'foreign'
+  /** Absent: it works. `unsupported`: a problem. */
+  readonly state?: 'unsupported'
+  /** The kinds of store that it is for; absent: all. */
+  readonly stores?: readonly StoreType[]
+  /** Whether it may stand in the query of a URL. */
+  readonly inUrl?: true
+  /** Whether its value must not be seen. */
+  readonly secret?: true
 }
+
+export const objectStoreTypes = ['s3', 'gcs', 'abs'] as const
+export type ObjectStoreType = (typeof objectStoreTypes)[number]
+export type StoreType = 'file' | ObjectStoreType
 
 export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> = {
   global: {
@@ -33,13 +43,13 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
     },
     'access-key-id': {
       type: 'string',
-      state: 'ignored',
-      description: 'No effect on file replicas.',
+      secret: true,
+      description: 'Of the s3 replicas that have none of their own.',
     },
     'secret-access-key': {
       type: 'string',
-      state: 'ignored',
-      description: 'No effect on file replicas.',
+      secret: true,
+      description: 'Of the s3 replicas that have none of their own.',
     },
     addr: { type: 'string', state: 'unsupported', description: 'Address of the metrics.' },
     exec: { type: 'string', state: 'unsupported', description: 'A program to run meanwhile.' },
@@ -89,10 +99,16 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
     replicas: { type: 'list', description: 'Where the database is replicated to.' },
   },
   replica: {
-    type: { type: 'string', default: 'file', description: 'The kind of store: file.' },
+    type: { type: 'string', default: 'file', description: 'file, s3, gcs or abs.' },
     name: { type: 'string', default: '<type>', description: 'Unique per database.' },
-    path: { type: 'string', description: 'The folder. Either this or url.' },
-    url: { type: 'string', description: 'file:///… instead of type and path.' },
+    path: {
+      type: 'string',
+      description: 'The folder, or what goes before every name in the bucket.',
+    },
+    url: {
+      type: 'string',
+      description: 'file:///…, s3://…, gcs://… or abs://…, instead of type, bucket and path.',
+    },
     'sync-interval': {
       type: 'duration',
       default: '1s',
@@ -140,19 +156,119 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
       description: 'Restore and compare now and then.',
     },
     age: { type: 'section', state: 'unsupported', description: 'Encryption.' },
-    'access-key-id': { type: 'string', state: 'foreign', description: 'For s3.' },
-    'secret-access-key': { type: 'string', state: 'foreign', description: 'For s3.' },
-    region: { type: 'string', state: 'foreign', description: 'For s3.' },
-    bucket: { type: 'string', state: 'foreign', description: 'For s3, gcs and abs.' },
-    endpoint: { type: 'string', state: 'foreign', description: 'For s3 and abs.' },
-    'force-path-style': { type: 'boolean', state: 'foreign', description: 'For s3.' },
-    'skip-verify': { type: 'boolean', state: 'foreign', description: 'For s3.' },
-    'account-name': { type: 'string', state: 'foreign', description: 'For abs.' },
-    'account-key': { type: 'string', state: 'foreign', description: 'For abs.' },
-    host: { type: 'string', state: 'foreign', description: 'For sftp.' },
-    user: { type: 'string', state: 'foreign', description: 'For sftp.' },
-    password: { type: 'string', state: 'foreign', description: 'For sftp.' },
-    'key-path': { type: 'string', state: 'foreign', description: 'For sftp.' },
+    bucket: {
+      type: 'string',
+      stores: ['s3', 'gcs', 'abs'],
+      description: 'The bucket, or the container.',
+    },
+    endpoint: {
+      type: 'string',
+      stores: ['s3', 'gcs', 'abs'],
+      inUrl: true,
+      description: 'Another server than the vendor’s own.',
+    },
+    region: {
+      type: 'string',
+      stores: ['s3'],
+      inUrl: true,
+      description: 'Of the bucket; found out if absent.',
+    },
+    'force-path-style': {
+      type: 'boolean',
+      default: '<as the provider wants it>',
+      stores: ['s3'],
+      inUrl: true,
+      description: 'The bucket in the path, not in the host.',
+    },
+    provider: {
+      type: 'string',
+      default: '<by the endpoint>',
+      stores: ['s3'],
+      inUrl: true,
+      description: 'Whose peculiarities are heeded.',
+    },
+    'access-key-id': { type: 'string', stores: ['s3'], secret: true, description: 'Credentials.' },
+    'secret-access-key': {
+      type: 'string',
+      stores: ['s3'],
+      secret: true,
+      description: 'Credentials.',
+    },
+    'session-token': {
+      type: 'string',
+      stores: ['s3'],
+      secret: true,
+      description: 'Of temporary credentials.',
+    },
+    sse: {
+      type: 'string',
+      stores: ['s3'],
+      inUrl: true,
+      description: 'kms: encrypted with the default key of KMS.',
+    },
+    'sse-kms-key-id': {
+      type: 'string',
+      stores: ['s3'],
+      inUrl: true,
+      description: 'Encrypted with this key of KMS.',
+    },
+    'sse-customer-key': {
+      type: 'string',
+      stores: ['s3'],
+      secret: true,
+      description: 'Encrypted by the store with this key, 32 bytes in base64.',
+    },
+    'account-name': { type: 'string', stores: ['abs'], description: 'The storage account.' },
+    'account-key': {
+      type: 'string',
+      stores: ['abs'],
+      secret: true,
+      description: 'Credentials.',
+    },
+    'sas-token': {
+      type: 'string',
+      stores: ['abs'],
+      secret: true,
+      description: 'Credentials, instead of account-key.',
+    },
+    'part-size': {
+      type: 'size',
+      default: '<by the size of the database>',
+      stores: ['s3', 'gcs', 'abs'],
+      inUrl: true,
+      description: 'Bytes of a part of a large object.',
+    },
+    concurrency: {
+      type: 'integer',
+      default: '<as the provider likes it>',
+      stores: ['s3', 'gcs', 'abs'],
+      inUrl: true,
+      description: 'Parts of an object that are sent at once.',
+    },
+    'storage-class': {
+      type: 'string',
+      default: '<the bucket’s>',
+      stores: ['s3', 'gcs', 'abs'],
+      inUrl: true,
+      description: 'Storage class, or access tier.',
+    },
+    'ca-file': {
+      type: 'string',
+      stores: ['s3', 'gcs', 'abs'],
+      inUrl: true,
+      description: 'PEM file of certificates to trust besides the usual ones.',
+    },
+    'skip-verify': {
+      type: 'boolean',
+      default: 'false',
+      stores: ['s3', 'gcs', 'abs'],
+      inUrl: true,
+      description: 'Accept any TLS certificate.',
+    },
+    host: { type: 'string', state: 'unsupported', description: 'For sftp.' },
+    user: { type: 'string', state: 'unsupported', description: 'For sftp.' },
+    password: { type: 'string', state: 'unsupported', secret: true, description: 'For sftp.' },
+    'key-path': { type: 'string', state: 'unsupported', description: 'For sftp.' },
   },
 }
 

@@ -1,21 +1,37 @@
+/**
+ * Where a replica's URL points: what is in the URL itself, and the settings in its query. A `file` URL is taken
+ * literally, as the original does: nothing is percent-decoded, spaces become `%20`, a host is part of the path, and so
+ * are query and fragment.
+ */
 import { posix } from 'node:path'
-
-import { type ReplicaTarget } from '../../domain/config.js'
 import { ConfigError } from '../../domain/errors.js'
+import { type Environment } from './environment.js'
+import { keys, nearestName, type ObjectStoreType, objectStoreTypes } from './keys.js'
+import { type Place, readTarget } from './replica-target.js'
+import { parseBoolean, parseSize, type TargetSettings } from './target-settings.js'
+import { type ReplicaTarget } from '../../domain/config.js'
 
-const knownTypes = ['file', 's3', 'gcs', 'abs', 'sftp']
-
-export function unsupportedType(type: string): string {
-  return knownTypes.includes(type)
-    ? `replica type ${type} is not supported by this version`
-    : `unknown replica type: "${type}"`
+/** A URL taken apart. */
+export interface ReplicaUrl {
+  readonly place: Place
+  readonly query: ReadonlyMap<string, string>
 }
 
-/**
- * Where a replica's URL points. A file URL is taken literally, as the original does: nothing is percent-decoded, spaces
- * become `%20`, a host is part of the path, and so are query and fragment.
- */
-export function parseReplicaUrl(url: string): ReplicaTarget {
+/** The replica that a URL alone describes. */
+export function parseReplicaUrl(url: string, env: Environment): ReplicaTarget {
+  const { place, query } = splitReplicaUrl(url)
+  const problems: string[] = []
+  const settings = querySettings(query, (key, problem) => problems.push(`${key}: ${problem}`))
+  const target = readTarget(place, settings, { env })
+  if (target === undefined || problems.length > 0) {
+    throw new ConfigError(
+      problems.map((problem) => `${withoutSecrets(url)}: ${problem}`).join('\n'),
+    )
+  }
+  return target
+}
+
+export function splitReplicaUrl(url: string): ReplicaUrl {
   const match = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/(.*)$/s.exec(url)
   if (match?.[1] === undefined || match[2] === undefined) {
     throw new ConfigError(`replica url scheme required: ${url}`, {
@@ -23,8 +39,156 @@ export function parseReplicaUrl(url: string): ReplicaTarget {
     })
   }
   const scheme = match[1].toLowerCase()
-  if (scheme !== 'file') throw new ConfigError(unsupportedType(scheme))
-  const path = posix.resolve('/', match[2].replaceAll(' ', '%20'))
-  if (path === '/') throw new ConfigError('file replica path required')
-  return { type: 'file', path }
+  if (scheme === 'file') {
+    const path = posix.resolve('/', match[2].replaceAll(' ', '%20'))
+    if (path === '/') throw new ConfigError('file replica path required')
+    return { place: { type: 'file', path }, query: new Map() }
+  }
+  const type = typeOfScheme(scheme)
+  const [, authority = '', path = '', query = ''] =
+    /^([^/?#]*)([^?#]*)(?:\?([^#]*))?/.exec(match[2]) ?? []
+  const at = authority.lastIndexOf('@')
+  const host = decode(authority.slice(at + 1))
+  const user = decode(authority.slice(0, Math.max(at, 0)).split(':')[0] ?? '')
+  const prefix = cleanPrefix(decode(path))
+  return { place: placeOf(type, { host, user, prefix }), query: parseQuery(type, query) }
+}
+
+function typeOfScheme(scheme: string): ObjectStoreType {
+  const type = objectStoreTypes.find((known) => known === (scheme === 'gs' ? 'gcs' : scheme))
+  if (type === undefined) throw new ConfigError(unknownType(scheme))
+  return type
+}
+
+/** What is said of a type that is no type of ours. */
+export function unknownType(type: string): string {
+  return type === 'sftp'
+    ? 'sftp replicas are not supported: use a folder, s3, gcs or abs'
+    : `unknown replica type in config: "${type}"`
+}
+
+/** A prefix of keys as the original makes it of a path: cleaned, and without a slash at either end. */
+export function cleanPrefix(path: string): string {
+  const clean = posix.normalize(path).replace(/^\/+|\/+$/g, '')
+  return clean === '.' ? '' : clean
+}
+
+/** The URL with stars for what may be a password, and without its query. */
+export function withoutSecrets(url: string): string {
+  return url.replace(/^([^/]*:\/\/)[^/?#]*@/, '$1***@').replace(/\?.*$/s, '')
+}
+
+function placeOf(
+  type: ObjectStoreType,
+  { host, user, prefix }: { host: string; user: string; prefix: string },
+): Place {
+  if (type === 'abs') return { type, bucket: host, prefix, accountName: user }
+  if (type === 'gcs') return { type, bucket: host, prefix }
+  return { type, prefix, ...s3Host(host) }
+}
+
+/** The hosts that name a server of their own in front of the bucket. */
+const s3Hosts: readonly { readonly pattern: RegExp; readonly scheme: string }[] = [
+  { pattern: /^(?:(?<bucket>.+)\.)?(?<server>localhost)$/, scheme: 'http' },
+  {
+    pattern: /^(?:(?<bucket>.+)\.)?(?<server>s3\.(?<region>[^.]+)\.backblazeb2\.com)$/,
+    scheme: 'https',
+  },
+  { pattern: /^(?:(?<bucket>.+)\.)?(?<server>s3\.filebase\.com)$/, scheme: 'https' },
+  {
+    pattern: /^(?:(?<bucket>.+)\.)?(?<server>(?<region>[^.]+)\.digitaloceanspaces\.com)$/,
+    scheme: 'https',
+  },
+  { pattern: /^(?:(?<bucket>.+)\.)?(?<server>s3\.(?<region>[^.]+)\.scw\.cloud)$/, scheme: 'https' },
+  {
+    pattern: /^(?:(?<bucket>.+)\.)?(?<server>(?<region>[^.]+)\.linodeobjects\.com)$/,
+    scheme: 'https',
+  },
+]
+
+function s3Host(hostAndPort: string): {
+  bucket: string
+  endpoint?: string
+  region?: string
+  isKnownHost: boolean
+} {
+  const [, host = '', port = ''] = /^(.*?)((?::\d*)?)$/s.exec(hostAndPort) ?? []
+  for (const { pattern, scheme } of s3Hosts) {
+    const groups = pattern.exec(host)?.groups
+    if (groups?.['server'] === undefined) continue
+    const region = groups['region']
+    return {
+      bucket: groups['bucket'] ?? '',
+      endpoint: `${scheme}://${groups['server']}${port}`,
+      ...(region === undefined ? {} : { region }),
+      isKnownHost: true,
+    }
+  }
+  if (port !== '') {
+    throw new ConfigError(
+      `s3://${hostAndPort} names a server, and a bucket is wanted: write s3://BUCKET/PATH?endpoint=${hostAndPort}`,
+    )
+  }
+  return { bucket: host, isKnownHost: false }
+}
+
+function parseQuery(type: ObjectStoreType, text: string): ReadonlyMap<string, string> {
+  const query = new Map<string, string>()
+  const known = Object.entries(keys.replica).filter(([, info]) => info.stores?.includes(type))
+  const allowed = known.filter(([, info]) => info.inUrl === true).map(([key]) => key)
+  for (const part of text.split('&')) {
+    if (part === '') continue
+    const [name = '', ...rest] = part.split('=')
+    const key = decode(name)
+    const info = Object.hasOwn(keys.replica, key) ? keys.replica[key] : undefined
+    if (info?.secret === true) {
+      throw new ConfigError(
+        `${key} does not belong into a url, where others see it: write it into a configuration file, or use an environment variable`,
+      )
+    }
+    if (!allowed.includes(key)) {
+      const nearest = nearestName(key, allowed)
+      const suggestion =
+        nearest === undefined ? `: ${allowed.join(', ')} are known` : `, did you mean ${nearest}?`
+      throw new ConfigError(
+        `unknown setting ${key} in the url of a replica of type ${type}${suggestion}`,
+      )
+    }
+    if (query.has(key)) throw new ConfigError(`${key} is given twice in the url`)
+    query.set(key, decode(rest.join('=')))
+  }
+  return query
+}
+
+/** The settings of a query, each read as what its key holds. */
+export function querySettings(
+  query: ReadonlyMap<string, string>,
+  addProblem: (key: string, problem: string) => void,
+): TargetSettings {
+  const read = <T>(key: string, wanted: string, parse: (text: string) => T | undefined) => {
+    const text = query.get(key)
+    if (text === undefined) return undefined
+    const value = text === '' ? undefined : parse(text)
+    if (value === undefined) addProblem(key, text === '' ? 'is empty' : `${wanted}: ${text}`)
+    return value
+  }
+  return {
+    has: (key) => query.has(key),
+    string: (key) => read(key, '', (text) => text),
+    boolean: (key) => read(key, 'neither true nor false', parseBoolean),
+    integer: (key) =>
+      read(key, 'not a whole number', (text) =>
+        /^\d{1,9}$/.test(text) ? Number(text) : undefined,
+      ),
+    size: (key) => read(key, 'not a size', parseSize),
+    problem: addProblem,
+  }
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    throw new ConfigError(`a % in a url begins two hexadecimal digits: ${text}`)
+  }
 }

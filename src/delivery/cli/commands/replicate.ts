@@ -1,8 +1,8 @@
 import { composeReplication, configFromUrls, createLogger, loadConfig } from '../../../compose.js'
-import { type Config } from '../../../domain/config.js'
+import { type Config, type ReplicaTarget } from '../../../domain/config.js'
 import { formatDuration, parseDuration } from '../../../domain/duration.js'
 import { ConfigError, UsageError } from '../../../domain/errors.js'
-import { type Logger } from '../../../usecase/ports/logger.js'
+import { type LogFields, type Logger } from '../../../usecase/ports/logger.js'
 import { runDaemon } from '../../daemon.js'
 import { type CommonFlags, refuseConfigWithUrl } from '../context.js'
 import { version } from '../version.js'
@@ -58,13 +58,14 @@ function logStart(config: Config, logger: Logger): void {
   for (const { path, replicas } of config.databases) {
     logger.info({ path }, 'initialized db')
     for (const { name, target, syncIntervalMs } of replicas) {
-      const fields = {
-        name,
-        type: target.type,
-        'sync-interval': formatDuration(syncIntervalMs),
-        path: target.path,
-      }
-      logger.info(fields, 'replicating to')
+      const fields = { name, type: target.type, 'sync-interval': formatDuration(syncIntervalMs) }
+      logger.info({ ...fields, ...placeFields(target) }, 'replicating to')
     }
   }
+}
+
+function placeFields(target: ReplicaTarget): LogFields {
+  if (target.type === 'file') return { path: target.path }
+  const { bucket, prefix, endpoint } = target
+  return { bucket, path: prefix, ...(endpoint === undefined ? {} : { endpoint }) }
 }

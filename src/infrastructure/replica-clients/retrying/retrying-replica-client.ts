@@ -23,6 +23,14 @@ export interface RetryOptions {
   readonly clock: Pick<Clock, 'sleep'>
   /** A number from 0 up to 1, to keep clients from coming back all at once. */
   readonly random: () => number
+  /**
+   * With it, the parts and the end of an object of several parts are tried for ever, since all that was sent would be
+   * lost otherwise: `report` hears of each failure that would have been the last, `recovered` when it works again.
+   */
+  readonly patience?: {
+    report(error: ReplicaError): void
+    recovered(): void
+  }
 }
 
 export class RetryingReplicaClient implements ReplicaClient {
@@ -59,11 +67,15 @@ export class RetryingReplicaClient implements ReplicaClient {
       const givenUp = new AbortController()
       const either = AbortSignal.any([signal, givenUp.signal])
       const upload = await this.#client.startUpload(ref, options, either)
+      let isLarge = false
       return {
         partSizeBytes: upload.partSizeBytes,
         maxConcurrentParts: upload.maxConcurrentParts,
-        sendPart: (part) => this.#retry(() => upload.sendPart(part), either),
-        finish: () => this.#retry(() => upload.finish(), either),
+        sendPart: (part) => {
+          isLarge ||= !part.last || part.number > 0
+          return this.#retry(() => upload.sendPart(part), either, isLarge)
+        },
+        finish: () => this.#retry(() => upload.finish(), either, isLarge),
         [Symbol.asyncDispose]: async () => {
           // A part that waits for its next attempt, or hangs, must not keep the upload from being given up.
           givenUp.abort()
@@ -125,21 +137,37 @@ export class RetryingReplicaClient implements ReplicaClient {
     }
   }
 
-  async #retry<T>(action: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    for (let failures = 1; ; failures += 1) {
+  async #retry<T>(action: () => Promise<T>, signal: AbortSignal, isPatient = false): Promise<T> {
+    const { attempts } = this.#options
+    const patience = isPatient ? this.#options.patience : undefined
+    for (let failures = 0; ;) {
       try {
-        return await action()
+        const result = await action()
+        if (failures >= attempts) patience?.recovered()
+        return result
       } catch (error) {
-        await this.#pauseOrThrow(error, failures, signal)
+        failures += 1
+        const isLast = failures >= attempts
+        if (!isRetryable(error) || (isLast && patience === undefined)) throw error
+        if (isLast) patience?.report(error)
+        await this.#pause(failures, signal)
       }
     }
   }
 
   /** Throws `error` on if another attempt is not allowed or cannot help; else waits for its time to come. */
   async #pauseOrThrow(error: unknown, failures: number, signal: AbortSignal): Promise<void> {
-    const { attempts, baseDelayMs, maxDelayMs, clock, random } = this.#options
-    if (!(error instanceof ReplicaError) || !error.retryable || failures >= attempts) throw error
+    if (!isRetryable(error) || failures >= this.#options.attempts) throw error
+    await this.#pause(failures, signal)
+  }
+
+  async #pause(failures: number, signal: AbortSignal): Promise<void> {
+    const { baseDelayMs, maxDelayMs, clock, random } = this.#options
     const fullMs = Math.min(maxDelayMs, baseDelayMs * 2 ** (failures - 1))
     await clock.sleep(fullMs * (0.5 + random() / 2), signal)
   }
+}
+
+function isRetryable(error: unknown): error is ReplicaError {
+  return error instanceof ReplicaError && error.retryable
 }

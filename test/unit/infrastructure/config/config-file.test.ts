@@ -9,14 +9,13 @@ import {
   configFromUrls,
   loadConfig,
   parseConfig,
-  parseSize,
 } from '../../../../src/infrastructure/config/config-file.ts'
 import { expandEnvironment } from '../../../../src/infrastructure/config/environment.ts'
 import { keys } from '../../../../src/infrastructure/config/keys.ts'
 import { expandPath } from '../../../../src/infrastructure/config/paths.ts'
-import { parseReplicaUrl } from '../../../../src/infrastructure/config/replica-url.ts'
+import { parseSize } from '../../../../src/infrastructure/config/target-settings.ts'
 
-const context = { home: '/home/me', cwd: '/work' }
+const context = { home: '/home/me', cwd: '/work', env: {} }
 const parse = (text: string): Config => parseConfig(text, 'c.yml', context)
 
 function problemsOf(text: string): string[] {
@@ -131,9 +130,6 @@ describe('parseConfig', () => {
     [database('min-checkpoint-page-count: 0'), 'must be above 0'],
     [database('max-spool-size: 4 apples'), 'not a size: 4 apples'],
     [database('allow-network-file-system: maybe'), 'neither true nor false: maybe'],
-    [database('replicas: [{type: s3}]'), 'type: replica type s3 is not supported by this version'],
-    [database('replicas: [{url: "s3://b/x"}]'), 'url: replica type s3 is not supported'],
-    [database('replicas: [{url: "http://b/x"}]'), 'unknown replica type: "http"'],
     [database('replicas: [{path: "file:///x"}]'), 'replica path cannot be a url'],
     [database('replicas: [{path: /x, url: "file:///x"}]'), 'cannot specify url & path'],
     [database('replicas: [{name: x}]'), 'file replica path required'],
@@ -141,9 +137,9 @@ describe('parseConfig', () => {
     [replica('validation-interval: 1h'), 'validation-interval: not supported by this version'],
     ['addr: ":9090"', 'addr: not supported by this version'],
     ['exec: app', 'exec: not supported by this version'],
-    [replica('bucket: b'), 'bucket: means nothing to a file replica'],
+    [replica('bucket: b'), 'bucket: means nothing to a replica of type file'],
     [database('replicas: [{path: /x}, {path: /y}]'), 'duplicate replica name: "file"'],
-    [database('replicas: [{path: /x}, {path: /x/, name: b}]'), 'is already the one of'],
+    [database('replicas: [{path: /x}, {path: /x/, name: b}]'), 'is already the place of'],
     ['dbs: [{path: /a}, {path: /b/../a}]', 'duplicate database path: /a'],
     ['logging: {level: loud}', 'logging.level: must be debug, info, warn or error'],
     ['logging: {type: xml}', 'logging.type: must be text or json'],
@@ -161,9 +157,10 @@ describe('parseConfig', () => {
     expect(found.map((line) => line.split(':')[1])).toEqual(['1', '4', '5', '6'])
   })
 
-  it('warns of what has no effect', () => {
-    const { warnings } = parse('access-key-id: x')
-    expect(warnings).toHaveLength(1)
+  it('warns of credentials that nothing uses', () => {
+    expect(parse('access-key-id: x').warnings).toEqual([
+      'access-key-id has no effect: there is no s3 replica',
+    ])
   })
 
   it('warns of keep rules for which snapshots are taken too rarely', () => {
@@ -265,28 +262,6 @@ describe('expandPath', () => {
   })
 })
 
-describe('parseReplicaUrl', () => {
-  it.each([
-    ['file:///a/b', '/a/b'],
-    ['FILE:///a/b', '/a/b'],
-    ['file://host/x', '/host/x'],
-    ['file://~/x', '/~/x'],
-    ['file:///x/../y//z/', '/y/z'],
-    ['file:///a b%20c', '/a%20b%20c'],
-    ['file:///a?q#f', '/a?q#f'],
-  ])('%s is %s', (url, path) => {
-    expect(parseReplicaUrl(url)).toEqual({ type: 'file', path })
-  })
-
-  it.each([
-    ['/a', 'replica url scheme required: /a'],
-    ['s3://b', 'replica type s3 is not supported by this version'],
-    ['file://', 'file replica path required'],
-  ])('refuses %s', (url, message) => {
-    expect(() => parseReplicaUrl(url)).toThrow(message)
-  })
-})
-
 describe('parseSize', () => {
   it.each([
     ['12', 12],
@@ -307,7 +282,10 @@ describe('configFromUrls', () => {
     expect(config.databases[0]?.replicas.map(({ name }) => name)).toEqual(['file', 'file-2'])
   })
 
-  it('refuses one folder twice', () => {
-    expect(() => configFromUrls('a.db', ['file:///x', 'file:///x/'], context)).toThrow(ConfigError)
+  it.each([
+    ['file:///x', 'file:///x/'],
+    ['s3://b/x?region=eu-west-1', 's3://b//x/'],
+  ])('refuses one place twice: %s and %s', (one, other) => {
+    expect(() => configFromUrls('a.db', [one, other], context)).toThrow('two replicas in one place')
   })
 })

@@ -177,6 +177,44 @@ describe('RetryingReplicaClient', () => {
     await expect(upload.sendPart(part)).rejects.toThrow('busy')
   })
 
+  test('with patience, what belongs to an object of several parts is tried until it works', async () => {
+    const told: string[] = []
+    const small = new MemoryReplicaClient({ partSizeBytes: 1 })
+    const patient = new RetryingReplicaClient(small, {
+      attempts: 2,
+      baseDelayMs: 100,
+      maxDelayMs: 250,
+      random: () => 1,
+      clock: { sleep: () => Promise.resolve() },
+      patience: {
+        report: ({ message }) => void told.push(message),
+        recovered: () => void told.push('recovered'),
+      },
+    })
+    const failing = (times: number) => {
+      let left = times
+      small.beforeOperation = () => {
+        left -= 1
+        if (left >= 0) throw new ReplicaError('away')
+      }
+    }
+    await using upload = await patient.startUpload(ref, { expectedBytes: 2 }, signal)
+    failing(5)
+    await upload.sendPart({ number: 0, bytes: Buffer.from('a'), last: false })
+    failing(1)
+    await upload.sendPart({ number: 1, bytes: Buffer.from('b'), last: true })
+    failing(3)
+    await upload.finish()
+    expect(small.objects.size).toBe(1)
+    const away = Array.from({ length: 4 }, () => 'away')
+    expect(told).toEqual([...away, 'recovered', 'away', 'away', 'recovered'])
+
+    await using whole = await patient.startUpload(ref, { expectedBytes: 1 }, signal)
+    await whole.sendPart({ number: 0, bytes: Buffer.from('a'), last: true })
+    failing(2)
+    await expect(whole.finish()).rejects.toThrow('away')
+  })
+
   test('a part that hangs ends when its upload is given up', async () => {
     const upload = await client.startUpload(ref, { expectedBytes: 1 }, signal)
     let given: AbortSignal | undefined

@@ -1,5 +1,5 @@
-/** Bounds how many snapshots a process takes at once: each reads a whole database and sends it. */
-export class SnapshotSlots {
+/** Bounds how much is done at once. */
+export class Permits {
   #free: number
   readonly #waiters: (() => void)[] = []
 
@@ -7,7 +7,7 @@ export class SnapshotSlots {
     this.#free = count
   }
 
-  /** Waits for a slot, first come, first served. Dispose of it when the snapshot has ended. */
+  /** Waits for a permit, first come, first served. Dispose of it when what it was taken for has ended. */
   async take(signal: AbortSignal): Promise<Disposable> {
     signal.throwIfAborted()
     if (this.#free > 0) this.#free -= 1

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest'
-import { SnapshotSlots } from '../../../src/usecase/snapshot-slots.ts'
+import { Permits } from '../../../src/usecase/permits.ts'
 
 const never = new AbortController().signal
 
 test('gives at most so many slots at once, in the order of asking', async () => {
-  const slots = new SnapshotSlots(2)
+  const slots = new Permits(2)
   const order: number[] = []
   let held = 0
   let most = 0
@@ -24,7 +24,7 @@ test('gives at most so many slots at once, in the order of asking', async () => 
 })
 
 test('who gives up waiting takes no slot', async () => {
-  const slots = new SnapshotSlots(1)
+  const slots = new Permits(1)
   const first = await slots.take(never)
   const aborter = new AbortController()
   const given = slots.take(aborter.signal)

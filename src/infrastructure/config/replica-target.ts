@@ -1,0 +1,221 @@
+/** Puts a replica's target together from where it is and its settings, whatever these were written in. */
+import {
+  type AbsReplicaTarget,
+  type GcsReplicaTarget,
+  type ReplicaTarget,
+  type S3ReplicaTarget,
+} from '../../domain/config.js'
+import { Secret } from '../../domain/secret.js'
+import { type Environment } from './environment.js'
+import { type ObjectStoreType } from './keys.js'
+import { type TargetSettings } from './target-settings.js'
+
+/** Where a replica is, before its settings are known. */
+export type Place =
+  | { readonly type: 'file'; readonly path: string }
+  | {
+      readonly type: ObjectStoreType
+      readonly bucket: string
+      readonly prefix: string
+      readonly accountName?: string
+      readonly endpoint?: string
+      readonly region?: string
+      /** Whether the URL's host is one whose buckets are asked for by path. */
+      readonly isKnownHost?: boolean
+    }
+
+type StorePlace = Exclude<Place, { type: 'file' }>
+
+export interface TargetContext {
+  readonly env: Environment
+  /** Of the whole configuration, for replicas without their own. */
+  readonly accessKeyId?: string | undefined
+  readonly secretAccessKey?: string | undefined
+}
+
+/** The target; undefined when a problem was reported instead. */
+export function readTarget(
+  place: Place,
+  settings: TargetSettings,
+  context: TargetContext,
+): ReplicaTarget | undefined {
+  if (place.type === 'file') return place
+  if (place.bucket === '') {
+    settings.problem('bucket', `bucket required for ${place.type} replica`)
+    return undefined
+  }
+  switch (place.type) {
+    case 's3':
+      return readS3(place, settings, context)
+    case 'gcs':
+      return { ...readCommon(place, settings), type: 'gcs' }
+    case 'abs':
+      return readAbs(place, settings, context)
+  }
+}
+
+function readCommon(place: StorePlace, settings: TargetSettings): Omit<GcsReplicaTarget, 'type'> {
+  const partSizeBytes = settings.size('part-size')
+  const concurrency = settings.integer('concurrency')
+  if (concurrency !== undefined && concurrency < 1)
+    settings.problem('concurrency', 'must be above 0')
+  return {
+    bucket: place.bucket,
+    prefix: place.prefix,
+    endpoint: settings.string('endpoint') ?? place.endpoint,
+    partSizeBytes,
+    concurrency,
+    storageClass: settings.string('storage-class'),
+    caFile: settings.string('ca-file'),
+    skipVerify: settings.boolean('skip-verify') ?? false,
+  }
+}
+
+const mebibyte = 1024 * 1024
+
+function readS3(
+  place: StorePlace,
+  settings: TargetSettings,
+  context: TargetContext,
+): S3ReplicaTarget {
+  const common = readCommon(place, settings)
+  const { partSizeBytes } = common
+  if (
+    partSizeBytes !== undefined &&
+    (partSizeBytes < 5 * mebibyte || partSizeBytes > 5120 * mebibyte)
+  ) {
+    settings.problem('part-size', 'must be from 5MiB to 5GiB for s3')
+  }
+  const forced = settings.boolean('force-path-style')
+  return {
+    ...common,
+    type: 's3',
+    region: settings.string('region') ?? place.region,
+    // As with the original, a known host is not argued with.
+    forcePathStyle: forced === false && place.isKnownHost === true ? undefined : forced,
+    credentials: readS3Credentials(settings, context),
+    encryption: readS3Encryption(settings),
+    provider: settings.string('provider'),
+  }
+}
+
+/** Undefined: the vendor's own chain finds them. Its environment variables go before those of the original's name. */
+function readS3Credentials(
+  settings: TargetSettings,
+  { env, ...global }: TargetContext,
+): S3ReplicaTarget['credentials'] {
+  const keyId = settings.string('access-key-id') ?? global.accessKeyId
+  const secret = settings.string('secret-access-key') ?? global.secretAccessKey
+  const token = settings.string('session-token')
+  if (keyId !== undefined && secret !== undefined) {
+    return {
+      accessKeyId: keyId,
+      secretAccessKey: new Secret(secret),
+      sessionToken: token === undefined ? undefined : new Secret(token),
+    }
+  }
+  if (keyId !== undefined && !settings.has('secret-access-key')) {
+    settings.problem('access-key-id', 'is of no use without secret-access-key')
+  }
+  if (secret !== undefined && !settings.has('access-key-id')) {
+    settings.problem('secret-access-key', 'is of no use without access-key-id')
+  }
+  if (keyId !== undefined || secret !== undefined) return undefined
+  if (token !== undefined) {
+    settings.problem('session-token', 'is of no use without access-key-id and secret-access-key')
+  }
+  return environmentCredentials(env)
+}
+
+function environmentCredentials(env: Environment): S3ReplicaTarget['credentials'] {
+  const accessKeyId = env['AWS_ACCESS_KEY_ID'] ?? env['LITESTREAM_ACCESS_KEY_ID']
+  const secretAccessKey = env['AWS_SECRET_ACCESS_KEY'] ?? env['LITESTREAM_SECRET_ACCESS_KEY']
+  const isVendors =
+    env['AWS_ACCESS_KEY_ID'] !== undefined && env['AWS_SECRET_ACCESS_KEY'] !== undefined
+  // Empty ones are as none to the vendor's chain, which goes on to the next source.
+  if (isVendors || !accessKeyId || !secretAccessKey) return undefined
+  const token = env['AWS_SESSION_TOKEN']
+  return {
+    accessKeyId,
+    secretAccessKey: new Secret(secretAccessKey),
+    sessionToken: token === undefined || token === '' ? undefined : new Secret(token),
+  }
+}
+
+function readS3Encryption(settings: TargetSettings): S3ReplicaTarget['encryption'] {
+  const kind = settings.string('sse')
+  const keyId = settings.string('sse-kms-key-id')
+  const customerKey = settings.string('sse-customer-key')
+  if (kind !== undefined && kind !== 'kms') settings.problem('sse', 'must be kms')
+  if (customerKey !== undefined) {
+    if (kind !== undefined || keyId !== undefined) {
+      settings.problem('sse-customer-key', 'excludes sse and sse-kms-key-id')
+    }
+    if (decodeBase64(customerKey)?.byteLength !== 32) {
+      settings.problem('sse-customer-key', 'must be 32 bytes in base64')
+    }
+    return { kind: 'customer', key: new Secret(customerKey) }
+  }
+  return kind === undefined && keyId === undefined ? undefined : { kind: 'kms', keyId }
+}
+
+function readAbs(
+  place: StorePlace,
+  settings: TargetSettings,
+  { env }: TargetContext,
+): AbsReplicaTarget | undefined {
+  const common = readCommon(place, settings)
+  const { partSizeBytes } = common
+  if (partSizeBytes !== undefined && partSizeBytes > 4000 * mebibyte) {
+    settings.problem('part-size', 'must be at most 4000MiB for abs')
+  }
+  const fromUrl = place.accountName === '' ? undefined : place.accountName
+  const accountName = settings.string('account-name') ?? fromUrl
+  if (accountName === undefined) {
+    if (!settings.has('account-name')) {
+      settings.problem('account-name', 'account-name required for abs replica')
+    }
+    return undefined
+  }
+  const sasToken = settings.string('sas-token')?.replace(/^\?/, '')
+  const configuredKey = settings.string('account-key')
+  if (sasToken !== undefined && configuredKey !== undefined) {
+    settings.problem('sas-token', 'excludes account-key')
+  }
+  // A token is given to do with less than everything, so the environment's key does not take its place.
+  const environmentKey = sasToken === undefined ? env['LITESTREAM_AZURE_ACCOUNT_KEY'] : undefined
+  const accountKey = configuredKey ?? (environmentKey === '' ? undefined : environmentKey)
+  if (accountKey !== undefined && decodeBase64(accountKey) === undefined) {
+    const where = configuredKey === undefined ? 'LITESTREAM_AZURE_ACCOUNT_KEY ' : ''
+    settings.problem('account-key', `${where}is not base64`)
+  }
+  return {
+    ...common,
+    type: 'abs',
+    accountName,
+    accountKey: accountKey === undefined ? undefined : new Secret(accountKey),
+    sasToken: sasToken === undefined ? undefined : new Secret(sasToken),
+  }
+}
+
+function decodeBase64(text: string): Uint8Array | undefined {
+  return /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(text)
+    ? Buffer.from(text, 'base64')
+    : undefined
+}
+
+/** The place of a target for people, the same for two targets of one place. */
+export function describePlace(target: ReplicaTarget): string {
+  switch (target.type) {
+    case 'file':
+      return target.path
+    case 's3':
+    case 'gcs':
+    case 'abs': {
+      const account = target.type === 'abs' ? `${target.accountName}@` : ''
+      const server = target.endpoint === undefined ? '' : ` at ${target.endpoint}`
+      const path = target.prefix === '' ? '' : `/${target.prefix}`
+      return `${target.type}://${account}${target.bucket}${path}${server}`
+    }
+  }
+}
