@@ -71,8 +71,12 @@ async function openAdapter(target: ReplicaTarget, owner?: FileOwner): Promise<Re
         await import('./infrastructure/replica-clients/s3/s3-replica-client.js')
       return new S3ReplicaClient(target)
     }
+    case 'abs': {
+      const { AbsReplicaClient } =
+        await import('./infrastructure/replica-clients/azure/abs-replica-client.js')
+      return new AbsReplicaClient(target)
+    }
     case 'gcs':
-    case 'abs':
       throw new ConfigError(`replicas of type ${target.type} are not supported by this version`)
   }
 }

@@ -63,8 +63,8 @@ describe('usage', () => {
     [['restore', '-o', 'x', '-timestamp', 'today', 'file:///x'], 2],
     [['databases', '-config', 'none.yml'], 78],
     [['snapshots', 'c.db'], 78],
-    [['restore', '-o', 'x', 's3://bucket'], 78],
-    [['replicate', 'a.db', 's3://bucket'], 78],
+    [['restore', '-o', 'x', 'sftp://host/path'], 78],
+    [['replicate', 'a.db', 'sftp://host/path'], 78],
   ])('%j exits with %d', (argv, status) => {
     const outcome = run(...argv)
     expect(outcome.status, outcome.stderr).toBe(status)
