@@ -5,13 +5,13 @@ import {
   generateBlobSASQueryParameters,
   StorageSharedKeyCredential,
 } from '@azure/storage-blob'
-import { afterAll, describe, expect, test } from 'vitest'
+import { describe, expect, inject, test } from 'vitest'
 import { type AbsReplicaTarget } from '../../src/domain/config.js'
 import { ReplicaError } from '../../src/domain/errors.js'
 import { formatObjectPath } from '../../src/domain/replica-layout.js'
 import { Secret } from '../../src/domain/secret.js'
 import { AbsReplicaClient } from '../../src/infrastructure/replica-clients/azure/abs-replica-client.js'
-import { absTarget, plainContainer, startAzurite } from '../support/stores/azurite.js'
+import { absTarget, plainContainer } from '../support/stores/azurite.js'
 import {
   collect,
   describeReplicaClient,
@@ -34,7 +34,7 @@ async function failure(promise: Promise<unknown>): Promise<ReplicaError> {
   return error as ReplicaError
 }
 
-const store = await startAzurite()
+const store = inject('stores').azurite
 if ('unavailable' in store) {
   test.skip(`Azurite is not reached: ${store.unavailable}`, () => undefined)
 } else {
@@ -56,8 +56,6 @@ if ('unavailable' in store) {
     )
 
   describe('Azurite', () => {
-    afterAll(() => store.stop())
-
     describeReplicaClient('Azurite', () => {
       const { client, target } = open()
       return Promise.resolve({

@@ -1,14 +1,12 @@
 /** The S3 client against real servers: MinIO, and Ceph, which is the stricter one. */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { ListMultipartUploadsCommand, PutObjectCommand } from '@aws-sdk/client-s3'
-import { afterAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, describe, expect, inject, test, vi } from 'vitest'
 import { type S3ReplicaTarget } from '../../src/domain/config.js'
 import { formatObjectPath } from '../../src/domain/replica-layout.js'
 import { ReplicaError } from '../../src/domain/errors.js'
 import { Secret } from '../../src/domain/secret.js'
 import { S3ReplicaClient } from '../../src/infrastructure/replica-clients/s3/s3-replica-client.js'
-import { startCeph } from '../support/stores/ceph.js'
-import { startMinio } from '../support/stores/minio.js'
 import { startMinioSession } from '../support/stores/minio-session.js'
 import { plainClient } from '../support/stores/s3-bucket.js'
 import { s3Target } from '../support/stores/s3-target.js'
@@ -34,11 +32,11 @@ async function failure(promise: Promise<unknown>): Promise<ReplicaError> {
   return error as ReplicaError
 }
 
-for (const [name, start] of [
-  ['MinIO', startMinio],
-  ['Ceph', startCeph],
+const { minio, ceph } = inject('stores')
+for (const [name, store] of [
+  ['MinIO', minio],
+  ['Ceph', ceph],
 ] as const) {
-  const store = await start()
   if ('unavailable' in store) {
     test.skip(`${name} is not reached: ${store.unavailable}`, () => undefined)
     continue
@@ -56,10 +54,7 @@ for (const [name, start] of [
   }
 
   describe(name, () => {
-    afterAll(async () => {
-      vendor.destroy()
-      await store.stop()
-    })
+    afterAll(() => vendor.destroy())
 
     describeReplicaClient(name, () => {
       const { client, target } = open()

@@ -1,0 +1,201 @@
+/** The daemon and the commands, end to end on each real store, beside the original. */
+import { randomUUID } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import {
+  CopyObjectCommand,
+  ListObjectsV2Command,
+  type ListObjectsV2CommandOutput,
+} from '@aws-sdk/client-s3'
+import { afterEach, describe, expect, inject, test } from 'vitest'
+import { cleanUp, litestream, program, Running, temporaryFolder } from '../support/cli.js'
+import {
+  lastAcknowledged,
+  readOracle,
+  startWriter,
+  summaryOf,
+  verifyLedger,
+  write,
+} from '../support/ledger.js'
+import { plainContainer } from '../support/stores/azurite.js'
+import { plainClient } from '../support/stores/s3-bucket.js'
+import { type S3Store } from '../support/stores/server.js'
+
+interface Place {
+  readonly env: Readonly<Record<string, string>>
+  /** Of a configuration file, for a folder of the store. */
+  replica(path: string): Readonly<Record<string, unknown>>
+  /** For our program, and for the original where its URLs can say it. */
+  url(path: string): string
+  readonly urlWorksForOriginal: boolean
+  /** Copies all objects of a folder, which gives them new times. */
+  copy(from: string, to: string): Promise<void>
+}
+
+function s3Place(store: Omit<S3Store, 'stop'>): Place {
+  const { endpoint, bucket, accessKeyId, secretAccessKey, region } = store
+  const { port } = new URL(endpoint)
+  return {
+    env: { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey },
+    replica: (path) => ({
+      type: 's3',
+      bucket,
+      path,
+      endpoint,
+      region,
+      'force-path-style': true,
+      'access-key-id': accessKeyId,
+      'secret-access-key': secretAccessKey,
+    }),
+    url: (path) => `s3://${bucket}.localhost:${port}/${path}`,
+    urlWorksForOriginal: true,
+    copy: async (from, to) => {
+      const client = plainClient(store)
+      let token: string | undefined
+      do {
+        const page: ListObjectsV2CommandOutput = await client.send(
+          new ListObjectsV2Command({
+            Bucket: bucket,
+            Prefix: `${from}/`,
+            ContinuationToken: token,
+          }),
+        )
+        for (const { Key: key } of page.Contents ?? []) {
+          if (key === undefined) continue
+          await client.send(
+            new CopyObjectCommand({
+              Bucket: bucket,
+              CopySource: `${bucket}/${key}`,
+              Key: `${to}${key.slice(from.length)}`,
+            }),
+          )
+        }
+        token = page.NextContinuationToken
+      } while (token !== undefined)
+      client.destroy()
+    },
+  }
+}
+
+const { minio, ceph, azurite } = inject('stores')
+
+const places: Record<string, Place | { unavailable: string }> = {
+  MinIO: 'unavailable' in minio ? minio : s3Place(minio),
+  Ceph: 'unavailable' in ceph ? ceph : s3Place(ceph),
+  Azurite:
+    'unavailable' in azurite
+      ? azurite
+      : {
+          env: { LITESTREAM_AZURE_ACCOUNT_KEY: azurite.accountKey },
+          replica: (path) => ({
+            type: 'abs',
+            bucket: azurite.container,
+            path,
+            endpoint: azurite.endpoint,
+            'account-name': azurite.accountName,
+            'account-key': azurite.accountKey,
+          }),
+          url: (path) =>
+            `abs://${azurite.accountName}@${azurite.container}/${path}?endpoint=${azurite.endpoint}`,
+          urlWorksForOriginal: false,
+          copy: async (from, to) => {
+            const container = plainContainer(azurite)
+            for await (const { name } of container.listBlobsFlat({ prefix: `${from}/` })) {
+              const body = await container.getBlobClient(name).downloadToBuffer()
+              const copy = container.getBlockBlobClient(`${to}${name.slice(from.length)}`)
+              await copy.uploadData(body)
+            }
+          },
+        },
+}
+
+afterEach(cleanUp)
+
+for (const [name, place] of Object.entries(places)) {
+  if ('unavailable' in place) {
+    test.skip(`${name} is not reached: ${place.unavailable}`, () => undefined)
+    continue
+  }
+  const ours = (...args: string[]) =>
+    new Running('tsreplicate', process.execPath, [program, ...args], place.env)
+  const theirs = (...args: string[]) => new Running('litestream', litestream, args, place.env)
+  const succeed = async (running: Running) => {
+    expect(await running.exit(120_000), running.output).toBe(0)
+  }
+
+  const scene = () => {
+    const folder = temporaryFolder()
+    const path = `end-to-end/${randomUUID()}`
+    const config = join(folder, 'config.yml')
+    const db = join(folder, 'app.db')
+    const configure = (replicaPath: string) => {
+      const replicas = [{ ...place.replica(replicaPath), 'sync-interval': '200ms' }]
+      writeFileSync(config, JSON.stringify({ dbs: [{ path: db, replicas }] }))
+    }
+    configure(path)
+    return { folder, path, config, configure, db, oracle: join(folder, 'oracle') }
+  }
+
+  describe(name, () => {
+    test('what we replicate is restored by us and by the original, at its end and in between', async () => {
+      const { folder, path, config, configure, db, oracle } = scene()
+      const out = (file: string) => join(folder, file)
+      // Beyond 20 MB of noise: a snapshot of several parts.
+      await write({ db, oracle, count: 60, rows: 100, payloadBytes: 4400 })
+      const daemon = ours('replicate', '-config', config)
+      const writer = startWriter({ db, oracle, rate: 100, rows: 5, seconds: 10 })
+      await daemon.waitFor(/snapshot written/, { timeoutMs: 60_000 })
+      const between = lastAcknowledged(oracle)
+      await summaryOf(writer)
+      expect(await daemon.stop(), daemon.output).toBe(0)
+      expect(daemon.count(/level=ERROR/i), daemon.output).toBe(0)
+
+      await succeed(ours('restore', '-config', config, '-o', out('config.db'), db))
+      expect(verifyLedger(out('config.db'), oracle)).toEqual({ n: lastAcknowledged(oracle) })
+      await succeed(ours('restore', '-o', out('url.db'), place.url(path)))
+      await succeed(theirs('restore', '-config', config, '-o', out('theirs.db'), db))
+      const bytes = readFileSync(out('config.db'))
+      expect(readFileSync(out('url.db')).equals(bytes)).toBe(true)
+      expect(readFileSync(out('theirs.db')).equals(bytes)).toBe(true)
+      if (place.urlWorksForOriginal) {
+        await succeed(theirs('restore', '-o', out('theirs-url.db'), place.url(path)))
+        expect(readFileSync(out('theirs-url.db')).equals(bytes)).toBe(true)
+      }
+
+      // A moment with a pause of the writer's on both sides, found by the times that are in the objects.
+      const lines = readOracle(oracle)
+      const later = lines.findIndex(({ n }) => n > between + 20)
+      const moment = new Date(lines[later]?.timeMs ?? 0).toISOString()
+      const at = async (file: string, replicaPath: string) => {
+        await succeed(
+          ours('restore', '-o', out(file), '-timestamp', moment, place.url(replicaPath)),
+        )
+        return verifyLedger(out(file), oracle).n
+      }
+      const n = await at('moment.db', path)
+      const nearby = lines.filter(({ timeMs }) => Math.abs(timeMs - Date.parse(moment)) <= 150)
+      expect(nearby.map((line) => line.n)).toContain(n)
+      await place.copy(path, `${path}-copy`)
+      expect(await at('copy.db', `${path}-copy`)).toBe(n)
+      configure(`${path}-copy`)
+      await succeed(ours('restore', '-config', config, '-o', out('copied.db'), db))
+      expect(readFileSync(out('copied.db')).equals(bytes)).toBe(true)
+    })
+
+    test('what the original replicates is restored by us as by itself', async () => {
+      const { folder, config, db, oracle } = scene()
+      await write({ db, oracle, count: 60, rows: 100, payloadBytes: 4400 })
+      const daemon = theirs('replicate', '-config', config)
+      await daemon.waitFor(/snapshot written/, { timeoutMs: 60_000 })
+      await write({ db, oracle, count: 100, rows: 5, rate: 50 })
+      await daemon.waitFor(/replica sync|wal segment written|write wal segment/, {
+        timeoutMs: 30_000,
+      })
+      await daemon.stop()
+      const [mine, its] = [join(folder, 'ours.db'), join(folder, 'theirs.db')]
+      await succeed(ours('restore', '-config', config, '-o', mine, db))
+      await succeed(theirs('restore', '-config', config, '-o', its, db))
+      expect(readFileSync(mine).equals(readFileSync(its))).toBe(true)
+    })
+  })
+}

@@ -1,0 +1,76 @@
+/**
+ * Starts every store once, for all test files, and says at the end which were reached. TSREPLICATE_STORES names the ones
+ * to try (all); TSREPLICATE_REQUIRE_STORES those without which the run fails.
+ */
+import { type TestProject } from 'vitest/node'
+import { startAzurite } from './azurite.ts'
+import { startCeph } from './ceph.ts'
+import { startMinio } from './minio.ts'
+import { type StoreName } from './reached.ts'
+import { type RunningStore, type UnavailableStore } from './server.ts'
+
+const starters = { minio: startMinio, ceph: startCeph, azurite: startAzurite } as const
+
+type Started = RunningStore | UnavailableStore
+
+function named(variable: string): readonly string[] | undefined {
+  const names = process.env[variable]?.split(',').filter(Boolean)
+  const unknown = names?.filter((name) => !(name in starters)) ?? []
+  if (unknown.length > 0) {
+    throw new Error(`${variable}: no such store: ${unknown.join(', ')}`)
+  }
+  return names
+}
+
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const wanted = named('TSREPLICATE_STORES')
+  const required = named('TSREPLICATE_REQUIRE_STORES') ?? []
+  const skipped = { unavailable: 'not among TSREPLICATE_STORES' }
+  const start = async <T extends Started>(
+    name: StoreName,
+    starter: () => Promise<T | UnavailableStore>,
+  ): Promise<T | UnavailableStore> =>
+    wanted === undefined || wanted.includes(name) ? starter() : skipped
+  const [minio, ceph, azurite] = await Promise.all([
+    start('minio', starters.minio),
+    start('ceph', starters.ceph),
+    start('azurite', starters.azurite),
+  ])
+  const stores: Readonly<Record<StoreName, Started>> = { minio, ceph, azurite }
+  const stopAll = async (): Promise<void> => {
+    for (const store of Object.values(stores)) if ('stop' in store) await store.stop()
+  }
+  const missing = required.flatMap((name) => {
+    const store = Object.entries(stores).find(([other]) => other === name)?.[1]
+    return store !== undefined && 'unavailable' in store ? [`${name}: ${store.unavailable}`] : []
+  })
+  if (missing.length > 0) {
+    await stopAll()
+    throw new Error(`stores that this run must reach were not:\n${missing.join('\n')}`)
+  }
+  project.provide('stores', {
+    minio: connectionOf(minio),
+    ceph: connectionOf(ceph),
+    azurite: connectionOf(azurite),
+  })
+  return async () => {
+    await stopAll()
+    const all = Object.entries(stores)
+    const reached = all.filter(([, store]) => !('unavailable' in store)).map(([name]) => name)
+    const others = all.flatMap(([name, store]) =>
+      'unavailable' in store ? [`${name} (${store.unavailable.split('\n')[0] ?? ''})`] : [],
+    )
+    process.stdout.write(
+      `stores reached: ${reached.join(', ') || 'none'}` +
+        `${others.length === 0 ? '' : `; not reached: ${others.join(', ')}`}\n`,
+    )
+  }
+}
+
+/** Without its `stop`, which cannot pass to another process. */
+function connectionOf<T extends RunningStore>(
+  store: T | UnavailableStore,
+): Omit<T, 'stop'> | UnavailableStore {
+  if ('unavailable' in store) return store
+  return { ...store, stop: undefined }
+}

@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config'
+
+/** The suites that want real object stores; `test/support/stores` starts them, or they run already (see there). */
+export default defineConfig({
+  test: {
+    include: ['test/contract/*.stores.test.ts', 'test/stores/**/*.test.ts'],
+    globalSetup: ['./test/support/stores/global-setup.ts'],
+    pool: 'forks',
+    fileParallelism: false,
+    testTimeout: 120_000,
+    hookTimeout: 300_000,
+  },
+})
