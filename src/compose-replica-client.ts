@@ -1,7 +1,7 @@
 /** Which client stands behind which kind of store, and what is wrapped around it. Loaded only when configured. */
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
-import { type ReplicaTarget } from './domain/config.js'
+import { type AgeKeys, type ReplicaTarget } from './domain/config.js'
 import { ConfigError } from './domain/errors.js'
 import { systemClock } from './infrastructure/clock/system-clock.js'
 import { CountingReplicaClient } from './infrastructure/replica-clients/counting/counting-replica-client.js'
@@ -17,8 +17,28 @@ import { ReplicaProblems } from './usecase/replica-problems.js'
 const maxOperations = 64
 
 /** A replica for a command: what fails for a moment is tried again, a bounded number of times. */
-export async function openReplicaClient(target: ReplicaTarget): Promise<ReplicaClient> {
-  return withRetries(await openAdapter(target), { attempts: 4, baseDelayMs: 200, maxDelayMs: 2000 })
+export async function openReplicaClient(
+  target: ReplicaTarget,
+  age: AgeKeys | undefined,
+): Promise<ReplicaClient> {
+  const adapter = await openAdapter(target)
+  const policy = { attempts: 4, baseDelayMs: 200, maxDelayMs: 2000 }
+  return withEncryption(withRetries(adapter, policy), age)
+}
+
+async function withEncryption(
+  client: ReplicaClient,
+  age: AgeKeys | undefined,
+): Promise<ReplicaClient> {
+  if (age === undefined) return client
+  const [{ AgeReplicaClient }, { parseIdentities, parseRecipients }] = await Promise.all([
+    import('./infrastructure/replica-clients/age/age-replica-client.js'),
+    import('./infrastructure/replica-clients/age/age-keys.js'),
+  ])
+  return new AgeReplicaClient(client, {
+    recipients: await parseRecipients(age.recipients),
+    identities: await parseIdentities(age.identities),
+  })
 }
 
 export interface DaemonReplicaOptions {
@@ -33,7 +53,7 @@ export interface DaemonReplicaOptions {
  * on for ever; only the parts of a large object are tried for ever here.
  */
 export async function openDaemonReplica(
-  target: ReplicaTarget,
+  { target, age }: { readonly target: ReplicaTarget; readonly age: AgeKeys | undefined },
   { ownerOf: databasePath, metrics, logger }: DaemonReplicaOptions,
 ): Promise<{ readonly client: ReplicaClient; readonly problems: ReplicaProblems }> {
   const adapter = await openAdapter(target, await ownerOf(databasePath))
@@ -45,7 +65,7 @@ export async function openDaemonReplica(
     maxDelayMs: 10_000,
     patience: problems,
   })
-  return { client, problems }
+  return { client: await withEncryption(client, age), problems }
 }
 
 function withRetries(

@@ -92,7 +92,7 @@ async function composeDatabase(
   const replicas = []
   for (const replica of config.replicas) {
     const replicaLogger = logger.child({ replica: replica.name })
-    const { client, problems } = await openDaemonReplica(replica.target, {
+    const { client, problems } = await openDaemonReplica(replica, {
       ownerOf: config.path,
       metrics: shared.metricsOf?.({
         database: config.path,

@@ -1,7 +1,12 @@
 /** The one place that knows which adapter stands behind which port. Adapters are loaded when they are needed. */
 import { homedir } from 'node:os'
 
-import { type Config, type LoggingConfig, type ReplicaTarget } from './domain/config.js'
+import {
+  type AgeKeys,
+  type Config,
+  type LoggingConfig,
+  type ReplicaTarget,
+} from './domain/config.js'
 import { type RetentionRules } from './domain/retention-policy.js'
 import { type EnforceRetention } from './usecase/enforce-retention.js'
 import { type Logger } from './usecase/ports/logger.js'
@@ -14,9 +19,12 @@ import {
 } from './usecase/restore-types.js'
 
 /** A replica for a command to read: what fails for a moment is tried again, a bounded number of times. */
-export async function openReplicaClient(target: ReplicaTarget): Promise<ReplicaClient> {
+export async function openReplicaClient(
+  target: ReplicaTarget,
+  age?: AgeKeys,
+): Promise<ReplicaClient> {
   const { openReplicaClient: open } = await import('./compose-replica-client.js')
-  return open(target)
+  return open(target, age)
 }
 
 export interface LoadOptions {

@@ -73,10 +73,20 @@ export interface AbsReplicaTarget extends ObjectStoreTarget {
 export type ReplicaTarget =
   FileReplicaTarget | S3ReplicaTarget | GcsReplicaTarget | AbsReplicaTarget
 
+/** Keys of age, one or more in each text, as in its files: one a line, with comments. */
+export interface AgeKeys {
+  /** Objects are encrypted for these when they are stored; none: they are stored plain. */
+  readonly recipients: readonly string[]
+  /** Objects are decrypted by these when they are read; none: they are read as they are. */
+  readonly identities: readonly Secret[]
+}
+
 export interface ReplicaConfig {
   /** Unique per database. */
   readonly name: string
   readonly target: ReplicaTarget
+  /** Undefined: no encryption. */
+  readonly age: AgeKeys | undefined
   /** At most one WAL segment is sent per interval. Above 0. */
   readonly syncIntervalMs: number
   /** A snapshot is due when the newest is this old; undefined: only the first of a generation. */

@@ -1,12 +1,15 @@
 /** The daemon and the commands, end to end on each real store, beside the original. */
 import { randomUUID } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import {
   CopyObjectCommand,
+  GetObjectCommand,
+  type S3Client,
   ListObjectsV2Command,
   type ListObjectsV2CommandOutput,
 } from '@aws-sdk/client-s3'
+import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { afterEach, describe, expect, inject, test } from 'vitest'
 import { cleanUp, litestream, program, Running, temporaryFolder } from '../support/cli.js'
 import {
@@ -30,6 +33,21 @@ interface Place {
   readonly urlWorksForOriginal: boolean
   /** Copies all objects of a folder, which gives them new times. */
   copy(from: string, to: string): Promise<void>
+  /** The first 21 letters of every object of a folder. */
+  heads(path: string): Promise<string[]>
+}
+
+async function keysOf(client: S3Client, bucket: string, prefix: string): Promise<string[]> {
+  const keys: string[] = []
+  let token: string | undefined
+  do {
+    const page: ListObjectsV2CommandOutput = await client.send(
+      new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token }),
+    )
+    keys.push(...(page.Contents ?? []).flatMap(({ Key: key }) => (key === undefined ? [] : [key])))
+    token = page.NextContinuationToken
+  } while (token !== undefined)
+  return keys
 }
 
 function s3Place(store: Omit<S3Store, 'stop'>): Place {
@@ -51,28 +69,28 @@ function s3Place(store: Omit<S3Store, 'stop'>): Place {
     urlWorksForOriginal: true,
     copy: async (from, to) => {
       const client = plainClient(store)
-      let token: string | undefined
-      do {
-        const page: ListObjectsV2CommandOutput = await client.send(
-          new ListObjectsV2Command({
+      for (const key of await keysOf(client, bucket, `${from}/`)) {
+        await client.send(
+          new CopyObjectCommand({
             Bucket: bucket,
-            Prefix: `${from}/`,
-            ContinuationToken: token,
+            CopySource: `${bucket}/${key}`,
+            Key: `${to}${key.slice(from.length)}`,
           }),
         )
-        for (const { Key: key } of page.Contents ?? []) {
-          if (key === undefined) continue
-          await client.send(
-            new CopyObjectCommand({
-              Bucket: bucket,
-              CopySource: `${bucket}/${key}`,
-              Key: `${to}${key.slice(from.length)}`,
-            }),
-          )
-        }
-        token = page.NextContinuationToken
-      } while (token !== undefined)
+      }
       client.destroy()
+    },
+    heads: async (path) => {
+      const client = plainClient(store)
+      const heads: string[] = []
+      for (const key of await keysOf(client, bucket, `${path}/`)) {
+        const { Body: body } = await client.send(
+          new GetObjectCommand({ Bucket: bucket, Key: key, Range: 'bytes=0-20' }),
+        )
+        heads.push((await body?.transformToString()) ?? '')
+      }
+      client.destroy()
+      return heads
     },
   }
 }
@@ -106,6 +124,15 @@ const places: Record<string, Place | { unavailable: string }> = {
               await copy.uploadData(body)
             }
           },
+          heads: async (path) => {
+            const container = plainContainer(azurite)
+            const heads: string[] = []
+            for await (const { name } of container.listBlobsFlat({ prefix: `${path}/` })) {
+              const head = await container.getBlobClient(name).downloadToBuffer(0, 21)
+              heads.push(head.toString())
+            }
+            return heads
+          },
         },
 }
 
@@ -128,8 +155,8 @@ for (const [name, place] of Object.entries(places)) {
     const path = `end-to-end/${randomUUID()}`
     const config = join(folder, 'config.yml')
     const db = join(folder, 'app.db')
-    const configure = (replicaPath: string) => {
-      const replicas = [{ ...place.replica(replicaPath), 'sync-interval': '200ms' }]
+    const configure = (replicaPath: string, settings: Readonly<Record<string, unknown>> = {}) => {
+      const replicas = [{ ...place.replica(replicaPath), 'sync-interval': '200ms', ...settings }]
       writeFileSync(config, JSON.stringify({ dbs: [{ path: db, replicas }] }))
     }
     configure(path)
@@ -180,6 +207,37 @@ for (const [name, place] of Object.entries(places)) {
       configure(`${path}-copy`)
       await succeed(ours('restore', '-config', config, '-o', out('copied.db'), db))
       expect(readFileSync(out('copied.db')).equals(bytes)).toBe(true)
+    })
+
+    test('an encrypted replica goes both ways, and nothing of it is plain', async () => {
+      const { folder, path, config, configure, db, oracle } = scene()
+      const identity = await generateX25519Identity()
+      const recipient = await identityToRecipient(identity)
+      configure(path, { age: { recipients: [recipient], identities: [identity] } })
+      // Beyond one part, whose cuts lie elsewhere than those of what is encrypted.
+      await write({ db, oracle, count: 60, rows: 100, payloadBytes: 4400 })
+      const out = (file: string) => join(folder, file)
+      for (const [round, replicate] of [
+        ['ours', ours],
+        ['theirs', theirs],
+      ] as const) {
+        configure(`${path}-${round}`, { age: { recipients: [recipient], identities: [identity] } })
+        const daemon = replicate('replicate', '-config', config)
+        await daemon.waitFor(/snapshot written/, { timeoutMs: 60_000 })
+        await write({ db, oracle, count: 50, rows: 5, rate: 50 })
+        await daemon.stop()
+        const [mine, its] = [out(`${round}-ours.db`), out(`${round}-theirs.db`)]
+        await succeed(ours('restore', '-config', config, '-o', mine, db))
+        await succeed(theirs('restore', '-config', config, '-o', its, db))
+        expect(verifyLedger(mine, oracle)).toEqual({ n: lastAcknowledged(oracle) })
+        expect(readFileSync(its).equals(readFileSync(mine))).toBe(true)
+      }
+      const heads = await place.heads(`${path}-ours`)
+      expect(heads.length).toBeGreaterThan(1)
+      expect(new Set(heads)).toEqual(new Set(['age-encryption.org/v1']))
+      const blind = ours('restore', '-o', out('blind.db'), place.url(`${path}-ours`))
+      expect(await blind.exit()).not.toBe(0)
+      expect(existsSync(out('blind.db'))).toBe(false)
     })
 
     test('what the original replicates is restored by us as by itself', async () => {

@@ -87,6 +87,9 @@ export async function openReplicas(
     throw new ConfigError(`replica "${flags.replica}" not found for database "${database.path}"`)
   }
   return Promise.all(
-    replicas.map(async ({ name, target }) => ({ name, client: await openReplicaClient(target) })),
+    replicas.map(async ({ name, target, age }) => ({
+      name,
+      client: await openReplicaClient(target, age),
+    })),
   )
 }

@@ -4,6 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { isMap, isScalar, isSeq, LineCounter, parseDocument, type Node, type YAMLMap } from 'yaml'
 
 import {
+  type AgeKeys,
   type Config,
   type DatabaseConfig,
   type LoggingConfig,
@@ -12,6 +13,7 @@ import {
 } from '../../domain/config.js'
 import { parseDuration } from '../../domain/duration.js'
 import { ConfigError } from '../../domain/errors.js'
+import { Secret } from '../../domain/secret.js'
 import { type RetentionRules } from '../../domain/retention-policy.js'
 import { type Environment, expandEnvironment } from './environment.js'
 import { keys, nearestName, objectStoreTypes, type Section } from './keys.js'
@@ -270,10 +272,12 @@ class Reader {
     const retention = this.#retention(fields)
     const checkIntervalMs = this.#positive(fields, 'retention-check-interval', 3_600_000)
     this.#warnOfRareSnapshots(retention, snapshotIntervalMs)
+    const age = this.#age(fields)
     if (target === undefined || name === undefined) return undefined
     return {
       name,
       target,
+      age,
       syncIntervalMs,
       snapshotIntervalMs: snapshotIntervalMs > 0 ? snapshotIntervalMs : undefined,
       retention,
@@ -393,6 +397,42 @@ class Reader {
         this.#at(fields, key, problem)
       },
     }
+  }
+
+  #age(replica: Fields): AgeKeys | undefined {
+    const entry = replica.entries.get('age')
+    if (entry === undefined) return undefined
+    const path = keyPathOf(replica.path, 'age')
+    const fields = this.#fields(entry.node ?? entry.keyNode, 'age', path)
+    const recipients = this.#ageKeys(fields, 'recipients', {
+      pattern: /^age1[02-9ac-hj-np-z]{58}$/,
+      problem: (line) => `malformed recipient at line ${line}`,
+    })
+    const identities = this.#ageKeys(fields, 'identities', {
+      pattern: /^AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}$/,
+      problem: (line) => `error at line ${line}: malformed secret key`,
+    })
+    return { recipients, identities: identities.map((text) => new Secret(text)) }
+  }
+
+  /** Texts of keys, one a line, with comments and empty lines between. The text of a key is in no message. */
+  #ageKeys(
+    fields: Fields | undefined,
+    key: 'recipients' | 'identities',
+    form: { readonly pattern: RegExp; readonly problem: (line: number) => string },
+  ): string[] {
+    return this.#list(fields, key).flatMap(({ node, path }) => {
+      if (!isScalar(node) || typeof node.value !== 'string') {
+        this.#problems.add(node, path, 'must be a text of keys, one a line')
+        return []
+      }
+      const malformed = node.value.split(/\r?\n/).findIndex((line) => {
+        const text = line.trim()
+        return text !== '' && !text.startsWith('#') && !form.pattern.test(text)
+      })
+      if (malformed >= 0) this.#problems.add(node, path, form.problem(malformed + 1))
+      return [node.value]
+    })
   }
 
   #logging(global: Fields | undefined): LoggingConfig {
@@ -549,6 +589,7 @@ export function configFromUrls(
     return {
       name: i === 0 ? target.type : `${target.type}-${i + 1}`,
       target,
+      age: undefined,
       syncIntervalMs: 1000,
       snapshotIntervalMs: undefined,
       retention: {

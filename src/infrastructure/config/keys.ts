@@ -1,6 +1,6 @@
 /** Every key of a configuration file. Validation, suggestions and the test of the sample file go by this table. */
 
-export type Section = 'global' | 'logging' | 'database' | 'replica'
+export type Section = 'global' | 'logging' | 'database' | 'replica' | 'age'
 export type KeyType =
   | 'string'
   | 'duration'
@@ -58,6 +58,10 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
     level: { type: 'level', default: 'info', description: 'debug, info, warn or error.' },
     type: { type: 'log-type', default: 'text', description: 'text or json.' },
     stderr: { type: 'boolean', default: 'false', description: 'Log to stderr, not stdout.' },
+  },
+  age: {
+    recipients: { type: 'list', description: 'Public keys that objects are encrypted for.' },
+    identities: { type: 'list', secret: true, description: 'Secret keys to read objects with.' },
   },
   database: {
     path: { type: 'string', description: 'The database file. Required.' },
@@ -155,7 +159,7 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
       state: 'unsupported',
       description: 'Restore and compare now and then.',
     },
-    age: { type: 'section', state: 'unsupported', description: 'Encryption.' },
+    age: { type: 'section', description: 'Encryption of the objects.' },
     bucket: {
       type: 'string',
       stores: ['s3', 'gcs', 'abs'],

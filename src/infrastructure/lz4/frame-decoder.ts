@@ -2,6 +2,8 @@ import { uncompressSync } from 'lz4-napi'
 import xxhash, { type XXHashAPI } from 'xxhash-wasm'
 import { CorruptionError } from '../../domain/errors.js'
 
+/** The first letters of an age file, `age-`. */
+const ageMagic = 0x2d656761
 const frameMagic = 0x184d2204
 const skippableMagic = 0x184d2a50
 const storedRaw = 0x8000_0000
@@ -31,6 +33,11 @@ export async function* decodeFrame(
       await skipFrame(input)
       magic = await input.magic()
       if (magic === undefined) throw cut()
+    }
+    if (magic === ageMagic) {
+      throw new CorruptionError('it is encrypted with age, and no identity was given', {
+        hint: 'restore by a configuration file whose replica has the secret key under age.identities',
+      })
     }
     if (magic !== frameMagic) {
       throw new CorruptionError(`bad magic ${magic.toString(16).padStart(8, '0')}: no LZ4 frame`)
