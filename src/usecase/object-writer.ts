@@ -1,3 +1,4 @@
+import { freeMemory } from '../domain/free-memory.js'
 import { type ObjectUpload } from './ports/replica-client.js'
 
 /**
@@ -16,7 +17,7 @@ export class ObjectWriter {
     this.#upload = upload
   }
 
-  /** Takes the next bytes, which must not change afterwards; resolves when more may come. */
+  /** Takes the next bytes, and their memory with them; resolves when more may come. */
   async write(chunk: Uint8Array): Promise<void> {
     const { partSizeBytes } = this.#upload
     let rest = chunk
@@ -53,9 +54,14 @@ export class ObjectWriter {
     this.#nextNumber += 1
     const sending = this.#upload
       .sendPart(part)
-      .catch((error: unknown) => {
-        this.#failure ??= { error }
-      })
+      .then(
+        () => {
+          if (!last) freeMemory(part.bytes)
+        },
+        (error: unknown) => {
+          this.#failure ??= { error }
+        },
+      )
       .finally(() => this.#inFlight.delete(sending))
     this.#inFlight.add(sending)
   }
@@ -73,7 +79,9 @@ export class ObjectWriter {
     for (const chunk of others) {
       bytes.set(chunk, at)
       at += chunk.byteLength
+      freeMemory(chunk)
     }
+    freeMemory(first)
     return bytes
   }
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert'
+import { freeMemory } from '../domain/free-memory.js'
 import { type Generation } from '../domain/generation.js'
 import { type WalPosition } from '../domain/position.js'
 import { type Capture, type WalSegmentTrailer } from '../domain/trailer.js'
@@ -7,7 +8,7 @@ import { type CapturedRun } from './ports/managed-database.js'
 import { type SegmentWriter, type Spool, type SpooledSegment } from './ports/spool.js'
 
 /** Bytes compressed at once: large enough to compress well, small enough that memory stays flat. */
-const blockBytes = 1024 * 1024
+const blockBytes = 256 * 1024
 
 /**
  * A WAL segment while it is being put together from captured runs. At most a block of it is in memory; the rest is
@@ -107,8 +108,7 @@ export class SegmentAssembly implements AsyncDisposable {
     if (this.#pending.length === 1 && only !== undefined && only.length <= blockBytes) {
       this.#pending = []
       this.#pendingBytes = 0
-      const writer = await this.#writerNow(signal)
-      await writer.write(await this.#encoder.block(only))
+      await this.#write(only, signal)
       return
     }
     const block = new Uint8Array(Math.min(this.#pendingBytes, blockBytes))
@@ -118,12 +118,20 @@ export class SegmentAssembly implements AsyncDisposable {
       assert(chunk !== undefined, 'pending bytes are counted')
       const room = block.length - filled
       block.set(chunk.subarray(0, room), filled)
-      if (chunk.length > room) this.#pending.unshift(chunk.subarray(room))
       filled += Math.min(room, chunk.length)
+      if (chunk.length > room) this.#pending.unshift(chunk.subarray(room))
+      else freeMemory(chunk)
     }
     this.#pendingBytes -= filled
+    await this.#write(block, signal)
+  }
+
+  async #write(content: Uint8Array, signal: AbortSignal): Promise<void> {
     const writer = await this.#writerNow(signal)
-    await writer.write(await this.#encoder.block(block))
+    const block = await this.#encoder.block(content)
+    freeMemory(content)
+    await writer.write(block)
+    freeMemory(block)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

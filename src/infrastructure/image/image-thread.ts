@@ -9,7 +9,7 @@ import { CorruptionError } from '../../domain/errors.js'
 import { SegmentVerifier } from '../../domain/segment-verifier.js'
 import { isPageSize } from '../../domain/wal-format.js'
 import { checkIntegrity } from './check-integrity.js'
-import { freeMemory } from './free-memory.js'
+import { freeMemory } from '../../domain/free-memory.js'
 import {
   type ImageReply,
   type ImageRequest,

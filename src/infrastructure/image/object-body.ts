@@ -1,5 +1,5 @@
 import { parseTrailer, type TrailerTail } from '../../domain/trailer.js'
-import { freeMemory } from './free-memory.js'
+import { freeMemory } from '../../domain/free-memory.js'
 
 /** This much of a body's end is kept, for the trailer. */
 const keptTailBytes = 64 * 1024

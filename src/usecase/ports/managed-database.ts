@@ -121,7 +121,7 @@ export interface ManagedDatabase {
 
   /**
    * Reads the raw database file from page 1 to its end while it lives, in chunks of at most 4 MiB, through a descriptor
-   * that stays open: the body of a fuzzy snapshot. Not consistent by itself.
+   * that stays open: the body of a fuzzy snapshot. Not consistent by itself. A chunk is good until the next is asked for.
    */
   readFile(signal: AbortSignal): AsyncIterable<Uint8Array>
 

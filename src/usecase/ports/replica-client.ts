@@ -29,6 +29,7 @@ export interface WalSegmentInfo extends WalSegmentRef {
 export interface ObjectPart {
   /** Counted from 0. */
   readonly number: number
+  /** An upload may keep those of the last part. Those of another are gone once it is sent: their memory is freed. */
   readonly bytes: Uint8Array
   /** Whether nothing comes after it. */
   readonly last: boolean

@@ -18,7 +18,8 @@ class FakeUpload implements ObjectUpload {
   }
 
   async sendPart(part: ObjectPart): Promise<void> {
-    this.parts.push(part)
+    // Its memory is the writer's again once this has resolved.
+    this.parts.push({ ...part, bytes: part.bytes.slice() })
     await new Promise<void>((resolve, reject) => {
       const entry = { resolve, reject }
       this.waiting.push(entry)
@@ -50,7 +51,7 @@ describe('ObjectWriter', () => {
         async (chunks, partSizeBytes, maxConcurrentParts) => {
           const upload = new FakeUpload({ partSizeBytes, maxConcurrentParts })
           const writer = new ObjectWriter(upload)
-          for (const chunk of chunks) await writer.write(chunk)
+          for (const chunk of chunks) await writer.write(chunk.slice())
           await writer.end()
           expect(Buffer.concat(upload.parts.map(({ bytes }) => bytes))).toEqual(
             Buffer.concat(chunks),
