@@ -9,6 +9,8 @@ import { type SegmentWriter, type Spool, type SpooledSegment } from './ports/spo
 
 /** Bytes compressed at once: large enough to compress well, small enough that memory stays flat. */
 const blockBytes = 256 * 1024
+/** A run of this size compresses well enough to need no other beside it, and is spared being copied. */
+const leastBlockBytes = 64 * 1024
 
 /**
  * A WAL segment while it is being put together from captured runs. At most a block of it is in memory; the rest is
@@ -61,6 +63,8 @@ export class SegmentAssembly implements AsyncDisposable {
       if (former?.timeMs === timeMs) this.#captures.pop()
       this.#captures.push({ endOffset: run.end.offset, timeMs })
     }
+    const isBlock = this.#pending.length === 1 && this.#pendingBytes >= leastBlockBytes
+    if (isBlock) await this.#flush(signal)
     while (this.#pendingBytes >= blockBytes) await this.#flush(signal)
   }
 

@@ -436,7 +436,9 @@ export class SyncReplica {
     {
       await using upload = await client.startUpload(ref, { expectedBytes: segment.sizeBytes }, kill)
       const writer = new ObjectWriter(upload)
-      for await (const chunk of spool.read(segment, kill)) await writer.write(chunk)
+      // A chunk that is a part is sent as it is.
+      const options = { chunkBytes: upload.partSizeBytes }
+      for await (const chunk of spool.read(segment, kill, options)) await writer.write(chunk)
       await writer.end()
       await upload.finish()
     }

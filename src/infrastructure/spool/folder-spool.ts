@@ -40,7 +40,7 @@ import {
   writeAll,
 } from './local-files.js'
 
-const chunkBytes = 1024 * 1024
+const usualChunkBytes = 1024 * 1024
 const temporarySuffix = '.tmp'
 const stateFileName = 'state.json'
 
@@ -141,7 +141,11 @@ export class FolderSpool implements Spool {
     })
   }
 
-  async *read(segment: SpooledSegment, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  async *read(
+    segment: SpooledSegment,
+    signal: AbortSignal,
+    { chunkBytes } = { chunkBytes: usualChunkBytes },
+  ): AsyncIterable<Uint8Array> {
     const path = this.#segmentPath(segment)
     signal.throwIfAborted()
     const file = await orLocalStateError(`read ${path}`, () => open(path, 'r'))

@@ -60,8 +60,12 @@ export interface Spool extends AsyncDisposable {
   /** Begins a segment at a position of the current generation. */
   startSegment(position: WalPosition, signal: AbortSignal): Promise<SegmentWriter>
 
-  /** The bytes of a finished segment. */
-  read(segment: SpooledSegment, signal: AbortSignal): AsyncIterable<Uint8Array>
+  /** The bytes of a finished segment, in chunks of that size; by default of a size that suits memory. */
+  read(
+    segment: SpooledSegment,
+    signal: AbortSignal,
+    options?: { readonly chunkBytes: number },
+  ): AsyncIterable<Uint8Array>
 
   /** Puts one segment in the place of the consecutive ones that it was merged from, durably, in that order. */
   replace(
