@@ -94,3 +94,15 @@ test('what the file system refuses is a retryable ReplicaError that names the pa
   await expect(get(client, segment(0, 0))).rejects.toThrow(ReplicaError)
   await expect(collect(client.listGenerations(signal))).rejects.toThrow(ReplicaError)
 })
+
+test.skipIf(process.platform !== 'linux')(
+  'a folder in which nothing can be created is an error, not an endless attempt',
+  async () => {
+    const client = new FileReplicaClient({ path: '/proc/tsreplicate/replica', owner: undefined })
+    await expect(put(client, snapshot(0), Buffer.from('x'))).rejects.toMatchObject({
+      code: 'REPLICA',
+      retryable: true,
+      message: expect.stringContaining('/proc/tsreplicate') as string,
+    })
+  },
+)

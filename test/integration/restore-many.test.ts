@@ -212,6 +212,16 @@ describe('an output that cannot be written', () => {
     expect(await readdir(dirname(output))).toEqual([])
   })
 
+  it.skipIf(process.platform !== 'linux')(
+    'is said when its folder cannot be created, whatever the file system',
+    async () => {
+      const outputPath = '/proc/tsreplicate/deep/db'
+      await expect(restore(history, { request: { outputPath } })).rejects.toMatchObject({
+        code: 'OUTPUT',
+      })
+    },
+  )
+
   it('is said when its folder is none', async () => {
     await writeFile(join(folder, 'file'), '')
     await expect(

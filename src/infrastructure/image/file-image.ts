@@ -28,7 +28,7 @@ export function fileImages(threadEntry: URL): DatabaseImageFactory {
         `.${basename(outputPath)}.tsreplicate-restore-${process.pid}.tmp`,
       )
       const file = await attempt(outputPath, async () => {
-        await mkdir(folder, { recursive: true, mode: 0o700 })
+        await createFolder(folder)
         await removeAll(temporaryPath)
         // SQLite may read it while we write it, for the check.
         return open(temporaryPath, 'wx+', 0o600)
@@ -150,6 +150,25 @@ async function attempt<T>(outputPath: string, work: () => Promise<T>): Promise<T
   }
 }
 
+/** Not Node's own, which never ends where nothing can be created, as in /proc: there the answer is ENOENT for ever. */
+async function createFolder(path: string): Promise<void> {
+  try {
+    await makeFolder(path)
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT' || dirname(path) === path) throw error
+    await createFolder(dirname(path))
+    await makeFolder(path)
+  }
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 })
+  } catch (error) {
+    if (codeOf(error) !== 'EEXIST') throw error
+  }
+}
+
 async function refuseExisting(outputPath: string): Promise<void> {
   for (const suffix of companions) {
     const path = outputPath + suffix
@@ -166,9 +185,13 @@ async function exists(path: string): Promise<boolean> {
     await lstat(path)
     return true
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false
+    if (codeOf(error) === 'ENOENT') return false
     throw error
   }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined
 }
 
 async function removeAll(path: string): Promise<void> {

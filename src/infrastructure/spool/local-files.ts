@@ -70,13 +70,21 @@ export async function giveTo(path: string, owner: Ownership): Promise<void> {
 /** Creates a folder and those above it, durably. Existing ones are left as they are. */
 export async function createFolder(path: string, owner: Ownership): Promise<void> {
   try {
+    await makeFolder(path, owner)
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT' || dirname(path) === path) throw error
+    await createFolder(dirname(path), owner)
+    // Once: where nothing can be created, as in /proc, the answer is ENOENT for ever.
+    await makeFolder(path, owner)
+  }
+}
+
+async function makeFolder(path: string, owner: Ownership): Promise<void> {
+  try {
     await mkdir(path, { mode: owner.directoryMode ?? 0o700 })
   } catch (error) {
     if (errorCode(error) === 'EEXIST') return
-    if (errorCode(error) !== 'ENOENT' || dirname(path) === path) throw error
-    await createFolder(dirname(path), owner)
-    await createFolder(path, owner)
-    return
+    throw error
   }
   await giveTo(path, owner)
   await syncFolder(dirname(path))

@@ -195,13 +195,21 @@ export class FileReplicaClient implements ReplicaClient {
   /** Creates a folder and those above it, durably. Existing ones are left as they are. */
   async #createFolder(path: string): Promise<void> {
     try {
+      await this.#makeFolder(path)
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT' || dirname(path) === path) throw error
+      await this.#createFolder(dirname(path))
+      // Once: where nothing can be created, as in /proc, the answer is ENOENT for ever.
+      await this.#makeFolder(path)
+    }
+  }
+
+  async #makeFolder(path: string): Promise<void> {
+    try {
       await mkdir(path, { mode: this.#owner.directoryMode ?? 0o700 })
     } catch (error) {
       if (errorCode(error) === 'EEXIST') return
-      if (errorCode(error) !== 'ENOENT' || dirname(path) === path) throw error
-      await this.#createFolder(dirname(path))
-      await this.#createFolder(path)
-      return
+      throw error
     }
     await this.#giveAway(path)
     await syncFolder(dirname(path))

@@ -283,4 +283,15 @@ describe('FolderSpool', () => {
       message: expect.stringContaining(path) as string,
     })
   })
+
+  test.skipIf(process.platform !== 'linux')(
+    'a folder in which nothing can be created is an error, not an endless attempt',
+    async () => {
+      const unmakeable = new FolderSpool({ path: '/proc/tsreplicate/meta' })
+      await expect(unmakeable.open(signal)).rejects.toMatchObject({
+        name: 'LocalStateError',
+        message: expect.stringContaining('/proc/tsreplicate/meta') as string,
+      })
+    },
+  )
 })
