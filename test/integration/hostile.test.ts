@@ -1,12 +1,14 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
+import { describeCheckpoints, measureCheckpoints } from '../support/checkpoints.ts'
 import { cleanUp, listGenerations, start, temporaryFolder, writeConfig } from '../support/cli.ts'
 import {
   lastAcknowledged,
   restoreAndVerify,
   startWriter,
   summaryOf,
+  write,
   type WriterOptions,
 } from '../support/ledger.ts'
 
@@ -71,36 +73,25 @@ describe('an application', () => {
     })
   }
 
-  test('that checkpoints after pauses never waits for us', async () => {
+  test('that checkpoints after writes and pauses never waits for us, nor is sent away', async () => {
     const folder = temporaryFolder()
     const db = join(folder, 'app.db')
     const oracle = join(folder, 'oracle')
     const replica = join(folder, 'replica')
+    await write({ db, oracle, count: 10 })
     const daemon = start(
       'replicate',
       '-config',
       writeConfig(folder, { path: db, replicas: [replica] }),
     )
-    const writer = startWriter({
-      db,
-      oracle,
-      rate: 3,
-      seconds: 10,
-      autocheckpoint: 0,
-      checkpointChance: 0.7,
-    })
-    const summary = await summaryOf(writer)
-    console.log(
-      `${summary.checkpoints} checkpoints, ${summary.busyCheckpoints} busy (${summary.busyPassive} PASSIVE), ` +
-        `the longest ${summary.maxCheckpointMs.toFixed(1)} ms`,
-    )
-    expect(summary.checkpoints).toBeGreaterThan(5)
-    expect(summary.busyCheckpoints).toBe(0)
-    expect(summary.maxCheckpointMs).toBeLessThan(1000)
     await daemon.waitFor(/snapshot written/)
+    const measured = await measureCheckpoints(db, 1)
+    console.log(describeCheckpoints(measured))
+    expect(measured.filter(({ busy }) => busy)).toEqual([])
+    // It would be the busy timeout, 10 s, behind a reader that is not renewed; a disk that others use takes its time too.
+    expect(Math.max(...measured.map(({ ms }) => ms))).toBeLessThan(1000)
     expect(await daemon.stop()).toBe(0)
-    expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({
-      n: lastAcknowledged(oracle),
-    })
+    expect(daemon.count(/new generation/)).toBe(1)
+    expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({ n: 10 })
   })
 })

@@ -11,17 +11,20 @@ import {
   until,
   writeConfig,
 } from '../../support/cli.ts'
+import { describeCheckpoints, measureCheckpoints } from '../../support/checkpoints.ts'
 import {
   lastAcknowledged,
   restoreAndVerify,
   startWriter,
   summaryOf,
+  write,
   type WriterOptions,
 } from '../../support/ledger.ts'
 
 afterEach(cleanUp)
 
 const seconds = Number(process.env['TSREPLICATE_HOSTILE_SECONDS'] ?? 120)
+const seed = Number(process.env['TSREPLICATE_SEED'] ?? Date.now() % 1_000_000)
 
 type Hostility = Omit<WriterOptions, 'db' | 'oracle' | 'seconds'>
 
@@ -41,6 +44,17 @@ const writers: Record<string, Hostility> = {
     keepRows: 2000,
   },
   'writes flat out': { autocheckpoint: 1000, rows: 20, shrinkChance: 0.02, keepRows: 20_000 },
+  'does all of it with the usual autocheckpoint': {
+    autocheckpoint: 1000,
+    rate: 100,
+    rows: 10,
+    checkpointChance: 0.03,
+    vacuumChance: 0.005,
+    shrinkChance: 0.05,
+    schemaChance: 0.02,
+    reopenChance: 0.01,
+    keepRows: 3000,
+  },
 }
 
 /** Whether nothing has been added to the replica in the last three seconds. */
@@ -65,11 +79,12 @@ describe('an application that', () => {
         'min-checkpoint-page-count': 100,
       })
       const daemon = start('replicate', '-config', config)
-      const writer = startWriter({ db, oracle, seconds, ...options })
+      const writer = startWriter({ db, oracle, seconds, seed, ...options })
       await daemon.waitFor(/snapshot written/, { timeoutMs: 60_000 })
       let before = 0
-      for (let i = 0; !writer.ended; i++) {
-        const output = join(folder, 'out', String(i))
+      let restores = 0
+      for (; !writer.ended; restores++) {
+        const output = join(folder, 'out', String(restores))
         const { n } = await restoreAndVerify(replica, output, oracle)
         expect(n).toBeGreaterThanOrEqual(before)
         before = n
@@ -82,10 +97,13 @@ describe('an application that', () => {
       })
       expect(listGenerations(replica)).toHaveLength(1)
       console.log(
-        `${summary.commits} commits; ${summary.checkpoints} checkpoints, ` +
-          `${summary.busyCheckpoints} busy (${summary.busyPassive} PASSIVE), the longest ${summary.maxCheckpointMs.toFixed(1)} ms`,
+        `${name} (seed ${seed}): ${summary.commits} commits, ${restores} restores meanwhile; ${summary.checkpoints} checkpoints, ` +
+          `${summary.busyCheckpoints} busy (${summary.busyPassive} PASSIVE); the slowest: ` +
+          summary.slowest.map(({ kind, ms }) => `${kind} ${ms.toFixed(1)} ms`).join(', '),
       )
-      expect(summary.busyCheckpoints).toBe(0)
+      // SQLite lets nobody wait for another's checkpoint: one that meets one of ours is busy at once. We leave the WAL to
+      // an application that restarts it, after it has done so for the first time.
+      expect(summary.busyCheckpoints).toBeLessThanOrEqual(1)
       expect(summary.maxCheckpointMs).toBeLessThan(150)
     })
   }
@@ -127,6 +145,7 @@ describe('an application that', () => {
     console.log(`peak memory grew by ${((after - before) / 1024 / 1024).toFixed(0)} MiB`)
     expect(await daemon.stop(600_000)).toBe(0)
     expect(after - before).toBeLessThan(100 * 1024 * 1024)
+    expect(listGenerations(replica)).toHaveLength(1)
     expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({
       n: lastAcknowledged(oracle),
     })
@@ -158,5 +177,22 @@ describe('an application that', () => {
     expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({
       n: lastAcknowledged(oracle),
     })
+  })
+
+  test('checkpoints after writes and pauses never waits for us, nor is sent away', async () => {
+    const folder = temporaryFolder()
+    const db = join(folder, 'app.db')
+    const oracle = join(folder, 'oracle')
+    const replica = join(folder, 'replica')
+    await write({ db, oracle, count: 10 })
+    const daemon = start('replicate', db, `file://${replica}`)
+    await daemon.waitFor(/snapshot written/)
+    const measured = await measureCheckpoints(db, 12)
+    console.log(describeCheckpoints(measured))
+    expect(measured.filter(({ busy }) => busy)).toEqual([])
+    expect(Math.max(...measured.map(({ ms }) => ms))).toBeLessThan(150)
+    expect(await daemon.stop()).toBe(0)
+    expect(listGenerations(replica)).toHaveLength(1)
+    expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({ n: 10 })
   })
 })
