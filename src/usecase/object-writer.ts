@@ -11,6 +11,8 @@ export class ObjectWriter {
   #chunks: Uint8Array[] = []
   #pendingBytes = 0
   #nextNumber = 0
+  /** A store may send it no earlier than on finish. */
+  #lastPart: Uint8Array | undefined
   #failure: { readonly error: unknown } | undefined
 
   constructor(upload: ObjectUpload) {
@@ -32,11 +34,17 @@ export class ObjectWriter {
     this.#throwFailure()
   }
 
-  /** Sends what is left; resolves when every part is sent. The upload can be finished then. */
+  /** Sends what is left; resolves when every part is sent. */
   async end(): Promise<void> {
     await this.#send(true)
     await Promise.all(this.#inFlight)
     this.#throwFailure()
+  }
+
+  /** Makes the object visible, after `end`. */
+  async finish(): Promise<void> {
+    await this.#upload.finish()
+    if (this.#lastPart !== undefined) freeMemory(this.#lastPart)
   }
 
   #add(chunk: Uint8Array): void {
@@ -56,7 +64,8 @@ export class ObjectWriter {
       .sendPart(part)
       .then(
         () => {
-          if (!last) freeMemory(part.bytes)
+          if (last) this.#lastPart = part.bytes
+          else freeMemory(part.bytes)
         },
         (error: unknown) => {
           this.#failure ??= { error }

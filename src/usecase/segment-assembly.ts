@@ -7,9 +7,9 @@ import { type Compressor, type FrameEncoder } from './ports/compressor.js'
 import { type CapturedRun } from './ports/managed-database.js'
 import { type SegmentWriter, type Spool, type SpooledSegment } from './ports/spool.js'
 
-/** Bytes compressed at once: large enough to compress well, small enough that memory stays flat. */
+/** Most that is compressed at once: small enough that memory stays flat. */
 const blockBytes = 256 * 1024
-/** A run of this size compresses well enough to need no other beside it, and is spared being copied. */
+/** Runs below this size are gathered: LZ4 looks back no further than 64 KiB. Larger ones are spared being copied. */
 const leastBlockBytes = 64 * 1024
 
 /**
@@ -56,16 +56,19 @@ export class SegmentAssembly implements AsyncDisposable {
     this.#first ??= run
     this.#last = run
     this.walBytes += run.bytes.length
-    this.#pending.push(run.bytes)
-    this.#pendingBytes += run.bytes.length
     if (run.databaseSizePages > 0) {
       const former = this.#captures.at(-1)
       if (former?.timeMs === timeMs) this.#captures.pop()
       this.#captures.push({ endOffset: run.end.offset, timeMs })
     }
-    const isBlock = this.#pending.length === 1 && this.#pendingBytes >= leastBlockBytes
-    if (isBlock) await this.#flush(signal)
-    while (this.#pendingBytes >= blockBytes) await this.#flush(signal)
+    if (run.bytes.length >= leastBlockBytes) {
+      await this.#flush(signal)
+      await this.#writeBlocks(run.bytes, signal)
+    } else {
+      this.#pending.push(run.bytes)
+      this.#pendingBytes += run.bytes.length
+      if (this.#pendingBytes >= leastBlockBytes) await this.#flush(signal)
+    }
   }
 
   /** Finishes the segment in the spool. Only at a commit. */
@@ -74,7 +77,7 @@ export class SegmentAssembly implements AsyncDisposable {
     const last = this.#last
     assert(first !== undefined && last !== undefined, 'a segment has frames')
     assert(this.endsInCommit, 'a segment ends in a commit')
-    while (this.#pendingBytes > 0) await this.#flush(signal)
+    await this.#flush(signal)
     const writer = await this.#writerNow(signal)
     await writer.write(this.#encoder.end())
     const trailer: WalSegmentTrailer = {
@@ -106,36 +109,30 @@ export class SegmentAssembly implements AsyncDisposable {
     return this.#writer
   }
 
-  /** Compresses and writes the next block, at most {@link blockBytes}. */
+  /** Compresses and writes the small runs that have gathered, as one block. */
   async #flush(signal: AbortSignal): Promise<void> {
-    const only = this.#pending[0]
-    if (this.#pending.length === 1 && only !== undefined && only.length <= blockBytes) {
-      this.#pending = []
-      this.#pendingBytes = 0
-      await this.#write(only, signal)
-      return
-    }
-    const block = new Uint8Array(Math.min(this.#pendingBytes, blockBytes))
+    if (this.#pendingBytes === 0) return
+    const gathered = new Uint8Array(this.#pendingBytes)
     let filled = 0
-    while (filled < block.length) {
-      const chunk = this.#pending.shift()
-      assert(chunk !== undefined, 'pending bytes are counted')
-      const room = block.length - filled
-      block.set(chunk.subarray(0, room), filled)
-      filled += Math.min(room, chunk.length)
-      if (chunk.length > room) this.#pending.unshift(chunk.subarray(room))
-      else freeMemory(chunk)
+    for (const bytes of this.#pending) {
+      gathered.set(bytes, filled)
+      filled += bytes.length
+      freeMemory(bytes)
     }
-    this.#pendingBytes -= filled
-    await this.#write(block, signal)
+    this.#pending = []
+    this.#pendingBytes = 0
+    await this.#writeBlocks(gathered, signal)
   }
 
-  async #write(content: Uint8Array, signal: AbortSignal): Promise<void> {
+  /** Compresses and writes bytes in blocks, and frees them. */
+  async #writeBlocks(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
     const writer = await this.#writerNow(signal)
-    const block = await this.#encoder.block(content)
-    freeMemory(content)
-    await writer.write(block)
-    freeMemory(block)
+    for (let at = 0; at < bytes.length; at += blockBytes) {
+      const block = await this.#encoder.block(bytes.subarray(at, at + blockBytes))
+      await writer.write(block)
+      freeMemory(block)
+    }
+    freeMemory(bytes)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

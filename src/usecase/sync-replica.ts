@@ -440,7 +440,7 @@ export class SyncReplica {
       const options = { chunkBytes: upload.partSizeBytes }
       for await (const chunk of spool.read(segment, kill, options)) await writer.write(chunk)
       await writer.end()
-      await upload.finish()
+      await writer.finish()
     }
     place.position = { index: segment.index, offset: segment.endOffset }
     feed.confirm(name, place.generation, place.position)

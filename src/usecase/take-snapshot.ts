@@ -92,7 +92,7 @@ async function attemptSnapshot(
   await writer.write(trailer)
   await writer.end()
   await options.storedUpTo(consistentFrom, signal)
-  await upload.finish()
+  await writer.finish()
   logger.info(
     {
       position: formatPosition({ generation, ...consistentFrom }),

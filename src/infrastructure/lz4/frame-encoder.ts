@@ -1,5 +1,6 @@
 import { compress } from 'lz4-napi'
 import xxhash from 'xxhash-wasm'
+import { freeMemory } from '../../domain/free-memory.js'
 import {
   type Compressor,
   type FrameEncoder,
@@ -30,6 +31,7 @@ export async function createLz4Compressor(): Promise<Compressor> {
           const block: Uint8Array = await compress(content)
           const compressedBytes = block.length - sizeBytes
           if (compressedBytes >= content.length) {
+            freeMemory(block)
             const raw = new Uint8Array(sizeBytes + content.length)
             writeWord(raw, 0, storedRaw + content.length)
             raw.set(content, sizeBytes)
