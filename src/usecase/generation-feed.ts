@@ -5,6 +5,7 @@
 import { type BreakReason } from '../domain/continuity.js'
 import { type Generation } from '../domain/generation.js'
 import { comparePositions, type WalPosition } from '../domain/position.js'
+import { Permits } from './permits.js'
 import { type SpooledSegment } from './ports/spool.js'
 
 /** Where everything committed at some moment had been captured and spooled. */
@@ -26,6 +27,8 @@ export interface FeedGeneration {
 
 interface ReplicaPlace {
   confirmed: WalPosition | undefined
+  /** End of what was sent last, or may have been: the replica has it or not, until that is confirmed. */
+  attempted: WalPosition | undefined
   generation: Generation | undefined
   /** Given up for now: the spool keeps nothing for it. */
   detached: boolean
@@ -60,6 +63,8 @@ export class GenerationFeed {
   current: FeedGeneration | undefined
   /** No more will be captured: replicas carry on what there is and stop. */
   ended = false
+  /** One replica at a time chooses, and merges, what it sends: none may begin to send what another is merging. */
+  readonly choosing = new Permits(1)
   #final: Barrier | undefined
   readonly #changed = new Signal()
   readonly #wanted = new Signal()
@@ -68,7 +73,12 @@ export class GenerationFeed {
   #newGeneration: { reason: BreakReason; detail: string } | undefined
 
   addReplica(name: string): void {
-    this.#replicas.set(name, { confirmed: undefined, generation: undefined, detached: false })
+    this.#replicas.set(name, {
+      confirmed: undefined,
+      attempted: undefined,
+      generation: undefined,
+      detached: false,
+    })
   }
 
   /** Something here has changed: segments, generation, the end. */
@@ -148,10 +158,17 @@ export class GenerationFeed {
   confirm(name: string, generation: Generation, position: WalPosition | undefined): void {
     const place = this.#replicas.get(name)
     if (place === undefined) return
+    if (place.generation !== generation) place.attempted = undefined
     place.generation = generation
     place.confirmed = position
     place.detached = false
     this.#changed.wake()
+  }
+
+  /** Records that what ends at `end` is about to be sent, or may have been sent before. */
+  attempt(name: string, end: WalPosition): void {
+    const place = this.#replicas.get(name)
+    if (place !== undefined) place.attempted = end
   }
 
   /** Stops keeping segments for replicas that are behind. Returns their names. */
@@ -200,14 +217,26 @@ export class GenerationFeed {
       .slice(0, -1)
   }
 
-  /** Whether no replica stands between these positions, exclusively: then segments there may become one. */
-  nobodyStandsWithin(start: WalPosition, end: WalPosition): boolean {
-    return [...this.#replicas.values()].every(
-      (place) =>
-        place.generation === this.current?.generation &&
-        (place.confirmed === undefined ||
-          comparePositions(place.confirmed, start) <= 0 ||
-          comparePositions(place.confirmed, end) >= 0),
-    )
+  /**
+   * How far segments from `start` on may become one object: no replica may stand inside it, nor have been sent a part
+   * of it, because what it has been sent must never come again with other bytes.
+   */
+  mayMergeUpTo(start: WalPosition): WalPosition {
+    const current = this.current
+    let limit = current?.end ?? start
+    for (const {
+      generation,
+      confirmed = start,
+      attempted = confirmed,
+    } of this.#replicas.values()) {
+      if (generation !== current?.generation) return start
+      const isBefore = comparePositions(later(attempted, confirmed), start) <= 0
+      if (!isBefore && comparePositions(confirmed, limit) < 0) limit = confirmed
+    }
+    return limit
   }
+}
+
+function later(a: WalPosition, b: WalPosition): WalPosition {
+  return comparePositions(a, b) > 0 ? a : b
 }

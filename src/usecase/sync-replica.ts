@@ -10,7 +10,7 @@ import {
   unscheduledBurst,
   unscheduledWaitMs,
 } from '../domain/snapshot-schedule.js'
-import { type GenerationFeed } from './generation-feed.js'
+import { type FeedGeneration, type GenerationFeed } from './generation-feed.js'
 import { mergeSegments, planMerge } from './merge-segments.js'
 import { ObjectWriter } from './object-writer.js'
 import { type Clock } from './ports/clock.js'
@@ -75,8 +75,6 @@ export class SyncReplica {
   #locatedAt = 0
   #lastSendAt = Number.NEGATIVE_INFINITY
   #swept = false
-  /** The first pending segment may have been sent by the process before: it is never merged. */
-  #attempted: SpooledSegment | undefined
   readonly #snapshotCounts: Record<SnapshotReason, number> = {
     generation: 0,
     interval: 0,
@@ -153,7 +151,6 @@ export class SyncReplica {
       if (place === undefined) return true
       this.#place = place
       this.#locatedAt = clock.monotonic()
-      feed.confirm(this.#options.name, place.generation, place.position)
     }
     if (!place.hasSnapshot) {
       if (feed.ended && !stop.aborted) return true
@@ -234,7 +231,7 @@ export class SyncReplica {
 
   /** Finds out what of a generation is stored here, and whether the spool goes on from there. */
   async #locate(generation: Generation, kill: AbortSignal): Promise<Place | undefined> {
-    const { client, feed } = this.#options
+    const { client, feed, name } = this.#options
     if (!this.#swept) await this.#sweep(kill)
     this.#swept = true
     let newest: SnapshotInfo | undefined
@@ -280,7 +277,9 @@ export class SyncReplica {
       )
       return undefined
     }
-    this.#attempted = next
+    feed.confirm(name, generation, position)
+    // The process before may have sent it already.
+    if (next !== undefined) feed.attempt(name, endOf(next))
     return place
   }
 
@@ -410,10 +409,10 @@ export class SyncReplica {
     const { feed, clock, client, spool, logger, name, syncIntervalMs } = this.#options
     const current = feed.current
     if (current?.generation !== place.generation) return false
-    let segment = nextSegment(current.segments, place.position)
-    if (segment === undefined) return false
+    const pending = nextSegment(current.segments, place.position)
+    if (pending === undefined) return false
     const waitMs = this.#lastSendAt + syncIntervalMs - clock.monotonic()
-    const backlog = segment !== current.segments.at(-1)
+    const backlog = pending !== current.segments.at(-1)
     if (waitMs > 0 && !backlog && !feed.ended && place.hasSnapshot) {
       const any = new AbortController()
       await Promise.race([
@@ -423,8 +422,8 @@ export class SyncReplica {
       any.abort()
       kill.throwIfAborted()
     }
-    segment = (await this.#merged(segment, kill)) ?? segment
-    this.#attempted = segment
+    const segment = await this.#choose(place, kill)
+    if (segment === undefined) return true
     this.#lastSendAt = clock.monotonic()
     const started = clock.monotonic()
     const ref: WalSegmentRef = {
@@ -442,7 +441,7 @@ export class SyncReplica {
       await writer.end()
       await writer.finish()
     }
-    place.position = { index: segment.index, offset: segment.endOffset }
+    place.position = endOf(segment)
     feed.confirm(name, place.generation, place.position)
     logger.info(
       {
@@ -464,24 +463,46 @@ export class SyncReplica {
     while (!feed.ended && !signal.aborted) await feed.waitForChange(signal)
   }
 
+  /** What to send next; undefined if the world has changed. */
+  async #choose(place: Place, kill: AbortSignal): Promise<SpooledSegment | undefined> {
+    const { feed, name } = this.#options
+    const turn = await feed.choosing.take(kill)
+    try {
+      const current = feed.current
+      if (current?.generation !== place.generation) return undefined
+      const next = nextSegment(current.segments, place.position)
+      if (next === undefined) return undefined
+      const chosen = await this.#merged(current, next, kill)
+      feed.attempt(name, endOf(chosen))
+      return chosen
+    } finally {
+      turn[Symbol.dispose]()
+    }
+  }
+
   /** Far behind, puts consecutive segments into one object, so that a day offline is not 86,400 requests. */
-  async #merged(segment: SpooledSegment, kill: AbortSignal): Promise<SpooledSegment | undefined> {
+  async #merged(
+    current: FeedGeneration,
+    first: SpooledSegment,
+    kill: AbortSignal,
+  ): Promise<SpooledSegment> {
     const { feed, spool, compressor, decode } = this.#options
-    const current = feed.current
-    if (current === undefined || segment === this.#attempted) return undefined
-    const parts = planMerge(current.segments, segment)
-    const last = parts.at(-1)
-    if (parts.length < 2 || last === undefined) return undefined
-    const inside = feed.nobodyStandsWithin(
-      { index: segment.index, offset: segment.startOffset },
-      { index: last.index, offset: last.endOffset },
+    const limit = feed.mayMergeUpTo({ index: first.index, offset: first.startOffset })
+    const parts = planMerge(current.segments, first).filter(
+      (part) => comparePositions(endOf(part), limit) <= 0,
     )
-    if (!inside) return undefined
+    if (parts.length < 2) return first
     const merged = await mergeSegments({ parts, spool, compressor, decode }, kill)
-    const at = current.segments.indexOf(segment)
+    const at = current.segments.indexOf(first)
+    // The spool may have had no room for them any more.
+    if (at === -1) return first
     current.segments.splice(at, parts.length, merged)
     return merged
   }
+}
+
+function endOf(segment: SpooledSegment): WalPosition {
+  return { index: segment.index, offset: segment.endOffset }
 }
 
 /** The spooled segment that begins at `position`; from nothing, the generation's first. */

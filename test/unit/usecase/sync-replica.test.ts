@@ -1,0 +1,237 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { ReplicaError } from '../../../src/domain/errors.js'
+import { formatGeneration } from '../../../src/domain/generation.js'
+import { formatObjectPath } from '../../../src/domain/replica-layout.js'
+import { parseTrailer } from '../../../src/domain/trailer.js'
+import { systemClock } from '../../../src/infrastructure/clock/system-clock.js'
+import { decodeFrame } from '../../../src/infrastructure/lz4/frame-decoder.js'
+import { createLz4Compressor } from '../../../src/infrastructure/lz4/frame-encoder.js'
+import { FolderSpool } from '../../../src/infrastructure/spool/folder-spool.js'
+import { GenerationFeed } from '../../../src/usecase/generation-feed.js'
+import { Permits } from '../../../src/usecase/permits.js'
+import { type Logger } from '../../../src/usecase/ports/logger.js'
+import { type ManagedDatabase } from '../../../src/usecase/ports/managed-database.js'
+import { ReplicaProblems } from '../../../src/usecase/replica-problems.js'
+import { SyncReplica } from '../../../src/usecase/sync-replica.js'
+import { until } from '../../support/cli.js'
+import { MemoryReplicaClient } from '../../support/memory-replica-client.js'
+
+const generation = formatGeneration(Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8]))
+const compressor = await createLz4Compressor()
+const { signal } = new AbortController()
+const segmentBytes = 536
+/** Names of objects of index 0 by the number of the segment that they begin with. */
+const nameOf = (number: number): string =>
+  formatObjectPath({ kind: 'wal-segment', generation, index: 0, offset: number * segmentBytes })
+
+const silent: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => silent,
+}
+
+let folder: string
+let spool: FolderSpool
+let feed: GenerationFeed
+let kill: AbortController
+let running: Promise<void>[]
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'tsreplicate-test-'))
+  spool = new FolderSpool({ path: folder })
+  await spool.open(signal)
+  await spool.beginGeneration(generation, { device: 1, inode: 2 }, signal)
+  feed = new GenerationFeed()
+  feed.current = { generation, pageSizeBytes: 512, segments: [], end: { index: 0, offset: 0 } }
+  kill = new AbortController()
+  running = []
+})
+
+afterEach(async () => {
+  kill.abort()
+  await Promise.all(running)
+  await spool[Symbol.asyncDispose]()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+/** Captures `count` more segments. */
+async function add(count: number): Promise<void> {
+  const current = feed.current!
+  for (let i = 0; i < count; i += 1) {
+    const start = current.end.offset
+    const end = start + segmentBytes
+    await using writer = await spool.startSegment({ index: 0, offset: start }, signal)
+    const encoder = compressor.startFrame()
+    await writer.write(encoder.header())
+    await writer.write(await encoder.block(new Uint8Array(segmentBytes).fill(start / segmentBytes)))
+    await writer.write(encoder.end())
+    const segment = await writer.finish({
+      kind: 'wal-segment',
+      generation,
+      index: 0,
+      startOffset: start,
+      endOffset: end,
+      pageSizeBytes: 512,
+      bigEndian: false,
+      databaseSizePages: 3,
+      salts: { salt1: 1, salt2: 2 },
+      checksumBefore: { s0: 0, s1: start },
+      checksumAfter: { s0: 0, s1: end },
+      captures: [{ endOffset: end, timeMs: 1000 }],
+      previousIndexEnd: undefined,
+      source: undefined,
+    })
+    current.segments.push(segment)
+    current.end = { index: 0, offset: end }
+    feed.announce()
+  }
+}
+
+/** A replica in whose generation a snapshot is, and nothing else. */
+function replicate(name: string): { client: MemoryReplicaClient; sync: SyncReplica } {
+  const client = new MemoryReplicaClient()
+  const snapshot = formatObjectPath({ kind: 'snapshot', generation, index: 0 })
+  client.objects.set(snapshot, { bytes: Buffer.from('body'), createdAtMs: Date.now() })
+  const sync = new SyncReplica({
+    name,
+    database: {} as ManagedDatabase,
+    client,
+    spool,
+    compressor,
+    decode: decodeFrame,
+    feed,
+    clock: {
+      ...systemClock,
+      sleep: (ms, until) => systemClock.sleep(Math.min(ms, 5), until),
+    },
+    logger: silent,
+    syncIntervalMs: 0,
+    snapshotIntervalMs: undefined,
+    retentionMs: undefined,
+    snapshotSlots: new Permits(2),
+    maxSpoolBytes: 1 << 30,
+    problems: new ReplicaProblems({ logger: silent, clock: systemClock, location: name }),
+  })
+  return { client, sync }
+}
+
+function run(...syncs: SyncReplica[]): void {
+  running.push(...syncs.map((sync) => sync.run(signal, kill.signal)))
+}
+
+/** First and last segment of each object, as the trailers say. */
+function spansOf(client: MemoryReplicaClient): [number, number][] {
+  return [...client.objects]
+    .filter(([path]) => path.includes('/wal/'))
+    .map(([, { bytes }]): [number, number] => {
+      const tail = parseTrailer(bytes.subarray(-4096))
+      if (tail.kind !== 'trailer' || tail.trailer.kind !== 'wal-segment') {
+        throw new Error('no trailer')
+      }
+      const { startOffset, endOffset } = tail.trailer
+      return [startOffset / segmentBytes, endOffset / segmentBytes - 1]
+    })
+    .sort(([a], [b]) => a - b)
+}
+
+const everythingIsStored = (...syncs: SyncReplica[]): Promise<void> =>
+  until(
+    () => syncs.every((sync) => sync.missing === undefined),
+    3000,
+    () => syncs.map((sync) => sync.missing ?? 'nothing').join('; '),
+  )
+
+describe('a replica that fell behind', () => {
+  test('gets the rest merged, but for what may have been sent before', async () => {
+    await add(20)
+    const { client, sync } = replicate('a')
+    run(sync)
+    await everythingIsStored(sync)
+    expect(spansOf(client)).toEqual([
+      [0, 0],
+      [1, 19],
+    ])
+  })
+
+  test('is not left inside an object that is merged for another one meanwhile', async () => {
+    await add(12)
+    const a = replicate('a')
+    const b = replicate('b')
+    const merging = Promise.withResolvers<undefined>()
+    const goOn = Promise.withResolvers<undefined>()
+    a.client.beforeOperation = async (operation, path) => {
+      if (operation !== 'finish' || path !== nameOf(1)) return
+      merging.resolve(undefined)
+      await goOn.promise
+    }
+    // The other one is held until the first sends what was merged, and is then farther behind.
+    const released = Promise.withResolvers<undefined>()
+    b.client.beforeOperation = async (operation, path) => {
+      if (operation === 'finish' && path === nameOf(0)) await released.promise
+    }
+    run(a.sync, b.sync)
+    await merging.promise
+    await add(20)
+    released.resolve(undefined)
+    await everythingIsStored(b.sync)
+    goOn.resolve(undefined)
+    await everythingIsStored(a.sync)
+    expect(spansOf(a.client).at(-1)?.[1]).toBe(31)
+  })
+})
+
+test.each(Array.from({ length: 8 }, (_, seed) => seed + 1))(
+  'replicas that fail, lag and catch up get every segment once, and no object twice with other bytes (%i)',
+  async (seed) => {
+    let state = seed
+    const random = (): number => {
+      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+      return state / 4_294_967_296
+    }
+    const replicas = ['a', 'b', 'c'].map(replicate)
+    const overwritten: string[] = []
+    const restless = { value: true }
+    for (const { client } of replicas) {
+      const set = client.objects.set.bind(client.objects)
+      let failsAfterwards = false
+      client.objects.set = (path, object) => {
+        const before = client.objects.get(path)
+        if (before !== undefined && Buffer.compare(before.bytes, object.bytes) !== 0) {
+          overwritten.push(path)
+        }
+        set(path, object)
+        // Stored, but nobody is told so.
+        if (failsAfterwards) throw new ReplicaError('the answer was lost', { retryable: true })
+        return client.objects
+      }
+      client.beforeOperation = async (operation) => {
+        if (!restless.value) return void (failsAfterwards = false)
+        await systemClock.sleep(random() * (operation === 'finish' ? 30 : 3), signal)
+        const retryable = random() < 0.5
+        if (random() < 0.1) throw new ReplicaError('the store is away', { retryable })
+        failsAfterwards = operation === 'finish' && random() < 0.2
+      }
+    }
+    run(...replicas.map(({ sync }) => sync))
+    for (let round = 0; round < 12; round += 1) {
+      await add(1 + Math.floor(random() * 15))
+      await systemClock.sleep(random() * 20, signal)
+    }
+    restless.value = false
+    await everythingIsStored(...replicas.map(({ sync }) => sync))
+    expect(overwritten).toEqual([])
+    for (const { client } of replicas) {
+      let next = 0
+      for (const [first, last] of spansOf(client)) {
+        expect(first).toBe(next)
+        next = last + 1
+      }
+      expect(next).toBe(feed.current!.segments.at(-1)!.endOffset / segmentBytes)
+    }
+  },
+)
