@@ -124,15 +124,17 @@ export class SegmentAssembly implements AsyncDisposable {
     await this.#writeBlocks(gathered, signal)
   }
 
-  /** Compresses and writes bytes in blocks, and frees them. */
+  /** Compresses bytes in blocks, all at once, writes them together, and frees them. */
   async #writeBlocks(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
     const writer = await this.#writerNow(signal)
+    const compressing: Promise<Uint8Array>[] = []
     for (let at = 0; at < bytes.length; at += blockBytes) {
-      const block = await this.#encoder.block(bytes.subarray(at, at + blockBytes))
-      await writer.write(block)
-      freeMemory(block)
+      compressing.push(this.#encoder.block(bytes.subarray(at, at + blockBytes)))
     }
+    const blocks = await Promise.all(compressing)
     freeMemory(bytes)
+    await writer.write(...blocks)
+    for (const block of blocks) freeMemory(block)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -40,8 +40,8 @@ export interface SyncDatabaseOptions {
 const busyPollMs = 25
 /** An active database rests after this long without a change. */
 const restAfterMs = 1000
-/** Most that one call captures, so that memory stays flat. */
-const captureBytes = 1024 * 1024
+/** Most that one call captures: memory stays flat, and a busy machine is not made to switch threads too often. */
+const captureBytes = 4 * 1024 * 1024
 /** A segment is finished early at a commit past this size. */
 const maxSegmentBytes = 64 * 1024 * 1024
 /** Tries of one round to let the WAL restart: one is not enough beside 200 transactions a second. */
@@ -369,11 +369,15 @@ export class SyncDatabase {
   /** Captures until nothing more is committed. */
   async #captureAll(kill: AbortSignal): Promise<CaptureResult> {
     const { database } = this.#options
+    const capture = (): Promise<CaptureResult> => database.capture({ maxBytes: captureBytes }, kill)
     let changed = false
+    let next = capture()
     for (;;) {
-      const result = await database.capture({ maxBytes: captureBytes }, kill)
+      const result = await next
+      // One run is captured while the one before is compressed.
+      if (result.more) next = capture()
       changed ||= result.changed
-      await this.#keep(result, kill)
+      await Promise.all([next, this.#keep(result, kill)])
       this.#uncopiedFrames = result.wal.frameCount - result.wal.copiedBackCount
       if (!result.more) return { ...result, changed }
     }

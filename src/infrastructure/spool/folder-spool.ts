@@ -473,12 +473,12 @@ class FileSegmentWriter implements SegmentWriter {
     this.#options = options
   }
 
-  async write(bytes: Uint8Array): Promise<void> {
+  async write(...chunks: readonly Uint8Array[]): Promise<void> {
     this.#assertWritable()
     await orLocalStateError(`write ${this.#options.temporaryPath}`, () =>
-      writeAll(this.#file, bytes),
+      writeAll(this.#file, ...chunks),
     )
-    this.#sizeBytes += bytes.byteLength
+    for (const chunk of chunks) this.#sizeBytes += chunk.byteLength
   }
 
   finish(trailer: WalSegmentTrailer): Promise<SpooledSegment> {

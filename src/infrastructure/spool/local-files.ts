@@ -100,11 +100,16 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** Writes all of `bytes` at the file's current position. */
-export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.byteLength;) {
-    const { bytesWritten } = await file.write(bytes, at, bytes.byteLength - at)
-    at += bytesWritten
+/** Writes all of the chunks at the file's current position. */
+export async function writeAll(file: FileHandle, ...chunks: readonly Uint8Array[]): Promise<void> {
+  let left = chunks.filter((chunk) => chunk.byteLength > 0)
+  while (left.length > 0) {
+    let { bytesWritten } = await file.writev(left)
+    left = left.flatMap((chunk) => {
+      const written = Math.min(bytesWritten, chunk.byteLength)
+      bytesWritten -= written
+      return written === chunk.byteLength ? [] : [chunk.subarray(written)]
+    })
   }
 }
 

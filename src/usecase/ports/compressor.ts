@@ -3,7 +3,7 @@ export interface Compressor {
   startFrame(): FrameEncoder
 }
 
-/** One LZ4 frame being written. Calls are made one after another. */
+/** One LZ4 frame being written. Its blocks stand in the order in which they were asked for, whichever is ready first. */
 export interface FrameEncoder {
   /** The frame's header. Called first. */
   header(): Uint8Array

@@ -31,7 +31,7 @@ export interface SpoolState {
 
 /** A segment being written. */
 export interface SegmentWriter extends AsyncDisposable {
-  write(bytes: Uint8Array): Promise<void>
+  write(...chunks: readonly Uint8Array[]): Promise<void>
   /** Makes the segment visible and durable under its name. */
   finish(trailer: WalSegmentTrailer): Promise<SpooledSegment>
   /** Without a finish before it, nothing stays. */
