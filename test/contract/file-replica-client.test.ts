@@ -106,3 +106,12 @@ test.skipIf(process.platform !== 'linux')(
     })
   },
 )
+
+test('an object is no older than its file, to the millisecond', async () => {
+  const client = new FileReplicaClient({ path: root, owner: undefined })
+  await put(client, snapshot(0), Buffer.from('x'))
+  const path = join(root, 'generations', generation, 'snapshots', '00000000.snapshot.lz4')
+  await utimes(path, 1_700_000_000, 1_700_000_000.0385)
+  const [listed] = await collect(client.listSnapshots(generation, signal))
+  expect(listed?.createdAtMs).toBe(1_700_000_000_039)
+})

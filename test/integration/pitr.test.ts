@@ -1,15 +1,20 @@
-import { mkdirSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
   cleanUp,
   listObjects,
+  litestream,
   restore,
   run,
+  Running,
+  runLitestream,
   start,
   temporaryFolder,
+  until,
   writeConfig,
 } from '../support/cli.ts'
+import { expectMomentsHit, recordHistory } from '../support/point-in-time.ts'
 import { readOracle, startWriter, summaryOf, verifyLedger, write } from '../support/ledger.ts'
 
 afterEach(cleanUp)
@@ -48,6 +53,15 @@ describe('restore -timestamp', () => {
       if (i > 0) expect(report.commitTimeMs).toBeGreaterThanOrEqual(commits[i - 1]!.timeMs)
       expect(report.commitTimeMs).toBeLessThanOrEqual(moment)
     }
+  })
+
+  test('hits moments at a sync interval of 5 s, and after a copy whose file times mean nothing', async () => {
+    const history = await recordHistory({ seconds: 13, rate: 8 })
+    await expectMomentsHit(history, history.replica, 8)
+    const copy = join(history.folder, 'copy')
+    cpSync(history.replica, copy, { recursive: true })
+    for (const name of listObjects(copy)) utimesSync(join(copy, name), 1e9, 1e9 - name.length)
+    await expectMomentsHit(history, copy, 8)
   })
 
   test('refuses a moment before the first backup', async () => {
@@ -114,5 +128,43 @@ describe('restore -index', () => {
       before = n
     }
     expect(before).toBe(readOracle(oracle).at(-1)!.n)
+  })
+})
+
+describe('restore -timestamp of a replica of the original', () => {
+  test('gives what the original gives, which goes by file times, and says approximately', async () => {
+    const folder = temporaryFolder()
+    const db = join(folder, 'app.db')
+    const oracle = join(folder, 'oracle')
+    const replica = join(folder, 'replica')
+    await write({ db, oracle, count: 1 })
+    const config = join(folder, 'litestream.yml')
+    const replicas = [{ path: replica, 'sync-interval': '200ms' }]
+    const settings = { path: db, 'monitor-interval': '100ms', 'min-checkpoint-page-count': 20 }
+    writeFileSync(config, JSON.stringify({ dbs: [{ ...settings, replicas }] }))
+    const theirs = new Running('litestream', litestream, ['replicate', '-config', config])
+    await theirs.waitFor(/snapshot written/)
+    const firstMs = Date.now()
+    await summaryOf(startWriter({ db, oracle, rate: 8, seconds: 8, autocheckpoint: 0 }))
+    await until(() => listObjects(replica).length > 20, 10_000, 'objects of some length of history')
+    await theirs.stop()
+    // After the newest object the original refuses; we restore the newest and say so.
+    const times = listObjects(replica).map((name) => statSync(join(replica, name)).mtimeMs)
+    const lastMs = Math.max(...times)
+    let past = 0
+    for (let i = 0; i <= 12; i++) {
+      const momentMs = Math.floor(firstMs + ((lastMs - firstMs) * i) / 12)
+      const moment = new Date(momentMs).toISOString()
+      const url = `file://${replica}`
+      const original = join(folder, `theirs-${i}.db`)
+      const outcome = await runLitestream('restore', '-o', original, '-timestamp', moment, url)
+      const output = join(folder, `ours-${i}.db`)
+      const ours = await run('restore', '-o', output, '-timestamp', moment, url)
+      expect([outcome.code, ours.code], `${outcome.stderr}${ours.stderr}`).toEqual([0, 0])
+      expect(ours.stdout + ours.stderr).toMatch(/approximately/)
+      expect(readFileSync(output).equals(readFileSync(original)), moment).toBe(true)
+      if (verifyLedger(output, oracle).n < readOracle(oracle).at(-1)!.n) past += 1
+    }
+    expect(past).toBeGreaterThan(5)
   })
 })

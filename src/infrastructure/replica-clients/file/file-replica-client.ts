@@ -354,8 +354,9 @@ async function statObject(
   signal.throwIfAborted()
   try {
     const facts = await stat(path)
+    // Upwards: a moment before it by less than a millisecond does not include it.
     return facts.isFile()
-      ? { sizeBytes: facts.size, createdAtMs: Math.floor(facts.mtimeMs) }
+      ? { sizeBytes: facts.size, createdAtMs: Math.ceil(facts.mtimeMs) }
       : undefined
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return undefined
