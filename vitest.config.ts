@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 /** `unit` and `contract` read the sources; `integration` drives the built program in `dist`. */
 export default defineConfig({
   test: {
-    globalSetup: ['./test/support/stores/unreached.ts'],
+    globalSetup: ['./test/support/stores/unreached.ts', './test/support/last-lines.ts'],
     projects: [
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], pool: 'forks' } },
       {

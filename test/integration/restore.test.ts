@@ -93,19 +93,22 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
 describe('restoring what the original has stored', () => {
-  it.each([512, 4096, 65536])('gives the same bytes, with pages of %i bytes', async (pageSize) => {
-    const home = await mkdtemp(join(folder, 'page-'))
-    const replica = await replicate(home, pageSize)
-    const theirs = join(home, 'theirs')
-    await promisify(execFile)(litestream, ['restore', '-o', theirs, `file://${replica}`])
-    const ours = join(home, 'out/ours')
-    const report = await restore(replica, ours)
-    expect((await readFile(ours)).equals(await readFile(theirs))).toBe(true)
-    expect(report.pageSizeBytes).toBe(pageSize)
-    expect(report.timeIsApproximate).toBe(true)
-    expect(report.position.index).toBeGreaterThan(1)
-    expect(await readdir(join(home, 'out'))).toEqual(['ours'])
-  })
+  it.each([512, 1024, 4096, 65536])(
+    'gives the same bytes, with pages of %i bytes',
+    async (pageSize) => {
+      const home = await mkdtemp(join(folder, 'page-'))
+      const replica = await replicate(home, pageSize)
+      const theirs = join(home, 'theirs')
+      await promisify(execFile)(litestream, ['restore', '-o', theirs, `file://${replica}`])
+      const ours = join(home, 'out/ours')
+      const report = await restore(replica, ours)
+      expect((await readFile(ours)).equals(await readFile(theirs))).toBe(true)
+      expect(report.pageSizeBytes).toBe(pageSize)
+      expect(report.timeIsApproximate).toBe(true)
+      expect(report.position.index).toBeGreaterThan(1)
+      expect(await readdir(join(home, 'out'))).toEqual(['ours'])
+    },
+  )
 
   it('refuses an output that exists, and one with a WAL beside it', async () => {
     const home = await mkdtemp(join(folder, 'exists-'))
