@@ -5,6 +5,7 @@ import { openDaemonReplica, ownerOf } from './compose-replica-client.js'
 import { systemClock } from './infrastructure/clock/system-clock.js'
 import { decodeFrame } from './infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from './infrastructure/lz4/frame-encoder.js'
+import { openSystemProcesses } from './infrastructure/processes/system-processes.js'
 import { FolderRetentionRecord } from './infrastructure/spool/folder-retention-record.js'
 import { FolderSpool } from './infrastructure/spool/folder-spool.js'
 import { SqliteDatabase } from './infrastructure/sqlite/sqlite-database.js'
@@ -14,6 +15,7 @@ import { EnforceRetention } from './usecase/enforce-retention.js'
 import { GenerationFeed } from './usecase/generation-feed.js'
 import { type Compressor } from './usecase/ports/compressor.js'
 import { type Logger } from './usecase/ports/logger.js'
+import { type Processes } from './usecase/ports/processes.js'
 import { type ReplicaClient } from './usecase/ports/replica-client.js'
 import { type ReplicaMetrics } from './usecase/ports/replica-metrics.js'
 import { type RetentionRecord } from './usecase/ports/retention-record.js'
@@ -22,6 +24,7 @@ import {
   type ReplicatedDatabase,
   type Replication,
 } from './usecase/replicate.js'
+import { Refusal } from './usecase/refusal.js'
 import { ScheduleRetention } from './usecase/schedule-retention.js'
 import { Permits } from './usecase/permits.js'
 import { SyncDatabase } from './usecase/sync-database.js'
@@ -45,12 +48,14 @@ export async function composeReplication(
   const threads = new SqliteThreads({ databaseCount: config.databases.length })
   const compressor = await createLz4Compressor()
   const snapshotSlots = new Permits(maxSnapshotsAtOnce)
+  const processes = await openSystemProcesses()
+  const refusal = new Refusal(systemClock)
   const databases: ReplicatedDatabase[] = []
   for (const database of config.databases) {
-    const shared = { threads, compressor, snapshotSlots, logger, metricsOf }
+    const shared = { threads, compressor, snapshotSlots, processes, refusal, logger, metricsOf }
     databases.push(await composeDatabase(database, shared))
   }
-  return new ReplicateDatabases(databases)
+  return new ReplicateDatabases(databases, refusal)
 }
 
 async function composeDatabase(
@@ -59,6 +64,8 @@ async function composeDatabase(
     threads: SqliteThreads
     compressor: Compressor
     snapshotSlots: Permits
+    processes: Processes
+    refusal: Refusal
     logger: Logger
     metricsOf: ReplicaMetricsSource | undefined
   },
@@ -71,7 +78,11 @@ async function composeDatabase(
     threads: shared.threads,
     allowNetworkFileSystem: config.allowNetworkFileSystem,
   })
-  const spool = new FolderSpool({ path: config.metaPath, ...owner })
+  const spool = new FolderSpool({
+    path: config.metaPath,
+    processes: shared.processes,
+    ...owner,
+  })
   const feed = new GenerationFeed()
   const capture = new SyncDatabase({
     database,
@@ -88,6 +99,7 @@ async function composeDatabase(
     minCheckpointPageCount: config.minCheckpointPageCount,
     maxCheckpointPageCount: config.maxCheckpointPageCount,
     maxSpoolBytes: config.maxSpoolBytes,
+    refusal: shared.refusal,
   })
   const replicas = []
   for (const replica of config.replicas) {
@@ -129,7 +141,7 @@ async function composeDatabase(
       retention: composeRetention(replica, { client, record, feed, sync, logger: replicaLogger }),
     })
   }
-  return { path: config.path, feed, capture, replicas }
+  return { path: config.path, feed, capture, spool, replicas }
 }
 
 /** Undefined where nothing is ever deleted. */

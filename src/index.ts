@@ -11,6 +11,7 @@ export {
   ConfigError,
   CorruptionError,
   DatabaseError,
+  InUseError,
   isAbortError,
   LocalStateError,
   NoBackupError,

@@ -75,6 +75,11 @@ export class LocalStateError extends TsreplicateError {
   readonly code = 'LOCAL_STATE'
 }
 
+/** Another process replicates this database, or writes to this replica: it is stopped, or this one is not started. Exit code 75. */
+export class InUseError extends TsreplicateError {
+  readonly code = 'IN_USE'
+}
+
 /** Shutdown ended before everything captured was stored. */
 export class NotStoredError extends TsreplicateError {
   readonly code = 'NOT_STORED'

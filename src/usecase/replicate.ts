@@ -1,4 +1,5 @@
 import { type GenerationFeed } from './generation-feed.js'
+import { type Refusal } from './refusal.js'
 import { type ScheduleRetention } from './schedule-retention.js'
 import { type SyncDatabase } from './sync-database.js'
 import { type SyncReplica } from './sync-replica.js'
@@ -14,7 +15,7 @@ export interface NotStored {
 export interface Replication {
   /**
    * Runs until `stop`, then does a last sync of everything and resolves with what could not be stored. `kill` ends that
-   * sync at once.
+   * sync at once. Throws {@link InUseError} when another process replicates one of the databases.
    */
   run(stop: AbortSignal, kill: AbortSignal): Promise<readonly NotStored[]>
 }
@@ -24,6 +25,8 @@ export interface ReplicatedDatabase {
   readonly path: string
   readonly feed: GenerationFeed
   readonly capture: SyncDatabase
+  /** Let go of at the end. */
+  readonly spool: AsyncDisposable
   readonly replicas: readonly {
     readonly name: string
     readonly sync: SyncReplica
@@ -35,13 +38,15 @@ export interface ReplicatedDatabase {
 /** Replicates databases side by side: one that is broken never stops another. */
 export class ReplicateDatabases implements Replication {
   readonly #databases: readonly ReplicatedDatabase[]
+  readonly #refusal: Refusal
 
-  constructor(databases: readonly ReplicatedDatabase[]) {
+  constructor(databases: readonly ReplicatedDatabase[], refusal: Refusal) {
     this.#databases = databases
+    this.#refusal = refusal
   }
 
   async run(stop: AbortSignal, kill: AbortSignal): Promise<readonly NotStored[]> {
-    await Promise.all(
+    const work = Promise.all(
       this.#databases.flatMap((database) => [
         database.capture.run(stop, kill),
         ...database.replicas.flatMap(({ sync, retention }) => [
@@ -50,6 +55,8 @@ export class ReplicateDatabases implements Replication {
         ]),
       ]),
     )
+    await this.#refusal.orElse(work)
+    for (const { spool } of this.#databases) await spool[Symbol.asyncDispose]()
     return this.#databases.flatMap((database) =>
       database.replicas.flatMap((replica) => {
         const detail = database.capture.uncaptured ?? replica.sync.missing

@@ -1,5 +1,5 @@
 import { type BreakReason } from '../domain/continuity.js'
-import { isAbortError, TsreplicateError } from '../domain/errors.js'
+import { InUseError, isAbortError, TsreplicateError } from '../domain/errors.js'
 import { formatGeneration } from '../domain/generation.js'
 import { comparePositions, formatWalPosition, type WalPosition } from '../domain/position.js'
 import { type Barrier, type GenerationFeed } from './generation-feed.js'
@@ -14,6 +14,7 @@ import {
   type OpenedDatabase,
 } from './ports/managed-database.js'
 import { type Spool, type SpooledSegment, type SpoolState } from './ports/spool.js'
+import { type Refusal } from './refusal.js'
 import { SegmentAssembly } from './segment-assembly.js'
 
 /** What is asked of one database's capture. */
@@ -34,6 +35,8 @@ export interface SyncDatabaseOptions {
   readonly minCheckpointPageCount: number
   readonly maxCheckpointPageCount: number | undefined
   readonly maxSpoolBytes: number
+  /** Hears of another process that has the local state. */
+  readonly refusal: Refusal
 }
 
 /** How often a busy database is looked at: an application's own checkpoint waits for us about this long. */
@@ -89,7 +92,7 @@ export class SyncDatabase {
 
   /** Runs until `stop`, then captures and spools what is left. `kill` ends it at once. */
   async run(stop: AbortSignal, kill: AbortSignal): Promise<void> {
-    const { clock, feed } = this.#options
+    const { clock, feed, refusal } = this.#options
     let pauseMs = 1000
     for (;;) {
       try {
@@ -101,6 +104,7 @@ export class SyncDatabase {
           this.#uncaptured = 'the last capture was cut short'
           break
         }
+        if (error instanceof InUseError) refusal.refuse(error)
         if (!(error instanceof Reopen)) this.#report(error)
         feed.takeBarriers().reject(asError(error))
         await this.#discard()

@@ -348,15 +348,17 @@ describe('replicate', () => {
     })
   })
 
-  test('two daemons on one database are refused', async () => {
+  test('a second daemon on a database is refused at once, and says who has it', async () => {
     const { folder, db, oracle, replica } = scene()
     await write({ db, oracle, count: 3 })
     const config = writeConfig(folder, { path: db, replicas: [replica] })
     const first = start('replicate', '-config', config)
     await first.waitFor(/snapshot written/)
     const second = start('replicate', '-config', config)
-    await second.waitFor(/LOCAL_STATE|in use|held by|another process/i)
-    await second.stop()
+    expect(await second.exit(10_000), second.output).toBe(75)
+    expect(second.stderr).toMatch(
+      new RegExp(`in use by process ${first.pid} on .+, started 20\\d\\d-`),
+    )
     await write({ db, oracle, count: 3 })
     expect(await first.stop()).toBe(0)
     expect(listGenerations(replica)).toHaveLength(1)

@@ -89,9 +89,13 @@ export class Running {
     return this.child.exitCode ?? -1
   }
 
+  signal(signal: NodeJS.Signals): void {
+    this.child.kill(signal)
+  }
+
   /** SIGTERM, and the exit code. */
   async stop(timeoutMs = 60_000): Promise<number> {
-    this.child.kill('SIGTERM')
+    this.signal('SIGTERM')
     return this.exit(timeoutMs)
   }
 

@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 
 import {
   ConfigError,
+  InUseError,
   isAbortError,
   NotStoredError,
   TsreplicateError,
@@ -15,7 +16,15 @@ import { type CommonFlags, print, printJson } from './context.js'
 import { normalizeGoFlags } from './go-flags.js'
 import { version } from './version.js'
 
-const exitCodes = { failure: 1, usage: 2, bug: 70, notStored: 74, config: 78, interrupted: 130 }
+const exitCodes = {
+  failure: 1,
+  usage: 2,
+  bug: 70,
+  notStored: 74,
+  inUse: 75,
+  config: 78,
+  interrupted: 130,
+}
 
 /** Runs a command line and returns the exit code of the process. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -186,6 +195,7 @@ function report(error: unknown, argv: readonly string[]): number {
   printErrorJson(argv, { code, message, hint })
   if (error instanceof UsageError) return exitCodes.usage
   if (error instanceof ConfigError) return exitCodes.config
+  if (error instanceof InUseError) return exitCodes.inUse
   return error instanceof NotStoredError ? exitCodes.notStored : exitCodes.failure
 }
 

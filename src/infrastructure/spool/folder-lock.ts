@@ -1,20 +1,20 @@
 /**
- * Claims a folder for one process by a file that names its holder. Node has no `flock`, so a lock is left behind when
- * its holder dies; it is taken over when the process it names is gone, or is another one that got the same number.
+ * Claims a folder for one process by a file that names its holder. A lock is left behind when its holder dies; it is
+ * taken over when the process it names is gone, or is another one that got the same number.
  *
- * Processes in different PID namespaces (containers) do not see each other: the lock does not hold between them.
+ * Containers do not see each other's processes. Whoever is in one therefore holds a lock of the kernel's, too, on a file
+ * beside it. Outside that would be one more open file for each of many databases.
  */
 import { link, open, readFile, rename, rm } from 'node:fs/promises'
-import { LocalStateError } from '../../domain/errors.js'
+import { InUseError, LocalStateError } from '../../domain/errors.js'
+import {
+  describeProcess,
+  parseProcessIdentity,
+  type ProcessIdentity,
+} from '../../domain/process-identity.js'
+import { type Processes } from '../../usecase/ports/processes.js'
+import { type KernelLock, tryKernelLock } from './kernel-lock.js'
 import { errorCode } from './local-files.js'
-
-interface Holder {
-  readonly pid: number
-  /** When the process was started, in ticks since the machine's start; empty where that cannot be told. */
-  readonly startTime: string
-  /** Which start of the machine that was; empty where that cannot be told. */
-  readonly bootId: string
-}
 
 /** A lock that this process holds. */
 export interface FolderLock {
@@ -23,24 +23,77 @@ export interface FolderLock {
 
 let counter = 0
 
-/** Takes the lock whose file is `path`. Throws {@link LocalStateError} while another living process has it. */
-export async function takeFolderLock(path: string, folder: string): Promise<FolderLock> {
-  const mine = formatHolder(await describeProcess(process.pid))
-  for (let attempt = 0; attempt < 20; attempt += 1) {
-    if (await tryCreate(path, mine)) {
-      return { release: () => release(path, mine) }
+/** Takes the lock whose file is `path`. Throws {@link InUseError} while another living process has it. */
+export async function takeFolderLock(
+  path: string,
+  { folder, processes }: { readonly folder: string; readonly processes: Processes },
+): Promise<FolderLock> {
+  const kernelPath = `${path}.kernel`
+  const { isContained } = processes.self
+  const kernel = isContained ? await tryKernelLock(kernelPath) : undefined
+  if (isContained && kernel === undefined) {
+    throw inUse(folder, path, parseHolder((await readIfThere(path)) ?? ''))
+  }
+  try {
+    const lock = await takeFile(path, { folder, processes, kernelPath })
+    return {
+      release: async () => {
+        await lock.release()
+        kernel?.release()
+      },
     }
+  } catch (error) {
+    kernel?.release()
+    throw error
+  }
+}
+
+async function takeFile(
+  path: string,
+  options: {
+    readonly folder: string
+    readonly processes: Processes
+    readonly kernelPath: string
+  },
+): Promise<FolderLock> {
+  const { folder, processes, kernelPath } = options
+  const mine = `${JSON.stringify(processes.self)}\n`
+  for (let attempt = 0; attempt < 20; attempt += 1) {
+    if (await tryCreate(path, mine)) return { release: () => release(path, mine) }
     const found = await readIfThere(path)
     if (found === undefined) continue
     const holder = parseHolder(found)
-    if (holder !== undefined && (await isAlive(holder))) {
-      throw new LocalStateError(`${folder} is in use by process ${holder.pid}`, {
-        hint: `stop process ${holder.pid} first: one database is replicated by one process; if it is certain that no other tsreplicate runs, remove ${path}`,
-      })
+    if (holder !== undefined && (await isAlive(holder, processes, kernelPath))) {
+      throw inUse(folder, path, holder)
     }
     await removeStale(path, found)
   }
   throw new LocalStateError(`cannot take the lock ${path}: other processes keep taking it`)
+}
+
+function inUse(folder: string, path: string, holder: ProcessIdentity | undefined): InUseError {
+  const who = holder === undefined ? 'another process' : describeProcess(holder)
+  return new InUseError(`${folder} is in use by ${who}`, {
+    hint: `stop it first: one database is replicated by one process; if it is certain that no other tsreplicate runs, remove ${path}`,
+  })
+}
+
+/** Whether the holder lives, or may live. */
+async function isAlive(
+  holder: ProcessIdentity,
+  processes: Processes,
+  kernelPath: string,
+): Promise<boolean> {
+  const state = await processes.stateOf(holder)
+  if (state !== 'unknown') return state === 'alive'
+  const { self } = processes
+  // What ran before the machine was started anew is gone.
+  if (holder.boot !== self.boot) return false
+  // From a container nothing is seen of what runs outside all containers, and it has no lock of the kernel's.
+  if (self.isContained) return !holder.isContained
+  const probe: KernelLock | undefined = await tryKernelLock(kernelPath)
+  probe?.release()
+  return probe === undefined
 }
 
 /** Creates the lock with its content in one step, so that nobody ever reads half of it. */
@@ -97,40 +150,10 @@ async function readIfThere(path: string): Promise<string | undefined> {
   }
 }
 
-async function isAlive(holder: Holder): Promise<boolean> {
+function parseHolder(text: string): ProcessIdentity | undefined {
   try {
-    process.kill(holder.pid, 0)
-  } catch (error) {
-    if (errorCode(error) === 'ESRCH') return false
-    // No permission to signal it: it lives, under another user.
+    return parseProcessIdentity(JSON.parse(text))
+  } catch {
+    return undefined
   }
-  const now = await describeProcess(holder.pid)
-  if (now.startTime === 'dead') return false
-  if (now.bootId !== '' && holder.bootId !== '' && now.bootId !== holder.bootId) return false
-  return now.startTime === '' || holder.startTime === '' || now.startTime === holder.startTime
-}
-
-/** What tells this process from a later one of the same number. */
-async function describeProcess(pid: number): Promise<Holder> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
-  const bootId = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => '')
-  // The second field is the program's name, which may hold blanks and parentheses; the third is the state.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  const dead = stat !== '' && (fields[0] === 'Z' || fields[0] === 'X')
-  return {
-    pid,
-    startTime: dead ? 'dead' : stat === '' ? '' : (fields[19] ?? ''),
-    bootId: bootId.trim(),
-  }
-}
-
-function formatHolder(holder: Holder): string {
-  return `${holder.pid} ${holder.startTime || '-'} ${holder.bootId || '-'}\n`
-}
-
-function parseHolder(text: string): Holder | undefined {
-  const match = /^([1-9][0-9]{0,9}) (\S+) (\S+)\n$/.exec(text)
-  if (match?.[1] === undefined || match[2] === undefined || match[3] === undefined) return undefined
-  const orEmpty = (field: string): string => (field === '-' ? '' : field)
-  return { pid: Number(match[1]), startTime: orEmpty(match[2]), bootId: orEmpty(match[3]) }
 }

@@ -2,7 +2,7 @@
  * The spool as a folder:
  *
  *     state.json                                     the current generation and the database file it belongs to
- *     lock                                           who uses the folder
+ *     lock, lock.kernel                              who uses the folder
  *     spool/<generation>/<index>_<offset>.wal.lz4    finished segments
  *     *.tmp                                          unfinished files, removed at the next start
  */
@@ -20,6 +20,7 @@ import {
 } from '../../domain/trailer.js'
 import { sameChecksum } from '../../domain/wal-format.js'
 import { type FileIdentity } from '../../usecase/ports/managed-database.js'
+import { type Processes } from '../../usecase/ports/processes.js'
 import {
   type SegmentWriter,
   type Spool,
@@ -57,12 +58,14 @@ type ReadSegment =
 export class FolderSpool implements Spool {
   readonly #path: string
   readonly #owner: Ownership
+  readonly #processes: Processes
   #lock: FolderLock | undefined
   #generation: Generation | undefined
   /** Tells apart the temporary files of writers, which may be at the same position. */
   #writerCount = 0
 
-  constructor(options: { path: string } & Ownership) {
+  constructor(options: { path: string; processes: Processes } & Ownership) {
+    this.#processes = options.processes
     this.#path = options.path
     this.#owner = options
   }
@@ -74,7 +77,10 @@ export class FolderSpool implements Spool {
         createFolder(this.#path, this.#owner),
       )
       this.#lock = await orLocalStateError(`lock the folder ${this.#path}`, () =>
-        takeFolderLock(join(this.#path, 'lock'), this.#path),
+        takeFolderLock(join(this.#path, 'lock'), {
+          folder: this.#path,
+          processes: this.#processes,
+        }),
       )
     }
     return orLocalStateError(`read the local state in ${this.#path}`, () => this.#load(signal))

@@ -1,7 +1,7 @@
 /** Durable steps on local files: what is written stays after a power cut, and its errors name the path. */
 import { type FileHandle, chown, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { isAbortError, LocalStateError } from '../../domain/errors.js'
+import { isAbortError, LocalStateError, TsreplicateError } from '../../domain/errors.js'
 
 /** Mode and owner of what is created. */
 export interface Ownership {
@@ -29,7 +29,7 @@ export async function orLocalStateError<T>(what: string, action: () => Promise<T
 
 export function toLocalStateError(what: string, error: unknown): unknown {
   const code = errorCode(error)
-  if (error instanceof LocalStateError || isAbortError(error) || code === undefined) return error
+  if (error instanceof TsreplicateError || isAbortError(error) || code === undefined) return error
   const hint = hints[code]
   return new LocalStateError(`cannot ${what}: ${describe(code)}`, {
     cause: error,

@@ -41,7 +41,8 @@ export interface SegmentWriter extends AsyncDisposable {
 export interface Spool extends AsyncDisposable {
   /**
    * Claims the folder for this process and reads what is there; leftovers of a crash are removed. Undefined: nothing
-   * usable, with the reason. Throws {@link LocalStateError} when another process holds it or it cannot be read.
+   * usable, with the reason. Throws {@link InUseError} when another process holds it,
+   * {@link LocalStateError} when it cannot be read.
    */
   open(
     signal: AbortSignal,

@@ -9,6 +9,7 @@ import { parseTrailer } from '../../../src/domain/trailer.js'
 import { systemClock } from '../../../src/infrastructure/clock/system-clock.js'
 import { decodeFrame } from '../../../src/infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from '../../../src/infrastructure/lz4/frame-encoder.js'
+import { openSystemProcesses } from '../../../src/infrastructure/processes/system-processes.js'
 import { FolderSpool } from '../../../src/infrastructure/spool/folder-spool.js'
 import { GenerationFeed } from '../../../src/usecase/generation-feed.js'
 import { Permits } from '../../../src/usecase/permits.js'
@@ -43,7 +44,7 @@ let running: Promise<void>[]
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'tsreplicate-test-'))
-  spool = new FolderSpool({ path: folder })
+  spool = new FolderSpool({ path: folder, processes: await openSystemProcesses() })
   await spool.open(signal)
   await spool.beginGeneration(generation, { device: 1, inode: 2 }, signal)
   feed = new GenerationFeed()

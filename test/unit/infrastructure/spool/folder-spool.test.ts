@@ -5,7 +5,9 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { LocalStateError } from '../../../../src/domain/errors.js'
 import { formatGeneration } from '../../../../src/domain/generation.js'
+import { type ProcessIdentity } from '../../../../src/domain/process-identity.js'
 import { formatTrailer, type WalSegmentTrailer } from '../../../../src/domain/trailer.js'
+import { openSystemProcesses } from '../../../../src/infrastructure/processes/system-processes.js'
 import { FolderSpool } from '../../../../src/infrastructure/spool/folder-spool.js'
 import { type Spool, type SpooledSegment } from '../../../../src/usecase/ports/spool.js'
 
@@ -14,6 +16,8 @@ const other = formatGeneration(Uint8Array.from([8, 2, 3, 4, 5, 6, 7, 8]))
 const identity = { device: 5, inode: 77 }
 const { signal } = new AbortController()
 
+const processes = await openSystemProcesses()
+
 let root: string
 let path: string
 let spool: FolderSpool
@@ -21,7 +25,7 @@ let spool: FolderSpool
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'spool-'))
   path = join(root, 'a', 'meta')
-  spool = new FolderSpool({ path })
+  spool = new FolderSpool({ path, processes })
 })
 
 afterEach(async () => {
@@ -63,9 +67,15 @@ async function add(to: Spool, trailer: WalSegmentTrailer, body = 'body'): Promis
   return await writer.finish(trailer)
 }
 
+async function writeLock(holder: Partial<ProcessIdentity> | undefined): Promise<void> {
+  await mkdir(path, { recursive: true })
+  const content = holder === undefined ? '' : JSON.stringify({ ...processes.self, ...holder })
+  await writeFile(join(path, 'lock'), content)
+}
+
 async function reopen(): Promise<Awaited<ReturnType<Spool['open']>>> {
   await spool[Symbol.asyncDispose]()
-  spool = new FolderSpool({ path })
+  spool = new FolderSpool({ path, processes })
   return spool.open(signal)
 }
 
@@ -243,7 +253,7 @@ describe('FolderSpool', () => {
 
   test('is refused while somebody holds it and free after dispose', async () => {
     await spool.open(signal)
-    const second = new FolderSpool({ path })
+    const second = new FolderSpool({ path, processes })
     await expect(second.open(signal)).rejects.toThrow(`process ${process.pid}`)
     await spool[Symbol.asyncDispose]()
     await second.open(signal)
@@ -253,11 +263,12 @@ describe('FolderSpool', () => {
   test('names another process that holds it', async () => {
     const child = spawn('sleep', ['30'], { stdio: 'ignore' })
     try {
-      await mkdir(path, { recursive: true })
-      await writeFile(join(path, 'lock'), `${child.pid!} - -\n`)
+      await writeLock({ pid: child.pid!, startTicks: '' })
       await expect(spool.open(signal)).rejects.toMatchObject({
-        name: 'LocalStateError',
-        message: expect.stringContaining(`process ${child.pid!}`) as string,
+        name: 'InUseError',
+        message: expect.stringContaining(
+          `process ${child.pid!} on ${processes.self.host}`,
+        ) as string,
       })
     } finally {
       child.kill()
@@ -265,14 +276,15 @@ describe('FolderSpool', () => {
   })
 
   test.each([
-    ['a dead process', '999999999 1 -\n'],
-    ['another process of the same number', `${process.pid} 1 -\n`],
-    ['nobody', ''],
-  ])('takes over the lock of %s', async (_, content) => {
-    await mkdir(path, { recursive: true })
-    await writeFile(join(path, 'lock'), content)
+    ['a dead process', { pid: 999_999_999 }],
+    ['another process of the same number', { startTicks: '1' }],
+    ['a process from before the machine was started anew', { boot: 'another' }],
+    ['a container that is gone', { pidNamespace: 'pid:[1]', isContained: true }],
+    ['nobody', undefined],
+  ])('takes over the lock of %s', async (_, holder) => {
+    await writeLock(holder)
     await spool.open(signal)
-    expect(await readFile(join(path, 'lock'), 'utf8')).toMatch(new RegExp(`^${process.pid} `))
+    expect(await readFile(join(path, 'lock'), 'utf8')).toContain(`"pid":${process.pid},`)
     expect((await readdir(path)).filter((name) => name.endsWith('.tmp'))).toEqual([])
   })
 
@@ -287,7 +299,7 @@ describe('FolderSpool', () => {
   test.skipIf(process.platform !== 'linux')(
     'a folder in which nothing can be created is an error, not an endless attempt',
     async () => {
-      const unmakeable = new FolderSpool({ path: '/proc/tsreplicate/meta' })
+      const unmakeable = new FolderSpool({ processes, path: '/proc/tsreplicate/meta' })
       await expect(unmakeable.open(signal)).rejects.toMatchObject({
         name: 'LocalStateError',
         message: expect.stringContaining('/proc/tsreplicate/meta') as string,

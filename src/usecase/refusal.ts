@@ -1,0 +1,35 @@
+import { type InUseError } from '../domain/errors.js'
+import { type Clock } from './ports/clock.js'
+
+/** Whoever starts a daemon still looks at it for this long. */
+const startMs = 30_000
+
+/**
+ * How a loop says that its work is already done by another process. At the start of the daemon that is a mistake of
+ * whoever started it, and ends it; later it is a problem like others, which the loop reports and outlives.
+ */
+export class Refusal {
+  readonly #clock: Pick<Clock, 'monotonic'>
+  readonly #startedAt: number
+  readonly #refused: Promise<never>
+  #reject: (error: InUseError) => void = () => undefined
+
+  constructor(clock: Pick<Clock, 'monotonic'>) {
+    this.#clock = clock
+    this.#startedAt = clock.monotonic()
+    this.#refused = new Promise((_, reject) => {
+      this.#reject = reject
+    })
+    // It may come before anybody waits for it.
+    this.#refused.catch(() => undefined)
+  }
+
+  refuse(error: InUseError): void {
+    if (this.#clock.monotonic() - this.#startedAt < startMs) this.#reject(error)
+  }
+
+  /** As `work`, but rejects when the daemon is refused. */
+  orElse<T>(work: Promise<T>): Promise<T> {
+    return Promise.race([work, this.#refused])
+  }
+}

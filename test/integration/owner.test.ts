@@ -1,0 +1,68 @@
+/** One writer: daemons that would do the same work, on one machine and on several. */
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import { cleanUp, restore, start, temporaryFolder, writeConfig } from '../support/cli.ts'
+import { type Elsewhere, startElsewhere, whyNotElsewhere } from '../support/elsewhere.ts'
+import { lastAcknowledged, verifyLedger, write } from '../support/ledger.ts'
+
+afterEach(cleanUp)
+
+function scene(): {
+  folder: string
+  db: string
+  oracle: string
+  replica: string
+  config: string
+} {
+  const folder = temporaryFolder()
+  const db = join(folder, 'app.db')
+  const replica = join(folder, 'replica')
+  const config = writeConfig(folder, { path: db, replicas: [replica] })
+  return { folder, db, oracle: join(folder, 'oracle'), replica, config }
+}
+
+describe.skipIf(whyNotElsewhere !== undefined)('containers over one folder', () => {
+  const container = (host: string, config: string): Elsewhere =>
+    startElsewhere({ host }, ['replicate', '-config', config])
+
+  test('exclude each other, though none sees the other’s processes', async () => {
+    const { folder, db, oracle, replica, config } = scene()
+    await write({ db, oracle, count: 3 })
+    const first = container('first', config)
+    await first.waitFor(/snapshot written/)
+    await write({ db, oracle, count: 3 })
+    await first.waitFor(/wal segment written/)
+    const second = container('second', config)
+    expect(await second.exit(10_000), second.output).toBe(75)
+    expect(second.stderr).toContain('is in use by process 1 on first, started ')
+    const outside = start('replicate', '-config', config)
+    expect(await outside.exit(10_000), outside.output).toBe(75)
+    expect(outside.stderr).toContain('is in use by process 1 on first, started ')
+
+    await first.kill()
+    const third = container('third', config)
+    await third.waitFor(/generation continues/)
+    await write({ db, oracle, count: 3 })
+    expect(await third.stop(), third.output).toBe(0)
+    await restore(replica, join(folder, 'end.db'))
+    expect(verifyLedger(join(folder, 'end.db'), oracle)).toEqual({ n: lastAcknowledged(oracle) })
+    const after = start('replicate', '-config', config)
+    await after.waitFor(/generation continues/)
+    expect(await after.stop(), after.output).toBe(0)
+  })
+
+  test('a container is refused while a process outside has the folder', async () => {
+    const { db, oracle, config } = scene()
+    await write({ db, oracle, count: 3 })
+    const outside = start('replicate', '-config', config)
+    await outside.waitFor(/snapshot written/)
+    await write({ db, oracle, count: 3 })
+    const inside = container('inside', config)
+    expect(await inside.exit(10_000), inside.output).toBe(75)
+    expect(inside.stderr).toContain(`is in use by process ${outside.pid} on `)
+    expect(await outside.stop(), outside.output).toBe(0)
+    const next = container('next', config)
+    await next.waitFor(/generation continues/)
+    expect(await next.stop(), next.output).toBe(0)
+  })
+})
