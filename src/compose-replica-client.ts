@@ -2,7 +2,6 @@
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { type AgeKeys, type ReplicaTarget } from './domain/config.js'
-import { ConfigError } from './domain/errors.js'
 import { systemClock } from './infrastructure/clock/system-clock.js'
 import { CountingReplicaClient } from './infrastructure/replica-clients/counting/counting-replica-client.js'
 import { LimitingReplicaClient } from './infrastructure/replica-clients/limiting/limiting-replica-client.js'
@@ -96,8 +95,11 @@ async function openAdapter(target: ReplicaTarget, owner?: FileOwner): Promise<Re
         await import('./infrastructure/replica-clients/azure/abs-replica-client.js')
       return new AbsReplicaClient(target)
     }
-    case 'gcs':
-      throw new ConfigError(`replicas of type ${target.type} are not supported by this version`)
+    case 'gcs': {
+      const { GcsReplicaClient } =
+        await import('./infrastructure/replica-clients/gcs/gcs-replica-client.js')
+      return new GcsReplicaClient(target)
+    }
   }
 }
 

@@ -59,6 +59,8 @@ export interface S3ReplicaTarget extends ObjectStoreTarget {
 
 export interface GcsReplicaTarget extends ObjectStoreTarget {
   readonly type: 'gcs'
+  /** Whether requests bear no credentials, as an emulator wants it. */
+  readonly anonymous: boolean
 }
 
 export interface AbsReplicaTarget extends ObjectStoreTarget {

@@ -21,6 +21,7 @@ import {
   write,
 } from '../support/ledger.js'
 import { plainContainer } from '../support/stores/azurite.js'
+import { copyObject, listNames, readHead } from '../support/stores/fake-gcs.js'
 import { plainClient } from '../support/stores/s3-bucket.js'
 import { type S3Store } from '../support/stores/server.js'
 
@@ -95,7 +96,7 @@ function s3Place(store: Omit<S3Store, 'stop'>): Place {
   }
 }
 
-const { minio, ceph, azurite } = inject('stores')
+const { minio, ceph, azurite, 'fake-gcs': fakeGcs } = inject('stores')
 
 const places: Record<string, Place | { unavailable: string }> = {
   MinIO: 'unavailable' in minio ? minio : s3Place(minio),
@@ -130,6 +131,27 @@ const places: Record<string, Place | { unavailable: string }> = {
             for await (const { name } of container.listBlobsFlat({ prefix: `${path}/` })) {
               const head = await container.getBlobClient(name).downloadToBuffer(0, 21)
               heads.push(head.toString())
+            }
+            return heads
+          },
+        },
+  'fake-gcs-server':
+    'unavailable' in fakeGcs
+      ? fakeGcs
+      : {
+          env: { STORAGE_EMULATOR_HOST: fakeGcs.endpoint },
+          replica: (path) => ({ type: 'gcs', bucket: fakeGcs.bucket, path }),
+          url: (path) => `gcs://${fakeGcs.bucket}/${path}`,
+          urlWorksForOriginal: true,
+          copy: async (from, to) => {
+            for (const name of await listNames(fakeGcs, `${from}/`)) {
+              await copyObject(fakeGcs, { from: name, to: `${to}${name.slice(from.length)}` })
+            }
+          },
+          heads: async (path) => {
+            const heads: string[] = []
+            for (const name of await listNames(fakeGcs, `${path}/`)) {
+              heads.push(await readHead(fakeGcs, name, 21))
             }
             return heads
           },

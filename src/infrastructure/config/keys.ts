@@ -245,7 +245,7 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
     concurrency: {
       type: 'integer',
       default: '<as the provider likes it>',
-      stores: ['s3', 'gcs', 'abs'],
+      stores: ['s3', 'abs'],
       inUrl: true,
       description: 'Parts of an object that are sent at once.',
     },

@@ -24,6 +24,9 @@ export type Place =
       readonly isKnownHost?: boolean
     }
 
+/** What the targets of all object stores have. */
+type CommonSettings = Omit<GcsReplicaTarget, 'type' | 'anonymous'>
+
 type StorePlace = Exclude<Place, { type: 'file' }>
 
 export interface TargetContext {
@@ -48,13 +51,13 @@ export function readTarget(
     case 's3':
       return readS3(place, settings, context)
     case 'gcs':
-      return { ...readCommon(place, settings), type: 'gcs' }
+      return readGcs(place, settings, context)
     case 'abs':
       return readAbs(place, settings, context)
   }
 }
 
-function readCommon(place: StorePlace, settings: TargetSettings): Omit<GcsReplicaTarget, 'type'> {
+function readCommon(place: StorePlace, settings: TargetSettings): CommonSettings {
   const partSizeBytes = settings.size('part-size')
   const concurrency = settings.integer('concurrency')
   if (concurrency !== undefined && concurrency < 1)
@@ -71,7 +74,8 @@ function readCommon(place: StorePlace, settings: TargetSettings): Omit<GcsReplic
   }
 }
 
-const mebibyte = 1024 * 1024
+const kibibyte = 1024
+const mebibyte = 1024 * kibibyte
 
 function readS3(
   place: StorePlace,
@@ -157,6 +161,39 @@ function readS3Encryption(settings: TargetSettings): S3ReplicaTarget['encryption
     return { kind: 'customer', key: new Secret(customerKey) }
   }
   return kind === undefined && keyId === undefined ? undefined : { kind: 'kms', keyId }
+}
+
+function readGcs(
+  place: StorePlace,
+  settings: TargetSettings,
+  { env }: TargetContext,
+): GcsReplicaTarget {
+  const { endpoint: given, ...common } = readCommon(place, settings)
+  const { partSizeBytes } = common
+  if (
+    partSizeBytes !== undefined &&
+    (partSizeBytes === 0 || partSizeBytes > 1024 * mebibyte || partSizeBytes % (256 * kibibyte) > 0)
+  ) {
+    settings.problem('part-size', 'must be a multiple of 256KiB, at most 1GiB, for gcs')
+  }
+  if (given === undefined) {
+    const endpoint = emulatorEndpoint(env['STORAGE_EMULATOR_HOST'])
+    return { ...common, type: 'gcs', endpoint, anonymous: endpoint !== undefined }
+  }
+  const endpoint = withScheme(given, 'https').replace(/\/+$/, '')
+  // Without TLS a token would be everybody's.
+  return { ...common, type: 'gcs', endpoint, anonymous: endpoint.startsWith('http://') }
+}
+
+/** The original takes scheme and host of the variable, and passes a path over. */
+function emulatorEndpoint(host: string | undefined): string | undefined {
+  if (host === undefined || host === '') return undefined
+  const text = withScheme(host, 'http')
+  return URL.canParse(text) ? new URL(text).origin : text
+}
+
+function withScheme(text: string, scheme: string): string {
+  return /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `${scheme}://${text}`
 }
 
 function readAbs(

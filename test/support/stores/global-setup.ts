@@ -5,11 +5,17 @@
 import { type TestProject } from 'vitest/node'
 import { startAzurite } from './azurite.ts'
 import { startCeph } from './ceph.ts'
+import { startFakeGcs } from './fake-gcs.ts'
 import { startMinio } from './minio.ts'
 import { type StoreName } from './reached.ts'
 import { type RunningStore, type UnavailableStore } from './server.ts'
 
-const starters = { minio: startMinio, ceph: startCeph, azurite: startAzurite } as const
+const starters = {
+  minio: startMinio,
+  ceph: startCeph,
+  azurite: startAzurite,
+  'fake-gcs': startFakeGcs,
+} as const
 
 type Started = RunningStore | UnavailableStore
 
@@ -31,12 +37,18 @@ export default async function setup(project: TestProject): Promise<() => Promise
     starter: () => Promise<T | UnavailableStore>,
   ): Promise<T | UnavailableStore> =>
     wanted === undefined || wanted.includes(name) ? starter() : skipped
-  const [minio, ceph, azurite] = await Promise.all([
+  const [minio, ceph, azurite, fakeGcs] = await Promise.all([
     start('minio', starters.minio),
     start('ceph', starters.ceph),
     start('azurite', starters.azurite),
+    start('fake-gcs', starters['fake-gcs']),
   ])
-  const stores: Readonly<Record<StoreName, Started>> = { minio, ceph, azurite }
+  const stores: Readonly<Record<StoreName, Started>> = {
+    minio,
+    ceph,
+    azurite,
+    'fake-gcs': fakeGcs,
+  }
   const stopAll = async (): Promise<void> => {
     for (const store of Object.values(stores)) if ('stop' in store) await store.stop()
   }
@@ -52,6 +64,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     minio: connectionOf(minio),
     ceph: connectionOf(ceph),
     azurite: connectionOf(azurite),
+    'fake-gcs': connectionOf(fakeGcs),
   })
   return async () => {
     await stopAll()

@@ -43,6 +43,7 @@ const s3 = {
   encryption: undefined,
   provider: undefined,
 }
+const gcs = { ...common, type: 'gcs', anonymous: false }
 const abs = { ...common, type: 'abs', accountKey: undefined, sasToken: undefined }
 const key32 = Buffer.alloc(32, 7).toString('base64')
 
@@ -120,10 +121,10 @@ describe('parseReplicaUrl', () => {
       },
     ],
     ['s3://bkt?sse=kms', { ...s3, bucket: 'bkt', encryption: { kind: 'kms' } }],
-    ['gcs://bkt/a', { ...common, type: 'gcs', bucket: 'bkt', prefix: 'a' }],
+    ['gcs://bkt/a', { ...gcs, bucket: 'bkt', prefix: 'a' }],
     [
       'gs://bkt?endpoint=http://127.0.0.1:4443',
-      { ...common, type: 'gcs', bucket: 'bkt', endpoint: 'http://127.0.0.1:4443' },
+      { ...gcs, bucket: 'bkt', endpoint: 'http://127.0.0.1:4443', anonymous: true },
     ],
     [
       'abs://acc:pass@container/a/',
@@ -156,6 +157,8 @@ describe('parseReplicaUrl', () => {
     ['s3://b?skip-verify=yes', 'skip-verify: neither true nor false: yes'],
     ['s3://b?part-size=1MiB', 'part-size: must be from 5MiB to 5GiB'],
     ['s3://b?part-size=big', 'part-size: not a size: big'],
+    ['gcs://b?part-size=300KiB', 'part-size: must be a multiple of 256KiB'],
+    ['gcs://b?concurrency=2', 'unknown setting concurrency in the url of a replica of type gcs'],
     ['s3://b?concurrency=0', 'concurrency: must be above 0'],
     ['s3://b/%zz', 'a % in a url'],
   ])('refuses %s', (url, message) => {
@@ -178,7 +181,7 @@ describe('the keys of a replica', () => {
       'type: s3\nbucket: b\nendpoint: minio:9000\nforce-path-style: no\nskip-verify: on',
       { ...s3, bucket: 'b', endpoint: 'minio:9000', forcePathStyle: false, skipVerify: true },
     ],
-    ['type: gcs\nbucket: b\npath: /a', { ...common, type: 'gcs', bucket: 'b', prefix: 'a' }],
+    ['type: gcs\nbucket: b\npath: /a', { ...gcs, bucket: 'b', prefix: 'a' }],
     [
       'type: abs\nbucket: c\naccount-name: acc\nendpoint: http://127.0.0.1:10000/acc',
       { ...abs, bucket: 'c', accountName: 'acc', endpoint: 'http://127.0.0.1:10000/acc' },
@@ -237,6 +240,32 @@ describe('the keys of a replica', () => {
     expect(messageOf(() => parseConfig(text, 'c.yml', { home: '/', cwd: '/', env: {} }))).toContain(
       's3://b/a is already the place of dbs[0].replicas[0]',
     )
+  })
+})
+
+describe('the endpoint of gcs', () => {
+  const gcsTarget = (query: string, env: Env): unknown => {
+    const target = parseReplicaUrl(`gcs://b${query}`, env)
+    return target.type === 'gcs' && [target.endpoint, target.anonymous]
+  }
+
+  it.each([
+    ['127.0.0.1:4443', 'http://127.0.0.1:4443'],
+    ['http://127.0.0.1:4443', 'http://127.0.0.1:4443'],
+    ['https://fake.internal:4443/storage/v1/', 'https://fake.internal:4443'],
+  ])('is that of STORAGE_EMULATOR_HOST=%s, without credentials', (host, endpoint) => {
+    expect(gcsTarget('', { STORAGE_EMULATOR_HOST: host })).toEqual([endpoint, true])
+  })
+
+  it('is the vendor’s own without one', () => {
+    expect(gcsTarget('', {})).toEqual([undefined, false])
+    expect(gcsTarget('', { STORAGE_EMULATOR_HOST: '' })).toEqual([undefined, false])
+  })
+
+  it('bears credentials only under TLS, and goes before the environment', () => {
+    const env = { STORAGE_EMULATOR_HOST: 'other' }
+    expect(gcsTarget('?endpoint=private.example/', env)).toEqual(['https://private.example', false])
+    expect(gcsTarget('?endpoint=http://fake:1', env)).toEqual(['http://fake:1', true])
   })
 })
 

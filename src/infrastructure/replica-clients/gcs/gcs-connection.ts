@@ -1,0 +1,178 @@
+/**
+ * One bucket: how requests reach it, how long they may take, and what their failures mean.
+ *
+ * Credentials are found and renewed by the vendor's client. The requests are made here, since that client has no way to
+ * call one back, and goes on sending for those who have gone.
+ */
+import { readFileSync } from 'node:fs'
+import { type IncomingMessage } from 'node:http'
+import { rootCertificates } from 'node:tls'
+import { type GcsReplicaTarget } from '../../../domain/config.js'
+import { ConfigError } from '../../../domain/errors.js'
+import {
+  type Attempt,
+  describeBreak,
+  describeCredentialsFailure,
+  describeRefusal,
+  type RequestFailure,
+  toReplicaError,
+} from './gcs-errors.js'
+import { GcsHttp, type GcsRequest, readText } from './gcs-http.js'
+
+export interface GcsTimeouts {
+  /** Until an answer has begun, on top of the time for the bytes that are sent. */
+  readonly requestMs: number
+  /** How long a wait for bytes of a body may take. */
+  readonly noProgressMs: number
+}
+
+const defaultTimeouts: GcsTimeouts = { requestMs: 60_000, noProgressMs: 30_000 }
+/** The slowest link that large requests are expected to pass. */
+const leastBytesPerMs = 8
+const usualEndpoint = 'https://storage.googleapis.com'
+
+/** The part of the vendor's client that is used. */
+interface Credentials {
+  getRequestHeaders(url: string): Promise<Headers>
+}
+
+/** A request that failed, and what is known about it. */
+class FailedRequest extends Error {
+  readonly failure: RequestFailure
+
+  constructor(failure: RequestFailure) {
+    super(failure.message)
+    this.failure = failure
+  }
+}
+
+export class GcsConnection {
+  readonly timeouts: GcsTimeouts
+  readonly #target: GcsReplicaTarget
+  #http: GcsHttp | undefined
+  #credentials: Promise<Credentials> | undefined
+
+  constructor(target: GcsReplicaTarget, timeouts: Partial<GcsTimeouts>) {
+    this.#target = target
+    this.timeouts = { ...defaultTimeouts, ...timeouts }
+  }
+
+  /** An object for people. */
+  urlOf(name: string): string {
+    return `gcs://${this.#target.bucket}/${name}`
+  }
+
+  /** The address of an object of the bucket; without a name, of all of them. */
+  objectUrl(name: string | undefined, query: Readonly<Record<string, string>> = {}): URL {
+    const object = name === undefined ? '' : `/${encodeURIComponent(name)}`
+    return this.#url(`/storage/v1/b/${encodeURIComponent(this.#target.bucket)}/o${object}`, query)
+  }
+
+  /** Where objects of the bucket are uploaded to. */
+  uploadUrl(query: Readonly<Record<string, string>>): URL {
+    return this.#url(`/upload/storage/v1/b/${encodeURIComponent(this.#target.bucket)}/o`, query)
+  }
+
+  /**
+   * Makes one request, and lets `take` take its answer in, in the same time. `expected` picks failures that are
+   * answers: what it returns is returned. Everything else becomes an error of ours; an abort passes through.
+   */
+  async attempt<T, E = never>(
+    attempt: Attempt,
+    request: GcsRequest,
+    options: {
+      readonly signal: AbortSignal
+      readonly take: (answer: IncomingMessage) => T | Promise<T>
+      readonly expected?: (failure: RequestFailure) => E | undefined
+    },
+  ): Promise<T | E> {
+    const { signal, take, expected } = options
+    signal.throwIfAborted()
+    const late = new AbortController()
+    const sentBytes = (request.body ?? []).reduce((sum, { byteLength }) => sum + byteLength, 0)
+    const timeoutMs = this.timeouts.requestMs + sentBytes / leastBytesPerMs
+    const timer = setTimeout(() => late.abort(), timeoutMs)
+    try {
+      const answer = await this.#send(request, AbortSignal.any([signal, late.signal]))
+      return await take(answer)
+    } catch (error) {
+      signal.throwIfAborted()
+      if (error instanceof ConfigError) throw error
+      const failure = late.signal.aborted
+        ? { code: 'ETIMEDOUT', status: undefined, message: `no answer in ${timeoutMs} ms` }
+        : error instanceof FailedRequest
+          ? error.failure
+          : describeBreak(error)
+      const answer = expected?.(failure)
+      if (answer !== undefined) return answer
+      throw toReplicaError(attempt, failure)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** An answer that is no success is thrown. */
+  async #send(request: GcsRequest, signal: AbortSignal): Promise<IncomingMessage> {
+    const authorization = await orAborted(this.#authorize(request.url), signal)
+    const headers = { 'user-agent': 'tsreplicate', ...authorization, ...request.headers }
+    this.#http ??= this.#openHttp()
+    const answer = await this.#http.send({ ...request, headers }, signal)
+    const status = answer.statusCode ?? 0
+    // 308 says how far an upload has got.
+    if ((status >= 200 && status < 300) || status === 308) return answer
+    // Whatever is wrong with the credentials may have been put right in the meantime.
+    if (status === 401) this.#credentials = undefined
+    throw new FailedRequest(describeRefusal(status, await readText(answer)))
+  }
+
+  async #authorize(url: URL): Promise<Readonly<Record<string, string>>> {
+    if (this.#target.anonymous) return {}
+    try {
+      const credentials = await (this.#credentials ??= findCredentials())
+      return Object.fromEntries(await credentials.getRequestHeaders(url.href))
+    } catch (error) {
+      this.#credentials = undefined
+      throw new FailedRequest(describeCredentialsFailure(error))
+    }
+  }
+
+  #url(path: string, query: Readonly<Record<string, string>>): URL {
+    const endpoint = this.#target.endpoint ?? usualEndpoint
+    if (!URL.canParse(endpoint)) {
+      throw new ConfigError(`${endpoint} is no endpoint`, {
+        hint: 'write it as https://host, with the port if there is one',
+      })
+    }
+    return new URL(`${endpoint}${path}?${new URLSearchParams(query).toString()}`)
+  }
+
+  #openHttp(): GcsHttp {
+    const { caFile, skipVerify } = this.#target
+    try {
+      const ca =
+        caFile === undefined ? undefined : [...rootCertificates, readFileSync(caFile, 'utf8')]
+      return new GcsHttp({ ca, rejectUnauthorized: !skipVerify })
+    } catch (error) {
+      throw new ConfigError(`the ca-file cannot be read: ${caFile ?? ''}`, { cause: error })
+    }
+  }
+}
+
+/** Loaded only where credentials are wanted: an emulator wants none. */
+async function findCredentials(): Promise<Credentials> {
+  const { Storage } = await import('@google-cloud/storage')
+  // No request of ours names a project, and to look for one takes a program and seconds.
+  return new Storage({ projectId: 'none', retryOptions: { autoRetry: false } }).authClient
+}
+
+/** What the work comes to; an abort does not wait for it. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => {
+      const reason: unknown = signal.reason
+      reject(reason instanceof Error ? reason : new Error(String(reason)))
+    }
+    signal.addEventListener('abort', stop, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+  })
+}

@@ -1,0 +1,264 @@
+/** A replica in a bucket of Google Cloud Storage. */
+import { type IncomingMessage } from 'node:http'
+import { type GcsReplicaTarget } from '../../../domain/config.js'
+import { ReplicaError } from '../../../domain/errors.js'
+import { type Generation, parseGeneration } from '../../../domain/generation.js'
+import {
+  formatObjectPath,
+  generationsFolder,
+  objectFolder,
+  type ObjectRef,
+  parseSnapshotName,
+  parseWalSegmentName,
+} from '../../../domain/replica-layout.js'
+import {
+  type ByteRange,
+  type ObjectUpload,
+  type ReplicaClient,
+  type SnapshotInfo,
+  type WalSegmentInfo,
+} from '../../../usecase/ports/replica-client.js'
+import { GcsConnection, type GcsTimeouts } from './gcs-connection.js'
+import { describeBreak, isMissingObject, toNotFoundError, toReplicaError } from './gcs-errors.js'
+import { readBody, readText } from './gcs-http.js'
+import { type ListedObject, type ListingPage, parseListing } from './gcs-listing.js'
+import { GcsUpload } from './gcs-upload.js'
+
+const mebibyte = 1024 * 1024
+/** A multiple of 256 KiB, as the store wants it. */
+const usualPartBytes = 8 * mebibyte
+/** As many as a page has. */
+const pageSize = 1000
+/** Deletions in flight: each object costs a request. */
+const maxConcurrentDeletions = 16
+/** Generations remembered: of as many objects as are read at once, and more. */
+const maxRemembered = 1024
+
+export class GcsReplicaClient implements ReplicaClient {
+  readonly type = 'gcs'
+  readonly location: string
+  readonly #target: GcsReplicaTarget
+  readonly #connection: GcsConnection
+  readonly #root: string
+  /** Google's generation of each object that was read last: a broken body is read on only from the same one. */
+  readonly #versions = new Map<string, string>()
+
+  constructor(target: GcsReplicaTarget, timeouts: Partial<GcsTimeouts> = {}) {
+    const prefix = target.prefix.split('/').filter(Boolean).join('/')
+    this.#target = target
+    this.#root = prefix === '' ? '' : `${prefix}/`
+    this.#connection = new GcsConnection(target, timeouts)
+    this.location = this.#connection.urlOf(prefix)
+  }
+
+  async *listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
+    const folder = `${this.#root}${generationsFolder}/`
+    const seen = new Set<string>()
+    for await (const { prefixes } of this.#pages(folder, signal)) {
+      for (const prefix of prefixes) {
+        const generation = parseGeneration(prefix.slice(folder.length).replace(/\/$/, ''))
+        if (generation === undefined || seen.has(generation)) continue
+        seen.add(generation)
+        yield generation
+      }
+    }
+  }
+
+  async *listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo> {
+    const folder = `${this.#root}${objectFolder(generation, 'snapshot')}/`
+    for await (const { name, ...facts } of this.#objects(folder, signal)) {
+      const index = parseSnapshotName(name)
+      if (index !== undefined) yield { kind: 'snapshot', generation, index, ...facts }
+    }
+  }
+
+  async *listWalSegments(
+    generation: Generation,
+    signal: AbortSignal,
+  ): AsyncIterable<WalSegmentInfo> {
+    const folder = `${this.#root}${objectFolder(generation, 'wal-segment')}/`
+    for await (const { name, ...facts } of this.#objects(folder, signal)) {
+      const place = parseWalSegmentName(name)
+      if (place !== undefined) yield { kind: 'wal-segment', generation, ...place, ...facts }
+    }
+  }
+
+  startUpload(
+    ref: ObjectRef,
+    _options: { expectedBytes: number },
+    signal: AbortSignal,
+  ): Promise<ObjectUpload> {
+    return new Promise((resolve) => {
+      signal.throwIfAborted()
+      const name = this.#nameOf(ref)
+      resolve(
+        new GcsUpload({
+          connection: this.#connection,
+          name,
+          storageClass: this.#target.storageClass,
+          partSizeBytes: this.#target.partSizeBytes ?? usualPartBytes,
+          onStored: () => this.#versions.delete(name),
+          signal,
+        }),
+      )
+    })
+  }
+
+  async *read(ref: ObjectRef, range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    signal.throwIfAborted()
+    if (range.length === 0) return
+    const name = this.#nameOf(ref)
+    const attempt = {
+      action: `read ${this.#connection.urlOf(name)}`,
+      permission: 'storage.objects.get',
+    }
+    const answer = await this.#open(name, range, signal)
+    if (answer === 'past the end') return
+    try {
+      yield* readBody(answer, this.#connection.timeouts.noProgressMs)
+    } catch (error) {
+      signal.throwIfAborted()
+      // Whatever breaks a body that had begun may be better the next time.
+      throw toReplicaError(attempt, { ...describeBreak(error), code: 'EBODY' })
+    }
+    signal.throwIfAborted()
+  }
+
+  async delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    const waiting = refs.map((ref) => this.#nameOf(ref)).reverse()
+    const failures: unknown[] = []
+    const work = async (): Promise<void> => {
+      for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
+        if (signal.aborted) return
+        this.#versions.delete(name)
+        try {
+          await this.#connection.attempt(
+            {
+              action: `delete ${this.#connection.urlOf(name)}`,
+              permission: 'storage.objects.delete',
+            },
+            { method: 'DELETE', url: this.#connection.objectUrl(name) },
+            {
+              signal,
+              take: readText,
+              expected: (failure) => (isMissingObject(failure) ? ('absent' as const) : undefined),
+            },
+          )
+        } catch (error) {
+          failures.push(error)
+        }
+      }
+    }
+    await Promise.all(Array.from({ length: maxConcurrentDeletions }, work))
+    signal.throwIfAborted()
+    if (failures.length > 0) throw failures[0]
+  }
+
+  /** Nothing to do: what uploads leave is invisible, cannot be listed, and is Google's to drop. */
+  sweep(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      signal.throwIfAborted()
+      resolve()
+    })
+  }
+
+  async #open(
+    name: string,
+    range: ByteRange,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage | 'past the end'> {
+    const attempt = {
+      action: `read ${this.#connection.urlOf(name)}`,
+      permission: 'storage.objects.get',
+    }
+    const expected = range.offset === 0 ? undefined : this.#versions.get(name)
+    const answer = await this.#connection.attempt(
+      attempt,
+      {
+        method: 'GET',
+        url: this.#connection.objectUrl(name, {
+          alt: 'media',
+          ...(expected === undefined ? {} : { ifGenerationMatch: expected }),
+        }),
+        headers: rangeHeader(range),
+      },
+      {
+        signal,
+        take: (answer) => answer,
+        expected: (failure) => {
+          if (failure.status === 416) return 'past the end' as const
+          if (failure.status === 412) return 'replaced' as const
+          return isMissingObject(failure) ? toNotFoundError(attempt, failure) : undefined
+        },
+      },
+    )
+    if (answer instanceof Error) throw answer
+    if (answer === 'past the end') return answer
+    const version = answer === 'replaced' ? undefined : answer.headers['x-goog-generation']
+    // A store that knows no conditions still says what it gives.
+    if (answer === 'replaced' || (expected !== undefined && version !== expected)) {
+      this.#versions.delete(name)
+      if (answer !== 'replaced') answer.destroy()
+      throw new ReplicaError(`cannot ${attempt.action}: it was replaced while it was being read`, {
+        retryable: false,
+      })
+    }
+    if (typeof version === 'string') this.#remember(name, version)
+    return answer
+  }
+
+  async *#objects(folder: string, signal: AbortSignal): AsyncIterable<ListedObject> {
+    for await (const { objects } of this.#pages(folder, signal)) {
+      for (const object of objects) {
+        if (object.name.startsWith(folder)) {
+          yield { ...object, name: object.name.slice(folder.length) }
+        }
+      }
+    }
+  }
+
+  /** What lies right in a folder, whose name ends in a slash. */
+  async *#pages(folder: string, signal: AbortSignal): AsyncIterable<ListingPage> {
+    let pageToken: string | undefined
+    do {
+      const page: ListingPage = await this.#connection.attempt(
+        {
+          action: `list ${this.#connection.urlOf(folder)}`,
+          permission: 'storage.objects.list',
+        },
+        {
+          method: 'GET',
+          url: this.#connection.objectUrl(undefined, {
+            prefix: folder,
+            delimiter: '/',
+            maxResults: String(pageSize),
+            fields: 'items(name,size,timeCreated),prefixes,nextPageToken',
+            ...(pageToken === undefined ? {} : { pageToken }),
+          }),
+        },
+        { signal, take: async (answer) => parseListing(await readText(answer)) },
+      )
+      yield page
+      pageToken = page.nextPageToken
+    } while (pageToken !== undefined)
+  }
+
+  #nameOf(ref: ObjectRef): string {
+    return `${this.#root}${formatObjectPath(ref)}`
+  }
+
+  #remember(name: string, version: string): void {
+    this.#versions.delete(name)
+    this.#versions.set(name, version)
+    if (this.#versions.size <= maxRemembered) return
+    const [oldest] = this.#versions.keys()
+    if (oldest !== undefined) this.#versions.delete(oldest)
+  }
+}
+
+function rangeHeader({ offset, length }: ByteRange): Readonly<Record<string, string>> {
+  if (length !== undefined) return { range: `bytes=${offset}-${offset + length - 1}` }
+  // An empty object has no range at all.
+  return offset === 0 ? {} : { range: `bytes=${offset}-` }
+}
