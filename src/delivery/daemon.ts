@@ -3,65 +3,58 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { isAbortError } from '../domain/errors.js'
 import { type Logger } from '../usecase/ports/logger.js'
 import { type NotStored, type Replication } from '../usecase/replicate.js'
+import { type ExecutedProgram } from './executed-program.js'
 
 const exitNotStored = 74
 const exitInterrupted = 130
 const afterKillMs = 5000
 /** Who passes a signal on to a process that has it already (npx, timeout) makes it arrive twice. */
 const sameSignalMs = 300
+const endingSignals = ['SIGINT', 'SIGTERM'] as const
+/** What else programs understand, and what would end us and leave them alone. */
+const passedOnSignals = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
+
+export interface DaemonOptions {
+  readonly logger: Logger
+  readonly shutdownTimeoutMs: number
+  /** Runs meanwhile: its end is ours, and its exit code, too. */
+  readonly exec?: {
+    readonly program: ExecutedProgram
+    /** How long the first sync may hold it up. */
+    readonly firstSyncTimeoutMs: number
+  }
+}
 
 /**
- * Runs until SIGINT or SIGTERM, then stores what is captured for at most `shutdownTimeoutMs`; a second signal ends the
- * process at once. Returns the exit code.
+ * Runs until SIGINT or SIGTERM, or until the program of `exec` has ended, then stores what is captured for at most
+ * `shutdownTimeoutMs`; a second signal ends the process at once. Returns the exit code.
  */
-export async function runDaemon(
-  replication: Replication,
-  options: { readonly logger: Logger; readonly shutdownTimeoutMs: number },
-): Promise<number> {
-  const { logger, shutdownTimeoutMs } = options
-  const stop = new AbortController()
-  const kill = new AbortController()
-  let stoppedMs = 0
-  let deadline: NodeJS.Timeout | undefined
+export async function runDaemon(replication: Replication, options: DaemonOptions): Promise<number> {
+  const { logger, exec } = options
+  const shutdown = new Shutdown(options)
   const delay = monitorEventLoopDelay({ resolution: 20 })
   delay.enable()
-
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (stop.signal.aborted) {
-      if (performance.now() - stoppedMs < sameSignalMs) return
-      logger.warn({ signal }, 'second signal received, ending at once')
-      kill.abort()
-      process.exit(exitInterrupted)
-    }
-    logger.info({ signal }, 'signal received, tsreplicate shutting down')
-    stoppedMs = performance.now()
-    stop.abort()
-    deadline = setTimeout(() => {
-      logger.error({ 'shutdown-timeout-ms': shutdownTimeoutMs }, 'shutdown timeout reached')
-      kill.abort()
-      // Whatever hangs in the operating system must not outlive the timeout.
-      setTimeout(() => {
-        logger.error({}, 'still busy after the shutdown timeout, ending at once')
-        process.exit(exitNotStored)
-      }, afterKillMs).unref()
-    }, shutdownTimeoutMs)
-  }
-  process.on('SIGINT', onSignal)
-  process.on('SIGTERM', onSignal)
+  const passOn = (signal: NodeJS.Signals): void => exec?.program.signal(signal, { ends: false })
+  for (const signal of endingSignals) process.on(signal, shutdown.onSignal)
+  if (exec !== undefined) for (const signal of passedOnSignals) process.on(signal, passOn)
   try {
-    const notStored = await run(replication, stop.signal, kill.signal)
+    const running = run(replication, shutdown.stop, shutdown.kill)
+    const executed = exec === undefined ? 0 : execute(replication, exec, { shutdown, logger })
+    const [notStored, programCode] = await Promise.all([running, executed])
     for (const { database, replica, detail } of notStored) {
       logger.error({ db: database, replica, detail }, 'not stored')
     }
-    if (notStored.length === 0 && !kill.signal.aborted) {
+    if (notStored.length === 0 && !shutdown.kill.aborted) {
       logger.info({}, 'tsreplicate shut down')
-      return 0
+      return programCode
     }
-    return exitNotStored
+    return programCode === 0 ? exitNotStored : programCode
   } finally {
-    clearTimeout(deadline)
-    process.off('SIGINT', onSignal)
-    process.off('SIGTERM', onSignal)
+    shutdown.begin()
+    await exec?.program.end()
+    shutdown.settle()
+    for (const signal of endingSignals) process.off(signal, shutdown.onSignal)
+    for (const signal of passedOnSignals) process.off(signal, passOn)
     delay.disable()
     logger.debug(
       {
@@ -73,6 +66,70 @@ export async function runDaemon(
     )
   }
 }
+
+/** When the daemon ends, and how long that may take. */
+class Shutdown {
+  readonly #options: DaemonOptions
+  readonly #stop = new AbortController()
+  readonly #kill = new AbortController()
+  #signalledMs: number | undefined
+  #deadline: NodeJS.Timeout | undefined
+
+  constructor(options: DaemonOptions) {
+    this.#options = options
+  }
+
+  get stop(): AbortSignal {
+    return this.#stop.signal
+  }
+
+  get kill(): AbortSignal {
+    return this.#kill.signal
+  }
+
+  /** While a program runs it gets the signals, and we go on until it has ended. */
+  readonly onSignal = (signal: NodeJS.Signals): void => {
+    const { logger, exec } = this.#options
+    const now = performance.now()
+    const first = this.#signalledMs === undefined
+    const again = now - (this.#signalledMs ?? Number.NEGATIVE_INFINITY) < sameSignalMs
+    if (again) return
+    this.#signalledMs = now
+    if (exec?.program.isRunning === true) {
+      if (first) logger.info({ signal }, signalReceived)
+      exec.program.signal(signal, { ends: true })
+    } else if (first) {
+      logger.info({ signal }, signalReceived)
+      this.begin()
+    } else {
+      logger.warn({ signal }, 'second signal received, ending at once')
+      this.#kill.abort()
+      process.exit(exitInterrupted)
+    }
+  }
+
+  /** Begins it, if it has not begun. */
+  begin(): void {
+    if (this.stop.aborted) return
+    const { logger, shutdownTimeoutMs } = this.#options
+    this.#stop.abort()
+    this.#deadline = setTimeout(() => {
+      logger.error({ 'shutdown-timeout-ms': shutdownTimeoutMs }, 'shutdown timeout reached')
+      this.#kill.abort()
+      // Whatever hangs in the operating system must not outlive the timeout.
+      setTimeout(() => {
+        logger.error({}, 'still busy after the shutdown timeout, ending at once')
+        process.exit(exitNotStored)
+      }, afterKillMs).unref()
+    }, shutdownTimeoutMs)
+  }
+
+  settle(): void {
+    clearTimeout(this.#deadline)
+  }
+}
+
+const signalReceived = 'signal received, tsreplicate shutting down'
 
 /** An abort is the end that was asked for: what is missing then is told by the exit code. */
 async function run(
@@ -86,4 +143,25 @@ async function run(
     if (kill.aborted && isAbortError(error)) return []
     throw error
   }
+}
+
+/** Runs the program once everything is stored, and begins the shutdown at its end. Returns its exit code. */
+async function execute(
+  replication: Replication,
+  { program, firstSyncTimeoutMs }: NonNullable<DaemonOptions['exec']>,
+  { shutdown, logger }: { shutdown: Shutdown; logger: Logger },
+): Promise<number> {
+  const timeout = AbortSignal.timeout(firstSyncTimeoutMs)
+  await replication.stored(AbortSignal.any([shutdown.stop, timeout]))
+  if (shutdown.stop.aborted) return 0
+  for (const { database, replica, detail } of timeout.aborted ? replication.notStored : []) {
+    logger.warn(
+      { db: database, replica, detail, 'first-sync-timeout-ms': firstSyncTimeoutMs },
+      'not stored yet, the exec command starts anyway',
+    )
+  }
+  const exitCode = await program.run()
+  logger.info({ 'exit-code': exitCode }, 'subprocess exited, tsreplicate shutting down')
+  shutdown.begin()
+  return exitCode
 }

@@ -116,6 +116,8 @@ export interface DatabaseConfig {
   readonly maxSpoolBytes: number
   /** Whether a database on a network file system is accepted. */
   readonly allowNetworkFileSystem: boolean
+  /** Whether the daemon restores it at the start when the file does not exist. */
+  readonly restoreIfDbNotExists: boolean
   readonly replicas: readonly ReplicaConfig[]
 }
 
@@ -126,6 +128,10 @@ export interface Config {
   readonly logging: LoggingConfig
   /** How long the last sync at shutdown may take. */
   readonly shutdownTimeoutMs: number
+  /** A program to run meanwhile, and its arguments. */
+  readonly exec: readonly string[] | undefined
+  /** How long the first sync may hold up that program. Above 0. */
+  readonly firstSyncTimeoutMs: number
   /** What the operator should know about this configuration though it is valid: one sentence each. */
   readonly warnings: readonly string[]
 }

@@ -18,6 +18,13 @@ export interface Replication {
    * sync at once. Throws {@link InUseError} when another process replicates one of the databases.
    */
   run(stop: AbortSignal, kill: AbortSignal): Promise<readonly NotStored[]>
+  /**
+   * Resolves when every replica has all that is committed now in the databases that exist, or at an abort. `run` has to
+   * be under way.
+   */
+  stored(signal: AbortSignal): Promise<void>
+  /** What is not stored at this moment. */
+  readonly notStored: readonly NotStored[]
 }
 
 /** One database with all that replicates it. */
@@ -57,6 +64,14 @@ export class ReplicateDatabases implements Replication {
     )
     await this.#refusal.orElse(work)
     for (const { spool } of this.#databases) await spool[Symbol.asyncDispose]()
+    return this.notStored
+  }
+
+  async stored(signal: AbortSignal): Promise<void> {
+    await Promise.all(this.#databases.map((database) => storedOf(database, signal)))
+  }
+
+  get notStored(): readonly NotStored[] {
     return this.#databases.flatMap((database) =>
       database.replicas.flatMap((replica) => {
         const detail = database.capture.uncaptured ?? replica.sync.missing
@@ -66,4 +81,26 @@ export class ReplicateDatabases implements Replication {
       }),
     )
   }
+}
+
+async function storedOf(database: ReplicatedDatabase, signal: AbortSignal): Promise<void> {
+  const { feed, capture, replicas } = database
+  const aborted = untilAborted(signal)
+  const isOver = (): boolean => signal.aborted || capture.isAbsent || feed.ended
+  while (!isOver()) {
+    // It is rejected when capturing fails, which is tried again, and then so is this.
+    const barrier = await Promise.race([feed.barrier().catch(() => undefined), aborted])
+    while (barrier !== undefined && !isOver()) {
+      if (replicas.every(({ sync }) => sync.hasStored(barrier))) return
+      if (feed.current?.generation !== barrier.generation) break
+      await feed.waitForChange(signal)
+    }
+  }
+}
+
+function untilAborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(undefined)
+    signal.addEventListener('abort', () => resolve(undefined), { once: true })
+  })
 }

@@ -83,6 +83,7 @@ export class SyncDatabase {
   #spoolOpened = false
   #uncopiedFrames = 0
   #uncaptured: string | undefined
+  #isAbsent = false
   /** Where everything captured is spooled. */
   #latest: Barrier | undefined
 
@@ -127,6 +128,11 @@ export class SyncDatabase {
     return this.#uncaptured
   }
 
+  /** Whether there was no database file when it was last looked for. */
+  get isAbsent(): boolean {
+    return this.#isAbsent
+  }
+
   /** Says a problem once, until it changes or is over. */
   #report(error: unknown): void {
     const { logger, database } = this.#options
@@ -163,10 +169,12 @@ export class SyncDatabase {
       if (stop.aborted) return
       if (!waiting) logger.info({ path: database.path }, 'waiting for the database to be created')
       waiting = true
+      this.#isAbsent = true
       this.#options.feed.takeBarriers().reject(new Error('the database does not exist'))
       await watcher.waitForChange(monitorIntervalMs, stop)
       opened = await database.open(kill)
     }
+    this.#isAbsent = false
     if (opened.formerJournalMode !== 'wal') {
       logger.warn(
         { path: database.path, from: opened.formerJournalMode },

@@ -10,7 +10,7 @@ import {
   unscheduledBurst,
   unscheduledWaitMs,
 } from '../domain/snapshot-schedule.js'
-import { type FeedGeneration, type GenerationFeed } from './generation-feed.js'
+import { type Barrier, type FeedGeneration, type GenerationFeed } from './generation-feed.js'
 import { mergeSegments, planMerge } from './merge-segments.js'
 import { ObjectWriter } from './object-writer.js'
 import { type Clock } from './ports/clock.js'
@@ -124,6 +124,13 @@ export class SyncReplica {
     const place = this.#place
     const snapshots = Object.values(this.#snapshotCounts).reduce((sum, each) => sum + each, 0)
     return `${place?.generation}/${place?.position?.index}:${place?.position?.offset}/${snapshots}`
+  }
+
+  /** Whether everything up to a position, and a snapshot to begin with, is stored here. */
+  hasStored({ generation, position }: Pick<Barrier, 'generation' | 'position'>): boolean {
+    const place = this.#place
+    if (place?.generation !== generation || !place.hasSnapshot) return false
+    return hasReached(place.position, position)
   }
 
   /** What is not stored here, or undefined when all is. */
@@ -394,6 +401,7 @@ export class SyncReplica {
     const finished = await body
     place.hasSnapshot = true
     place.newestSnapshot = { ...finished, atMs: clock.now() }
+    feed.announce()
     this.#snapshotCounts[reason] += 1
     if (reason === 'generation') {
       this.#unscheduledAtMs = [...this.#unscheduledAtMs, clock.monotonic()].slice(-unscheduledBurst)

@@ -78,7 +78,7 @@ export async function findDatabase(config: Config, path: string): Promise<Databa
 
 export async function openReplicas(
   database: DatabaseConfig,
-  flags: CommonFlags,
+  flags: Pick<CommonFlags, 'replica'>,
 ): Promise<RestoreSource[]> {
   const wanted = (replica: ReplicaConfig): boolean =>
     flags.replica === undefined || replica.name === flags.replica

@@ -112,10 +112,13 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
   common(command('replicate', 'replicates databases until it is stopped'))
     .argument('[database]', 'database file; without: all of the configuration')
     .argument('[urls...]', 'replica URLs of the database')
+    .option('--exec <command>', 'a program to run meanwhile; its end is the end')
+    .option('--restore-if-db-not-exists', 'first restore databases that do not exist')
+    .option('--first-sync-timeout <duration>', 'how long the first sync may hold up the program')
     .option('--shutdown-timeout <duration>', 'how long the last sync may take')
-    .action(async (database: string | undefined, urls: string[], flags: ReplicateFlags) => {
-      exit(await replicate(database === undefined ? [] : [database, ...urls], flags))
-    })
+    .action((database: string | undefined, urls: string[], flags: ReplicateFlags) =>
+      run(() => replicate(database === undefined ? [] : [database, ...urls], flags, signal)),
+    )
 
   json(replica(common(command('restore', 'restores a database from a replica'))))
     .argument('[database-or-url]', 'database path or replica URL')

@@ -11,6 +11,7 @@ import {
   type ReplicaConfig,
   type ReplicaTarget,
 } from '../../domain/config.js'
+import { splitCommandLine } from '../../domain/command-line.js'
 import { parseDuration } from '../../domain/duration.js'
 import { ConfigError } from '../../domain/errors.js'
 import { Secret } from '../../domain/secret.js'
@@ -151,7 +152,9 @@ class Reader {
       source: this.#file,
       databases: this.#databases(fields),
       logging: this.#logging(fields),
-      shutdownTimeoutMs: this.#positive(fields, 'shutdown-timeout', 30_000),
+      shutdownTimeoutMs: this.#positive(fields, 'shutdown-timeout', defaultTimeoutMs),
+      exec: this.#exec(fields),
+      firstSyncTimeoutMs: this.#positive(fields, 'first-sync-timeout', defaultTimeoutMs),
     }
     this.#problems.throwIfAny()
     for (const key of ['access-key-id', 'secret-access-key']) {
@@ -160,6 +163,17 @@ class Reader {
       }
     }
     return { ...config, warnings: [...this.#warnings] }
+  }
+
+  #exec(global: Fields | undefined): readonly string[] | undefined {
+    const text = this.#string(global, 'exec', true) ?? ''
+    if (text === '' || global === undefined) return undefined
+    const line = splitCommandLine(text)
+    if (line.kind === 'words') return line.words
+    const { problem, hint } = line
+    const more = hint === undefined ? '' : `. ${hint}`
+    this.#at(global, 'exec', `cannot parse exec command: ${problem}${more}`)
+    return undefined
   }
 
   #fields(node: Node | null | undefined, section: Section, path: string): Fields | undefined {
@@ -248,6 +262,7 @@ class Reader {
     const monitorIntervalMs = this.#positive(fields, 'monitor-interval', 1000)
     const maxSpoolBytes = this.#size(fields, 'max-spool-size') ?? defaultMaxSpoolBytes
     const allowNetworkFileSystem = this.#boolean(fields, 'allow-network-file-system') ?? false
+    const restoreIfDbNotExists = this.#boolean(fields, 'restore-if-db-not-exists') ?? false
     if (path === undefined) return undefined
     return {
       path,
@@ -260,6 +275,7 @@ class Reader {
       maxCheckpointPageCount: maxPages > 0 ? maxPages : undefined,
       maxSpoolBytes,
       allowNetworkFileSystem,
+      restoreIfDbNotExists,
       replicas,
     }
   }
@@ -566,6 +582,7 @@ function keyPathOf(path: string, key: string): string {
   return path === '' ? key : `${path}.${key}`
 }
 
+const defaultTimeoutMs = 30_000
 const defaultRetentionMs = 24 * 3_600_000
 const defaultMaxSpoolBytes = 4 * 1024 ** 3
 
@@ -611,11 +628,14 @@ export function configFromUrls(
         maxCheckpointPageCount: 10_000,
         maxSpoolBytes: defaultMaxSpoolBytes,
         allowNetworkFileSystem: false,
+        restoreIfDbNotExists: false,
         replicas,
       },
     ],
     logging: { level: 'info', type: 'text', stderr: true },
-    shutdownTimeoutMs: 30_000,
+    shutdownTimeoutMs: defaultTimeoutMs,
+    exec: undefined,
+    firstSyncTimeoutMs: defaultTimeoutMs,
     warnings: [],
   }
 }

@@ -52,7 +52,16 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
       description: 'Of the s3 replicas that have none of their own.',
     },
     addr: { type: 'string', state: 'unsupported', description: 'Address of the metrics.' },
-    exec: { type: 'string', state: 'unsupported', description: 'A program to run meanwhile.' },
+    exec: {
+      type: 'string',
+      description:
+        'A program to run meanwhile: it starts after the first sync, and its end is ours.',
+    },
+    'first-sync-timeout': {
+      type: 'duration',
+      default: '30s',
+      description: 'How long the first sync may hold up the program of exec.',
+    },
   },
   logging: {
     level: { type: 'level', default: 'info', description: 'debug, info, warn or error.' },
@@ -99,6 +108,11 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
       type: 'boolean',
       default: 'false',
       description: 'Accept a database on a network file system.',
+    },
+    'restore-if-db-not-exists': {
+      type: 'boolean',
+      default: 'false',
+      description: 'At the start, restore a database that does not exist, if there is a backup.',
     },
     replicas: { type: 'list', description: 'Where the database is replicated to.' },
   },

@@ -18,7 +18,8 @@ async function runUntilSigterm(
   run: Replication['run'],
 ): Promise<{ exitCode: number; messages: string[] }> {
   const messages: string[] = []
-  const running = runDaemon({ run }, { logger: memoryLogger(messages), shutdownTimeoutMs: 30 })
+  const replication: Replication = { run, stored: () => Promise.resolve(), notStored: [] }
+  const running = runDaemon(replication, { logger: memoryLogger(messages), shutdownTimeoutMs: 30 })
   process.emit('SIGTERM', 'SIGTERM')
   return { exitCode: await running, messages }
 }

@@ -1,22 +1,28 @@
 import { composeReplication, configFromUrls, createLogger, loadConfig } from '../../../compose.js'
+import { splitCommandLine } from '../../../domain/command-line.js'
 import { type Config, type ReplicaTarget } from '../../../domain/config.js'
 import { formatDuration, parseDuration } from '../../../domain/duration.js'
 import { ConfigError, UsageError } from '../../../domain/errors.js'
 import { type LogFields, type Logger } from '../../../usecase/ports/logger.js'
-import { runDaemon } from '../../daemon.js'
+import { type DaemonOptions, runDaemon } from '../../daemon.js'
+import { ExecutedProgram } from '../../executed-program.js'
 import { type CommonFlags, refuseConfigWithUrl } from '../context.js'
 import { version } from '../version.js'
+import { restoreMissing } from './restore-missing.js'
 
 export interface ReplicateFlags extends CommonFlags {
+  readonly exec?: string
+  readonly restoreIfDbNotExists?: boolean
+  readonly firstSyncTimeout?: string
   readonly shutdownTimeout?: string
 }
 
 export async function replicate(
   positionals: readonly string[],
   flags: ReplicateFlags,
+  signal: AbortSignal,
 ): Promise<number> {
-  const timeoutMs = parseTimeout(flags.shutdownTimeout)
-  const config = await chooseConfig(positionals, flags)
+  const config = applyFlags(flags, await chooseConfig(positionals, flags))
   if (config.databases.length === 0) {
     throw new ConfigError('no databases specified in configuration', {
       hint: `Add them under dbs in ${config.source ?? 'the configuration'}.`,
@@ -24,20 +30,61 @@ export async function replicate(
   }
   const logger = await createLogger(config.logging)
   logStart(config, logger)
+  await restoreMissing(config.databases, logger, signal)
   const replication = await composeReplication(config, logger)
+  // From here on a signal ends the daemon.
+  signal.throwIfAborted()
+  const { shutdownTimeoutMs } = config
   const exitCode = await runDaemon(replication, {
     logger,
-    shutdownTimeoutMs: timeoutMs ?? config.shutdownTimeoutMs,
+    shutdownTimeoutMs,
+    ...execOption(config, logger),
   })
   // Threads of the engine would keep the process alive.
   process.exit(exitCode)
 }
 
-function parseTimeout(text: string | undefined): number | undefined {
+/** What the command line says goes before what the configuration says. */
+function applyFlags(flags: ReplicateFlags, config: Config): Config {
+  const shutdownTimeoutMs = parseTimeout('shutdown-timeout', flags.shutdownTimeout)
+  const firstSyncTimeoutMs = parseTimeout('first-sync-timeout', flags.firstSyncTimeout)
+  const { databases } = config
+  return {
+    ...config,
+    shutdownTimeoutMs: shutdownTimeoutMs ?? config.shutdownTimeoutMs,
+    firstSyncTimeoutMs: firstSyncTimeoutMs ?? config.firstSyncTimeoutMs,
+    exec: parseExec(flags.exec) ?? config.exec,
+    databases:
+      flags.restoreIfDbNotExists === true
+        ? databases.map((database) => ({ ...database, restoreIfDbNotExists: true }))
+        : databases,
+  }
+}
+
+function parseTimeout(flag: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined
   const timeoutMs = parseDuration(text)
   if (timeoutMs !== undefined && timeoutMs > 0) return timeoutMs
-  throw new UsageError(`invalid -shutdown-timeout: ${text}`, { hint: 'Write for example 30s.' })
+  throw new UsageError(`invalid -${flag}: ${text}`, { hint: 'Write for example 30s.' })
+}
+
+function parseExec(text = ''): readonly string[] | undefined {
+  if (text === '') return undefined
+  const line = splitCommandLine(text)
+  if (line.kind === 'words') return line.words
+  const { problem, hint } = line
+  throw new UsageError(`cannot parse exec command: ${problem}`, hint === undefined ? {} : { hint })
+}
+
+function execOption(config: Config, logger: Logger): Pick<DaemonOptions, 'exec'> {
+  const { exec: words, firstSyncTimeoutMs, shutdownTimeoutMs: stopTimeoutMs, databases } = config
+  if (words === undefined) return {}
+  const [only, ...others] = databases
+  const env: Record<string, string> = {}
+  if (only !== undefined && others.length === 0) env['TSREPLICATE_DB_PATH'] = only.path
+  const onTerminal = process.stdin.isTTY
+  const program = new ExecutedProgram({ words, env, stopTimeoutMs, logger, onTerminal })
+  return { exec: { program, firstSyncTimeoutMs } }
 }
 
 async function chooseConfig(positionals: readonly string[], flags: CommonFlags): Promise<Config> {

@@ -58,15 +58,18 @@ export async function restore(
     return 0
   } catch (error) {
     bar.clear()
-    // Only where there is nothing at all: a backup that is there and cannot be used is never passed over in silence.
-    const nothingThere = error instanceof NoBackupError && error.message === nothingStored
-    if (nothingThere && flags.ifReplicaExists === true) return skip(flags, nothingStored)
+    if (isNothingStored(error) && flags.ifReplicaExists === true) return skip(flags, nothingStored)
     throw error
   }
 }
 
 /** What a restore says when no replica holds anything. */
-const nothingStored = 'no matching backups found'
+export const nothingStored = 'no matching backups found'
+
+/** Only where there is nothing at all: a backup that is there and cannot be used is never passed over in silence. */
+export function isNothingStored(error: unknown): boolean {
+  return error instanceof NoBackupError && error.message === nothingStored
+}
 
 async function skip(flags: RestoreFlags, message: string): Promise<number> {
   const logger = await commandLogger()

@@ -49,6 +49,7 @@ describe('parseConfig', () => {
           maxCheckpointPageCount: 10_000,
           maxSpoolBytes: 4 * 1024 ** 3,
           allowNetworkFileSystem: false,
+          restoreIfDbNotExists: false,
           replicas: [
             {
               name: 'file',
@@ -66,13 +67,15 @@ describe('parseConfig', () => {
       ],
       logging: { level: 'info', type: 'text', stderr: false },
       shutdownTimeoutMs: 30_000,
+      exec: undefined,
+      firstSyncTimeoutMs: 30_000,
       warnings: [],
     })
   })
 
   it('takes every value', () => {
     const config = parse(
-      `shutdown-timeout: 1m30s\nlogging: {level: WARNING, type: json, stderr: yes}\n${database(
+      `shutdown-timeout: 1m30s\nexec: app 'a b'\nfirst-sync-timeout: 5s\nlogging: {level: WARNING, type: json, stderr: yes}\n${database(
         [
           'meta-path: state',
           'monitor-interval: 250ms',
@@ -81,11 +84,14 @@ describe('parseConfig', () => {
           'max-checkpoint-page-count: 0',
           'max-spool-size: 500MB',
           'allow-network-file-system: true',
+          'restore-if-db-not-exists: true',
           'replicas: [{path: r, name: n, sync-interval: 10s, snapshot-interval: 24h}]',
         ].join('\n'),
       )}`,
     )
     expect(config.shutdownTimeoutMs).toBe(90_000)
+    expect(config.exec).toEqual(['app', 'a b'])
+    expect(config.firstSyncTimeoutMs).toBe(5000)
     expect(config.logging).toEqual({ level: 'warn', type: 'json', stderr: true })
     expect(config.databases[0]).toEqual({
       path: '/a.db',
@@ -96,6 +102,7 @@ describe('parseConfig', () => {
       maxCheckpointPageCount: undefined,
       maxSpoolBytes: 500_000_000,
       allowNetworkFileSystem: true,
+      restoreIfDbNotExists: true,
       replicas: [
         {
           name: 'n',
@@ -142,7 +149,9 @@ describe('parseConfig', () => {
     [replica('age: {identities: [{}]}'), 'age.identities[0]: must be a text of keys'],
     [replica('validation-interval: 1h'), 'validation-interval: not supported by this version'],
     ['addr: ":9090"', 'addr: not supported by this version'],
-    ['exec: app', 'exec: not supported by this version'],
+    ['exec: app "a', 'c.yml:1: exec: cannot parse exec command: invalid command line string'],
+    ['exec: a && b', 'exec: cannot parse exec command: unquoted &. There is no shell'],
+    ['first-sync-timeout: 0s', 'first-sync-timeout: must be above 0'],
     [replica('bucket: b'), 'bucket: means nothing to a replica of type file'],
     [database('replicas: [{path: /x}, {path: /y}]'), 'duplicate replica name: "file"'],
     [database('replicas: [{path: /x}, {path: /x/, name: b}]'), 'is already the place of'],
@@ -158,7 +167,7 @@ describe('parseConfig', () => {
 
   it('reports all problems at once, in the order of lines', () => {
     const found = problemsOf(
-      'foo: 1\ndbs:\n  - path: /a\n    monitor-interval: 0s\n    bar: 2\nexec: x\n',
+      'foo: 1\ndbs:\n  - path: /a\n    monitor-interval: 0s\n    bar: 2\nexec: x;\n',
     )
     expect(found.map((line) => line.split(':')[1])).toEqual(['1', '4', '5', '6'])
   })
