@@ -1,7 +1,7 @@
 /** Which client stands behind which kind of store, and what is wrapped around it. Loaded only when configured. */
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
-import { type AgeKeys, type ReplicaTarget } from './domain/config.js'
+import { type AgeKeys, type Config, type ReplicaTarget } from './domain/config.js'
 import { systemClock } from './infrastructure/clock/system-clock.js'
 import { CountingReplicaClient } from './infrastructure/replica-clients/counting/counting-replica-client.js'
 import { LimitingReplicaClient } from './infrastructure/replica-clients/limiting/limiting-replica-client.js'
@@ -23,6 +23,13 @@ export async function openReplicaClient(
   const adapter = await openAdapter(target)
   const policy = { attempts: 4, baseDelayMs: 200, maxDelayMs: 2000 }
   return withEncryption(withRetries(adapter, policy), age)
+}
+
+/** Throws the {@link ConfigError} of a replica that cannot even be opened. Nothing is asked of any store. */
+export async function checkReplicas(config: Config): Promise<void> {
+  for (const { replicas } of config.databases) {
+    for (const { target, age } of replicas) await withEncryption(await openAdapter(target), age)
+  }
 }
 
 async function withEncryption(

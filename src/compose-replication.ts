@@ -1,7 +1,7 @@
 /** Puts a daemon together: validated configuration in, running databases out. Loaded only by `replicate`. */
 import { randomFillSync } from 'node:crypto'
 import { type Config, type DatabaseConfig, type ReplicaConfig } from './domain/config.js'
-import { openDaemonReplica, ownerOf } from './compose-replica-client.js'
+import { checkReplicas, openDaemonReplica, ownerOf } from './compose-replica-client.js'
 import { systemClock } from './infrastructure/clock/system-clock.js'
 import { decodeFrame } from './infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from './infrastructure/lz4/frame-encoder.js'
@@ -19,11 +19,12 @@ import { type Processes } from './usecase/ports/processes.js'
 import { type ReplicaClient } from './usecase/ports/replica-client.js'
 import { type ReplicaMetrics } from './usecase/ports/replica-metrics.js'
 import { type RetentionRecord } from './usecase/ports/retention-record.js'
+import { ReplicateDatabases, type Replication } from './usecase/replicate.js'
 import {
-  ReplicateDatabases,
-  type ReplicatedDatabase,
-  type Replication,
-} from './usecase/replicate.js'
+  captureSettings,
+  type DatabaseParts,
+  type ReplicaParts,
+} from './usecase/replicate-database.js'
 import { Refusal } from './usecase/refusal.js'
 import { ScheduleRetention } from './usecase/schedule-retention.js'
 import { Permits } from './usecase/permits.js'
@@ -39,38 +40,48 @@ export type ReplicaMetricsSource = (replica: {
   readonly type: string
 }) => ReplicaMetrics
 
-/** What replicates the databases of a configuration. */
+/** What replicates the databases of a configuration, and others when they are wanted. */
 export async function composeReplication(
   config: Config,
   logger: Logger,
   metricsOf?: ReplicaMetricsSource,
 ): Promise<Replication> {
-  const threads = new SqliteThreads({ databaseCount: config.databases.length })
-  const compressor = await createLz4Compressor()
-  const snapshotSlots = new Permits(maxSnapshotsAtOnce)
-  const processes = await openSystemProcesses()
+  await checkReplicas(config)
   const refusal = new Refusal(systemClock)
-  const databases: ReplicatedDatabase[] = []
-  for (const database of config.databases) {
-    const shared = { threads, compressor, snapshotSlots, processes, refusal, logger, metricsOf }
-    databases.push(await composeDatabase(database, shared))
+  const shared: SharedParts = {
+    threads: new SqliteThreads(),
+    compressor: await createLz4Compressor(),
+    snapshotSlots: new Permits(maxSnapshotsAtOnce),
+    processes: await openSystemProcesses(),
+    refusal,
+    logger,
+    metricsOf,
   }
-  return new ReplicateDatabases(databases, refusal)
+  const replication = new ReplicateDatabases({
+    open: (database) => composeDatabase(database, shared),
+    refusal,
+    clock: systemClock,
+    logger,
+    lastSyncTimeoutMs: config.shutdownTimeoutMs,
+  })
+  replication.want(config.databases)
+  return replication
+}
+
+interface SharedParts {
+  readonly threads: SqliteThreads
+  readonly compressor: Compressor
+  readonly snapshotSlots: Permits
+  readonly processes: Processes
+  readonly refusal: Refusal
+  readonly logger: Logger
+  readonly metricsOf: ReplicaMetricsSource | undefined
 }
 
 async function composeDatabase(
   config: DatabaseConfig,
-  shared: {
-    threads: SqliteThreads
-    compressor: Compressor
-    snapshotSlots: Permits
-    processes: Processes
-    refusal: Refusal
-    logger: Logger
-    metricsOf: ReplicaMetricsSource | undefined
-  },
-): Promise<ReplicatedDatabase> {
-  const { compressor, snapshotSlots } = shared
+  shared: SharedParts,
+): Promise<DatabaseParts> {
   const logger = shared.logger.child({ db: config.path })
   const owner = await ownerOf(config.path)
   const database = new SqliteDatabase({
@@ -83,65 +94,79 @@ async function composeDatabase(
     processes: shared.processes,
     ...owner,
   })
+  const watcher = new ChokidarWatcher(config.path)
   const feed = new GenerationFeed()
   const capture = new SyncDatabase({
     database,
     spool,
-    compressor,
-    watcher: new ChokidarWatcher(config.path),
+    compressor: shared.compressor,
+    watcher,
     feed,
     clock: systemClock,
     logger,
     randomBytes: (count) => randomFillSync(new Uint8Array(count)),
-    sealIntervalMs: Math.min(...config.replicas.map((replica) => replica.syncIntervalMs), 60_000),
-    monitorIntervalMs: config.monitorIntervalMs,
-    checkpointIntervalMs: config.checkpointIntervalMs,
-    minCheckpointPageCount: config.minCheckpointPageCount,
-    maxCheckpointPageCount: config.maxCheckpointPageCount,
-    maxSpoolBytes: config.maxSpoolBytes,
+    settings: captureSettings(config),
     refusal: shared.refusal,
   })
-  const replicas = []
-  for (const replica of config.replicas) {
-    const replicaLogger = logger.child({ replica: replica.name })
-    const { client, problems } = await openDaemonReplica(replica, {
-      ownerOf: config.path,
-      metrics: shared.metricsOf?.({
-        database: config.path,
-        replica: replica.name,
-        type: replica.target.type,
-      }),
-      logger: replicaLogger,
-    })
-    const record = new FolderRetentionRecord({
-      path: config.metaPath,
-      replica: replica.name,
-      ...owner,
-    })
-    const sync = new SyncReplica({
-      name: replica.name,
-      database,
-      client,
-      spool,
-      compressor,
-      decode: decodeFrame,
-      feed,
-      clock: systemClock,
-      logger: replicaLogger,
-      syncIntervalMs: replica.syncIntervalMs,
-      snapshotIntervalMs: replica.snapshotIntervalMs,
-      retentionMs: replica.retention?.retentionMs,
-      snapshotSlots,
-      maxSpoolBytes: config.maxSpoolBytes,
-      problems,
-    })
-    replicas.push({
-      name: replica.name,
-      sync,
-      retention: composeRetention(replica, { client, record, feed, sync, logger: replicaLogger }),
-    })
+  return {
+    feed,
+    capture,
+    spool,
+    openReplica: (replica) =>
+      composeReplica(replica, { config, owner, database, spool, feed, logger, shared }),
+    async [Symbol.asyncDispose]() {
+      await watcher[Symbol.asyncDispose]()
+      await database.close()
+      await spool[Symbol.asyncDispose]()
+    },
   }
-  return { path: config.path, feed, capture, spool, replicas }
+}
+
+async function composeReplica(
+  replica: ReplicaConfig,
+  parts: {
+    readonly config: DatabaseConfig
+    readonly owner: Awaited<ReturnType<typeof ownerOf>>
+    readonly database: SqliteDatabase
+    readonly spool: FolderSpool
+    readonly feed: GenerationFeed
+    readonly logger: Logger
+    readonly shared: SharedParts
+  },
+): Promise<ReplicaParts> {
+  const { config, owner, database, spool, feed, shared } = parts
+  const logger = parts.logger.child({ replica: replica.name })
+  const { client, problems } = await openDaemonReplica(replica, {
+    ownerOf: config.path,
+    metrics: shared.metricsOf?.({
+      database: config.path,
+      replica: replica.name,
+      type: replica.target.type,
+    }),
+    logger,
+  })
+  const record = new FolderRetentionRecord({
+    path: config.metaPath,
+    replica: replica.name,
+    ...owner,
+  })
+  const sync = new SyncReplica({
+    name: replica.name,
+    database,
+    client,
+    spool,
+    compressor: shared.compressor,
+    decode: decodeFrame,
+    feed,
+    clock: systemClock,
+    logger,
+    syncIntervalMs: replica.syncIntervalMs,
+    snapshotIntervalMs: replica.snapshotIntervalMs,
+    retentionMs: replica.retention?.retentionMs,
+    snapshotSlots: shared.snapshotSlots,
+    problems,
+  })
+  return { sync, retention: composeRetention(replica, { client, record, feed, sync, logger }) }
 }
 
 /** Undefined where nothing is ever deleted. */

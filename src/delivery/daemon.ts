@@ -14,6 +14,8 @@ const endingSignals = ['SIGINT', 'SIGTERM'] as const
 /** What else programs understand, and what would end us and leave them alone. */
 const passedOnSignals = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
 
+export type DaemonReplication = Pick<Replication, 'run' | 'stored' | 'notStored'>
+
 export interface DaemonOptions {
   readonly logger: Logger
   readonly shutdownTimeoutMs: number
@@ -29,7 +31,10 @@ export interface DaemonOptions {
  * Runs until SIGINT or SIGTERM, or until the program of `exec` has ended, then stores what is captured for at most
  * `shutdownTimeoutMs`; a second signal ends the process at once. Returns the exit code.
  */
-export async function runDaemon(replication: Replication, options: DaemonOptions): Promise<number> {
+export async function runDaemon(
+  replication: DaemonReplication,
+  options: DaemonOptions,
+): Promise<number> {
   const { logger, exec } = options
   const shutdown = new Shutdown(options)
   const delay = monitorEventLoopDelay({ resolution: 20 })
@@ -133,7 +138,7 @@ const signalReceived = 'signal received, tsreplicate shutting down'
 
 /** An abort is the end that was asked for: what is missing then is told by the exit code. */
 async function run(
-  replication: Replication,
+  replication: DaemonReplication,
   stop: AbortSignal,
   kill: AbortSignal,
 ): Promise<readonly NotStored[]> {
@@ -147,7 +152,7 @@ async function run(
 
 /** Runs the program once everything is stored, and begins the shutdown at its end. Returns its exit code. */
 async function execute(
-  replication: Replication,
+  replication: DaemonReplication,
   { program, firstSyncTimeoutMs }: NonNullable<DaemonOptions['exec']>,
   { shutdown, logger }: { shutdown: Shutdown; logger: Logger },
 ): Promise<number> {

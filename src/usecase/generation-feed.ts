@@ -65,6 +65,8 @@ export class GenerationFeed {
   ended = false
   /** One replica at a time chooses, and merges, what it sends: none may begin to send what another is merging. */
   readonly choosing = new Permits(1)
+  /** Bytes that the spool may hold. */
+  maxSpoolBytes = Number.POSITIVE_INFINITY
   #final: Barrier | undefined
   readonly #changed = new Signal()
   readonly #wanted = new Signal()
@@ -72,13 +74,21 @@ export class GenerationFeed {
   #barriers: { resolve: (barrier: Barrier) => void; reject: (error: Error) => void }[] = []
   #newGeneration: { reason: BreakReason; detail: string } | undefined
 
+  /** One that takes the place of another of this name stands where that one stood, until it has looked. */
   addReplica(name: string): void {
+    if (this.#replicas.has(name)) return
     this.#replicas.set(name, {
       confirmed: undefined,
       attempted: undefined,
       generation: undefined,
       detached: false,
     })
+  }
+
+  /** Nothing is kept for this replica any more. */
+  removeReplica(name: string): void {
+    this.#replicas.delete(name)
+    this.#changed.wake()
   }
 
   /** Something here has changed: segments, generation, the end. */

@@ -1,18 +1,25 @@
-import { type GenerationFeed } from './generation-feed.js'
+import { type DatabaseConfig, type ReplicaTarget } from '../domain/config.js'
+import { formatDuration } from '../domain/duration.js'
+import { isAbortError } from '../domain/errors.js'
+import { sameSettings } from '../domain/same-settings.js'
+import { type Clock } from './ports/clock.js'
+import { type LogFields, type Logger } from './ports/logger.js'
 import { type Refusal } from './refusal.js'
-import { type ScheduleRetention } from './schedule-retention.js'
-import { type SyncDatabase } from './sync-database.js'
-import { type SyncReplica } from './sync-replica.js'
+import { type DatabaseParts, type NotStored, ReplicateDatabase } from './replicate-database.js'
 
-/** Something captured, or still to be captured, that a replica does not have. */
-export interface NotStored {
-  readonly database: string
-  readonly replica: string
-  readonly detail: string
-}
+export { type NotStored } from './replicate-database.js'
 
-/** Databases being replicated. */
+/** Databases being replicated, which come and go. */
 export interface Replication {
+  /**
+   * Replicates these databases from now on. Those that are the same go on untouched, those that are missing here do a
+   * last sync and stop.
+   */
+  want(databases: readonly DatabaseConfig[]): void
+
+  /** The databases that run now. */
+  readonly databases: readonly ReplicateDatabase[]
+
   /**
    * Runs until `stop`, then does a last sync of everything and resolves with what could not be stored. `kill` ends that
    * sync at once. Throws {@link InUseError} when another process replicates one of the databases.
@@ -27,80 +34,187 @@ export interface Replication {
   readonly notStored: readonly NotStored[]
 }
 
-/** One database with all that replicates it. */
-export interface ReplicatedDatabase {
-  readonly path: string
-  readonly feed: GenerationFeed
-  readonly capture: SyncDatabase
-  /** Let go of at the end. */
-  readonly spool: AsyncDisposable
-  readonly replicas: readonly {
-    readonly name: string
-    readonly sync: SyncReplica
-    /** Undefined: nothing is ever deleted. */
-    readonly retention: ScheduleRetention | undefined
-  }[]
+export interface ReplicateDatabasesOptions {
+  readonly open: (config: DatabaseConfig) => Promise<DatabaseParts>
+  readonly refusal: Refusal
+  readonly clock: Clock
+  readonly logger: Logger
+  /** How long the last sync may take of what is no longer wanted. */
+  readonly lastSyncTimeoutMs: number
 }
 
-/** Replicates databases side by side: one that is broken never stops another. */
-export class ReplicateDatabases implements Replication {
-  readonly #databases: readonly ReplicatedDatabase[]
-  readonly #refusal: Refusal
+/** One path: what is wanted of it, and what is. */
+interface Slot {
+  wanted: DatabaseConfig | undefined
+  running: ReplicateDatabase | undefined
+  settling: Promise<void> | undefined
+}
 
-  constructor(databases: readonly ReplicatedDatabase[], refusal: Refusal) {
-    this.#databases = databases
-    this.#refusal = refusal
+const firstPauseMs = 1000
+const maxPauseMs = 60_000
+
+/** Replicates databases side by side: one that is broken, or slow to stop, never holds up another. */
+export class ReplicateDatabases implements Replication {
+  readonly #options: ReplicateDatabasesOptions
+  readonly #slots = new Map<string, Slot>()
+  #run: { readonly stop: AbortSignal; readonly kill: AbortSignal } | undefined
+  /** What was to be stopped when everything was. */
+  readonly #leftBehind: NotStored[] = []
+
+  constructor(options: ReplicateDatabasesOptions) {
+    this.#options = options
+  }
+
+  want(databases: readonly DatabaseConfig[]): void {
+    const wanted = new Map(databases.map((config) => [config.path, config]))
+    for (const path of new Set([...this.#slots.keys(), ...wanted.keys()])) {
+      const slot = this.#slots.get(path) ?? {
+        wanted: undefined,
+        running: undefined,
+        settling: undefined,
+      }
+      slot.wanted = wanted.get(path)
+      this.#slots.set(path, slot)
+      this.#settle(path, slot)
+    }
+  }
+
+  get databases(): readonly ReplicateDatabase[] {
+    return [...this.#slots.values()].flatMap(({ running }) => running ?? [])
   }
 
   async run(stop: AbortSignal, kill: AbortSignal): Promise<readonly NotStored[]> {
-    const work = Promise.all(
-      this.#databases.flatMap((database) => [
-        database.capture.run(stop, kill),
-        ...database.replicas.flatMap(({ sync, retention }) => [
-          sync.run(stop, kill),
-          ...(retention === undefined ? [] : [retention.run(stop)]),
-        ]),
-      ]),
-    )
-    await this.#refusal.orElse(work)
-    for (const { spool } of this.#databases) await spool[Symbol.asyncDispose]()
-    return this.notStored
+    return this.#options.refusal.orElse(this.#runUntil(stop, kill))
   }
 
   async stored(signal: AbortSignal): Promise<void> {
-    await Promise.all(this.#databases.map((database) => storedOf(database, signal)))
-  }
-
-  get notStored(): readonly NotStored[] {
-    return this.#databases.flatMap((database) =>
-      database.replicas.flatMap((replica) => {
-        const detail = database.capture.uncaptured ?? replica.sync.missing
-        return detail === undefined
-          ? []
-          : [{ database: database.path, replica: replica.name, detail }]
+    await Promise.all(
+      [...this.#slots.values()].map(async (slot) => {
+        await slot.settling
+        await slot.running?.stored(signal)
       }),
     )
   }
-}
 
-async function storedOf(database: ReplicatedDatabase, signal: AbortSignal): Promise<void> {
-  const { feed, capture, replicas } = database
-  const aborted = untilAborted(signal)
-  const isOver = (): boolean => signal.aborted || capture.isAbsent || feed.ended
-  while (!isOver()) {
-    // It is rejected when capturing fails, which is tried again, and then so is this.
-    const barrier = await Promise.race([feed.barrier().catch(() => undefined), aborted])
-    while (barrier !== undefined && !isOver()) {
-      if (replicas.every(({ sync }) => sync.hasStored(barrier))) return
-      if (feed.current?.generation !== barrier.generation) break
-      await feed.waitForChange(signal)
+  get notStored(): readonly NotStored[] {
+    return this.databases.flatMap(({ notStored }) => notStored)
+  }
+
+  async #runUntil(stop: AbortSignal, kill: AbortSignal): Promise<readonly NotStored[]> {
+    this.#run = { stop, kill }
+    for (const [path, slot] of this.#slots) this.#settle(path, slot)
+    await aborted(stop)
+    await Promise.all([...this.#slots.values()].flatMap(({ settling }) => settling ?? []))
+    const notStored = await Promise.all(this.databases.map((database) => database.stop(kill)))
+    for (const database of this.databases) await database.releaseState()
+    return [...this.#leftBehind, ...notStored.flat()]
+  }
+
+  /** Sees to it that what is wanted of a path becomes so: one step after the other, whatever is wanted meanwhile. */
+  #settle(path: string, slot: Slot): void {
+    const run = this.#run
+    if (run === undefined || run.stop.aborted || slot.settling !== undefined) return
+    if (isSettled(slot)) {
+      if (slot.wanted === undefined) this.#slots.delete(path)
+      return
+    }
+    slot.settling = this.#stepUntilSettled(path, slot, run).finally(() => {
+      slot.settling = undefined
+      this.#settle(path, slot)
+    })
+  }
+
+  async #stepUntilSettled(
+    path: string,
+    slot: Slot,
+    { stop, kill }: { readonly stop: AbortSignal; readonly kill: AbortSignal },
+  ): Promise<void> {
+    let pauseMs = firstPauseMs
+    while (!stop.aborted && !isSettled(slot)) {
+      try {
+        await this.#step(slot, kill)
+        pauseMs = firstPauseMs
+      } catch (err) {
+        this.#options.logger.error({ db: path, err }, 'database cannot be replicated')
+        await this.#options.clock.sleep(pauseMs, stop).catch(ignoreAbort)
+        pauseMs = Math.min(pauseMs * 2, maxPauseMs)
+      }
+    }
+  }
+
+  async #step(slot: Slot, kill: AbortSignal): Promise<void> {
+    const { wanted, running } = slot
+    const { logger } = this.#options
+    if (running === undefined) {
+      if (wanted === undefined) return
+      logReplicas(wanted, logger)
+      slot.running = await ReplicateDatabase.start(wanted, await this.#options.open(wanted))
+    } else if (wanted !== undefined && running.canBecome(wanted)) {
+      this.#lost(await this.#within(kill, (deadline) => running.change(wanted, deadline)))
+      logger.info({ db: wanted.path }, 'database replicated with another configuration')
+      logReplicas(wanted, logger)
+    } else {
+      this.#lost(await this.#within(kill, (deadline) => running.stop(deadline)))
+      slot.running = undefined
+      await running.close()
+      if (wanted === undefined) {
+        logger.info({ db: running.config.path }, 'database no longer replicated')
+      }
+    }
+  }
+
+  /** Gives a last sync its time. */
+  async #within<T>(kill: AbortSignal, work: (kill: AbortSignal) => Promise<T>): Promise<T> {
+    const { clock, lastSyncTimeoutMs } = this.#options
+    const deadline = new AbortController()
+    const done = new AbortController()
+    const late = clock
+      .sleep(lastSyncTimeoutMs, done.signal)
+      .then(() => deadline.abort())
+      .catch(ignoreAbort)
+    try {
+      return await work(AbortSignal.any([kill, deadline.signal]))
+    } finally {
+      done.abort()
+      await late
+    }
+  }
+
+  /** What is lost while the others go on is said at once; at the end it counts for the exit code. */
+  #lost(notStored: readonly NotStored[]): void {
+    if (this.#run?.stop.aborted === true) {
+      this.#leftBehind.push(...notStored)
+      return
+    }
+    for (const { database, replica, detail } of notStored) {
+      this.#options.logger.error({ db: database, replica, detail }, 'not stored')
     }
   }
 }
 
-function untilAborted(signal: AbortSignal): Promise<undefined> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve(undefined)
-    signal.addEventListener('abort', () => resolve(undefined), { once: true })
-  })
+function isSettled({ wanted, running }: Slot): boolean {
+  return sameSettings(wanted, running?.config)
+}
+
+function logReplicas({ path, replicas }: DatabaseConfig, logger: Logger): void {
+  logger.info({ path }, 'initialized db')
+  for (const { name, target, syncIntervalMs } of replicas) {
+    const fields = { name, type: target.type, 'sync-interval': formatDuration(syncIntervalMs) }
+    logger.info({ ...fields, ...placeFields(target) }, 'replicating to')
+  }
+}
+
+function placeFields(target: ReplicaTarget): LogFields {
+  if (target.type === 'file') return { path: target.path }
+  const { bucket, prefix, endpoint } = target
+  return { bucket, path: prefix, ...(endpoint === undefined ? {} : { endpoint }) }
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+}
+
+function ignoreAbort(error: unknown): void {
+  if (!isAbortError(error)) throw error
 }

@@ -17,6 +17,17 @@ import { type Spool, type SpooledSegment, type SpoolState } from './ports/spool.
 import { type Refusal } from './refusal.js'
 import { SegmentAssembly } from './segment-assembly.js'
 
+/** What may change while a database is captured. */
+export interface CaptureSettings {
+  /** A segment is finished at most this often. */
+  readonly sealIntervalMs: number
+  readonly monitorIntervalMs: number
+  readonly checkpointIntervalMs: number | undefined
+  readonly minCheckpointPageCount: number
+  readonly maxCheckpointPageCount: number | undefined
+  readonly maxSpoolBytes: number
+}
+
 /** What is asked of one database's capture. */
 export interface SyncDatabaseOptions {
   readonly database: ManagedDatabase
@@ -28,13 +39,7 @@ export interface SyncDatabaseOptions {
   readonly logger: Logger
   /** Fills a generation's name. */
   readonly randomBytes: (count: number) => Uint8Array
-  /** A segment is finished at most this often. */
-  readonly sealIntervalMs: number
-  readonly monitorIntervalMs: number
-  readonly checkpointIntervalMs: number | undefined
-  readonly minCheckpointPageCount: number
-  readonly maxCheckpointPageCount: number | undefined
-  readonly maxSpoolBytes: number
+  readonly settings: CaptureSettings
   /** Hears of another process that has the local state. */
   readonly refusal: Refusal
 }
@@ -66,6 +71,7 @@ class Reopen extends Error {}
  */
 export class SyncDatabase {
   readonly #options: SyncDatabaseOptions
+  #settings: CaptureSettings
   #assembly: SegmentAssembly | undefined
   #lastTimeMs = 0
   #clockWentBack = false
@@ -89,6 +95,14 @@ export class SyncDatabase {
 
   constructor(options: SyncDatabaseOptions) {
     this.#options = options
+    this.#settings = options.settings
+    options.feed.maxSpoolBytes = options.settings.maxSpoolBytes
+  }
+
+  /** Goes on with other settings. */
+  configure(settings: CaptureSettings): void {
+    this.#settings = settings
+    this.#options.feed.maxSpoolBytes = settings.maxSpoolBytes
   }
 
   /** Runs until `stop`, then captures and spools what is left. `kill` ends it at once. */
@@ -154,7 +168,7 @@ export class SyncDatabase {
 
   /** One life of the database file: from opening it until it is gone or we stop. */
   async #live(stop: AbortSignal, kill: AbortSignal): Promise<void> {
-    const { database, spool, watcher, monitorIntervalMs, logger } = this.#options
+    const { database, spool, watcher, logger } = this.#options
     if (!this.#spoolOpened) {
       const opened = await spool.open(kill)
       this.#spoolOpened = true
@@ -171,7 +185,7 @@ export class SyncDatabase {
       waiting = true
       this.#isAbsent = true
       this.#options.feed.takeBarriers().reject(new Error('the database does not exist'))
-      await watcher.waitForChange(monitorIntervalMs, stop)
+      await watcher.waitForChange(this.#settings.monitorIntervalMs, stop)
       opened = await database.open(kill)
     }
     this.#isAbsent = false
@@ -253,7 +267,7 @@ export class SyncDatabase {
 
   /** The loop of a live database. */
   async #follow(opened: OpenedDatabase, stop: AbortSignal, kill: AbortSignal): Promise<void> {
-    const { database, feed, clock, watcher, monitorIntervalMs, sealIntervalMs } = this.#options
+    const { database, feed, clock, watcher } = this.#options
     let changedAt = clock.monotonic()
     let identifiedAt = clock.monotonic()
     let failingSince: number | undefined
@@ -263,7 +277,7 @@ export class SyncDatabase {
       const wish = feed.takeNewGeneration()
       if (wish !== undefined) await this.#newGeneration(opened, wish, kill)
       const now = clock.monotonic()
-      if (now - identifiedAt >= monitorIntervalMs || stopping) {
+      if (now - identifiedAt >= this.#settings.monitorIntervalMs || stopping) {
         identifiedAt = now
         await this.#checkFile()
       }
@@ -278,7 +292,7 @@ export class SyncDatabase {
           continue
         }
         if (result.changed) changedAt = now
-        const due = now - this.#lastSealAt >= sealIntervalMs
+        const due = now - this.#lastSealAt >= this.#settings.sealIntervalMs
         if (this.#assembly !== undefined && (due || stopping || barriers.count > 0)) {
           await this.#seal(kill)
         }
@@ -324,8 +338,9 @@ export class SyncDatabase {
     before: string,
     { stop, kill }: { stop: AbortSignal; kill: AbortSignal },
   ): Promise<void> {
-    const { database, feed, watcher, monitorIntervalMs } = this.#options
+    const { database, feed, watcher } = this.#options
     for (;;) {
+      const { monitorIntervalMs } = this.#settings
       const woken = new AbortController()
       const any = AbortSignal.any([stop, woken.signal])
       const started = this.#options.clock.monotonic()
@@ -340,7 +355,8 @@ export class SyncDatabase {
   }
 
   get #checkpointIsDueByTime(): boolean {
-    const { checkpointIntervalMs, clock } = this.#options
+    const { clock } = this.#options
+    const { checkpointIntervalMs } = this.#settings
     return (
       this.#uncopiedFrames > 0 &&
       checkpointIntervalMs !== undefined &&
@@ -453,7 +469,8 @@ export class SyncDatabase {
 
   /** Drops what nobody needs any more, and what the cap forbids. */
   async #release(kill: AbortSignal): Promise<void> {
-    const { feed, spool, logger, maxSpoolBytes } = this.#options
+    const { feed, spool, logger } = this.#options
+    const { maxSpoolBytes } = this.#settings
     const current = feed.current
     if (current === undefined) return
     if (feed.spoolBytes > maxSpoolBytes) {
@@ -476,8 +493,8 @@ export class SyncDatabase {
 
   /** Lets SQLite copy frames back, so that the application's next write restarts the WAL. */
   async #maybeCheckpoint(latest: CaptureResult, kill: AbortSignal): Promise<void> {
-    const { database, clock, logger, minCheckpointPageCount, maxCheckpointPageCount } =
-      this.#options
+    const { database, clock, logger } = this.#options
+    const { minCheckpointPageCount, maxCheckpointPageCount } = this.#settings
     const now = clock.monotonic()
     const { frameCount, copiedBackCount } = latest.wal
     if (copiedBackCount >= frameCount) {

@@ -44,7 +44,6 @@ export interface SyncReplicaOptions {
   readonly retentionMs: number | undefined
   /** Shared by all replicas of the process. */
   readonly snapshotSlots: Permits
-  readonly maxSpoolBytes: number
   readonly problems: ReplicaProblems
 }
 
@@ -83,15 +82,23 @@ export class SyncReplica {
   /** When those were finished that no schedule asked for, by the monotonic clock. */
   #unscheduledAtMs: number[] = []
   #saidThatBounded = false
+  #leave = never
+  /** All that was committed when this replica was told to leave. */
+  #farewell: { readonly generation: Generation; readonly position: WalPosition } | undefined
 
   constructor(options: SyncReplicaOptions) {
     this.#options = options
     options.feed.addReplica(options.name)
   }
 
-  /** Runs until the feed has ended and all of it is stored, or `kill`. */
-  async run(stop: AbortSignal, kill: AbortSignal): Promise<void> {
+  /**
+   * Runs until the feed has ended and all of it is stored, or `kill`. `leave` ends this replica alone: once all that is
+   * committed by then is stored.
+   */
+  async run(stop: AbortSignal, kill: AbortSignal, leave: AbortSignal = never): Promise<void> {
     const { clock, feed, problems } = this.#options
+    this.#leave = leave
+    leave.addEventListener('abort', () => feed.announce(), { once: true })
     let pauseMs = firstPauseMs
     for (;;) {
       try {
@@ -100,7 +107,7 @@ export class SyncReplica {
         problems.recovered()
         pauseMs = firstPauseMs
         if (!idle) continue
-        if (feed.ended) return
+        if (feed.ended || (await this.#mayLeave(kill))) return
         await this.#waitForWork(kill)
       } catch (error) {
         if (kill.aborted) return
@@ -145,6 +152,21 @@ export class SyncReplica {
     if (hasReached(place.position, current.end)) return undefined
     const from = place.position ?? { index: 0, offset: 0 }
     return `the commits from ${formatPosition({ generation: current.generation, ...from })} to ${formatPosition({ generation: current.generation, ...current.end })}`
+  }
+
+  /** Whether this replica is to leave and has everything that was committed when it was told. */
+  async #mayLeave(kill: AbortSignal): Promise<boolean> {
+    const { feed } = this.#options
+    if (!this.#leave.aborted) return false
+    if (feed.current === undefined) return true
+    const captured = { generation: feed.current.generation, position: feed.current.end }
+    if (this.#farewell?.generation !== captured.generation) {
+      // Where capturing fails, what is captured has to do.
+      const barrier = feed.barrier().catch(() => captured)
+      this.#farewell = await Promise.race([barrier, aborted(kill)])
+      kill.throwIfAborted()
+    }
+    return this.hasStored(this.#farewell ?? captured)
   }
 
   /** One thing at a time; true when nothing is left to do. */
@@ -198,9 +220,9 @@ export class SyncReplica {
    * the database over and over. True: it waited, and the world is to be looked at again.
    */
   async #isBounded(stop: AbortSignal, kill: AbortSignal): Promise<boolean> {
-    const { clock, logger, feed, maxSpoolBytes } = this.#options
+    const { clock, logger, feed } = this.#options
     const waitMs = unscheduledWaitMs(this.#unscheduledAtMs, clock.monotonic())
-    if (waitMs === 0 || stop.aborted || feed.spoolBytes > maxSpoolBytes / 2) {
+    if (waitMs === 0 || stop.aborted || feed.spoolBytes > feed.maxSpoolBytes / 2) {
       this.#saidThatBounded = false
       return false
     }
@@ -342,8 +364,7 @@ export class SyncReplica {
 
   /** Takes a snapshot. The first of a generation goes ahead of its segments. */
   async #snapshot(place: Place, reason: SnapshotReason, kill: AbortSignal): Promise<void> {
-    const { database, client, compressor, clock, feed, maxSpoolBytes, snapshotSlots } =
-      this.#options
+    const { database, client, compressor, clock, feed, snapshotSlots } = this.#options
     const logger = this.#options.logger.child({ reason })
     const current = feed.current
     if (current?.generation !== place.generation) throw new GenerationEndedError()
@@ -387,7 +408,7 @@ export class SyncReplica {
     try {
       while (!isDone()) {
         if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
-        const maySend = !holding || feed.spoolBytes > maxSpoolBytes / 2
+        const maySend = !holding || feed.spoolBytes > feed.maxSpoolBytes / 2
         if (maySend && (await this.#sendNext(place, kill))) continue
         const woken = new AbortController()
         await Promise.race([settled, feed.waitForChange(AbortSignal.any([kill, woken.signal]))])
@@ -412,7 +433,7 @@ export class SyncReplica {
     }
   }
 
-  /** Sends the next segment, if there is one. Waits for the sync interval first, unless the feed has ended. */
+  /** Sends the next segment, if there is one. Waits for the sync interval first, unless this is the end. */
   async #sendNext(place: Place, kill: AbortSignal): Promise<boolean> {
     const { feed, clock, client, spool, logger, name, syncIntervalMs } = this.#options
     const current = feed.current
@@ -421,11 +442,11 @@ export class SyncReplica {
     if (pending === undefined) return false
     const waitMs = this.#lastSendAt + syncIntervalMs - clock.monotonic()
     const backlog = pending !== current.segments.at(-1)
-    if (waitMs > 0 && !backlog && !feed.ended && place.hasSnapshot) {
+    if (waitMs > 0 && !backlog && !this.#isEnding && place.hasSnapshot) {
       const any = new AbortController()
       await Promise.race([
         clock.sleep(waitMs, AbortSignal.any([kill, any.signal])).catch(ignoreAbort),
-        this.#untilEnded(AbortSignal.any([kill, any.signal])),
+        this.#untilEnding(AbortSignal.any([kill, any.signal])),
       ])
       any.abort()
       kill.throwIfAborted()
@@ -466,9 +487,12 @@ export class SyncReplica {
     return true
   }
 
-  async #untilEnded(signal: AbortSignal): Promise<void> {
-    const { feed } = this.#options
-    while (!feed.ended && !signal.aborted) await feed.waitForChange(signal)
+  get #isEnding(): boolean {
+    return this.#options.feed.ended || this.#leave.aborted
+  }
+
+  async #untilEnding(signal: AbortSignal): Promise<void> {
+    while (!this.#isEnding && !signal.aborted) await this.#options.feed.waitForChange(signal)
   }
 
   /** What to send next; undefined if the world has changed. */
@@ -528,6 +552,13 @@ function nextSegment(
         segment.startOffset === 0 &&
         segment.trailer.previousIndexEnd?.offset === position.offset),
   )
+}
+
+const never = new AbortController().signal
+
+async function aborted(signal: AbortSignal): Promise<undefined> {
+  if (signal.aborted) return
+  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
 }
 
 function ignoreAbort(error: unknown): void {

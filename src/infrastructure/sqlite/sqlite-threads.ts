@@ -65,26 +65,23 @@ function translated(message: string, code: string | undefined): DatabaseError {
   return new DatabaseError(code === undefined ? message : `${message} (${code})`)
 }
 
+/** More than this shares no more load: SQLite's calls are short, but for a disk that is slow. */
+const maxCaptureThreads = 4
+
 /**
  * The threads that all databases of the process share: a few for readers, and others for checkpoints, so that a disk
  * that syncs slowly does not hold up the readers.
  */
 export class SqliteThreads {
-  readonly #captures: SqliteThread[]
-  readonly #checkpoints: SqliteThread
+  readonly #captures: SqliteThread[] = []
+  readonly #checkpoints = new SqliteThread()
   #next = 0
-
-  constructor(options: { databaseCount: number }) {
-    const count = Math.max(1, Math.min(4, options.databaseCount))
-    this.#captures = Array.from({ length: count }, () => new SqliteThread())
-    this.#checkpoints = new SqliteThread()
-  }
 
   /** The threads that a database is to use, and its number there. */
   assign(): { capture: SqliteThread; checkpoint: SqliteThread; database: number } {
     const database = this.#next++
-    const capture = this.#captures[database % this.#captures.length]
-    if (capture === undefined) throw new RangeError('there is no thread')
+    const at = database % maxCaptureThreads
+    const capture = (this.#captures[at] ??= new SqliteThread())
     return { capture, checkpoint: this.#checkpoints, database }
   }
 }

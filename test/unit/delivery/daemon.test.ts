@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 
-import { runDaemon } from '../../../src/delivery/daemon.ts'
+import { type DaemonReplication, runDaemon } from '../../../src/delivery/daemon.ts'
 import { type Logger } from '../../../src/usecase/ports/logger.ts'
-import { type NotStored, type Replication } from '../../../src/usecase/replicate.ts'
+import { type NotStored } from '../../../src/usecase/replicate.ts'
 
 function memoryLogger(messages: string[]): Logger {
   const add = (_: object, message: string): void => void messages.push(message)
@@ -15,10 +15,10 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 async function runUntilSigterm(
-  run: Replication['run'],
+  run: DaemonReplication['run'],
 ): Promise<{ exitCode: number; messages: string[] }> {
   const messages: string[] = []
-  const replication: Replication = { run, stored: () => Promise.resolve(), notStored: [] }
+  const replication: DaemonReplication = { run, stored: () => Promise.resolve(), notStored: [] }
   const running = runDaemon(replication, { logger: memoryLogger(messages), shutdownTimeoutMs: 30 })
   process.emit('SIGTERM', 'SIGTERM')
   return { exitCode: await running, messages }

@@ -115,7 +115,6 @@ function replicate(name: string): { client: MemoryReplicaClient; sync: SyncRepli
     snapshotIntervalMs: undefined,
     retentionMs: undefined,
     snapshotSlots: new Permits(2),
-    maxSpoolBytes: 1 << 30,
     problems: new ReplicaProblems({ logger: silent, clock: systemClock, location: name }),
   })
   return { client, sync }

@@ -1,9 +1,9 @@
 import { composeReplication, configFromUrls, createLogger, loadConfig } from '../../../compose.js'
 import { splitCommandLine } from '../../../domain/command-line.js'
-import { type Config, type ReplicaTarget } from '../../../domain/config.js'
-import { formatDuration, parseDuration } from '../../../domain/duration.js'
+import { type Config } from '../../../domain/config.js'
+import { parseDuration } from '../../../domain/duration.js'
 import { ConfigError, UsageError } from '../../../domain/errors.js'
-import { type LogFields, type Logger } from '../../../usecase/ports/logger.js'
+import { type Logger } from '../../../usecase/ports/logger.js'
 import { type DaemonOptions, runDaemon } from '../../daemon.js'
 import { ExecutedProgram } from '../../executed-program.js'
 import { type CommonFlags, refuseConfigWithUrl } from '../context.js'
@@ -102,17 +102,4 @@ async function chooseConfig(positionals: readonly string[], flags: CommonFlags):
 function logStart(config: Config, logger: Logger): void {
   logger.info({ version: version() }, 'tsreplicate')
   for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
-  for (const { path, replicas } of config.databases) {
-    logger.info({ path }, 'initialized db')
-    for (const { name, target, syncIntervalMs } of replicas) {
-      const fields = { name, type: target.type, 'sync-interval': formatDuration(syncIntervalMs) }
-      logger.info({ ...fields, ...placeFields(target) }, 'replicating to')
-    }
-  }
-}
-
-function placeFields(target: ReplicaTarget): LogFields {
-  if (target.type === 'file') return { path: target.path }
-  const { bucket, prefix, endpoint } = target
-  return { bucket, path: prefix, ...(endpoint === undefined ? {} : { endpoint }) }
 }
