@@ -4,6 +4,8 @@
  *     generations/<generation>/snapshots/<index>.snapshot.lz4
  *     generations/<generation>/wal/<index>_<offset>.wal.lz4
  *
+ * Beside `generations`, where Litestream does not look, lies the object that names the replica's writer.
+ *
  * Index and offset are 8 lower-case hex digits. A reader takes offsets of up to 16 digits (they occur past 4 GiB); we
  * never write them, because the original does not list them.
  */
@@ -27,6 +29,9 @@ export interface WalSegmentRef {
 
 /** Names a stored object. */
 export type ObjectRef = SnapshotRef | WalSegmentRef
+
+/** The object that names the replica's writer, relative to the replica's root. */
+export const ownerObjectName = 'tsreplicate-owner.json'
 
 /** The folder, relative to the replica's root, whose folders are the generations. */
 export const generationsFolder = 'generations'

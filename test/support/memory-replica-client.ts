@@ -7,6 +7,7 @@ import {
   generationsFolder,
   objectFolder,
   type ObjectRef,
+  ownerObjectName,
   parseSnapshotName,
   parseWalSegmentName,
 } from '../../src/domain/replica-layout.js'
@@ -14,6 +15,7 @@ import {
   type ByteRange,
   type ObjectPart,
   type ObjectUpload,
+  type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
   type WalSegmentInfo,
@@ -33,11 +35,14 @@ export class MemoryReplicaClient implements ReplicaClient {
   readonly objects = new Map<string, StoredObject>()
   /** Uploads that are neither finished nor given up. */
   readonly openUploads = new Set<string>()
+  /** Whether the owner object is only written if it is what the writer takes it for. */
+  honoursConditions = true
   /** Called before every operation; what it throws is thrown to the caller. */
   beforeOperation: ((operation: string, path: string) => void | Promise<void>) | undefined
   readonly #now: () => number
   readonly #parts: { readonly partSizeBytes: number; readonly maxConcurrentParts: number }
   #uploadCount = 0
+  #ownerVersion = 0
 
   constructor(
     options: { now?: () => number; partSizeBytes?: number; maxConcurrentParts?: number } = {},
@@ -164,6 +169,27 @@ export class MemoryReplicaClient implements ReplicaClient {
       }
     }
     if (failure !== undefined) throw failure.error
+  }
+
+  async readOwner(signal: AbortSignal): Promise<OwnerObject | undefined> {
+    await this.#begin('readOwner', ownerObjectName, signal)
+    const object = this.objects.get(ownerObjectName)
+    if (object === undefined) return undefined
+    return { content: Buffer.from(object.bytes).toString(), version: String(this.#ownerVersion) }
+  }
+
+  async writeOwner(
+    owner: { readonly content: string; readonly replaces: string | undefined },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    await this.#begin('writeOwner', ownerObjectName, signal)
+    const isThere = this.objects.has(ownerObjectName)
+    const version = isThere ? String(this.#ownerVersion) : undefined
+    if (this.honoursConditions && owner.replaces !== version) return undefined
+    this.#ownerVersion += 1
+    const bytes = Buffer.from(owner.content)
+    this.objects.set(ownerObjectName, { bytes, createdAtMs: this.#now() })
+    return String(this.#ownerVersion)
   }
 
   async sweep(signal: AbortSignal): Promise<void> {

@@ -66,6 +66,13 @@ export interface ByteRange {
   readonly length: number | undefined
 }
 
+/** The object that names a replica's writer. */
+export interface OwnerObject {
+  readonly content: string
+  /** Tells the object from what was there before it and comes after it, as the store tells them apart. */
+  readonly version: string
+}
+
 export interface ReplicaClient {
   /** The kind of store, as in the configuration: `file`, `s3`… */
   readonly type: string
@@ -106,6 +113,19 @@ export interface ReplicaClient {
 
   /** Deletes objects; absent ones are no error. All are tried, then the first failure is thrown. */
   delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void>
+
+  /** The owner object, which no listing shows and no deletion reaches; undefined: there is none. */
+  readOwner(signal: AbortSignal): Promise<OwnerObject | undefined>
+
+  /**
+   * Writes the owner object if it is still of the version `replaces` (undefined: if there is none), at most once. Resolves
+   * with the new version, or with undefined when the object is another one by now. After a failure it may be written or
+   * not. There are stores that know no such condition, and write in any case.
+   */
+  writeOwner(
+    owner: { readonly content: string; readonly replaces: string | undefined },
+    signal: AbortSignal,
+  ): Promise<string | undefined>
 
   /** Removes what interrupted uploads of this program have left (temporary files, unfinished multipart uploads). */
   sweep(signal: AbortSignal): Promise<void>

@@ -9,6 +9,7 @@ import { formatObjectPath, type ObjectRef } from '../../../domain/replica-layout
 import {
   type ByteRange,
   type ObjectUpload,
+  type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
   type WalSegmentInfo,
@@ -135,6 +136,18 @@ export class AgeReplicaClient implements ReplicaClient {
   delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
     for (const ref of refs) this.#heads.delete(formatObjectPath(ref))
     return this.#client.delete(refs, signal)
+  }
+
+  /** Plain, for whoever has no identity has to read it, too. It says nothing of the database. */
+  readOwner(signal: AbortSignal): Promise<OwnerObject | undefined> {
+    return this.#client.readOwner(signal)
+  }
+
+  writeOwner(
+    owner: { readonly content: string; readonly replaces: string | undefined },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    return this.#client.writeOwner(owner, signal)
   }
 
   sweep(signal: AbortSignal): Promise<void> {

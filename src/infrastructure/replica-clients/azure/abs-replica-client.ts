@@ -13,12 +13,14 @@ import {
   generationsFolder,
   objectFolder,
   type ObjectRef,
+  ownerObjectName,
   parseSnapshotName,
   parseWalSegmentName,
 } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
   type ObjectUpload,
+  type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
   type WalSegmentInfo,
@@ -207,6 +209,55 @@ export class AbsReplicaClient implements ReplicaClient {
     await Promise.all(Array.from({ length: maxConcurrentDeletions }, work))
     signal.throwIfAborted()
     if (failures.length > 0) throw failures[0]
+  }
+
+  async readOwner(signal: AbortSignal): Promise<OwnerObject | undefined> {
+    const blob = `${this.#root}${ownerObjectName}`
+    const answer = await this.#connection.attempt(
+      `read ${this.#connection.urlOf(blob)}`,
+      async (container, abortSignal) => {
+        const found = await container.getBlobClient(blob).download(0, undefined, { abortSignal })
+        const chunks: Uint8Array[] = []
+        for await (const chunk of found.readableStreamBody ?? []) chunks.push(Buffer.from(chunk))
+        return { content: Buffer.concat(chunks).toString(), version: found.etag }
+      },
+      {
+        signal,
+        expected: ({ code }) => (code === 'BlobNotFound' ? ('absent' as const) : undefined),
+      },
+    )
+    if (answer === 'absent') return undefined
+    const { content, version } = answer
+    assert(version !== undefined, 'a blob without an ETag')
+    return { content, version }
+  }
+
+  async writeOwner(
+    { content, replaces }: { readonly content: string; readonly replaces: string | undefined },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    const blob = `${this.#root}${ownerObjectName}`
+    const bytes = Buffer.from(content)
+    const answer = await this.#connection.attempt(
+      `write ${this.#connection.urlOf(blob)}`,
+      (container, abortSignal) =>
+        container.getBlockBlobClient(blob).upload(bytes, bytes.length, {
+          abortSignal,
+          blobHTTPHeaders: { blobContentType: 'application/json' },
+          conditions: replaces === undefined ? { ifNoneMatch: '*' } : { ifMatch: replaces },
+        }),
+      {
+        signal,
+        sentBytes: bytes.length,
+        expected: ({ code, status }) =>
+          code === 'BlobAlreadyExists' || code === 'BlobNotFound' || status === 412
+            ? ('changed' as const)
+            : undefined,
+      },
+    )
+    if (answer === 'changed') return undefined
+    assert(answer.etag !== undefined, 'a blob without an ETag')
+    return answer.etag
   }
 
   /** Nothing to do: what uploads leave is invisible, and Azure's to drop. */

@@ -4,6 +4,7 @@ import {
   type ByteRange,
   type ObjectPart,
   type ObjectUpload,
+  type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
   type WalSegmentInfo,
@@ -77,6 +78,21 @@ export class CountingReplicaClient implements ReplicaClient {
   delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
     for (let i = 0; i < refs.length; i += 1) this.#metrics.countOperation('DELETE', 0)
     return this.#client.delete(refs, signal)
+  }
+
+  async readOwner(signal: AbortSignal): Promise<OwnerObject | undefined> {
+    this.#metrics.countOperation('GET', 0)
+    const owner = await this.#client.readOwner(signal)
+    if (owner !== undefined) this.#metrics.countReadBytes(Buffer.byteLength(owner.content))
+    return owner
+  }
+
+  writeOwner(
+    owner: { readonly content: string; readonly replaces: string | undefined },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    this.#metrics.countOperation('PUT', Buffer.byteLength(owner.content))
+    return this.#client.writeOwner(owner, signal)
   }
 
   sweep(signal: AbortSignal): Promise<void> {

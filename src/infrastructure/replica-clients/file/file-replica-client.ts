@@ -30,11 +30,13 @@ import {
   type ByteRange,
   type ObjectPart,
   type ObjectUpload,
+  type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
 import { errorCode, toReplicaError } from './file-errors.js'
+import { isOwnerFile, linkOwnerFile, ownerFilePath, readOwnerFile } from './owner-file.js'
 
 /** Mode and owner of what is created. */
 export interface FileReplicaOwner {
@@ -157,7 +159,43 @@ export class FileReplicaClient implements ReplicaClient {
     if (failures.length > 0) throw failures[0]
   }
 
+  readOwner(signal: AbortSignal): Promise<OwnerObject | undefined> {
+    signal.throwIfAborted()
+    return attempt(`read the owner of ${this.#root}`, () => readOwnerFile(this.#root))
+  }
+
+  writeOwner(
+    { content, replaces }: { readonly content: string; readonly replaces: string | undefined },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    signal.throwIfAborted()
+    uploadCount += 1
+    const ordinal = Number(replaces ?? 0) + 1
+    const temporaryPath = `${ownerFilePath(this.#root, ordinal)}.${process.pid}-${uploadCount}.tsr.tmp`
+    return attempt(`write the owner of ${this.#root}`, async () => {
+      try {
+        const file = await this.#createFile(temporaryPath)
+        try {
+          await file.writeFile(content)
+          await file.sync()
+        } finally {
+          await file.close()
+        }
+        const isWritten = await linkOwnerFile(this.#root, { ordinal, temporaryPath })
+        if (isWritten) await syncFolder(this.#root)
+        return isWritten ? String(ordinal) : undefined
+      } finally {
+        await rm(temporaryPath, { force: true }).catch(() => undefined)
+      }
+    })
+  }
+
   async sweep(signal: AbortSignal): Promise<void> {
+    for (const name of await listFolder(this.#root, signal)) {
+      const path = join(this.#root, name)
+      if (isOwnerFile(name) || !(await isLeftover(path))) continue
+      await attempt(`delete ${path}`, () => rm(path, { force: true }))
+    }
     for await (const generation of this.listGenerations(signal)) {
       for (const kind of ['snapshot', 'wal-segment'] as const) {
         const folder = join(this.#root, objectFolder(generation, kind))
@@ -382,7 +420,11 @@ async function isLeftover(path: string): Promise<boolean> {
 }
 
 function isObjectName(name: string): boolean {
-  return parseSnapshotName(name) !== undefined || parseWalSegmentName(name) !== undefined
+  return (
+    parseSnapshotName(name) !== undefined ||
+    parseWalSegmentName(name) !== undefined ||
+    isOwnerFile(name)
+  )
 }
 
 function isAlive(pid: number): boolean {

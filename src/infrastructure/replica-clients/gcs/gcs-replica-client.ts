@@ -8,12 +8,14 @@ import {
   generationsFolder,
   objectFolder,
   type ObjectRef,
+  ownerObjectName,
   parseSnapshotName,
   parseWalSegmentName,
 } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
   type ObjectUpload,
+  type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
   type WalSegmentInfo,
@@ -22,6 +24,7 @@ import { GcsConnection, type GcsTimeouts } from './gcs-connection.js'
 import { describeBreak, isMissingObject, toNotFoundError, toReplicaError } from './gcs-errors.js'
 import { readBody, readText } from './gcs-http.js'
 import { type ListedObject, type ListingPage, parseListing } from './gcs-listing.js'
+import { readOwnerObject, writeOwnerObject } from './gcs-owner.js'
 import { GcsUpload } from './gcs-upload.js'
 
 const mebibyte = 1024 * 1024
@@ -153,6 +156,18 @@ export class GcsReplicaClient implements ReplicaClient {
     await Promise.all(Array.from({ length: maxConcurrentDeletions }, work))
     signal.throwIfAborted()
     if (failures.length > 0) throw failures[0]
+  }
+
+  readOwner(signal: AbortSignal): Promise<OwnerObject | undefined> {
+    return readOwnerObject(this.#connection, `${this.#root}${ownerObjectName}`, signal)
+  }
+
+  writeOwner(
+    owner: { readonly content: string; readonly replaces: string | undefined },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    const name = `${this.#root}${ownerObjectName}`
+    return writeOwnerObject(this.#connection, { name, ...owner }, signal)
   }
 
   /** Nothing to do: what uploads leave is invisible, cannot be listed, and is Google's to drop. */

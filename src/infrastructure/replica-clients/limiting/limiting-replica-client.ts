@@ -3,6 +3,7 @@ import { type ObjectRef } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
   type ObjectUpload,
+  type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
   type WalSegmentInfo,
@@ -64,6 +65,17 @@ export class LimitingReplicaClient implements ReplicaClient {
 
   delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
     return this.#run(() => this.#client.delete(refs, signal), signal)
+  }
+
+  readOwner(signal: AbortSignal): Promise<OwnerObject | undefined> {
+    return this.#run(() => this.#client.readOwner(signal), signal)
+  }
+
+  writeOwner(
+    owner: { readonly content: string; readonly replaces: string | undefined },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    return this.#run(() => this.#client.writeOwner(owner, signal), signal)
   }
 
   sweep(signal: AbortSignal): Promise<void> {

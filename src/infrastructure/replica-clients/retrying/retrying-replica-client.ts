@@ -9,6 +9,7 @@ import { type Clock } from '../../../usecase/ports/clock.js'
 import {
   type ByteRange,
   type ObjectUpload,
+  type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
   type WalSegmentInfo,
@@ -112,6 +113,18 @@ export class RetryingReplicaClient implements ReplicaClient {
 
   delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
     return this.#retry(() => this.#client.delete(refs, signal), signal)
+  }
+
+  readOwner(signal: AbortSignal): Promise<OwnerObject | undefined> {
+    return this.#retry(() => this.#client.readOwner(signal), signal)
+  }
+
+  /** Not again: whether what failed was written, only a look can tell, and what to do then is the caller's to say. */
+  writeOwner(
+    owner: { readonly content: string; readonly replaces: string | undefined },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    return this.#client.writeOwner(owner, signal)
   }
 
   sweep(signal: AbortSignal): Promise<void> {

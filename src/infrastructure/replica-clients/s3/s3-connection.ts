@@ -11,6 +11,7 @@ import { getCACertificates } from 'node:tls'
 import { GetBucketLocationCommand, S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
 import { type S3ReplicaTarget } from '../../../domain/config.js'
 import { ConfigError } from '../../../domain/errors.js'
+import { ownerObjectName } from '../../../domain/replica-layout.js'
 import { isLoopbackHost, parseEndpoint } from './endpoint.js'
 import { profileNamed, profileOf, type ProviderProfile, regionInHost } from './provider-profiles.js'
 import { type Attempt, describeFailure, type RequestFailure, toReplicaError } from './s3-errors.js'
@@ -310,7 +311,10 @@ function shapeRequests(
         }
         const creates =
           commandName === 'PutObjectCommand' || commandName === 'CreateMultipartUploadCommand'
-        if (creates && storageClass !== undefined) headers['x-amz-storage-class'] = storageClass
+        // The owner object is written over and over, for which cheaper classes charge, and has to be read at once.
+        const isOwner = String(Reflect.get(args.input, 'Key')).endsWith(ownerObjectName)
+        if (creates && !isOwner && storageClass !== undefined)
+          headers['x-amz-storage-class'] = storageClass
       }
       return next(args)
     },

@@ -9,12 +9,14 @@ import {
   generationsFolder,
   objectFolder,
   type ObjectRef,
+  ownerObjectName,
   parseSnapshotName,
   parseWalSegmentName,
 } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
   type ObjectUpload,
+  type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
   type WalSegmentInfo,
@@ -26,6 +28,7 @@ import { S3Connection, type S3Timeouts } from './s3-connection.js'
 import { S3Deletion } from './s3-deletion.js'
 import { type Attempt, describeFailure } from './s3-errors.js'
 import { listFolders, listObjects, listUploads } from './s3-listing.js'
+import { S3Owner } from './s3-owner.js'
 import { abortUpload, type S3EncryptionParameters, S3Upload } from './s3-upload.js'
 import { UnfinishedUploads } from './unfinished-uploads.js'
 
@@ -38,6 +41,7 @@ export class S3ReplicaClient implements ReplicaClient {
   readonly #target: S3ReplicaTarget
   readonly #connection: S3Connection
   readonly #deletion: S3Deletion
+  readonly #owner: S3Owner
   readonly #root: string
   readonly #encryption: S3EncryptionParameters
   readonly #etags = new EntityTags()
@@ -51,6 +55,11 @@ export class S3ReplicaClient implements ReplicaClient {
     this.location = this.#connection.urlOf(prefix)
     this.#deletion = new S3Deletion(this.#connection)
     this.#encryption = encryptionParameters(target.encryption)
+    this.#owner = new S3Owner({
+      connection: this.#connection,
+      key: `${this.#root}${ownerObjectName}`,
+      encryption: this.#encryption,
+    })
   }
 
   async *listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
@@ -185,6 +194,17 @@ export class S3ReplicaClient implements ReplicaClient {
     const keys = refs.map((ref) => this.#keyOf(ref))
     for (const key of keys) this.#etags.forget(key)
     await this.#deletion.delete(keys, signal)
+  }
+
+  readOwner(signal: AbortSignal): Promise<OwnerObject | undefined> {
+    return this.#owner.read(signal)
+  }
+
+  writeOwner(
+    owner: { readonly content: string; readonly replaces: string | undefined },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    return this.#owner.write(owner, signal)
   }
 
   async sweep(signal: AbortSignal): Promise<void> {

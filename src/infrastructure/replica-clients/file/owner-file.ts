@@ -1,0 +1,86 @@
+/**
+ * The owner object in a folder. File systems have no "replace it if it is still this one", but they let only one of
+ * several create a name: so each version is a file of its own, `tsreplicate-owner.<ordinal>.json`, and who creates the
+ * next one has replaced the one before. The highest counts.
+ */
+import { constants, copyFile, link, readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { ownerObjectName } from '../../../domain/replica-layout.js'
+import { type OwnerObject } from '../../../usecase/ports/replica-client.js'
+import { errorCode } from './file-errors.js'
+
+const [base, extension] = ownerObjectName.split('.')
+const pattern = new RegExp(`^${base}\\.([1-9][0-9]{0,14})\\.${extension}$`)
+/** How often the file of the highest ordinal may be replaced while it is being opened. */
+const attempts = 100
+
+/** The file of one version. */
+export function ownerFilePath(root: string, ordinal: number): string {
+  return join(root, `${base}.${ordinal}.${extension}`)
+}
+
+/** Whether `name` is that of a version. */
+export function isOwnerFile(name: string): boolean {
+  return pattern.test(name)
+}
+
+/** The newest version; undefined if there is none. */
+export async function readOwnerFile(root: string): Promise<OwnerObject | undefined> {
+  for (let attempt = 1; ; attempt += 1) {
+    const newest = Math.max(...(await listOrdinals(root)))
+    if (newest === -Infinity) return undefined
+    try {
+      const content = await readFile(ownerFilePath(root, newest), 'utf8')
+      return { content, version: String(newest) }
+    } catch (error) {
+      // The next one has just taken its place.
+      if (errorCode(error) !== 'ENOENT' || attempt === attempts) throw error
+    }
+  }
+}
+
+/** Makes a written file the version `ordinal`. False: there is one already, or a higher one. */
+export async function linkOwnerFile(
+  root: string,
+  { ordinal, temporaryPath }: { readonly ordinal: number; readonly temporaryPath: string },
+): Promise<boolean> {
+  const path = ownerFilePath(root, ordinal)
+  try {
+    await linkOrCopy(temporaryPath, path)
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST') return false
+    throw error
+  }
+  const others = (await listOrdinals(root)).filter((other) => other !== ordinal)
+  // Ordinals below the newest are removed, so that this one may have been free because it is long over.
+  if (others.some((other) => other > ordinal)) {
+    await rm(path, { force: true })
+    return false
+  }
+  for (const other of others) await rm(ownerFilePath(root, other), { force: true })
+  return true
+}
+
+async function linkOrCopy(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to)
+  } catch (error) {
+    // Some file systems know no second name for a file. A copy can be cut short by a crash: then nobody owns it.
+    const code = errorCode(error)
+    if (code === undefined || !['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(code))
+      throw error
+    await copyFile(from, to, constants.COPYFILE_EXCL)
+  }
+}
+
+async function listOrdinals(root: string): Promise<number[]> {
+  try {
+    return (await readdir(root)).flatMap((name) => {
+      const match = pattern.exec(name)
+      return match?.[1] === undefined ? [] : [Number(match[1])]
+    })
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return []
+    throw error
+  }
+}
