@@ -1,5 +1,5 @@
 import Database from 'better-sqlite3'
-import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -15,6 +15,7 @@ import {
   temporaryFolder,
   writeConfig,
 } from '../support/cli.ts'
+import { hasCompiler, Trap } from '../support/kill-at-call.ts'
 
 afterEach(cleanUp)
 
@@ -142,25 +143,18 @@ describe('the first look after the daemon was down', () => {
   })
 })
 
-const compiler = spawnSync('cc', ['--version']).status === 0
-
 describe('a commit frame that was never published', () => {
-  test.skipIf(!compiler)(
+  test.skipIf(!hasCompiler)(
     'is in no restore, and the generation goes on (a writer killed in its sync; needs a C compiler)',
     async () => {
       const folder = temporaryFolder()
-      const library = join(folder, 'kill.so')
-      execFileSync('cc', [
-        '-shared',
-        '-fPIC',
-        '-o',
-        library,
-        join(root, 'test/support/kill-in-wal-sync.c'),
-        '-ldl',
-      ])
       const db = join(folder, 'app.db')
       const replica = join(folder, 'replica')
-      const trigger = join(folder, 'now')
+      const trap = new Trap(
+        folder,
+        { calls: 'sync', path: 'app\\.db-wal$' },
+        { moment: 'before', armed: false },
+      )
       const script = `
         const Database = require('better-sqlite3')
         const db = new Database(process.argv[1], { timeout: 5000 })
@@ -180,7 +174,7 @@ describe('a commit frame that was never published', () => {
           stdio: 'inherit',
           env: {
             ...process.env,
-            ...(mode === 'killed' ? { LD_PRELOAD: library, KILL_WHEN: trigger } : {}),
+            ...(mode === 'killed' ? trap.env : {}),
           },
         })
         await once(child, 'exit')

@@ -44,11 +44,16 @@ export interface WriterSummary {
   readonly commitMaxMs: number
 }
 
-export function startWriter(options: WriterOptions): Running {
-  return new Running('ledger writer', process.execPath, [
-    join(root, 'test/support/ledger-writer.mjs'),
-    JSON.stringify(options),
-  ])
+export function startWriter(
+  options: WriterOptions,
+  env: Readonly<Record<string, string>> = {},
+): Running {
+  return new Running(
+    'ledger writer',
+    process.execPath,
+    [join(root, 'test/support/ledger-writer.mjs'), JSON.stringify(options)],
+    env,
+  )
 }
 
 /** Waits for the writer's end and reads what it says of itself. */

@@ -1,4 +1,4 @@
-import { type FileHandle, lstat, mkdir, open, rename, rm } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { CorruptionError, OutputError, OutputExistsError } from '../../domain/errors.js'
@@ -23,13 +23,10 @@ export function fileImages(threadEntry: URL): DatabaseImageFactory {
     async create(outputPath) {
       await refuseExisting(outputPath)
       const folder = dirname(outputPath)
-      const temporaryPath = join(
-        folder,
-        `.${basename(outputPath)}.tsreplicate-restore-${process.pid}.tmp`,
-      )
+      const temporaryPath = join(folder, temporaryName(basename(outputPath), process.pid))
       const file = await attempt(outputPath, async () => {
         await createFolder(folder)
-        await removeAll(temporaryPath)
+        await sweep(folder, basename(outputPath))
         // SQLite may read it while we write it, for the check.
         return open(temporaryPath, 'wx+', 0o600)
       })
@@ -192,6 +189,29 @@ async function exists(path: string): Promise<boolean> {
 
 function codeOf(error: unknown): unknown {
   return error instanceof Error && 'code' in error ? error.code : undefined
+}
+
+function temporaryName(output: string, pid: number): string {
+  return `.${output}.tsreplicate-restore-${pid}.tmp`
+}
+
+/** Removes what restores to the same output left behind that were killed: each can be as large as the database. */
+async function sweep(folder: string, output: string): Promise<void> {
+  for (const name of await readdir(folder).catch(() => [])) {
+    const pid = /\.tsreplicate-restore-([1-9][0-9]{0,9})\.tmp$/.exec(name)?.[1]
+    if (pid === undefined || name !== temporaryName(output, Number(pid))) continue
+    if (Number(pid) === process.pid || !isAlive(Number(pid))) await removeAll(join(folder, name))
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    // No permission to signal it: it lives, under another user.
+    return !(error instanceof Error && 'code' in error && error.code === 'ESRCH')
+  }
 }
 
 async function removeAll(path: string): Promise<void> {

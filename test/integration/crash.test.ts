@@ -1,0 +1,139 @@
+/** A few cycles of `npm run test:crash`, and what a damaged spool leads to. */
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { afterEach, describe, expect, test } from 'vitest'
+import { spooledSegments } from '../support/captured.ts'
+import {
+  cleanUp,
+  listGenerations,
+  start,
+  temporaryFolder,
+  until,
+  writeConfig,
+} from '../support/cli.ts'
+import { join } from 'node:path'
+import { Arena } from '../support/crash-arena.ts'
+import {
+  killApplicationAt,
+  killAtRandom,
+  killDaemonAt,
+  killRestoreAt,
+} from '../support/crash-cycles.ts'
+import { applicationPoints, daemonPoints, restorePoints } from '../support/crash-points.ts'
+import { DownTime } from '../support/down-time.ts'
+import { hasCompiler, type Moment } from '../support/kill-at-call.ts'
+import { restoreAndVerify, write } from '../support/ledger.ts'
+
+afterEach(cleanUp)
+
+const find = <P extends { name: string }>(points: readonly P[], name: string): P => {
+  const point = points.find((each) => each.name === name)
+  if (point === undefined) throw new Error(`there is no point ${name}`)
+  return point
+}
+
+test.skipIf(!hasCompiler)('killed at named points, daemon, application and restore', async () => {
+  const arena = new Arena(temporaryFolder(), 7)
+  await arena.startWriter()
+  arena.startDaemon()
+  await arena.catchUp()
+  const cycles: [string, Moment][] = [
+    ['spooled segment: written', 'half'],
+    ['state file: renamed', 'after'],
+    ['merged segment: other parts removed', 'before'],
+    ['later snapshot: renamed', 'before'],
+  ]
+  for (const [name, moment] of cycles) {
+    await killDaemonAt(arena, { point: find(daemonPoints, name), moment, nth: 1 })
+  }
+  const sync = find(applicationPoints, 'application: WAL synced')
+  await killApplicationAt(arena, { point: sync, moment: 'before', nth: 1 })
+  const restore = find(restorePoints, 'restore: renamed')
+  await killRestoreAt(arena, { point: restore, moment: 'before', nth: 1 })
+  await arena.stop()
+})
+
+test('killed at random moments, daemon and application', async () => {
+  const arena = new Arena(temporaryFolder(), 11)
+  await arena.startWriter()
+  arena.startDaemon()
+  await arena.catchUp()
+  await killAtRandom(arena, 'daemon')
+  await killAtRandom(arena, 'both')
+  await arena.startWriter()
+  arena.startDaemon()
+  await arena.catchUp()
+  await arena.stop()
+})
+
+test('writes, checkpoints, vacuums and closes while the daemon is down', async () => {
+  let state = 5
+  const random = (): number => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return state / 4_294_967_296
+  }
+  const downTime = await DownTime.begin(temporaryFolder(), { databases: 4, random })
+  await downTime.round()
+  await downTime.round()
+  await downTime.end()
+})
+
+describe('a spool that is damaged while the daemon is down', () => {
+  /** A database whose last commits are in several segments, and whose daemon was killed. */
+  async function scene(): Promise<{ db: string; check: (reason: string) => Promise<void> }> {
+    const folder = temporaryFolder()
+    const db = join(folder, 'app.db')
+    const oracle = join(folder, 'oracle')
+    const replica = join(folder, 'replica')
+    const config = writeConfig(folder, { path: db, replicas: [replica] })
+    const daemon = start('replicate', '-config', config)
+    await daemon.waitFor(/msg=/)
+    // The daemon keeps the WAL when the writer closes.
+    await write({ db, oracle, count: 5 })
+    await daemon.waitFor(/snapshot written/)
+    for (let round = 0; round < 2; round += 1) {
+      const times = daemon.count(/wal segment written/) + 1
+      await write({ db, oracle, count: 5 })
+      await daemon.waitFor(/wal segment written/, { times })
+    }
+    await until(() => spooledSegments(db).length >= 2, 20_000, 'segments in the spool')
+    await daemon.kill()
+    return {
+      db,
+      check: async (reason) => {
+        const again = start('replicate', '-config', config)
+        await again.waitFor(/new generation/)
+        expect(again.output).toContain(`reason="${reason}"`)
+        await again.waitFor(/snapshot written/)
+        expect(await again.stop()).toBe(0)
+        expect(listGenerations(replica)).toHaveLength(2)
+        expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({ n: 15 })
+      },
+    }
+  }
+
+  test('begins a generation when its last segment is missing, which the replica has', async () => {
+    const { db, check } = await scene()
+    rmSync(spooledSegments(db).at(-1)!)
+    await check('replica is ahead of the local state')
+  })
+
+  test('begins a generation when all segments are missing', async () => {
+    const { db, check } = await scene()
+    for (const path of spooledSegments(db)) rmSync(path)
+    await check('spool lost its last segment')
+  })
+
+  test('begins a generation when the end of its last segment is torn off', async () => {
+    const { db, check } = await scene()
+    const last = spooledSegments(db).at(-1)!
+    truncateSync(last, readFileSync(last).length - 7)
+    await check('local state is unreadable')
+  })
+
+  test('begins a generation when its state file is damaged', async () => {
+    const { db, check } = await scene()
+    const last = spooledSegments(db).at(-1)!
+    writeFileSync(join(last, '../../../state.json'), '{"version":1,')
+    await check('local state is unreadable')
+  })
+})

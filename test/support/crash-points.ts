@@ -1,0 +1,217 @@
+/** Every step that a crash can fall between, by name: a system call on a path. */
+import { type Call, type Moment } from './kill-at-call.ts'
+
+export interface CrashPoint extends Call {
+  readonly name: string
+  /**
+   * When it is waited for: from the start; from a start at which a new generation begins, because the WAL was truncated;
+   * or once the daemon has caught up.
+   */
+  readonly from: 'start' | 'new generation' | 'running'
+  /** Which of the calls, each in a cycle of its own. */
+  readonly nth: readonly number[]
+}
+
+const meta = '/\\.app\\.db-tsreplicate'
+const gen = '[0-9a-f]{16}'
+const spool = `${meta}/spool/${gen}`
+const stored = `/[ab]/generations/${gen}`
+
+type Shape = Pick<CrashPoint, 'from'> & {
+  readonly nth?: readonly number[]
+  readonly since?: string
+}
+
+function point(name: string, calls: string, path: string, shape: Shape): CrashPoint {
+  return { name, calls, path: `${path}$`, nth: [1], ...shape }
+}
+
+/** A file that is made under a temporary name, synced, renamed, and whose folder is synced. */
+function atomicFile(
+  name: string,
+  file: {
+    readonly folder: string
+    readonly name: string
+    readonly temporary: string
+    readonly call?: 'rename' | 'replace'
+  },
+  shape: Shape,
+): CrashPoint[] {
+  const { call = 'rename' } = file
+  return [
+    point(`${name}: created`, 'create', `${file.folder}/${file.temporary}`, shape),
+    point(`${name}: written`, 'write', `${file.folder}/${file.temporary}`, shape),
+    point(`${name}: synced`, 'sync', `${file.folder}/${file.temporary}`, shape),
+    point(`${name}: renamed`, call, `${file.folder}/${file.name}`, shape),
+    point(`${name}: folder synced`, 'sync', file.folder, {
+      ...shape,
+      since: `${call} ${file.folder}/${file.name}$`,
+    }),
+  ]
+}
+
+export const daemonPoints: readonly CrashPoint[] = [
+  point('lock: written', 'create,write', `${meta}/lock\\.[0-9-]+\\.tmp`, {
+    from: 'start',
+    nth: [1, 2],
+  }),
+  point('lock: a dead one put aside', 'rename', `${meta}/lock\\.stale-[0-9-]+\\.tmp`, {
+    from: 'start',
+  }),
+  point('lock: taken', 'link', `${meta}/lock`, { from: 'start' }),
+  point('lock: temporaries removed', 'unlink', `${meta}/lock\\..*\\.tmp`, {
+    from: 'start',
+    nth: [1, 2],
+  }),
+  point('spool: leftover removed', 'unlink', `${spool}/.*\\.tmp`, { from: 'start' }),
+  point('generation: folder made', 'mkdir', spool, { from: 'new generation' }),
+  point('generation: folder synced', 'sync', `${meta}/spool`, { from: 'new generation' }),
+  ...atomicFile(
+    'state file',
+    { folder: meta, name: 'state\\.json', temporary: 'state\\.json\\.tmp', call: 'replace' },
+    { from: 'new generation' },
+  ),
+  point('generation: segments of the last one removed', 'unlink', `${spool}/.*\\.lz4`, {
+    from: 'new generation',
+    since: `replace ${meta}/state\\.json$`,
+    nth: [1, 2],
+  }),
+  point('generation: folder of the last one removed', 'rmdir', spool, { from: 'new generation' }),
+  ...atomicFile(
+    'spooled segment',
+    {
+      folder: spool,
+      name: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4',
+      temporary: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4\\.[0-9]+\\.tmp',
+    },
+    { from: 'running', nth: [1, 3] },
+  ),
+  point('merged segment: put in the place of its first part', 'replace', `${spool}/.*\\.lz4`, {
+    from: 'running',
+  }),
+  point('merged segment: folder synced', 'sync', spool, {
+    from: 'running',
+    since: `replace ${spool}/.*\\.lz4$`,
+  }),
+  point('merged segment: other parts removed', 'unlink', `${spool}/.*\\.lz4`, {
+    from: 'running',
+    since: `replace ${spool}/.*\\.lz4$`,
+    nth: [1, 3],
+  }),
+  point('spool: stored segments removed', 'unlink', `${spool}/.*\\.lz4`, {
+    from: 'running',
+    since: `sync /b/generations/${gen}/wal$`,
+    nth: [1, 3],
+  }),
+  point('replica: folders made', 'mkdir', `/[ab]/generations/${gen}(/wal|/snapshots)?`, {
+    from: 'new generation',
+    nth: [1, 3],
+  }),
+  point('replica: folders synced', 'sync', `/[ab]/generations(/${gen})?`, {
+    from: 'new generation',
+    nth: [1, 3],
+  }),
+  ...atomicFile(
+    'first snapshot',
+    {
+      folder: `${stored}/snapshots`,
+      name: '[0-9a-f]{8}\\.snapshot\\.lz4',
+      temporary: '[0-9a-f]{8}\\.snapshot\\.lz4\\..*\\.tmp',
+    },
+    { from: 'new generation', nth: [1, 2] },
+  ),
+  ...atomicFile(
+    'later snapshot',
+    {
+      folder: `${stored}/snapshots`,
+      name: '[0-9a-f]{8}\\.snapshot\\.lz4',
+      temporary: '[0-9a-f]{8}\\.snapshot\\.lz4\\..*\\.tmp',
+    },
+    { from: 'running' },
+  ),
+  ...atomicFile(
+    'stored segment',
+    {
+      folder: `/a/generations/${gen}/wal`,
+      name: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4',
+      temporary: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4\\..*\\.tmp',
+    },
+    { from: 'running' },
+  ),
+  ...atomicFile(
+    'stored merged segment',
+    {
+      folder: `/b/generations/${gen}/wal`,
+      name: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4',
+      temporary: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4\\..*\\.tmp',
+    },
+    { from: 'running' },
+  ),
+  point('replica: leftover swept', 'unlink', `${stored}/(wal|snapshots)/.*\\.tmp`, {
+    from: 'start',
+  }),
+  ...atomicFile(
+    'retention record',
+    { folder: meta, name: 'retention-[ab]\\.json', temporary: 'retention-[ab]\\.json\\.tmp' },
+    { from: 'running' },
+  ),
+  point('retention record: removed', 'unlink', `${meta}/retention-[ab]\\.json`, {
+    from: 'running',
+  }),
+  point('retention: snapshot deleted', 'unlink', `${stored}/snapshots/.*\\.lz4`, {
+    from: 'running',
+  }),
+  point('retention: segments deleted', 'unlink', `${stored}/wal/.*\\.lz4`, {
+    from: 'running',
+    nth: [1, 4],
+  }),
+  point('retention: folders removed', 'rmdir', `${stored}(/wal|/snapshots)?`, {
+    from: 'running',
+  }),
+  point('checkpoint: WAL synced', 'sync', '/app\\.db-wal', { from: 'running' }),
+  point('checkpoint: pages copied back', 'write', '/app\\.db', { from: 'running', nth: [1, 5] }),
+  point('checkpoint: database cut', 'truncate', '/app\\.db', { from: 'running' }),
+  point('checkpoint: database synced', 'sync', '/app\\.db', { from: 'running' }),
+]
+
+/** Calls of the daemon that are no step of anything that must survive. */
+export const unnamedPaths = new RegExp(
+  [
+    // SQLite's shared memory, which is made anew after a crash, and a check of what is restored.
+    '-shm$',
+    '\\.tsreplicate-restore-[0-9]+\\.tmp-wal$',
+    // Node's own.
+    '/compiled/',
+    // Made once in a lifetime, with the same code as the folders of a generation.
+    `${meta}$`,
+    `${meta}/spool$`,
+    '/[ab](/generations)?$',
+    '^/tmp/[^/]+$',
+  ].join('|'),
+)
+
+export const applicationPoints: readonly CrashPoint[] = [
+  point('application: WAL written', 'write', '/app\\.db-wal', { from: 'running', nth: [1, 2, 3] }),
+  point('application: WAL synced', 'sync', '/app\\.db-wal', { from: 'running', nth: [1, 2] }),
+  point('application: pages copied back', 'write', '/app\\.db', { from: 'running', nth: [1, 4] }),
+  point('application: database synced', 'sync', '/app\\.db', { from: 'running' }),
+  point('application: WAL truncated', 'truncate', '/app\\.db-wal', { from: 'running' }),
+]
+
+export const restorePoints: readonly CrashPoint[] = [
+  ...['create', 'write', 'truncate', 'sync'].map((call) =>
+    point(
+      `restore: temporary file, ${call}`,
+      call,
+      '/out/\\.out\\.db\\.tsreplicate-restore-[0-9]+\\.tmp',
+      { from: 'start', nth: call === 'write' ? [1, 5] : [1] },
+    ),
+  ),
+  point('restore: renamed', 'rename', '/out/out\\.db', { from: 'start' }),
+  point('restore: folder synced', 'sync', '/out', { from: 'start' }),
+]
+
+/** The moments at which a call can be interrupted. */
+export function momentsOf({ calls }: Call): readonly Moment[] {
+  return calls.includes('write') ? ['before', 'half', 'after'] : ['before', 'after']
+}

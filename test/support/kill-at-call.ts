@@ -1,0 +1,106 @@
+/** Kills a process at one system call: `kill-at-call.c` compiled, and the environment that tells it which. */
+import { execFileSync, spawnSync } from 'node:child_process'
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { root } from './cli.ts'
+import { sayAtTheEnd } from './last-lines.ts'
+
+/** Without a C compiler nothing can be killed at a call. */
+export const hasCompiler = spawnSync('cc', ['--version']).status === 0
+if (!hasCompiler) {
+  sayAtTheEnd('no C compiler (cc): nothing was killed at named steps, nor in the sync of its WAL')
+}
+
+export type Moment = 'before' | 'half' | 'after'
+
+export interface Call {
+  /** Kinds of calls, separated by commas; see `kill-at-call.c`. */
+  readonly calls: string
+  /** An extended regular expression that finds the path. */
+  readonly path: string
+  /** Counts only after such a call: `call regex`. */
+  readonly since?: string
+}
+
+let library: string | undefined
+
+/** The library to preload, compiled at the first call. */
+export function killLibrary(): string {
+  if (library === undefined) {
+    const folder = mkdtempSync(join(tmpdir(), 'tsreplicate-kill-'))
+    process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+    library = join(folder, 'kill-at-call.so')
+    const source = join(root, 'test/support/kill-at-call.c')
+    execFileSync('cc', ['-O1', '-shared', '-fPIC', '-o', library, source, '-ldl'])
+  }
+  return library
+}
+
+/** One process that is to be killed. */
+export class Trap {
+  readonly env: Record<string, string>
+  readonly #mark: string
+  readonly #when: string
+
+  constructor(
+    folder: string,
+    call: Call,
+    { moment, nth = 1, armed }: { moment: Moment; nth?: number; armed: boolean },
+  ) {
+    this.#mark = join(folder, 'killed')
+    this.#when = join(folder, 'kill-now')
+    rmSync(this.#mark, { force: true })
+    rmSync(this.#when, { force: true })
+    this.env = {
+      LD_PRELOAD: killLibrary(),
+      KILL_CALLS: call.calls,
+      KILL_PATH: call.path,
+      KILL_NTH: String(nth),
+      KILL_MOMENT: moment,
+      KILL_MARK: this.#mark,
+      KILL_WHEN: this.#when,
+      ...(call.since === undefined ? {} : { KILL_SINCE: call.since }),
+    }
+    if (armed) this.arm()
+  }
+
+  /** Calls count from now on. */
+  arm(): void {
+    writeFileSync(this.#when, '')
+  }
+
+  /** Where the process was killed, `call moment path`; undefined: it was not. */
+  get killed(): string | undefined {
+    return existsSync(this.#mark) ? readFileSync(this.#mark, 'utf8').trim() : undefined
+  }
+}
+
+/** Makes a process write all its calls on paths below `folder` to a file, and reads them. */
+export class Trace {
+  readonly env: Record<string, string>
+  readonly #file: string
+
+  constructor(folder: string, file: string) {
+    this.#file = file
+    appendFileSync(file, '')
+    this.env = { LD_PRELOAD: killLibrary(), KILL_TRACE: file, KILL_PATH: `^${folder}/` }
+  }
+
+  get calls(): { call: string; path: string }[] {
+    return readFileSync(this.#file, 'utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => ({
+        call: line.slice(0, line.indexOf(' ')),
+        path: line.slice(line.indexOf(' ') + 1),
+      }))
+  }
+}
