@@ -21,7 +21,8 @@ export async function openReplicaClient(
   age: AgeKeys | undefined,
 ): Promise<ReplicaClient> {
   const adapter = await openAdapter(target)
-  const policy = { attempts: 4, baseDelayMs: 200, maxDelayMs: 2000 }
+  // Some ten seconds: a restore must not fail because the store is busy for a moment.
+  const policy = { attempts: 10, baseDelayMs: 200, maxDelayMs: 2000 }
   return withEncryption(withRetries(adapter, policy), age)
 }
 

@@ -41,6 +41,14 @@ const attempts = 3
 const firstPauseMs = 500
 /** No store takes more in one request. */
 const batchSize = 1000
+/** What is refused once is refused at every check. */
+const betweenComplaintsMs = 30_000
+
+interface DeletionFailure {
+  readonly generation: Generation
+  readonly reason: string
+  readonly error: TsreplicateError
+}
 
 /**
  * Deletes from one replica what the policy lets go. Nothing is deleted unless all of the replica was listed. The decision
@@ -50,6 +58,7 @@ const batchSize = 1000
 export class EnforceRetention {
   readonly #options: EnforceRetentionOptions
   readonly #listing: RetainedListing
+  #complainedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: EnforceRetentionOptions) {
     this.#options = options
@@ -84,6 +93,7 @@ export class EnforceRetention {
   async enforce(signal: AbortSignal): Promise<RetentionReport> {
     const plan = await this.plan(signal)
     const failures: string[] = []
+    let firstFailure: DeletionFailure | undefined
     let deletedSnapshots = 0
     let deletedSegments = 0
     await this.#remember(plan, signal)
@@ -95,19 +105,30 @@ export class EnforceRetention {
       } catch (error) {
         if (isAbortError(error) || !(error instanceof TsreplicateError)) throw error
         failures.push(`generation ${generation}: ${error.message}`)
-        this.#options.logger.error(
-          {
-            generation,
-            reason,
-            err: error,
-            ...(error.hint === undefined ? {} : { hint: error.hint }),
-          },
-          'retention could not delete: it is tried again at the next check',
-        )
+        firstFailure ??= { generation, reason, error }
       }
     }
+    if (firstFailure !== undefined) this.#complain(firstFailure, failures.length)
     if (failures.length === 0) await this.#forget(plan, signal)
     return { plan, deletedSnapshots, deletedSegments, failures }
+  }
+
+  /** One line, however many generations fail for the same reason, and however often it is checked. */
+  #complain({ generation, reason, error }: DeletionFailure, count: number): void {
+    const { clock, logger } = this.#options
+    const now = clock.monotonic()
+    if (now - this.#complainedAtMs < betweenComplaintsMs) return
+    this.#complainedAtMs = now
+    logger.error(
+      {
+        generation,
+        reason,
+        generations: count,
+        err: error,
+        ...(error.hint === undefined ? {} : { hint: error.hint }),
+      },
+      'retention could not delete: it is tried again at the next check',
+    )
   }
 
   /** Generations that are to go as a whole. */
@@ -205,12 +226,12 @@ export class EnforceRetention {
       left = still
       const mayRetry = failure === undefined || failure.retryable
       if (attempt === attempts || !mayRetry) throw notDeleted(client, still, failure)
-      logger.warn(
-        { left: still.length, of: refs.length, first: formatObjectPath(first), err: failure },
-        failure === undefined
-          ? 'the store said that objects are deleted, and still lists them: they are deleted again'
-          : 'objects could not be deleted: they are deleted again',
-      )
+      if (failure === undefined) {
+        logger.warn(
+          { left: still.length, of: refs.length, first: formatObjectPath(first) },
+          'the store said that objects are deleted, and still lists them: they are deleted again',
+        )
+      }
       await clock.sleep(firstPauseMs * 2 ** (attempt - 1), signal)
     }
   }

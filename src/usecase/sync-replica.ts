@@ -260,9 +260,8 @@ export class SyncReplica {
 
   /** Finds out what of a generation is stored here, and whether the spool goes on from there. */
   async #locate(generation: Generation, kill: AbortSignal): Promise<Place | undefined> {
-    const { client, feed, name } = this.#options
-    if (!this.#swept) await this.#sweep(kill)
-    this.#swept = true
+    const { client, feed, name, logger } = this.#options
+    const leftovers = this.#swept ? undefined : await this.#sweep(kill)
     let newest: SnapshotInfo | undefined
     for await (const snapshot of client.listSnapshots(generation, kill)) {
       if (newest === undefined || snapshot.index > newest.index) newest = snapshot
@@ -270,6 +269,14 @@ export class SyncReplica {
     let last: WalSegmentInfo | undefined
     for await (const segment of client.listWalSegments(generation, kill)) {
       if (last === undefined || comparePositions(segment, last) > 0) last = segment
+    }
+    // Said only now: where the replica cannot be listed either, that is the problem, and the sweep is tried again.
+    this.#swept = true
+    if (leftovers !== undefined) {
+      logger.warn(
+        { location: client.location, err: leftovers },
+        'what interrupted uploads left on the replica could not be removed',
+      )
     }
     const current = feed.current
     if (current?.generation !== generation) return undefined
@@ -336,17 +343,16 @@ export class SyncReplica {
     )?.endOffset
   }
 
-  /** Leftovers that may not be removed are no reason not to store: a replica may allow no deletion at all. */
-  async #sweep(kill: AbortSignal): Promise<void> {
-    const { client, logger } = this.#options
+  /**
+   * Returns why leftovers could not be removed, which is no reason not to store: a replica may allow no deletion at all.
+   */
+  async #sweep(kill: AbortSignal): Promise<ReplicaError | undefined> {
     try {
-      await client.sweep(kill)
-    } catch (err) {
-      if (!(err instanceof ReplicaError) || err.retryable) throw err
-      logger.warn(
-        { location: client.location, err },
-        'what interrupted uploads left on the replica could not be removed',
-      )
+      await this.#options.client.sweep(kill)
+      return undefined
+    } catch (error) {
+      if (!(error instanceof ReplicaError) || error.retryable) throw error
+      return error
     }
   }
 

@@ -192,7 +192,7 @@ if ('unavailable' in store) {
       [
         'an expired token',
         { accountKey: undefined, sasToken: sas('racwdl', -60_000) },
-        'not accepted',
+        'the sas-token has expired',
       ],
       ['no container', { bucket: 'tsreplicate-absent' }, 'there is no such container'],
     ])('%s is told in plain words', async (_, settings, phrase) => {

@@ -2,13 +2,6 @@
 import { randomUUID } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import {
-  CopyObjectCommand,
-  GetObjectCommand,
-  type S3Client,
-  ListObjectsV2Command,
-  type ListObjectsV2CommandOutput,
-} from '@aws-sdk/client-s3'
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { afterEach, describe, expect, inject, test } from 'vitest'
 import { cleanUp, litestream, program, Running, temporaryFolder } from '../support/cli.js'
@@ -20,143 +13,9 @@ import {
   verifyLedger,
   write,
 } from '../support/ledger.js'
-import { plainContainer } from '../support/stores/azurite.js'
-import { copyObject, listNames, readHead } from '../support/stores/fake-gcs.js'
-import { plainClient } from '../support/stores/s3-bucket.js'
-import { type S3Store } from '../support/stores/server.js'
+import { placesOf } from '../support/stores/places.js'
 
-interface Place {
-  readonly env: Readonly<Record<string, string>>
-  /** Of a configuration file, for a folder of the store. */
-  replica(path: string): Readonly<Record<string, unknown>>
-  /** For our program, and for the original where its URLs can say it. */
-  url(path: string): string
-  readonly urlWorksForOriginal: boolean
-  /** Copies all objects of a folder, which gives them new times. */
-  copy(from: string, to: string): Promise<void>
-  /** The first 21 letters of every object of a folder. */
-  heads(path: string): Promise<string[]>
-}
-
-async function keysOf(client: S3Client, bucket: string, prefix: string): Promise<string[]> {
-  const keys: string[] = []
-  let token: string | undefined
-  do {
-    const page: ListObjectsV2CommandOutput = await client.send(
-      new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token }),
-    )
-    keys.push(...(page.Contents ?? []).flatMap(({ Key: key }) => (key === undefined ? [] : [key])))
-    token = page.NextContinuationToken
-  } while (token !== undefined)
-  return keys
-}
-
-function s3Place(store: Omit<S3Store, 'stop'>): Place {
-  const { endpoint, bucket, accessKeyId, secretAccessKey, region } = store
-  const { port } = new URL(endpoint)
-  return {
-    env: { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey },
-    replica: (path) => ({
-      type: 's3',
-      bucket,
-      path,
-      endpoint,
-      region,
-      'force-path-style': true,
-      'access-key-id': accessKeyId,
-      'secret-access-key': secretAccessKey,
-    }),
-    url: (path) => `s3://${bucket}.localhost:${port}/${path}`,
-    urlWorksForOriginal: true,
-    copy: async (from, to) => {
-      const client = plainClient(store)
-      for (const key of await keysOf(client, bucket, `${from}/`)) {
-        await client.send(
-          new CopyObjectCommand({
-            Bucket: bucket,
-            CopySource: `${bucket}/${key}`,
-            Key: `${to}${key.slice(from.length)}`,
-          }),
-        )
-      }
-      client.destroy()
-    },
-    heads: async (path) => {
-      const client = plainClient(store)
-      const heads: string[] = []
-      for (const key of await keysOf(client, bucket, `${path}/`)) {
-        const { Body: body } = await client.send(
-          new GetObjectCommand({ Bucket: bucket, Key: key, Range: 'bytes=0-20' }),
-        )
-        heads.push((await body?.transformToString()) ?? '')
-      }
-      client.destroy()
-      return heads
-    },
-  }
-}
-
-const { minio, ceph, azurite, 'fake-gcs': fakeGcs } = inject('stores')
-
-const places: Record<string, Place | { unavailable: string }> = {
-  MinIO: 'unavailable' in minio ? minio : s3Place(minio),
-  Ceph: 'unavailable' in ceph ? ceph : s3Place(ceph),
-  Azurite:
-    'unavailable' in azurite
-      ? azurite
-      : {
-          env: { LITESTREAM_AZURE_ACCOUNT_KEY: azurite.accountKey },
-          replica: (path) => ({
-            type: 'abs',
-            bucket: azurite.container,
-            path,
-            endpoint: azurite.endpoint,
-            'account-name': azurite.accountName,
-            'account-key': azurite.accountKey,
-          }),
-          url: (path) =>
-            `abs://${azurite.accountName}@${azurite.container}/${path}?endpoint=${azurite.endpoint}`,
-          urlWorksForOriginal: false,
-          copy: async (from, to) => {
-            const container = plainContainer(azurite)
-            for await (const { name } of container.listBlobsFlat({ prefix: `${from}/` })) {
-              const body = await container.getBlobClient(name).downloadToBuffer()
-              const copy = container.getBlockBlobClient(`${to}${name.slice(from.length)}`)
-              await copy.uploadData(body)
-            }
-          },
-          heads: async (path) => {
-            const container = plainContainer(azurite)
-            const heads: string[] = []
-            for await (const { name } of container.listBlobsFlat({ prefix: `${path}/` })) {
-              const head = await container.getBlobClient(name).downloadToBuffer(0, 21)
-              heads.push(head.toString())
-            }
-            return heads
-          },
-        },
-  'fake-gcs-server':
-    'unavailable' in fakeGcs
-      ? fakeGcs
-      : {
-          env: { STORAGE_EMULATOR_HOST: fakeGcs.endpoint },
-          replica: (path) => ({ type: 'gcs', bucket: fakeGcs.bucket, path }),
-          url: (path) => `gcs://${fakeGcs.bucket}/${path}`,
-          urlWorksForOriginal: true,
-          copy: async (from, to) => {
-            for (const name of await listNames(fakeGcs, `${from}/`)) {
-              await copyObject(fakeGcs, { from: name, to: `${to}${name.slice(from.length)}` })
-            }
-          },
-          heads: async (path) => {
-            const heads: string[] = []
-            for (const name of await listNames(fakeGcs, `${path}/`)) {
-              heads.push(await readHead(fakeGcs, name, 21))
-            }
-            return heads
-          },
-        },
-}
+const places = placesOf(inject('stores'))
 
 afterEach(cleanUp)
 

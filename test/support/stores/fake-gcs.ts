@@ -23,7 +23,7 @@ const bucket = 'tsreplicate-test'
 export async function startFakeGcs(): Promise<GcsStore | UnavailableStore> {
   const running = process.env.TSREPLICATE_TEST_FAKE_GCS_ENDPOINT
   if (running !== undefined && running !== '') {
-    await createBucket(running)
+    await createGcsBucket(running)
     return { endpoint: running, bucket, stop: () => Promise.resolve() }
   }
   const program = await buildGoProgram({
@@ -44,7 +44,7 @@ export async function startFakeGcs(): Promise<GcsStore | UnavailableStore> {
   ])
   try {
     await waitUntilReady(server, () => answers(`${endpoint}/_internal/healthcheck`))
-    await createBucket(endpoint)
+    await createGcsBucket(endpoint)
     return { endpoint, bucket, stop: () => server.stop() }
   } catch (error) {
     await server.stop()
@@ -52,11 +52,12 @@ export async function startFakeGcs(): Promise<GcsStore | UnavailableStore> {
   }
 }
 
-async function createBucket(endpoint: string): Promise<void> {
+/** Makes a bucket, unless it is there. */
+export async function createGcsBucket(endpoint: string, name = bucket): Promise<void> {
   const answer = await fetch(`${endpoint}/storage/v1/b?project=test`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ name: bucket }),
+    body: JSON.stringify({ name }),
   })
   await answer.text()
   // 409: it is there.

@@ -127,6 +127,28 @@ describe('EnforceRetention', () => {
     expect(history.client.objects.size).toBe(before)
   })
 
+  test('says once in half a minute that nothing may be deleted, for all generations', async () => {
+    history.client.beforeOperation = (operation) => {
+      if (operation === 'delete')
+        throw new ReplicaError('cannot delete x: access denied', { retryable: false })
+    }
+    history.beginGeneration()
+    history.startSnapshot()
+    history.finishSnapshot()
+    history.pass(48 * hourMs)
+    history.commit()
+    const lines = (): number => log.filter(({ level }) => level !== 'info').length
+    const enforce = enforcer()
+    expect((await enforce.enforce(never)).failures.length).toBeGreaterThan(1)
+    expect(lines()).toBe(1)
+    history.pass(29_000)
+    await enforce.enforce(never)
+    expect(lines()).toBe(1)
+    history.pass(1000)
+    await enforce.enforce(never)
+    expect(lines()).toBe(2)
+  })
+
   test('deletes nothing when a listing fails half-way', async () => {
     let lists = 0
     history.client.beforeOperation = (operation) => {

@@ -11,6 +11,7 @@ import {
 } from '@azure/storage-blob'
 import { type AbsReplicaTarget } from '../../../domain/config.js'
 import { ConfigError } from '../../../domain/errors.js'
+import { UploadPace } from '../../../domain/upload-pace.js'
 import { describeFailure, type RequestFailure, toReplicaError } from './abs-errors.js'
 
 export interface AbsTimeouts {
@@ -20,13 +21,13 @@ export interface AbsTimeouts {
   readonly noProgressMs: number
 }
 
-const defaultTimeouts: AbsTimeouts = { requestMs: 60_000, noProgressMs: 30_000 }
-/** The slowest link that large requests are expected to pass. */
-const leastBytesPerMs = 8
+/** A store that is there again after it had swallowed a request is used again within half a minute. */
+const defaultTimeouts: AbsTimeouts = { requestMs: 20_000, noProgressMs: 20_000 }
 
 export class AbsConnection {
   readonly timeouts: AbsTimeouts
   readonly #target: AbsReplicaTarget
+  readonly #pace = new UploadPace()
   #container: Promise<ContainerClient> | undefined
 
   constructor(target: AbsReplicaTarget, timeouts: Partial<AbsTimeouts>) {
@@ -56,20 +57,22 @@ export class AbsConnection {
     const { signal, sentBytes = 0, expected } = options
     signal.throwIfAborted()
     const late = new AbortController()
-    const timeoutMs = this.timeouts.requestMs + sentBytes / leastBytesPerMs
+    const timeoutMs = this.#pace.allowedMs(this.timeouts.requestMs, sentBytes)
+    const startedAtMs = performance.now()
     const timer = setTimeout(() => late.abort(), timeoutMs)
     try {
       const container = await (this.#container ??= this.#open())
-      return await request(container, AbortSignal.any([signal, late.signal]))
+      const answer = await request(container, AbortSignal.any([signal, late.signal]))
+      this.#pace.succeeded(sentBytes, performance.now() - startedAtMs)
+      return answer
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof ConfigError) throw error
-      const failure: RequestFailure = late.signal.aborted
-        ? { code: 'ETIMEDOUT', status: undefined, message: `no answer in ${timeoutMs} ms` }
-        : describeFailure(error)
+      if (late.signal.aborted) this.#pace.timedOut(sentBytes)
+      const failure = late.signal.aborted ? timeout(timeoutMs) : describeFailure(error)
       const answer = expected?.(failure)
       if (answer !== undefined) return answer
-      throw toReplicaError(action, failure, this.redact)
+      throw toReplicaError(action, { ...failure, tokenExpired: this.#tokenExpired() }, this.redact)
     } finally {
       clearTimeout(timer)
     }
@@ -82,6 +85,11 @@ export class AbsConnection {
     return [accountKey?.reveal(), sasToken?.reveal(), signature ?? undefined]
       .filter((secret) => secret !== undefined && secret !== '')
       .reduce<string>((redacted, secret) => redacted.replaceAll(secret ?? '', '***'), text)
+  }
+
+  #tokenExpired(): boolean {
+    const end = new URLSearchParams(this.#target.sasToken?.reveal()).get('se')
+    return end !== null && Date.parse(end) < Date.now()
   }
 
   /** Asynchronous because the vendor's chain of credentials is loaded only where neither key nor token is given. */
@@ -129,6 +137,11 @@ export class AbsConnection {
       throw new ConfigError(`the ca-file cannot be read: ${caFile ?? ''}`, { cause: error })
     }
   }
+}
+
+function timeout(ms: number): RequestFailure {
+  const message = `no answer within ${Math.round(ms / 1000)} s`
+  return { code: 'ETIMEDOUT', status: undefined, message }
 }
 
 function agentPolicy(agent: Agent): RequestPolicyFactory {

@@ -8,6 +8,8 @@ export interface RequestFailure {
   /** Undefined: there was no answer. */
   readonly status: number | undefined
   readonly message: string
+  /** The sas-token of the request has expired by this machine's clock, which Azure does not always say. */
+  readonly tokenExpired?: boolean
 }
 
 function field(value: unknown, name: string): unknown {
@@ -71,8 +73,9 @@ interface Entry {
   readonly retryable?: boolean
 }
 
-function lookUp({ code, status, message }: RequestFailure): Entry | undefined {
+function lookUp({ code, status, message, tokenExpired }: RequestFailure): Entry | undefined {
   if (code !== undefined && untrustedCode.test(code)) return untrusted
+  if (status === 403 && tokenExpired === true) return expiredToken
   if (code === 'AuthenticationFailed' && /expired|expiry|Signed expiry time/i.test(message)) {
     return expiredToken
   }
@@ -92,8 +95,8 @@ function lookUp({ code, status, message }: RequestFailure): Entry | undefined {
 const untrustedCode = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ISSUER/
 
 const notAllowed: Entry = {
-  phrase: 'permission denied',
-  hint: 'the key or token is not accepted for this: check account-key for typing errors, that the sas-token allows read, write, list, create and delete on the container, or give the identity the role Storage Blob Data Contributor',
+  phrase: 'permission denied: the credentials may not do this',
+  hint: 'check that the sas-token allows read, write, list, create and delete on the container, or give the identity the role Storage Blob Data Contributor',
   retryable: false,
 }
 

@@ -9,6 +9,7 @@ import { type IncomingMessage } from 'node:http'
 import { rootCertificates } from 'node:tls'
 import { type GcsReplicaTarget } from '../../../domain/config.js'
 import { ConfigError } from '../../../domain/errors.js'
+import { UploadPace } from '../../../domain/upload-pace.js'
 import {
   type Attempt,
   describeBreak,
@@ -26,9 +27,8 @@ export interface GcsTimeouts {
   readonly noProgressMs: number
 }
 
-const defaultTimeouts: GcsTimeouts = { requestMs: 60_000, noProgressMs: 30_000 }
-/** The slowest link that large requests are expected to pass. */
-const leastBytesPerMs = 8
+/** A store that is there again after it had swallowed a request is used again within half a minute. */
+const defaultTimeouts: GcsTimeouts = { requestMs: 20_000, noProgressMs: 20_000 }
 const usualEndpoint = 'https://storage.googleapis.com'
 
 /** The part of the vendor's client that is used. */
@@ -49,6 +49,7 @@ class FailedRequest extends Error {
 export class GcsConnection {
   readonly timeouts: GcsTimeouts
   readonly #target: GcsReplicaTarget
+  readonly #pace = new UploadPace()
   #http: GcsHttp | undefined
   #credentials: Promise<Credentials> | undefined
 
@@ -90,16 +91,20 @@ export class GcsConnection {
     signal.throwIfAborted()
     const late = new AbortController()
     const sentBytes = (request.body ?? []).reduce((sum, { byteLength }) => sum + byteLength, 0)
-    const timeoutMs = this.timeouts.requestMs + sentBytes / leastBytesPerMs
+    const timeoutMs = this.#pace.allowedMs(this.timeouts.requestMs, sentBytes)
+    const startedAtMs = performance.now()
     const timer = setTimeout(() => late.abort(), timeoutMs)
     try {
       const answer = await this.#send(request, AbortSignal.any([signal, late.signal]))
-      return await take(answer)
+      const taken = await take(answer)
+      this.#pace.succeeded(sentBytes, performance.now() - startedAtMs)
+      return taken
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof ConfigError) throw error
+      if (late.signal.aborted) this.#pace.timedOut(sentBytes)
       const failure = late.signal.aborted
-        ? { code: 'ETIMEDOUT', status: undefined, message: `no answer in ${timeoutMs} ms` }
+        ? timeout(timeoutMs)
         : error instanceof FailedRequest
           ? error.failure
           : describeBreak(error)
@@ -175,4 +180,9 @@ function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
     signal.addEventListener('abort', stop, { once: true })
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
   })
+}
+
+function timeout(ms: number): RequestFailure {
+  const message = `no answer within ${Math.round(ms / 1000)} s`
+  return { code: 'ETIMEDOUT', status: undefined, message }
 }

@@ -77,8 +77,11 @@ export async function readText(answer: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString('utf8')
 }
 
+/** Fewer bytes than this in the time of a stall are a stall, too. */
+const leastProgressBytes = 1024
+
 /**
- * Throws when a body ends early, and when nothing comes for `noProgressMs` while it is waited for. A body not read to
+ * Throws when a body ends early, and when nothing worth mentioning comes for `noProgressMs` while it is waited for. A body not read to
  * its end is destroyed.
  */
 export async function* readBody(
@@ -88,13 +91,22 @@ export async function* readBody(
   const chunks = bytesOf(answer)
   const sizeBytes = Number(answer.headers['content-length'] ?? Number.NaN)
   let readBytes = 0
+  let waitedMs = 0
+  let progressBytes = 0
   try {
     for (;;) {
+      const startedAtMs = performance.now()
       const timer = setTimeout(() => {
         answer.destroy(broken(`nothing came for ${noProgressMs} ms`))
-      }, noProgressMs)
+      }, noProgressMs - waitedMs)
       const step = await chunks.next().finally(() => clearTimeout(timer))
       if (step.done === true) break
+      waitedMs += performance.now() - startedAtMs
+      progressBytes += step.value.byteLength
+      if (progressBytes >= leastProgressBytes) {
+        waitedMs = 0
+        progressBytes = 0
+      }
       readBytes += step.value.byteLength
       yield step.value
     }

@@ -12,14 +12,16 @@ import { GetBucketLocationCommand, S3Client, type S3ClientConfig } from '@aws-sd
 import { type S3ReplicaTarget } from '../../../domain/config.js'
 import { ConfigError } from '../../../domain/errors.js'
 import { ownerObjectName } from '../../../domain/replica-layout.js'
+import { UploadPace } from '../../../domain/upload-pace.js'
 import { isLoopbackHost, parseEndpoint } from './endpoint.js'
 import { profileNamed, profileOf, type ProviderProfile, regionInHost } from './provider-profiles.js'
 import { type Attempt, describeFailure, type RequestFailure, toReplicaError } from './s3-errors.js'
-import { UploadPace } from './upload-pace.js'
 
 export interface S3Timeouts {
   /** How long a store may take to answer, and to go on with a body. */
   readonly noProgressMs: number
+  /** How long it may take to put an object together from its parts, which some do while the client waits. */
+  readonly assemblyMs: number
   /** Until a connection stands. */
   readonly connectMs: number
 }
@@ -28,7 +30,8 @@ export interface S3Timeouts {
 const maxConnections = 64
 /** Servers close connections that are idle for longer. */
 const idleConnectionMs = 30_000
-const usualTimeouts: S3Timeouts = { noProgressMs: 60_000, connectMs: 10_000 }
+/** A store that is there again after it had swallowed a request is used again within half a minute. */
+const usualTimeouts: S3Timeouts = { noProgressMs: 20_000, assemblyMs: 60_000, connectMs: 10_000 }
 
 /** How one request is made: the vendor's client, and the options of its `send`. */
 type Request<T> = (client: S3Client, options: { readonly abortSignal: AbortSignal }) => Promise<T>
@@ -93,13 +96,15 @@ export class S3Connection {
       readonly signal: AbortSignal
       /** About how many bytes go over the wire until the answer is there. */
       readonly sizeBytes?: number
+      /** Until the answer is there, on top of the time for the bytes. */
+      readonly timeoutMs?: number
       readonly expected?: (failure: RequestFailure) => E | undefined
     },
   ): Promise<T | E> {
-    const { signal, sizeBytes = 0, expected } = options
+    const { signal, sizeBytes = 0, timeoutMs = this.timeouts.noProgressMs, expected } = options
     for (let redirected = false; ; redirected = true) {
       const region = this.#region
-      const outcome = await this.#send(request, sizeBytes, signal)
+      const outcome = await this.#send(request, { sizeBytes, timeoutMs, signal })
       if ('answer' in outcome) return outcome.answer
       const { failure } = outcome
       const answer = expected?.(failure)
@@ -113,12 +118,16 @@ export class S3Connection {
   /** One request, in the time that it may take. */
   async #send<T>(
     request: Request<T>,
-    sizeBytes: number,
-    signal: AbortSignal,
+    options: {
+      readonly sizeBytes: number
+      readonly timeoutMs: number
+      readonly signal: AbortSignal
+    },
   ): Promise<{ readonly answer: T } | { readonly failure: RequestFailure }> {
+    const { sizeBytes, timeoutMs, signal } = options
     signal.throwIfAborted()
     const deadline = new AbortController()
-    const allowedMs = this.#pace.allowedMs(this.timeouts.noProgressMs, sizeBytes)
+    const allowedMs = this.#pace.allowedMs(timeoutMs, sizeBytes)
     const timer = setTimeout(() => deadline.abort(), allowedMs)
     const either = AbortSignal.any([signal, deadline.signal])
     const startedAtMs = performance.now()
@@ -165,7 +174,11 @@ export class S3Connection {
   async #askRegion(signal: AbortSignal): Promise<string | undefined> {
     if (this.profile.defaultRegion !== undefined) return undefined
     const command = new GetBucketLocationCommand({ Bucket: this.bucket })
-    const outcome = await this.#send((client, options) => client.send(command, options), 0, signal)
+    const outcome = await this.#send((client, options) => client.send(command, options), {
+      sizeBytes: 0,
+      timeoutMs: this.timeouts.noProgressMs,
+      signal,
+    })
     if (!('answer' in outcome)) return undefined
     const { LocationConstraint: place } = outcome.answer
     return place === undefined ? 'us-east-1' : place === 'EU' ? 'eu-west-1' : place

@@ -220,6 +220,7 @@ export class S3Upload implements ObjectUpload {
         ),
       {
         signal: this.#signal,
+        timeoutMs: this.#connection.timeouts.assemblyMs,
         expected: ({ code, status }) =>
           code === 'NoSuchUpload' || status === 404 ? ('unknown upload' as const) : undefined,
       },
