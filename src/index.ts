@@ -33,15 +33,19 @@ export {
 } from './domain/position.js'
 export { type ObjectRef, type SnapshotRef, type WalSegmentRef } from './domain/replica-layout.js'
 export {
-  composeReplication,
   configFromUrls,
   createLogger,
   loadConfig,
   type LoadOptions,
   openReplicaClient,
   parseReplicaUrl,
-  restore,
 } from './compose.js'
+export {
+  replicate,
+  type ReplicateOptions,
+  type RunningReplication,
+} from './delivery/library/replicate.js'
+export { restore, type RestoreOptions } from './delivery/library/restore.js'
 export {
   type GenerationInfo,
   listGenerations,
@@ -56,11 +60,10 @@ export {
   type SnapshotInfo,
   type WalSegmentInfo,
 } from './usecase/ports/replica-client.js'
-export { type NotStored, type Replication } from './usecase/replicate.js'
+export { type NotStored } from './usecase/replicate.js'
 export {
   type RestoreProgress,
   type RestoreReport,
-  type RestoreRequest,
   type RestoreSource,
   type RestoreTarget,
 } from './usecase/restore-types.js'

@@ -1,6 +1,5 @@
-// An application: appends a hash chain to a database through better-sqlite3 and, after each commit, a line
-// `n hash timeMs` to an oracle file. Options are one JSON argument; prints a summary as JSON and ends on SIGTERM.
-import Database from 'better-sqlite3'
+// An application: appends a hash chain to a database through better-sqlite3 or node:sqlite and, after each commit, a line
+// `n hash timeMs` to an oracle file. With `replicateTo`, it replicates the database itself, by the library. Options are one JSON argument; prints a summary as JSON and ends on SIGTERM.
 import { Buffer } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { appendFileSync, closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs'
@@ -9,6 +8,9 @@ import { performance } from 'node:perf_hooks'
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 
 const options = {
+  driver: 'better-sqlite3',
+  /** The URL of a replica. */
+  replicateTo: undefined,
   rows: 1,
   payloadBytes: 200,
   rate: 0,
@@ -50,8 +52,21 @@ function payload() {
   return noise.subarray(start, start + options.payloadBytes)
 }
 
+const connect =
+  options.driver === 'node:sqlite'
+    ? await import('node:sqlite').then(({ DatabaseSync }) => (path, { timeout }) => {
+        const db = new DatabaseSync(path, { timeout })
+        db.pragma = (text) => db.prepare(`pragma ${text}`).all()
+        return db
+      })
+    : await import('better-sqlite3').then(
+        ({ default: Database }) =>
+          (path, settings) =>
+            new Database(path, settings),
+      )
+
 function open() {
-  const db = new Database(options.db, { timeout: options.busyTimeoutMs })
+  const db = connect(options.db, { timeout: options.busyTimeoutMs })
   db.pragma(`page_size = ${options.pageSize}`)
   db.pragma('journal_mode = WAL')
   db.pragma(`synchronous = ${options.synchronous}`)
@@ -129,7 +144,14 @@ function quantile(sorted, q) {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0
 }
 
-process.stdout.write(`${JSON.stringify({ event: 'ready', n: last.n })}\n`)
+const library = options.replicateTo === undefined ? undefined : await import('tsreplicate')
+const replication =
+  library === undefined
+    ? undefined
+    : await library.replicate(await library.configFromUrls(options.db, [options.replicateTo]))
+process.stdout.write(
+  `${JSON.stringify({ event: 'ready', n: last.n, enginePid: replication?.pid })}\n`,
+)
 if (options.bigTransactionRows > 0) transact(options.bigTransactionRows)
 const started = performance.now()
 let firstRound = true
@@ -171,6 +193,11 @@ const summary = {
   commitMaxMs: latencies.at(-1) ?? 0,
 }
 closeSync(oracle)
-db.close()
+if (replication !== undefined) {
+  // The last commit is captured beside a connection that stays open, and one that is closed.
+  if (random() < 0.5) db.close()
+  summary.notStored = await replication.stop()
+}
+if (db.isOpen ?? db.open) db.close()
 if (options.summary !== undefined) appendFileSync(options.summary, `${JSON.stringify(summary)}\n`)
 process.stdout.write(`${JSON.stringify(summary)}\n`)

@@ -8,6 +8,9 @@ import { restore, root, Running } from './cli.ts'
 export interface WriterOptions {
   readonly db: string
   readonly oracle: string
+  readonly driver?: 'better-sqlite3' | 'node:sqlite'
+  /** The URL of a replica, to which the writer replicates by the library. */
+  readonly replicateTo?: string
   readonly rows?: number
   readonly payloadBytes?: number
   /** Transactions a second; 0: flat out. */
@@ -42,6 +45,8 @@ export interface WriterSummary {
   readonly commitP50Ms: number
   readonly commitP999Ms: number
   readonly commitMaxMs: number
+  /** Of a writer that replicates. */
+  readonly notStored?: readonly unknown[]
 }
 
 export function startWriter(

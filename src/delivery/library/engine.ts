@@ -1,0 +1,91 @@
+/**
+ * The process that the library replicates in. It runs until the application says so or is gone, stores what is left, and
+ * ends. Signals are the application's business: what a terminal or a service manager sends to all processes at once must
+ * not end this one while the application still writes.
+ */
+import { composeReplication } from '../../compose.js'
+import { type Config } from '../../domain/config.js'
+import { NotStoredError } from '../../domain/errors.js'
+import { type LogFields, type Logger } from '../../usecase/ports/logger.js'
+import {
+  type FromEngine,
+  logLevels,
+  type LogLevel,
+  packMessage,
+  unpackToEngine,
+} from './messages.js'
+
+/** Whatever hangs in the operating system must not outlive the timeout by more. */
+const afterKillMs = 5000
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined)
+
+const stop = new AbortController()
+process.once('disconnect', () => stop.abort())
+process.on('message', (packed) => {
+  const message = unpackToEngine(packed)
+  if (message.kind === 'stop') stop.abort()
+  // Threads of the engine would keep the process alive.
+  else
+    void replicate(message.config)
+      .then(tell)
+      .finally(() => process.exit())
+})
+
+/** Resolves with the last that is to be told. */
+async function replicate(config: Config): Promise<FromEngine> {
+  const kill = new AbortController()
+  try {
+    const replication = await composeReplication(config, logger(config.logging.level))
+    void tell({ kind: 'running' })
+    endAfter(config.shutdownTimeoutMs, kill)
+    return { kind: 'ended', notStored: await replication.run(stop.signal, kill.signal) }
+  } catch (reason) {
+    const error = reason instanceof Error ? reason : new Error(String(reason))
+    return { kind: 'failed', error: kill.signal.aborted ? late(config.shutdownTimeoutMs) : error }
+  }
+}
+
+/** Once it is stopped, the last sync has its time. */
+function endAfter(timeoutMs: number, kill: AbortController): void {
+  const begin = (): void => {
+    setTimeout(() => {
+      kill.abort()
+      const error = late(timeoutMs)
+      setTimeout(
+        () => void tell({ kind: 'failed', error }).finally(() => process.exit()),
+        afterKillMs,
+      )
+    }, timeoutMs)
+  }
+  if (stop.signal.aborted) begin()
+  else stop.signal.addEventListener('abort', begin)
+}
+
+function late(timeoutMs: number): NotStoredError {
+  return new NotStoredError(`not everything was stored within ${timeoutMs} ms`, {
+    hint: 'What is missing is kept locally and stored after the next start.',
+  })
+}
+
+/** Resolves when it is on its way. What is told when nobody is there any more is lost. */
+function tell(message: FromEngine): Promise<void> {
+  return new Promise((resolve) => {
+    if (!process.connected || process.send === undefined) resolve()
+    else process.send(packMessage(message), undefined, {}, () => resolve())
+  })
+}
+
+function logger(level: LogLevel, bound: LogFields = {}): Logger {
+  const write = (of: LogLevel) => (fields: LogFields, message: string) => {
+    if (logLevels.indexOf(of) < logLevels.indexOf(level)) return
+    void tell({ kind: 'log', level: of, fields: { ...bound, ...fields }, message })
+  }
+  return {
+    debug: write('debug'),
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+    child: (fields) => logger(level, { ...bound, ...fields }),
+  }
+}

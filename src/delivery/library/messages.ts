@@ -1,0 +1,95 @@
+/**
+ * What the process of an application and that of its engine say to each other, and how values pass between them: what is
+ * a class of ours is taken apart on one side and put together on the other.
+ */
+import { type Config } from '../../domain/config.js'
+import { ConfigError, InUseError, NotStoredError } from '../../domain/errors.js'
+import { Secret } from '../../domain/secret.js'
+import { type LogFields } from '../../usecase/ports/logger.js'
+import { type NotStored } from '../../usecase/replicate.js'
+
+export const logLevels = ['debug', 'info', 'warn', 'error'] as const
+export type LogLevel = (typeof logLevels)[number]
+
+export type ToEngine =
+  { readonly kind: 'start'; readonly config: Config } | { readonly kind: 'stop' }
+
+export type FromEngine =
+  | { readonly kind: 'running' }
+  | {
+      readonly kind: 'log'
+      readonly level: LogLevel
+      readonly fields: LogFields
+      readonly message: string
+    }
+  | { readonly kind: 'ended'; readonly notStored: readonly NotStored[] }
+  | { readonly kind: 'failed'; readonly error: Error }
+
+type Message = ToEngine | FromEngine
+
+/** The message as the channel between processes can carry it. */
+export function packMessage(message: Message): object {
+  return { ...message, ...packFields({ ...message }) }
+}
+
+/** The other way, on the side of the engine. */
+export function unpackToEngine(packed: unknown): ToEngine {
+  return unpack(packed) as ToEngine
+}
+
+/** The other way, on the side of the application. */
+export function unpackFromEngine(packed: unknown): FromEngine {
+  return unpack(packed) as FromEngine
+}
+
+const secretMark = '$tsreplicate-secret'
+const errorMark = '$tsreplicate-error'
+
+function packFields(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, pack(value)]))
+}
+
+function pack(value: unknown): unknown {
+  if (value instanceof Secret) return { [secretMark]: value.reveal() }
+  if (value instanceof Error) return { [errorMark]: packError(value) }
+  if (Array.isArray(value)) return value.map(pack)
+  if (typeof value === 'function' || typeof value === 'symbol') return String(value)
+  return typeof value === 'object' && value !== null ? packFields({ ...value }) : value
+}
+
+interface PackedError {
+  readonly name: string
+  readonly message: string
+  readonly stack: string | undefined
+  readonly code: unknown
+  readonly hint: unknown
+  readonly cause: unknown
+}
+
+function packError(error: Error): PackedError {
+  const { name, message, stack, cause } = error
+  const code: unknown = Reflect.get(error, 'code')
+  const hint: unknown = Reflect.get(error, 'hint')
+  return { name, message, stack, code: pack(code), hint: pack(hint), cause: pack(cause) }
+}
+
+function unpack(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(unpack)
+  if (typeof value !== 'object' || value === null) return value
+  const secret: unknown = Reflect.get(value, secretMark)
+  if (typeof secret === 'string') return new Secret(secret)
+  const error: unknown = Reflect.get(value, errorMark)
+  if (error !== undefined) return unpackError(error as PackedError)
+  return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, unpack(entry)]))
+}
+
+function unpackError({ name, message, stack, code, hint, cause }: PackedError): Error {
+  const options = {
+    ...(cause === undefined ? {} : { cause: unpack(cause) }),
+    ...(typeof hint === 'string' ? { hint } : {}),
+  }
+  if (code === 'CONFIG') return new ConfigError(message, options)
+  if (code === 'IN_USE') return new InUseError(message, options)
+  if (code === 'NOT_STORED') return new NotStoredError(message, options)
+  return Object.assign(new Error(message, options), { name, stack, code, hint })
+}

@@ -1,0 +1,165 @@
+/**
+ * Replication for an application that opens the database itself. The engine runs in a process of its own: two SQLite
+ * libraries in one process destroy each other's locks on a file, since the operating system drops all locks of a process
+ * with the first descriptor that it closes.
+ */
+import { type ChildProcess, fork } from 'node:child_process'
+import { createLogger } from '../../compose.js'
+import { type Config } from '../../domain/config.js'
+import { ConfigError, InUseError, NotStoredError } from '../../domain/errors.js'
+import { type Logger } from '../../usecase/ports/logger.js'
+import { type NotStored } from '../../usecase/replicate.js'
+import { packMessage, type ToEngine, unpackFromEngine } from './messages.js'
+
+export interface ReplicateOptions {
+  /** Takes what the engine logs, from `logging.level` on; by default it goes to stderr as `logging` says. */
+  readonly logger?: Logger
+}
+
+/** Databases being replicated in a process of their own. It does not keep the application alive. */
+export interface RunningReplication extends AsyncDisposable {
+  /** The process of the engine; undefined while it is started anew. */
+  readonly pid: number | undefined
+  /**
+   * Stores what is left, for at most the configuration's `shutdownTimeoutMs`, and resolves with what could not be
+   * stored: it is kept locally for the next start. Rejects with {@link NotStoredError} when the engine's process ended
+   * before it had said. Twice is harmless.
+   */
+  stop(): Promise<readonly NotStored[]>
+}
+
+const entry = new URL('./engine.js', import.meta.url)
+const leastPauseMs = 500
+const mostPauseMs = 30_000
+/** Whoever has run as long as this does not end for the same reason as before. */
+const soundMs = 60_000
+
+/**
+ * Replicates the databases of a configuration until it is stopped or the application ends; what was captured by then is
+ * stored still. Resolves when the engine runs. Should its process end by itself, it is logged and started anew; so it is,
+ * after a while, where another process replicates the same database. Throws {@link ConfigError} where the configuration
+ * is of no use.
+ */
+export async function replicate(
+  config: Config,
+  options: ReplicateOptions = {},
+): Promise<RunningReplication> {
+  if (config.databases.length === 0) {
+    throw new ConfigError('no databases specified in configuration')
+  }
+  const logger = options.logger ?? (await createLogger({ ...config.logging, stderr: true }))
+  for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
+  const engine = new Engine(config, logger)
+  await engine.start()
+  return engine
+}
+
+class Engine implements RunningReplication {
+  readonly #config: Config
+  readonly #logger: Logger
+  #child: ChildProcess | undefined
+  #restart: NodeJS.Timeout | undefined
+  #pauseMs = leastPauseMs
+  #stopped: Promise<readonly NotStored[]> | undefined
+  /** How the latest process ended. */
+  #end: Promise<readonly NotStored[]> = Promise.resolve([])
+
+  constructor(config: Config, logger: Logger) {
+    this.#config = config
+    this.#logger = logger
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid
+  }
+
+  stop(): Promise<readonly NotStored[]> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+
+  /** Starts the process; resolves when it runs, rejects when it does not come to that. */
+  start(): Promise<void> {
+    const child = fork(entry, {
+      execArgv: [],
+      serialization: 'advanced',
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    })
+    this.#child = child
+    const running = Promise.withResolvers<undefined>()
+    const ended = Promise.withResolvers<readonly NotStored[]>()
+    this.#end = ended.promise
+    let runningSinceMs: number | undefined
+    let notStored: readonly NotStored[] | undefined
+    let failure: Error | undefined
+    child.on('message', (packed) => {
+      const message = unpackFromEngine(packed)
+      if (message.kind === 'log') this.#logger[message.level](message.fields, message.message)
+      if (message.kind === 'failed') failure = message.error
+      if (message.kind === 'ended') notStored = message.notStored
+      if (message.kind !== 'running') return
+      runningSinceMs = performance.now()
+      running.resolve(undefined)
+      if (this.#stopped === undefined) release(child)
+    })
+    child.on('error', (error) => (failure ??= error))
+    child.once('close', (code, signal) => {
+      const how = signal ?? `exit code ${String(code)}`
+      const error = failure ?? new NotStoredError(`the process of the engine ended by ${how}`)
+      this.#child = undefined
+      running.reject(error)
+      if (notStored === undefined) ended.reject(error)
+      else ended.resolve(notStored)
+      if (runningSinceMs === undefined || this.#stopped !== undefined) return
+      if (performance.now() - runningSinceMs > soundMs) this.#pauseMs = leastPauseMs
+      this.#startAnew(error)
+    })
+    // Whoever wants to know asks when it stops.
+    ended.promise.catch(() => undefined)
+    send(child, { kind: 'start', config: this.#config })
+    return running.promise
+  }
+
+  #startAnew(error: Error): void {
+    const pauseMs = this.#pauseMs
+    this.#pauseMs = Math.min(mostPauseMs, pauseMs * 2)
+    this.#logger.error({ err: error, 'pause-ms': pauseMs }, 'engine ended, starting it anew')
+    this.#restart = setTimeout(() => {
+      this.start().catch((reason: unknown) => {
+        if (this.#stopped === undefined && reason instanceof Error) this.#startAnew(reason)
+      })
+    }, pauseMs).unref()
+  }
+
+  async #stop(): Promise<readonly NotStored[]> {
+    clearTimeout(this.#restart)
+    const child = this.#child
+    if (child !== undefined) {
+      child.ref()
+      child.channel?.ref()
+      send(child, { kind: 'stop' })
+    }
+    try {
+      return await this.#end
+    } catch (error) {
+      // What another process replicates is not ours to store.
+      if (error instanceof InUseError) return []
+      throw error
+    }
+  }
+}
+
+/** Lets the application end while the process runs. */
+function release(child: ChildProcess): void {
+  child.unref()
+  child.channel?.unref()
+}
+
+function send(child: ChildProcess, message: ToEngine): void {
+  // A process that is gone says so by its end.
+  child.send(packMessage(message), () => undefined)
+}

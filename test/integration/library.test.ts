@@ -1,0 +1,227 @@
+/** The library in an application that opens the same database through a SQLite library of its own (F-93). */
+import Database from 'better-sqlite3'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, symlinkSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import type * as Library from '../../src/index.js'
+import { type LogFields, type Logger } from '../../src/index.js'
+import { cleanUp, root, Running, temporaryFolder, until } from '../support/cli.js'
+import { lastAcknowledged, startWriter, summaryOf, verifyLedger, write } from '../support/ledger.js'
+
+/** As built: the engine's process runs what is in `dist`. */
+const {
+  configFromUrls,
+  InUseError,
+  listGenerations,
+  openReplicaClient,
+  parseReplicaUrl,
+  replicate,
+  restore,
+} = (await import(join(root, 'dist/index.js'))) as typeof Library
+
+afterEach(cleanUp)
+
+const drivers = ['better-sqlite3', 'node:sqlite'] as const
+const { signal } = new AbortController()
+
+const scene = () => {
+  const folder = temporaryFolder()
+  const replica = join(folder, 'replica')
+  return {
+    folder,
+    db: join(folder, 'app.db'),
+    oracle: join(folder, 'oracle'),
+    replicateTo: `file://${replica}`,
+    output: join(folder, 'restored.db'),
+  }
+}
+
+async function restoreByLibrary(url: string, outputPath: string) {
+  const client = await openReplicaClient(await parseReplicaUrl(url))
+  return restore({ sources: [{ name: 'file', client }], outputPath })
+}
+
+const isAlive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+/** The process of the engine, as the writer tells it. */
+async function enginePid(writer: Running): Promise<number> {
+  await writer.waitFor(/"event":"ready".*\n/)
+  const line = JSON.parse(writer.stdout.split('\n', 1)[0] ?? '') as { enginePid: number }
+  return line.enginePid
+}
+
+describe.each(drivers)('an application that uses %s', (driver) => {
+  test('writes, checkpoints and opens again as it likes, and every commit is stored', async () => {
+    const { db, oracle, replicateTo, output } = scene()
+    const { notStored, n } = await write({
+      ...{ db, oracle, driver, replicateTo, seconds: 5, rows: 3, rate: 400 },
+      ...{ checkpointChance: 0.02, reopenChance: 0.05, shrinkChance: 0.02, autocheckpoint: 100 },
+    })
+    expect(notStored).toEqual([])
+    await restoreByLibrary(replicateTo, output)
+    expect(verifyLedger(output, oracle)).toEqual({ n })
+    const client = await openReplicaClient(await parseReplicaUrl(replicateTo))
+    expect(await listGenerations(client, signal)).toHaveLength(1)
+  })
+
+  test('keeps its locks: nobody copies pages back that it still reads around', async () => {
+    const { db, oracle, replicateTo } = scene()
+    await write({ db, oracle, driver, count: 50 })
+    const holder = spawn(
+      process.execPath,
+      [join(root, 'test/support/lock-holder.mjs'), JSON.stringify({ db, driver, replicateTo })],
+      { stdio: ['pipe', 'pipe', 'ignore'] },
+    )
+    let output = ''
+    holder.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
+    const exited = once(holder, 'exit')
+    try {
+      await until(() => output.includes('holding'), 20_000, 'the application')
+      for (let round = 0; round < 20; round++) {
+        await write({ db, oracle, driver, count: 20, rows: 5 })
+        const foreign = new Database(db, { timeout: 0 })
+        const [result] = foreign.pragma('wal_checkpoint(TRUNCATE)') as [{ busy: number }]
+        foreign.close()
+        expect(result.busy).toBe(1)
+        holder.stdin.write(`round ${round}\n`)
+        await until(() => output.includes(`round ${round}:`), 10_000, 'an answer')
+      }
+      holder.stdin.end()
+      expect((await exited)[0]).toBe(0)
+      expect(output).not.toContain('changed')
+    } finally {
+      holder.kill('SIGKILL')
+    }
+  })
+
+  test('is killed, and what it had committed is stored still', async () => {
+    const { db, oracle, replicateTo, output } = scene()
+    const writer = startWriter({ db, oracle, driver, replicateTo, rate: 200 })
+    const pid = await enginePid(writer)
+    await until(() => lastAcknowledged(oracle) > 200, 20_000, 'commits')
+    await writer.kill()
+    await until(() => !isAlive(pid), 20_000, 'the end of the engine')
+    await restoreByLibrary(replicateTo, output)
+    const { n } = verifyLedger(output, oracle)
+    expect(n).toBeGreaterThanOrEqual(lastAcknowledged(oracle))
+  })
+
+  test('does not notice that its engine is killed, which is started anew', async () => {
+    const { db, oracle, replicateTo, output } = scene()
+    const writer = startWriter({ db, oracle, driver, replicateTo, rate: 200 })
+    const pid = await enginePid(writer)
+    await until(() => lastAcknowledged(oracle) > 200, 20_000, 'commits')
+    process.kill(pid, 'SIGKILL')
+    await writer.waitFor(/engine ended, starting it anew/)
+    const before = lastAcknowledged(oracle)
+    await until(() => lastAcknowledged(oracle) > before + 300, 20_000, 'commits')
+    writer.signal('SIGTERM')
+    const { n, notStored } = await summaryOf(writer)
+    expect(notStored).toEqual([])
+    await restoreByLibrary(replicateTo, output)
+    expect(verifyLedger(output, oracle)).toEqual({ n })
+  })
+})
+
+interface Line extends LogFields {
+  readonly level: string
+  readonly message: string
+}
+
+function recordingLogger(lines: Line[], bound: LogFields = {}): Logger {
+  const write = (level: string) => (fields: LogFields, message: string) => {
+    lines.push({ ...bound, ...fields, level, message })
+  }
+  return {
+    debug: write('debug'),
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+    child: (fields) => recordingLogger(lines, { ...bound, ...fields }),
+  }
+}
+
+test('what the engine logs comes to the logger of the application', async () => {
+  const { db, oracle, replicateTo } = scene()
+  await write({ db, oracle, count: 5 })
+  const lines: Line[] = []
+  const replication = await replicate(await configFromUrls(db, [replicateTo]), {
+    logger: recordingLogger(lines),
+  })
+  const isWritten = ({ message }: Line) => message === 'snapshot written'
+  await until(() => lines.some(isWritten), 20_000, 'a snapshot')
+  expect(lines.find(isWritten)).toMatchObject({ level: 'info', db, replica: 'file' })
+  expect(await replication.stop()).toEqual([])
+  expect(await replication.stop()).toEqual([])
+  expect(replication.pid).toBeUndefined()
+})
+
+test('of two that replicate one database one waits, and goes on when the other ends', async () => {
+  const { db, oracle, replicateTo, output } = scene()
+  await write({ db, oracle, count: 5 })
+  const config = await configFromUrls(db, [replicateTo])
+  const lines: Line[] = []
+  const first = await replicate(config, { logger: recordingLogger([]) })
+  const second = await replicate(config, { logger: recordingLogger(lines) })
+  await until(() => lines.some(({ err }) => err instanceof InUseError), 20_000, 'a refusal')
+  await first.stop()
+  const isRunning = ({ message }: Line) => /wal segment written|generation/.test(message)
+  lines.length = 0
+  await write({ db, oracle, count: 5 })
+  await until(() => lines.some(isRunning), 30_000, 'the other')
+  expect(await second.stop()).toEqual([])
+  await restoreByLibrary(replicateTo, output)
+  expect(verifyLedger(output, oracle)).toEqual({ n: 10 })
+})
+
+test('a configuration without databases is refused', async () => {
+  const config = { ...(await configFromUrls('/a.db', ['file:///b'])), databases: [] }
+  await expect(replicate(config)).rejects.toThrow('no databases')
+})
+
+test('the example of the README compiles and does what it says', async () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8')
+  const [, section = ''] = readme.split('\n## In an application\n')
+  const [, example = ''] = /```ts\n(.*?)```/s.exec(section) ?? []
+  expect(example).toContain('replicate(')
+  const { folder } = scene()
+  mkdirSync(join(folder, 'node_modules'))
+  symlinkSync(root, join(folder, 'node_modules/tsreplicate'))
+  for (const name of ['better-sqlite3', '@types']) {
+    symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
+  }
+  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+  const replaced = example
+    .replaceAll('/data/', `${folder}/`)
+    .replaceAll('/backup/', `${folder}/backup-`)
+  writeFileSync(join(folder, 'example.ts'), replaced)
+  const compiler = new Running('tsc', process.execPath, [
+    join(root, 'node_modules/typescript/bin/tsc'),
+    ...[
+      '--ignoreConfig',
+      '--noEmit',
+      '--strict',
+      '--skipLibCheck',
+      '--module',
+      'nodenext',
+      '--target',
+      'es2023',
+    ],
+    ...['--lib', 'es2023,esnext.disposable', '--types', 'node'],
+    join(folder, 'example.ts'),
+  ])
+  expect(await compiler.exit(), compiler.output).toBe(0)
+  const running = new Running('example', process.execPath, [join(folder, 'example.ts')])
+  expect(await running.exit(), running.output).toBe(0)
+  const restored = new Database(join(folder, 'restored.db'), { readonly: true })
+  expect(restored.prepare('select text from note').pluck().all()).toEqual(['kept'])
+  restored.close()
+})
