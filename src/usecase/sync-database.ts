@@ -16,6 +16,7 @@ import {
 import { type Spool, type SpooledSegment, type SpoolState } from './ports/spool.js'
 import { type Refusal } from './refusal.js'
 import { SegmentAssembly } from './segment-assembly.js'
+import { SegmentSealer } from './segment-sealer.js'
 
 /** What may change while a database is captured. */
 export interface CaptureSettings {
@@ -52,6 +53,11 @@ const restAfterMs = 1000
 const captureBytes = 4 * 1024 * 1024
 /** A segment is finished early at a commit past this size. */
 const maxSegmentBytes = 64 * 1024 * 1024
+/** Complete segments that wait for a slow disk; past this many, capturing waits with them. */
+const maxWaitingSegments = 100
+/** Pauses after failures: the first may be one of the moment, for which the reader is kept. */
+const firstPauseMs = 250
+const maxPauseMs = 30_000
 /** Tries of one round to let the WAL restart: one is not enough beside 200 transactions a second. */
 const checkpointTries = 6
 
@@ -73,6 +79,7 @@ export class SyncDatabase {
   readonly #options: SyncDatabaseOptions
   #settings: CaptureSettings
   #assembly: SegmentAssembly | undefined
+  readonly #sealer = new SegmentSealer((segment) => this.#onSealed(segment))
   #lastTimeMs = 0
   #clockWentBack = false
   #lastSealAt = Number.NEGATIVE_INFINITY
@@ -84,6 +91,9 @@ export class SyncDatabase {
   #forcePauseUntil = 0
   #forcePauseMs = 1000
   #reported = ''
+  #pauseMs = firstPauseMs
+  /** Continuity was lost between two rounds: nothing is captured until the new generation begins. */
+  #isBroken = false
   #spoolState: SpoolState | undefined
   #spoolProblem: { reason: BreakReason; detail: string } | undefined
   #spoolOpened = false
@@ -108,12 +118,10 @@ export class SyncDatabase {
   /** Runs until `stop`, then captures and spools what is left. `kill` ends it at once. */
   async run(stop: AbortSignal, kill: AbortSignal): Promise<void> {
     const { clock, feed, refusal } = this.#options
-    let pauseMs = 1000
     for (;;) {
       try {
         await this.#live(stop, kill)
         if (stop.aborted) break
-        pauseMs = 1000
       } catch (error) {
         if (kill.aborted) {
           this.#uncaptured = 'the last capture was cut short'
@@ -128,13 +136,19 @@ export class SyncDatabase {
           break
         }
         if (stop.aborted) break
-        await clock
-          .sleep(error instanceof Reopen ? 100 : pauseMs * (0.75 + Math.random() / 2), stop)
-          .catch(ignoreAbort)
-        pauseMs = Math.min(pauseMs * 2, 30_000)
+        if (error instanceof Reopen) await clock.sleep(100, stop).catch(ignoreAbort)
+        else await this.#pause(stop)
       }
     }
     feed.end(this.#latest)
+  }
+
+  /** Behind a reader that is not renewed the application's checkpoints wait: it is let go for a pause of any length. */
+  async #pause(stop: AbortSignal): Promise<void> {
+    const { clock, database } = this.#options
+    if (this.#pauseMs > firstPauseMs) await database.close()
+    await clock.sleep(this.#pauseMs * (0.75 + Math.random() / 2), stop).catch(ignoreAbort)
+    this.#pauseMs = Math.min(this.#pauseMs * 2, maxPauseMs)
   }
 
   /** Why it is not known that everything committed was captured at the end, if so. */
@@ -161,6 +175,7 @@ export class SyncDatabase {
   }
 
   #recovered(): void {
+    this.#pauseMs = firstPauseMs
     if (this.#reported === '') return
     this.#reported = ''
     this.#options.logger.info({}, 'sync recovered')
@@ -177,6 +192,7 @@ export class SyncDatabase {
         this.#spoolProblem = { reason: 'local state is unreadable', detail: opened.detail }
       }
     }
+    this.#isBroken = false
     let opened = await database.open(kill)
     let waiting = false
     while (opened === undefined) {
@@ -196,7 +212,6 @@ export class SyncDatabase {
       )
     }
     await this.#firstLook(opened, kill)
-    this.#recovered()
     await this.#follow(opened, stop, kill)
   }
 
@@ -253,6 +268,7 @@ export class SyncDatabase {
     const generation = formatGeneration(randomBytes(8))
     await spool.beginGeneration(generation, opened.identity, kill)
     await database.begin(undefined, kill)
+    this.#isBroken = false
     this.#spoolProblem = undefined
     this.#spoolState = { generation, identity: opened.identity, segments: [] }
     feed.current = {
@@ -270,7 +286,6 @@ export class SyncDatabase {
     const { database, feed, clock, watcher } = this.#options
     let changedAt = clock.monotonic()
     let identifiedAt = clock.monotonic()
-    let failingSince: number | undefined
     this.#lastCheckpointAt = clock.monotonic()
     for (;;) {
       const stopping = stop.aborted
@@ -292,23 +307,32 @@ export class SyncDatabase {
           continue
         }
         if (result.changed) changedAt = now
-        const due = now - this.#lastSealAt >= this.#settings.sealIntervalMs
-        if (this.#assembly !== undefined && (due || stopping || barriers.count > 0)) {
-          await this.#seal(kill)
-        }
+        const wanted = stopping || barriers.count > 0
+        const due = this.#sealer.isIdle && now - this.#lastSealAt >= this.#settings.sealIntervalMs
+        const end = this.#assembly?.end ?? this.#sealer.end ?? feed.current?.end
+        if (due || wanted) await this.#seal(kill)
+        if (wanted) await this.#beside(this.#sealer.settled(), kill, { capture: !stopping })
+        this.#sealer.throwFailure()
         const current = feed.current
-        if (current !== undefined && this.#assembly === undefined) {
+        const isSpooled = this.#assembly === undefined && this.#sealer.isIdle
+        if (
+          current !== undefined &&
+          end !== undefined &&
+          !this.#isBroken &&
+          (wanted || isSpooled)
+        ) {
           this.#latest = {
             generation: current.generation,
-            position: current.end,
+            position: end,
             schemaCookie: result.schemaCookie,
             commitTimeMs: this.#lastTimeMs > 0 ? this.#lastTimeMs : clock.now(),
           }
           barriers.resolve(this.#latest)
+          this.#recovered()
+        } else {
+          barriers.reject(new Error('the generation ended'))
         }
         await this.#release(kill)
-        if (failingSince !== undefined) this.#recovered()
-        failingSince = undefined
       } catch (error) {
         barriers.reject(asError(error))
         throw error
@@ -316,12 +340,14 @@ export class SyncDatabase {
       if (stopping) return
       await this.#maybeCheckpoint(result, kill)
 
-      const idle = clock.monotonic() - changedAt > restAfterMs && this.#assembly === undefined
+      const isSpooled = this.#assembly === undefined && this.#sealer.isIdle
+      const idle = clock.monotonic() - changedAt > restAfterMs && isSpooled
       if (idle && !feed.hasWish) {
-        // Looked at before the last capture: a commit that falls between the two must not wait for the next one.
+        // Watched and looked at before the last capture: a commit that falls between must not wait for the next one.
+        await this.#beside(watcher.arm(stop), kill)
         const before = await database.fingerprint(kill)
         const last = await this.#captureAll(kill)
-        if (!last.changed) {
+        if (!last.changed && !this.#isBroken && this.#assembly === undefined) {
           await database.rest(kill)
           await this.#idle(before, { stop, kill })
         }
@@ -447,16 +473,21 @@ export class SyncDatabase {
     this.#restartIsOurs = false
   }
 
-  /** Finishes the segment under way and hands it to the replicas. */
+  /** Ends the segment under way. It is handed to the replicas when it is durable. */
   async #seal(kill: AbortSignal): Promise<void> {
-    const { feed, clock } = this.#options
     const assembly = this.#assembly
-    const current = feed.current
-    if (assembly === undefined || current === undefined) return
+    if (assembly === undefined) return
     this.#assembly = undefined
-    await using sealing = assembly
-    const segment = await sealing.seal(kill)
-    this.#lastSealAt = clock.monotonic()
+    this.#lastSealAt = this.#options.clock.monotonic()
+    this.#sealer.add(assembly, kill)
+    if (this.#sealer.waitingCount >= maxWaitingSegments) await this.#sealer.settled()
+    this.#sealer.throwFailure()
+  }
+
+  #onSealed(segment: SpooledSegment): void {
+    const { feed } = this.#options
+    const current = feed.current
+    if (current?.generation !== segment.generation) return
     current.segments.push(segment)
     current.end = { index: segment.index, offset: segment.endOffset }
     this.#spoolState = {
@@ -465,6 +496,30 @@ export class SyncDatabase {
       segments: current.segments,
     }
     feed.announce()
+  }
+
+  /** Waits for what a slow disk may hold up, and captures meanwhile, which renews the reader. */
+  async #beside<T>(
+    work: Promise<T>,
+    kill: AbortSignal,
+    { capture } = { capture: true },
+  ): Promise<T> {
+    const { clock, feed } = this.#options
+    const ended = new AbortController()
+    const settled = work.then(
+      () => ended.abort(),
+      () => ended.abort(),
+    )
+    while (capture && !this.#isBroken) {
+      await Promise.race([settled, clock.sleep(busyPollMs, kill).catch(ignoreAbort)])
+      if (ended.signal.aborted || kill.aborted) break
+      const { continuity } = await this.#captureAll(kill)
+      if (continuity.kind === 'broken') {
+        this.#isBroken = true
+        feed.requestNewGeneration(continuity.reason, continuity.detail)
+      }
+    }
+    return work
   }
 
   /** Drops what nobody needs any more, and what the cap forbids. */
@@ -484,7 +539,7 @@ export class SyncDatabase {
     }
     const gone = feed.releasable()
     if (gone.length === 0) return
-    await spool.remove(gone, kill)
+    await this.#beside(spool.remove(gone, kill), kill)
     current.segments = current.segments.filter((segment) => !gone.includes(segment))
     if (this.#spoolState !== undefined) {
       this.#spoolState = { ...this.#spoolState, segments: current.segments }
@@ -510,9 +565,10 @@ export class SyncDatabase {
     let reached = false
     try {
       for (let tries = 0; tries < checkpointTries; tries += 1) {
-        const copied = await database.checkpoint(kill)
+        const copied = await this.#beside(database.checkpoint(kill), kill)
         reached = copied.copiedBackCount >= wal.frameCount
-        await database.syncFile(kill)
+        await this.#beside(database.syncFile(kill), kill)
+        if (this.#isBroken) return
         const result = await this.#captureAll(kill)
         if (result.continuity.kind === 'broken') {
           this.#options.feed.requestNewGeneration(
@@ -522,7 +578,7 @@ export class SyncDatabase {
           return
         }
         wal = result.wal
-        if (wal.copiedBackCount >= wal.frameCount) break
+        if (wal.copiedBackCount >= wal.frameCount || this.#options.feed.hasWish) break
       }
       const done = wal.copiedBackCount >= wal.frameCount
       this.#restartIsOurs ||= done
@@ -564,6 +620,7 @@ export class SyncDatabase {
     const assembly = this.#assembly
     this.#assembly = undefined
     await assembly?.[Symbol.asyncDispose]()
+    await this.#sealer.discard()
   }
 }
 

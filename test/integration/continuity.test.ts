@@ -13,6 +13,7 @@ import {
   root,
   start,
   temporaryFolder,
+  until,
   writeConfig,
 } from '../support/cli.ts'
 import { hasCompiler, Trap } from '../support/kill-at-call.ts'
@@ -208,6 +209,47 @@ describe('a commit frame that was never published', () => {
       expect(rows(output)).toEqual(keeper.prepare('select text from t order by n').pluck().all())
       expect(listGenerations(replica)).toHaveLength(1)
       keeper.close()
+    },
+  )
+})
+
+describe('a reader that began while another process copied pages back', () => {
+  test.skipIf(!compiler)(
+    'is renewed though nothing changes, so that a TRUNCATE need not wait for it (needs a C compiler)',
+    async () => {
+      const folder = temporaryFolder()
+      const locker = join(folder, 'lock-byte')
+      execFileSync('cc', ['-o', locker, join(root, 'test/support/lock-byte.c')])
+      const file = join(folder, 'app.db')
+      const writer = new Database(file, { timeout: 0 })
+      writer.pragma('journal_mode = wal')
+      writer.pragma('wal_autocheckpoint = 0')
+      writer.exec('create table t (n integer primary key, text text)')
+      const capture = new WalCapture(file)
+      capture.open()
+      capture.begin(undefined)
+      insert(writer)
+      capture.capture(1 << 24)
+      writer.pragma('wal_checkpoint(PASSIVE)')
+      // The lock of readers that need no WAL, as a checkpoint holds it until it has ended.
+      const child = spawn(locker, [`${file}-shm`, '123'], { stdio: ['pipe', 'pipe', 'inherit'] })
+      await once(child.stdout, 'data')
+      expect(capture.capture(1 << 24)).toMatchObject({ changed: true, runs: [] })
+      const exited = once(child, 'exit')
+      child.stdin.end()
+      await exited
+      const truncate = (): unknown => (writer.pragma('wal_checkpoint(TRUNCATE)') as object[])[0]
+      expect(truncate()).toMatchObject({ busy: 1 })
+      await until(
+        () => {
+          expect(capture.capture(1 << 24)).toMatchObject({ runs: [] })
+          return (truncate() as { busy: number }).busy === 0
+        },
+        1000,
+        'the TRUNCATE to succeed',
+      )
+      capture.close()
+      writer.close()
     },
   )
 })

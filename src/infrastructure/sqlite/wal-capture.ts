@@ -45,6 +45,13 @@ import {
 /** Past this offset an index is rolled at the next commit: far below the 4 GiB that names can hold. */
 const defaultRollBytes = 1024 * 1024 * 1024
 
+/**
+ * A reader is renewed after this long though nothing seems to have changed. One that begins in the moment between the end
+ * of somebody's copying back and the release of its lock gets a mark of 1 or more where it should get 0, and no state
+ * that could be asked for tells: the RESTART or TRUNCATE that goes on from there would wait for it.
+ */
+const renewAfterMs = 50
+
 /** How often a header is read again when it changes between two looks; a restart takes microseconds. */
 const maxHeaderLooks = 1000
 
@@ -133,6 +140,8 @@ interface Round {
   readonly schemaCookie: number
   /** Read before `next` began. */
   readonly stateBefore: WalState
+  /** Whether there was a reason to begin it but the age of the reader. */
+  readonly changed: boolean
 }
 
 const sameState = (a: WalState, b: WalState): boolean =>
@@ -154,6 +163,7 @@ export class WalCapture {
   #schemaCookie = 0
   /** SQLite's state read before the held reader began. */
   #stateBeforeHeld: WalState = { frameCount: -1, copiedBackCount: -1 }
+  #heldSince = Number.NEGATIVE_INFINITY
   #lastSalts: Salts | undefined
   /** Until the first full copy has ended, with the salts that it began with. */
   #firstLook: { salts: Salts | undefined } | undefined
@@ -308,7 +318,7 @@ export class WalCapture {
       runs,
       more,
       wal: round.wal,
-      changed: true,
+      changed: round.changed,
       schemaCookie: this.#schemaCookie,
     }
   }
@@ -383,7 +393,8 @@ export class WalCapture {
       (saltsBefore === undefined
         ? this.#lastSalts === undefined
         : this.#lastSalts !== undefined && sameSalts(readSalts(saltsBefore), this.#lastSalts))
-    if (unchanged) return this.#nothing(stateBefore, false)
+    const isYoung = performance.now() - this.#heldSince < renewAfterMs
+    if (unchanged && isYoung) return this.#nothing(stateBefore, false)
     const next = this.#spare ?? new Reader(this.#path)
     this.#spare = next
     const schemaCookie = next.begin()
@@ -395,7 +406,15 @@ export class WalCapture {
       next.end()
       return this.#broken(target, state)
     }
-    this.#round = { next, wal: state, targetOffset: target, timeMs, schemaCookie, stateBefore }
+    this.#round = {
+      next,
+      wal: state,
+      targetOffset: target,
+      timeMs,
+      schemaCookie,
+      stateBefore,
+      changed: !unchanged || (this.#cursor?.wal.offset ?? 0) < target,
+    }
     return undefined
   }
 
@@ -623,6 +642,7 @@ export class WalCapture {
     former?.end()
     this.#schemaCookie = schemaCookie
     this.#stateBeforeHeld = stateBefore
+    this.#heldSince = performance.now()
   }
 
   /** A fresh reader without capturing anything: only before a first look. */

@@ -1,8 +1,10 @@
 /** Tells that a database's files may have changed. It may be late or silent: whoever waits also looks now and then. */
 export interface ChangeWatcher {
-  /** Stops watching until it is waited for again. */
+  /** Watches from now on. Resolves when a sign of a change would be noticed, or cannot be. */
+  arm(signal: AbortSignal): Promise<void>
+  /** Stops watching. */
   disarm(): Promise<void>
-  /** Resolves at the next sign of a change, after `timeoutMs`, or when the signal is aborted. Watches only while it waits. */
+  /** Resolves at a sign of a change since it was armed or last waited for, after `timeoutMs`, or when the signal is aborted. */
   waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
