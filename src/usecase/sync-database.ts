@@ -1,6 +1,6 @@
 import { type BreakReason } from '../domain/continuity.js'
 import { InUseError, isAbortError, TsreplicateError } from '../domain/errors.js'
-import { formatGeneration } from '../domain/generation.js'
+import { formatGeneration, type Generation } from '../domain/generation.js'
 import { comparePositions, formatWalPosition, type WalPosition } from '../domain/position.js'
 import { type Barrier, type GenerationFeed } from './generation-feed.js'
 import { type ChangeWatcher } from './ports/change-watcher.js'
@@ -95,6 +95,8 @@ export class SyncDatabase {
   /** Continuity was lost between two rounds: nothing is captured until the new generation begins. */
   #isBroken = false
   #spoolState: SpoolState | undefined
+  /** A generation that was begun, and nothing of it spooled or promised: after a failure it begins again. */
+  #unused: Generation | undefined
   #spoolProblem: { reason: BreakReason; detail: string } | undefined
   #spoolOpened = false
   #uncopiedFrames = 0
@@ -230,6 +232,9 @@ export class SyncDatabase {
         reason: 'database file replaced',
         detail: `inode ${state.identity.inode} is now ${opened.identity.inode}`,
       }
+    } else if (last === undefined && state.generation === this.#unused) {
+      await database.begin(undefined, kill)
+      return
     } else if (last === undefined) {
       reason = {
         reason: 'spool lost its last segment',
@@ -269,6 +274,7 @@ export class SyncDatabase {
     await spool.beginGeneration(generation, opened.identity, kill)
     await database.begin(undefined, kill)
     this.#isBroken = false
+    this.#unused = generation
     this.#spoolProblem = undefined
     this.#spoolState = { generation, identity: opened.identity, segments: [] }
     feed.current = {
@@ -327,6 +333,7 @@ export class SyncDatabase {
             schemaCookie: result.schemaCookie,
             commitTimeMs: this.#lastTimeMs > 0 ? this.#lastTimeMs : clock.now(),
           }
+          if (barriers.count > 0) this.#unused = undefined
           barriers.resolve(this.#latest)
           this.#recovered()
         } else {
@@ -488,6 +495,7 @@ export class SyncDatabase {
     const { feed } = this.#options
     const current = feed.current
     if (current?.generation !== segment.generation) return
+    this.#unused = undefined
     current.segments.push(segment)
     current.end = { index: segment.index, offset: segment.endOffset }
     this.#spoolState = {

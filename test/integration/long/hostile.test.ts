@@ -73,10 +73,12 @@ describe('an application that', () => {
       const oracle = join(folder, 'oracle')
       const replica = join(folder, 'replica')
       mkdirSync(join(folder, 'out'))
+      // Many restarts of the WAL, except beside an application that sees to them itself.
+      const min = options.checkpointChance === undefined ? 100 : 1000
       const config = writeConfig(folder, {
         path: db,
         replicas: [replica],
-        'min-checkpoint-page-count': 100,
+        'min-checkpoint-page-count': min,
       })
       const daemon = start('replicate', '-config', config)
       const writer = startWriter({ db, oracle, seconds, seed, ...options })
@@ -103,7 +105,7 @@ describe('an application that', () => {
       )
       // SQLite lets nobody wait for another's checkpoint: one that meets one of ours is busy at once. We leave the WAL to
       // an application that restarts it, after it has done so for the first time.
-      expect(summary.busyCheckpoints).toBeLessThanOrEqual(1)
+      expect(summary.busyCheckpoints, daemon.output.slice(0, 5000)).toBeLessThanOrEqual(1)
       expect(summary.maxCheckpointMs).toBeLessThan(150)
     })
   }

@@ -1,0 +1,504 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { type Generation } from '../../../src/domain/generation.js'
+import { DatabaseError, LocalStateError } from '../../../src/domain/errors.js'
+import { type WalPosition } from '../../../src/domain/position.js'
+import { walHeaderBytes } from '../../../src/domain/wal-format.js'
+import { GenerationFeed } from '../../../src/usecase/generation-feed.js'
+import { type ChangeWatcher } from '../../../src/usecase/ports/change-watcher.js'
+import { type Compressor } from '../../../src/usecase/ports/compressor.js'
+import { type Logger } from '../../../src/usecase/ports/logger.js'
+import {
+  type CaptureCursor,
+  type CapturedRun,
+  type CaptureResult,
+  type ForcedRestart,
+  type ManagedDatabase,
+  type WalState,
+} from '../../../src/usecase/ports/managed-database.js'
+import { type SegmentWriter, type Spool } from '../../../src/usecase/ports/spool.js'
+import { Refusal } from '../../../src/usecase/refusal.js'
+import { SyncDatabase } from '../../../src/usecase/sync-database.js'
+import { ManualClock } from '../../support/manual-clock.ts'
+
+const pageSizeBytes = 512
+const frameBytes = pageSizeBytes + 24
+const limit = 1000
+const bound = 10_000
+
+let clock: ManualClock
+let calls: { readonly call: string; readonly atMs: number }[]
+let lines: string[]
+
+const called = (call: string): number[] =>
+  calls.filter((each) => each.call === call).map(({ atMs }) => atMs)
+const note = (call: string): void => void calls.push({ call, atMs: clock.monotonic() })
+
+/** A database whose WAL a test writes by hand. */
+class FakeDatabase implements ManagedDatabase {
+  readonly path = '/data/app.db'
+  wal: WalState = { frameCount: 0, copiedBackCount: 0 }
+  /** What a checkpoint gets done; by default all. */
+  copyBack = (): void => {
+    this.wal = { ...this.wal, copiedBackCount: this.wal.frameCount }
+  }
+  forced: ForcedRestart['outcome'] = 'done'
+  failure: Error | undefined
+  #runs: CapturedRun[] = []
+  #seen = ''
+  #index = -1
+  #offset = 0
+
+  /** The application commits so many frames, in a new WAL if it is told to restart it or there is none. */
+  commit(frames: number, { restart = false } = {}): void {
+    if (restart || this.#index < 0) {
+      this.#index += 1
+      this.#offset = 0
+      this.wal = { frameCount: 0, copiedBackCount: 0 }
+    }
+    this.wal = { ...this.wal, frameCount: this.wal.frameCount + frames }
+    this.#append(frames)
+  }
+
+  #append(frames: number): void {
+    const start = { index: this.#index, offset: this.#offset }
+    this.#offset += (this.#offset === 0 ? walHeaderBytes : 0) + frames * frameBytes
+    const zero = { s0: 0, s1: 0 }
+    this.#runs.push({
+      bytes: new Uint8Array(100),
+      start,
+      end: { index: this.#index, offset: this.#offset },
+      pageSizeBytes,
+      bigEndian: false,
+      salts: { salt1: this.#index, salt2: 0 },
+      checksumBefore: zero,
+      checksumAfter: zero,
+      databaseSizePages: 10,
+      timeMs: clock.now(),
+      previousIndexEnd: undefined,
+      source: undefined,
+    })
+  }
+
+  async open(): ReturnType<ManagedDatabase['open']> {
+    await turn()
+    note('open')
+    if (this.failure !== undefined) throw this.failure
+    return { identity: { device: 1, inode: 2 }, pageSizeBytes, formerJournalMode: 'wal' }
+  }
+
+  async begin(cursor: CaptureCursor | undefined): ReturnType<ManagedDatabase['begin']> {
+    await turn()
+    if (cursor === undefined) {
+      this.#index = 0
+      this.#offset = 0
+      this.#runs = []
+      if (this.wal.frameCount > 0) this.#append(this.wal.frameCount)
+    }
+    return { kind: 'continuous' }
+  }
+
+  async capture(): Promise<CaptureResult> {
+    note('capture')
+    await turn()
+    const state = JSON.stringify(this.wal)
+    const changed = this.#runs.length > 0 || state !== this.#seen
+    this.#seen = state
+    const runs = this.#runs.splice(0)
+    return {
+      continuity: { kind: 'continuous' },
+      runs,
+      more: false,
+      wal: this.wal,
+      changed,
+      schemaCookie: 1,
+    }
+  }
+
+  async checkpoint(): ReturnType<ManagedDatabase['checkpoint']> {
+    note('checkpoint')
+    await turn()
+    this.copyBack()
+    return { ...this.wal, busy: false }
+  }
+
+  async syncFile(): Promise<void> {
+    await turn()
+  }
+
+  async forceRestart(): Promise<ForcedRestart> {
+    note('force-restart')
+    return { outcome: this.forced, lockedMs: 1, capture: await this.capture() }
+  }
+
+  async rest(): Promise<void> {
+    await turn()
+    note('rest')
+  }
+
+  async identify(): ReturnType<ManagedDatabase['identify']> {
+    await turn()
+    return 'same'
+  }
+
+  async fingerprint(): Promise<string> {
+    await turn()
+    return JSON.stringify(this.wal)
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- the port reads a stream
+  async *readFile(): AsyncIterable<Uint8Array> {
+    yield new Uint8Array(pageSizeBytes)
+  }
+
+  async fileSizeBytes(): Promise<number> {
+    await turn()
+    return pageSizeBytes
+  }
+
+  async close(): Promise<void> {
+    await turn()
+    note('close')
+  }
+}
+
+/** A spool in memory. */
+class FakeSpool implements Spool {
+  /** Awaited before a segment is durable. */
+  disk: () => Promise<void> = () => turn()
+  #generation: Generation | undefined
+
+  async open(): ReturnType<Spool['open']> {
+    await turn()
+    return { state: undefined, reason: 'none', detail: '' }
+  }
+
+  async beginGeneration(generation: Generation): Promise<void> {
+    await turn()
+    this.#generation = generation
+  }
+
+  async startSegment(position: WalPosition): Promise<SegmentWriter> {
+    await turn()
+    const generation = this.#generation
+    if (generation === undefined) throw new Error('there is no generation')
+    return {
+      write: () => turn(),
+      finish: async (trailer) => {
+        await this.disk()
+        note('sealed')
+        const { index, offset: startOffset } = position
+        const { endOffset } = trailer
+        const walBytes = endOffset - startOffset
+        return { generation, index, startOffset, endOffset, sizeBytes: 100, walBytes, trailer }
+      },
+      [Symbol.asyncDispose]: () => turn(),
+    }
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- the port reads a stream
+  async *read(): AsyncIterable<Uint8Array> {
+    yield new Uint8Array(0)
+  }
+
+  replace(): never {
+    throw new Error('nothing is merged here')
+  }
+
+  async remove(): Promise<void> {
+    await turn()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await turn()
+  }
+}
+
+class FakeWatcher implements ChangeWatcher {
+  #wake: (() => void) | undefined
+
+  /** An event of the file system. */
+  event(): void {
+    this.#wake?.()
+  }
+
+  async arm(): Promise<void> {
+    await turn()
+  }
+
+  async disarm(): Promise<void> {
+    await turn()
+  }
+
+  async waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    note('idle')
+    const event = new Promise<void>((resolve) => (this.#wake = resolve))
+    await Promise.race([event, clock.sleep(timeoutMs, signal).catch(() => undefined)])
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await turn()
+  }
+}
+
+const compressor: Compressor = {
+  startFrame: () => ({
+    header: () => new Uint8Array(7),
+    block: async (content) => {
+      await turn()
+      return content.slice()
+    },
+    end: () => new Uint8Array(8),
+  }),
+}
+
+const logger: Logger = {
+  debug: () => undefined,
+  info: (_, message) => void lines.push(message),
+  warn: (_, message) => void lines.push(message),
+  error: (fields, message) => void lines.push(message, String(fields['err'])),
+  child: () => logger,
+}
+
+let database: FakeDatabase
+let spool: FakeSpool
+let watcher: FakeWatcher
+let stop: AbortController
+let running: Promise<void>
+
+beforeEach(() => {
+  clock = new ManualClock()
+  calls = []
+  lines = []
+  database = new FakeDatabase()
+  spool = new FakeSpool()
+  watcher = new FakeWatcher()
+  stop = new AbortController()
+  const sync = new SyncDatabase({
+    database,
+    spool,
+    compressor,
+    watcher,
+    feed: new GenerationFeed(),
+    clock,
+    logger,
+    randomBytes: (count) => new Uint8Array(count),
+    sealIntervalMs: 1000,
+    monitorIntervalMs: 1000,
+    checkpointIntervalMs: 60_000,
+    minCheckpointPageCount: limit,
+    maxCheckpointPageCount: bound,
+    maxSpoolBytes: 1e9,
+    refusal: new Refusal(clock),
+  })
+  running = sync.run(stop.signal, new AbortController().signal)
+})
+
+afterEach(async () => {
+  stop.abort()
+  await clock.advance(100_000)
+  await running
+})
+
+/** The times from `fromMs` on at which `call` was made. */
+const since = (call: string, fromMs: number): number[] =>
+  called(call).filter((atMs) => atMs >= fromMs)
+
+describe('looking', () => {
+  test('goes on every 25 ms for a second after the last change, then rests until an event', async () => {
+    await clock.advance(5000)
+    expect(called('rest').length).toBeGreaterThan(0)
+    const idleAt = clock.monotonic()
+    await clock.advance(10_000)
+    expect(since('capture', idleAt)).toEqual([])
+    database.commit(3)
+    const committedAt = clock.monotonic()
+    watcher.event()
+    await clock.advance(900)
+    const looks = since('capture', committedAt)
+    expect(looks[0]).toBe(committedAt)
+    expect(looks.length).toBeGreaterThanOrEqual(900 / 25)
+    expect(since('idle', committedAt)).toEqual([])
+    await clock.advance(2000)
+    expect(since('sealed', committedAt)).toHaveLength(1)
+    expect(since('idle', committedAt)).not.toEqual([])
+    expect(since('idle', committedAt)[0]! - committedAt).toBeLessThan(2200)
+  })
+
+  test('notices within the monitor interval what no event announced', async () => {
+    await clock.advance(5000)
+    database.commit(3)
+    const committedAt = clock.monotonic()
+    await clock.advance(1100)
+    expect(since('capture', committedAt)).not.toEqual([])
+    await clock.advance(1100)
+    expect(since('sealed', committedAt)).toHaveLength(1)
+  })
+
+  test('and renewing goes on while a segment waits for a slow disk', async () => {
+    await clock.advance(2000)
+    let sync = (): void => undefined
+    spool.disk = () => new Promise((resolve) => (sync = resolve))
+    database.commit(3)
+    watcher.event()
+    await clock.advance(1500)
+    const waitingSince = clock.monotonic()
+    for (let i = 0; i < 50; i += 1) {
+      database.commit(3)
+      await clock.advance(100)
+    }
+    expect(called('sealed')).toEqual([])
+    expect(since('capture', waitingSince).length).toBeGreaterThanOrEqual(5000 / 25)
+    spool.disk = () => turn()
+    sync()
+    await clock.advance(2000)
+    // All that came meanwhile is one segment.
+    expect(called('sealed')).toHaveLength(2)
+  })
+})
+
+describe('copying pages back', () => {
+  test('is left until the WAL has as many pages as the limit, and then takes one try', async () => {
+    database.commit(limit - 1)
+    await clock.advance(500)
+    expect(called('checkpoint')).toEqual([])
+    database.commit(1)
+    await clock.advance(500)
+    expect(called('checkpoint')).toHaveLength(1)
+    await clock.advance(50_000)
+    expect(called('checkpoint')).toHaveLength(1)
+  })
+
+  test('is due after the interval for less than that', async () => {
+    database.commit(5)
+    await clock.advance(55_000)
+    expect(called('checkpoint')).toEqual([])
+    await clock.advance(10_000)
+    expect(called('checkpoint')).toHaveLength(1)
+  })
+
+  test('takes six tries a round, and ever longer pauses, while a reader pins the WAL', async () => {
+    database.copyBack = () => undefined
+    database.commit(limit)
+    await clock.advance(100)
+    expect(called('checkpoint')).toHaveLength(6)
+    for (let i = 0; i < 600; i += 1) {
+      database.commit(1)
+      await clock.advance(100)
+    }
+    const rounds = called('checkpoint').length / 6
+    expect(rounds).toBeGreaterThanOrEqual(8)
+    expect(rounds).toBeLessThanOrEqual(12)
+    expect(called('force-restart')).toEqual([])
+  })
+
+  test('is left to an application that restarts the WAL itself, up to four times the limit', async () => {
+    database.commit(10)
+    await clock.advance(100)
+    database.commit(10, { restart: true })
+    await clock.advance(100)
+    database.commit(10, { restart: true })
+    await clock.advance(100)
+    database.commit(3 * limit)
+    await clock.advance(1000)
+    expect(called('checkpoint')).toEqual([])
+    database.commit(limit)
+    await clock.advance(1000)
+    expect(called('checkpoint')).toHaveLength(1)
+    // That restart is ours: for a minute after its own last one the application is still trusted, and no longer.
+    await clock.advance(61_000)
+    database.commit(limit, { restart: true })
+    watcher.event()
+    await clock.advance(1000)
+    expect(called('checkpoint')).toHaveLength(2)
+  })
+})
+
+describe('the writer lock', () => {
+  /** Copying back reaches what was captured, but never all: the application writes on. */
+  const flatOut = (): void => {
+    const copied = database.wal.frameCount
+    database.commit(10)
+    database.wal = { ...database.wal, copiedBackCount: copied }
+  }
+
+  test('is taken only past the bound', async () => {
+    database.copyBack = flatOut
+    database.commit(bound - 200)
+    await clock.advance(200)
+    expect(called('checkpoint').length).toBeGreaterThanOrEqual(6)
+    expect(called('force-restart')).toEqual([])
+    database.commit(300)
+    await clock.advance(2000)
+    expect(called('force-restart').length).toBeGreaterThan(0)
+  })
+
+  test('is useless, and not taken, while a reader of the application pins the WAL', async () => {
+    database.copyBack = () => database.commit(10)
+    database.commit(2 * bound)
+    await clock.advance(60_000)
+    expect(called('checkpoint').length).toBeGreaterThan(6)
+    expect(called('force-restart')).toEqual([])
+  })
+
+  test('is tried ever more rarely when it does not help', async () => {
+    database.copyBack = flatOut
+    database.forced = 'blocked'
+    database.commit(2 * bound)
+    for (let i = 0; i < 1200; i += 1) {
+      database.commit(1)
+      await clock.advance(100)
+    }
+    const tries = called('force-restart')
+    expect(tries.length).toBeGreaterThanOrEqual(3)
+    expect(tries.length).toBeLessThanOrEqual(8)
+    const pauses = tries.slice(1).map((atMs, i) => atMs - tries[i]!)
+    expect(pauses.at(-1)).toBeGreaterThan(2 * pauses[0]!)
+  })
+})
+
+describe('a failure', () => {
+  test('of the spool is said once, tried again ever later without holding a reader, and its end is said', async () => {
+    await clock.advance(2000)
+    const failure = new LocalStateError('cannot write /data/x: no space left on device (ENOSPC)')
+    spool.disk = () => Promise.reject(failure)
+    database.commit(3)
+    watcher.event()
+    await clock.advance(120_000)
+    expect(lines.filter((line) => line === 'sync error')).toHaveLength(1)
+    expect(lines).not.toContain('sync recovered')
+    const opened = called('open').slice(1)
+    expect(opened.length).toBeGreaterThanOrEqual(6)
+    expect(opened.length).toBeLessThanOrEqual(14)
+    // But for the first, the reader is let go right away.
+    const closed = called('close')
+    expect(closed.length).toBeGreaterThanOrEqual(opened.length - 2)
+    spool.disk = () => turn()
+    await clock.advance(40_000)
+    expect(lines.at(-1)).toBe('sync recovered')
+    expect(called('sealed')).toHaveLength(1)
+    // Nothing was stored of the generation that was begun: it is still the one.
+    expect(lines.filter((line) => line === 'new generation')).toHaveLength(1)
+  })
+
+  test('to open is said once, and pauses begin short again after it has worked', async () => {
+    await clock.advance(2000)
+    spool.disk = () => Promise.reject(new LocalStateError('once'))
+    database.commit(1)
+    watcher.event()
+    await clock.advance(50)
+    spool.disk = () => turn()
+    database.failure = new DatabaseError('database is locked')
+    await clock.advance(100_000)
+    expect(lines.filter((line) => line === 'sync error')).toHaveLength(2)
+    database.failure = undefined
+    await clock.advance(40_000)
+    expect(lines.at(-1)).toBe('sync recovered')
+    spool.disk = () => Promise.reject(new LocalStateError('again'))
+    database.commit(1, { restart: true })
+    watcher.event()
+    const opens = called('open').length
+    await clock.advance(2500)
+    expect(called('open').length).toBeGreaterThan(opens)
+  })
+})
