@@ -148,7 +148,7 @@ export class SyncDatabase {
   /** Behind a reader that is not renewed the application's checkpoints wait: it is let go for a pause of any length. */
   async #pause(stop: AbortSignal): Promise<void> {
     const { clock, database } = this.#options
-    if (this.#pauseMs > firstPauseMs) await database.close()
+    if (this.#pauseMs > firstPauseMs) await database.close().catch(() => undefined)
     await clock.sleep(this.#pauseMs * (0.75 + Math.random() / 2), stop).catch(ignoreAbort)
     this.#pauseMs = Math.min(this.#pauseMs * 2, maxPauseMs)
   }

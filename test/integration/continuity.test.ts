@@ -1,5 +1,5 @@
 import Database from 'better-sqlite3'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -214,7 +214,7 @@ describe('a commit frame that was never published', () => {
 })
 
 describe('a reader that began while another process copied pages back', () => {
-  test.skipIf(!compiler)(
+  test.skipIf(!hasCompiler)(
     'is renewed though nothing changes, so that a TRUNCATE need not wait for it (needs a C compiler)',
     async () => {
       const folder = temporaryFolder()

@@ -283,12 +283,14 @@ beforeEach(() => {
     clock,
     logger,
     randomBytes: (count) => new Uint8Array(count),
-    sealIntervalMs: 1000,
-    monitorIntervalMs: 1000,
-    checkpointIntervalMs: 60_000,
-    minCheckpointPageCount: limit,
-    maxCheckpointPageCount: bound,
-    maxSpoolBytes: 1e9,
+    settings: {
+      sealIntervalMs: 1000,
+      monitorIntervalMs: 1000,
+      checkpointIntervalMs: 60_000,
+      minCheckpointPageCount: limit,
+      maxCheckpointPageCount: bound,
+      maxSpoolBytes: 1e9,
+    },
     refusal: new Refusal(clock),
   })
   running = sync.run(stop.signal, new AbortController().signal)
