@@ -58,6 +58,13 @@ export function logOf(daemon: Running): LogLine[] {
     .map((line) => JSON.parse(line) as LogLine)
 }
 
+/** Whether the generation goes on or a new one begins. */
+function verdictOf(daemon: Running): LogLine | undefined {
+  return logOf(daemon).find(
+    ({ msg }) => msg === 'generation continues' || msg === 'new generation',
+  )
+}
+
 /** Numbers in [0, 1) that a seed repeats. */
 export function generator(from: number): () => number {
   let state = from >>> 0
@@ -81,6 +88,8 @@ export class Arena {
   readonly #config: string
   readonly #newest: Record<ReplicaName, number> = { a: 0, b: 0 }
   #restores = 0
+  /** Whether nobody else touches the database before the daemon has looked at it. */
+  #isAlone = true
   #judged: (() => void) | undefined
 
   constructor(folder: string, seed: number) {
@@ -118,7 +127,7 @@ export class Arena {
   startDaemon(env: Readonly<Record<string, string>> = {}): Running {
     this.judge()
     const before = lookAtCaptured(this.db)
-    const isAlone = this.writer === undefined || this.writer.ended
+    this.#isAlone = this.writer === undefined || this.writer.ended
     const daemon = new Running(
       'tsreplicate',
       process.execPath,
@@ -128,18 +137,16 @@ export class Arena {
     this.daemon = daemon
     this.#judged = () => {
       const lines = logOf(daemon)
-      const first = lines.find(
-        ({ msg }) => msg === 'generation continues' || msg === 'new generation',
-      )
+      const first = verdictOf(daemon)
       if (first === undefined) return
       const said = JSON.stringify(first)
       if (first.msg === 'generation continues') {
         this.verdicts.continued += 1
-        if (isAlone && !before.goesOn) throw new Error(`nothing went on, and yet: ${said}`)
+        if (this.#isAlone && !before.goesOn) throw new Error(`nothing went on, and yet: ${said}`)
       } else {
         this.verdicts.begun += 1
         if (first.reason === undefined) throw new Error(`no reason: ${said}`)
-        if (isAlone && before.goesOn) throw new Error(`it could have gone on: ${said}`)
+        if (this.#isAlone && before.goesOn) throw new Error(`it could have gone on: ${said}`)
       }
       for (const line of lines) {
         if (line.msg !== 'new generation' || before.last === undefined) continue
@@ -170,6 +177,7 @@ export class Arena {
     options: Partial<WriterOptions> = {},
     env: Readonly<Record<string, string>> = {},
   ): Promise<Running> {
+    if (this.daemon !== undefined && verdictOf(this.daemon) === undefined) this.#isAlone = false
     this.writer = startWriter(
       {
         db: this.db,

@@ -116,11 +116,10 @@ export async function killRestoreAt(arena: Arena, blow: Blow): Promise<void> {
     const again = restore({})
     const code = await again.exit()
     if (code !== 0) throw new Error(`${describe(blow)}: the next one fails:\n${again.output}`)
+    const left = readdirSync(folder).filter((name) => name !== 'out.db')
+    if (left.length > 0) throw new Error(`${describe(blow)}: left behind: ${left.join(', ')}`)
   }
   verifyLedger(output, arena.oracle)
-  const left = readdirSync(folder).filter((name) => name !== 'out.db')
-  const isCutShort = point.name !== 'restore: folder synced' && moment !== 'after'
-  if (left.length > 0 && isCutShort) throw new Error(`left behind: ${left.join(', ')}`)
   rmSync(output)
 }
 

@@ -136,7 +136,7 @@ export class DownTime {
       for (const lane of waiting) {
         if (!open.has(`${lane.db}-wal`)) continue
         waiting.delete(lane)
-        spin(this.#random() * 6)
+        spin(this.#random() * 12)
         lane.application.append()
       }
       await sleep(1)

@@ -73,7 +73,7 @@ describe.skipIf(!hasCompiler)('killed at a named point', () => {
   test.each(some(applicationPoints).map((point) => [point.name, point] as const))(
     '%s',
     async (name, point) => {
-      for (let round = 0; round < times(name.includes('synced') ? 10 : 2); round += 1) {
+      for (let round = 0; round < times(name.includes('WAL synced') ? 12 : 2); round += 1) {
         for (const moment of momentsOf(point)) {
           for (const nth of point.nth) {
             await counted(name, () => killApplicationAt(arena, { point, moment, nth }))
