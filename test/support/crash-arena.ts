@@ -60,9 +60,7 @@ export function logOf(daemon: Running): LogLine[] {
 
 /** Whether the generation goes on or a new one begins. */
 function verdictOf(daemon: Running): LogLine | undefined {
-  return logOf(daemon).find(
-    ({ msg }) => msg === 'generation continues' || msg === 'new generation',
-  )
+  return logOf(daemon).find(({ msg }) => msg === 'generation continues' || msg === 'new generation')
 }
 
 /** Numbers in [0, 1) that a seed repeats. */
