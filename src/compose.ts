@@ -11,6 +11,7 @@ import { type RetentionRules } from './domain/retention-policy.js'
 import { type EnforceRetention } from './usecase/enforce-retention.js'
 import { type Logger } from './usecase/ports/logger.js'
 import { type ReplicaClient } from './usecase/ports/replica-client.js'
+import { type ServiceManager } from './usecase/ports/service-manager.js'
 import { type Replication } from './usecase/replicate.js'
 import {
   type RestoreProgress,
@@ -137,6 +138,19 @@ export async function createRetention(options: RetentionOptions): Promise<Enforc
     clock: systemClock,
     logger,
   })
+}
+
+/** Throws the {@link ConfigError} of a configuration with which replication could not start. */
+export async function checkConfig(config: Config): Promise<void> {
+  const { checkReplicas } = await import('./compose-replica-client.js')
+  await checkReplicas(config)
+}
+
+/** What has started the daemon, if it listens. */
+export async function openServiceManager(logger: Logger): Promise<ServiceManager | undefined> {
+  if (process.env['NOTIFY_SOCKET'] === undefined) return undefined
+  const { SystemdNotifier } = await import('./infrastructure/systemd/systemd-notifier.js')
+  return SystemdNotifier.fromEnvironment(process.env, logger)
 }
 
 /** Everything that replicates the databases of a configuration. */

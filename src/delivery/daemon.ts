@@ -4,6 +4,7 @@ import { isAbortError } from '../domain/errors.js'
 import { type Logger } from '../usecase/ports/logger.js'
 import { type NotStored, type Replication } from '../usecase/replicate.js'
 import { type ExecutedProgram } from './executed-program.js'
+import { type Service } from './service.js'
 
 const exitNotStored = 74
 const exitInterrupted = 130
@@ -14,11 +15,20 @@ const endingSignals = ['SIGINT', 'SIGTERM'] as const
 /** What else programs understand, and what would end us and leave them alone. */
 const passedOnSignals = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
 
-export type DaemonReplication = Pick<Replication, 'run' | 'stored' | 'notStored'>
+/** Whoever waits for the start is not kept waiting for longer by a database that cannot be started. */
+const startMs = 10_000
+
+export type DaemonReplication = Pick<
+  Replication,
+  'run' | 'settled' | 'stored' | 'notStored' | 'databases'
+>
 
 export interface DaemonOptions {
   readonly logger: Logger
   readonly shutdownTimeoutMs: number
+  readonly service: Service
+  /** Reads the configuration again at SIGHUP; it never rejects. Undefined: SIGHUP ends the daemon. */
+  readonly reload?: (() => Promise<void>) | undefined
   /** Runs meanwhile: its end is ours, and its exit code, too. */
   readonly exec?: {
     readonly program: ExecutedProgram
@@ -28,22 +38,28 @@ export interface DaemonOptions {
 }
 
 /**
- * Runs until SIGINT or SIGTERM, or until the program of `exec` has ended, then stores what is captured for at most
+ * Runs until SIGINT or SIGTERM (or SIGHUP, when there is nothing to reload), or until the program of `exec` has ended, then stores what is captured for at most
  * `shutdownTimeoutMs`; a second signal ends the process at once. Returns the exit code.
  */
 export async function runDaemon(
   replication: DaemonReplication,
   options: DaemonOptions,
 ): Promise<number> {
-  const { logger, exec } = options
+  const { logger, exec, service, reload } = options
   const shutdown = new Shutdown(options)
   const delay = monitorEventLoopDelay({ resolution: 20 })
   delay.enable()
+  const reloading = async (): Promise<void> => {
+    if (reload !== undefined && !shutdown.stop.aborted) await service.reload(reload, replication)
+  }
   const passOn = (signal: NodeJS.Signals): void => exec?.program.signal(signal, { ends: false })
   for (const signal of endingSignals) process.on(signal, shutdown.onSignal)
   if (exec !== undefined) for (const signal of passedOnSignals) process.on(signal, passOn)
+  const onHangup = reload === undefined ? shutdown.onSignal : inTurn(reloading)
+  if (exec === undefined) process.on('SIGHUP', onHangup)
   try {
     const running = run(replication, shutdown.stop, shutdown.kill)
+    void tellStarted(replication, options, shutdown.stop)
     const executed = exec === undefined ? 0 : execute(replication, exec, { shutdown, logger })
     const [notStored, programCode] = await Promise.all([running, executed])
     for (const { database, replica, detail } of notStored) {
@@ -58,6 +74,8 @@ export async function runDaemon(
     shutdown.begin()
     await exec?.program.end()
     shutdown.settle()
+    await service.end()
+    process.off('SIGHUP', onHangup)
     for (const signal of endingSignals) process.off(signal, shutdown.onSignal)
     for (const signal of passedOnSignals) process.off(signal, passOn)
     delay.disable()
@@ -69,6 +87,32 @@ export async function runDaemon(
       },
       'resources used',
     )
+  }
+}
+
+async function tellStarted(
+  replication: DaemonReplication,
+  { service }: DaemonOptions,
+  stop: AbortSignal,
+): Promise<void> {
+  await replication.settled(AbortSignal.any([stop, AbortSignal.timeout(startMs)]))
+  if (!stop.aborted) service.ready(replication)
+}
+
+/** Does the work whenever it is called, one time after the other; calls while it waits for its turn are one. */
+function inTurn(work: () => Promise<void>): () => void {
+  let state: 'idle' | 'working' | 'again' = 'idle'
+  const wasCalled = (): boolean => state === 'again'
+  const go = async (): Promise<void> => {
+    do {
+      state = 'working'
+      await work()
+    } while (wasCalled())
+    state = 'idle'
+  }
+  return () => {
+    if (state === 'idle') void go()
+    else state = 'again'
   }
 }
 
@@ -116,7 +160,8 @@ class Shutdown {
   /** Begins it, if it has not begun. */
   begin(): void {
     if (this.stop.aborted) return
-    const { logger, shutdownTimeoutMs } = this.#options
+    const { logger, shutdownTimeoutMs, service } = this.#options
+    service.stopping(shutdownTimeoutMs)
     this.#stop.abort()
     this.#deadline = setTimeout(() => {
       logger.error({ 'shutdown-timeout-ms': shutdownTimeoutMs }, 'shutdown timeout reached')

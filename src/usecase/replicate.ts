@@ -17,6 +17,9 @@ export interface Replication {
    */
   want(databases: readonly DatabaseConfig[]): void
 
+  /** Resolves when what is wanted is so, or at an abort. `run` has to be under way. */
+  settled(signal: AbortSignal): Promise<void>
+
   /** The databases that run now. */
   readonly databases: readonly ReplicateDatabase[]
 
@@ -85,6 +88,11 @@ export class ReplicateDatabases implements Replication {
 
   async run(stop: AbortSignal, kill: AbortSignal): Promise<readonly NotStored[]> {
     return this.#options.refusal.orElse(this.#runUntil(stop, kill))
+  }
+
+  async settled(signal: AbortSignal): Promise<void> {
+    const settling = [...this.#slots.values()].flatMap((slot) => slot.settling ?? [])
+    await Promise.race([Promise.all(settling), aborted(signal)])
   }
 
   async stored(signal: AbortSignal): Promise<void> {

@@ -102,13 +102,24 @@ export class SyncDatabase {
   #uncopiedFrames = 0
   #uncaptured: string | undefined
   #isAbsent = false
+  #movedAt: number
   /** Where everything captured is spooled. */
   #latest: Barrier | undefined
 
   constructor(options: SyncDatabaseOptions) {
     this.#options = options
     this.#settings = options.settings
+    this.#movedAt = options.clock.monotonic()
     options.feed.maxSpoolBytes = options.settings.maxSpoolBytes
+  }
+
+  /** When this loop was last seen to go on, by the monotonic clock. */
+  get movedAt(): number {
+    return this.#movedAt
+  }
+
+  #move(): void {
+    this.#movedAt = this.#options.clock.monotonic()
   }
 
   /** Goes on with other settings. */
@@ -121,6 +132,7 @@ export class SyncDatabase {
   async run(stop: AbortSignal, kill: AbortSignal): Promise<void> {
     const { clock, feed, refusal } = this.#options
     for (;;) {
+      this.#move()
       try {
         await this.#live(stop, kill)
         if (stop.aborted) break
@@ -199,6 +211,7 @@ export class SyncDatabase {
     let waiting = false
     while (opened === undefined) {
       if (stop.aborted) return
+      this.#move()
       if (!waiting) logger.info({ path: database.path }, 'waiting for the database to be created')
       waiting = true
       this.#isAbsent = true
@@ -373,6 +386,7 @@ export class SyncDatabase {
   ): Promise<void> {
     const { database, feed, watcher } = this.#options
     for (;;) {
+      this.#move()
       const { monitorIntervalMs } = this.#settings
       const woken = new AbortController()
       const any = AbortSignal.any([stop, woken.signal])
@@ -435,6 +449,7 @@ export class SyncDatabase {
     let next = capture()
     for (;;) {
       const result = await next
+      this.#move()
       // One run is captured while the one before is compressed.
       if (result.more) next = capture()
       changed ||= result.changed

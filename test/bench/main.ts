@@ -5,6 +5,7 @@
  */
 import { cleanUp } from '../support/cli.ts'
 import { benchCapture } from './capture.ts'
+import { benchIdle } from './idle.ts'
 import { Results } from './measure.ts'
 import { benchMemory } from './memory.ts'
 import { benchRestore } from './restore.ts'
@@ -14,6 +15,7 @@ const parts: Record<string, (results: Results) => Promise<void>> = {
   capture: benchCapture,
   'restore-large': (results) => benchRestore(results, { databaseMb: 1000, walMb: 2000 }),
   memory: benchMemory,
+  idle: benchIdle,
 }
 
 const only = process.argv.find((_, i, all) => all[i - 1] === '--only')?.split(',')

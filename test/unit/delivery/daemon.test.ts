@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 
 import { type DaemonReplication, runDaemon } from '../../../src/delivery/daemon.ts'
+import { Service } from '../../../src/delivery/service.ts'
 import { type Logger } from '../../../src/usecase/ports/logger.ts'
 import { type NotStored } from '../../../src/usecase/replicate.ts'
 
@@ -18,8 +19,16 @@ async function runUntilSigterm(
   run: DaemonReplication['run'],
 ): Promise<{ exitCode: number; messages: string[] }> {
   const messages: string[] = []
-  const replication: DaemonReplication = { run, stored: () => Promise.resolve(), notStored: [] }
-  const running = runDaemon(replication, { logger: memoryLogger(messages), shutdownTimeoutMs: 30 })
+  const replication: DaemonReplication = {
+    run,
+    settled: () => Promise.resolve(),
+    stored: () => Promise.resolve(),
+    notStored: [],
+    databases: [],
+  }
+  const logger = memoryLogger(messages)
+  const service = new Service(undefined, logger)
+  const running = runDaemon(replication, { logger, service, shutdownTimeoutMs: 30 })
   process.emit('SIGTERM', 'SIGTERM')
   return { exitCode: await running, messages }
 }

@@ -1,4 +1,10 @@
-import { composeReplication, configFromUrls, createLogger, loadConfig } from '../../../compose.js'
+import {
+  composeReplication,
+  configFromUrls,
+  createLogger,
+  loadConfig,
+  openServiceManager,
+} from '../../../compose.js'
 import { splitCommandLine } from '../../../domain/command-line.js'
 import { type Config } from '../../../domain/config.js'
 import { parseDuration } from '../../../domain/duration.js'
@@ -6,8 +12,10 @@ import { ConfigError, UsageError } from '../../../domain/errors.js'
 import { type Logger } from '../../../usecase/ports/logger.js'
 import { type DaemonOptions, runDaemon } from '../../daemon.js'
 import { ExecutedProgram } from '../../executed-program.js'
+import { Service } from '../../service.js'
 import { type CommonFlags, refuseConfigWithUrl } from '../context.js'
 import { version } from '../version.js'
+import { reloadConfig } from './reload-config.js'
 import { restoreMissing } from './restore-missing.js'
 
 export interface ReplicateFlags extends CommonFlags {
@@ -22,13 +30,17 @@ export async function replicate(
   flags: ReplicateFlags,
   signal: AbortSignal,
 ): Promise<number> {
-  const config = applyFlags(flags, await chooseConfig(positionals, flags))
-  if (config.databases.length === 0) {
+  const load = async (): Promise<Config> => {
+    const config = applyFlags(flags, await chooseConfig(positionals, flags))
+    if (config.databases.length > 0) return config
     throw new ConfigError('no databases specified in configuration', {
       hint: `Add them under dbs in ${config.source ?? 'the configuration'}.`,
     })
   }
+  const config = await load()
   const logger = await createLogger(config.logging)
+  const service = new Service(await openServiceManager(logger), logger)
+  service.starting('starting')
   logStart(config, logger)
   await restoreMissing(config.databases, logger, signal)
   const replication = await composeReplication(config, logger)
@@ -38,6 +50,9 @@ export async function replicate(
   const exitCode = await runDaemon(replication, {
     logger,
     shutdownTimeoutMs,
+    service,
+    reload:
+      config.source === undefined ? undefined : reloadConfig(config, { load, replication, logger }),
     ...execOption(config, logger),
   })
   // Threads of the engine would keep the process alive.

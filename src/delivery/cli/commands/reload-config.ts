@@ -1,0 +1,57 @@
+import { checkConfig } from '../../../compose.js'
+import { type Config } from '../../../domain/config.js'
+import { TsreplicateError } from '../../../domain/errors.js'
+import { sameSettings } from '../../../domain/same-settings.js'
+import { type Logger } from '../../../usecase/ports/logger.js'
+import { type Replication } from '../../../usecase/replicate.js'
+import { restoreMissing } from './restore-missing.js'
+
+/**
+ * What SIGHUP does: reads the configuration again and goes on with its databases. One with which the daemon could not
+ * start changes nothing, and every problem in it is logged.
+ */
+export function reloadConfig(
+  initial: Config,
+  parts: {
+    readonly load: () => Promise<Config>
+    readonly replication: Pick<Replication, 'want' | 'databases'>
+    readonly logger: Logger
+  },
+): () => Promise<void> {
+  const { load, replication, logger } = parts
+  return async () => {
+    const file = initial.source
+    try {
+      const config = await load()
+      await checkConfig(config)
+      const running = new Set(replication.databases.map((database) => database.config.path))
+      const added = config.databases.filter(({ path }) => !running.has(path))
+      await restoreMissing(added, logger, new AbortController().signal)
+      for (const warning of config.warnings) logger.warn({ config: file }, warning)
+      for (const key of unchangeable(initial, config)) {
+        logger.warn({ config: file, key }, 'this key takes effect at the next start')
+      }
+      replication.want(config.databases)
+      logger.info({ config: file, databases: config.databases.length }, 'configuration reloaded')
+    } catch (error) {
+      const problems = error instanceof Error ? error.message.split('\n') : [String(error)]
+      const hint = error instanceof TsreplicateError ? error.hint : undefined
+      for (const problem of problems) {
+        const fields = { config: file, problem, ...(hint === undefined ? {} : { hint }) }
+        logger.error(fields, 'configuration not reloaded, nothing has changed')
+      }
+    }
+  }
+}
+
+const reloadedKeys = new Set(['source', 'databases', 'warnings'])
+
+/** The keys of the file that have changed and are read only at the start. */
+function unchangeable(before: Config, now: Config): readonly string[] {
+  const former = new Map<string, unknown>(Object.entries(before))
+  return Object.entries(now)
+    .filter(([key, value]) => !reloadedKeys.has(key) && !sameSettings(value, former.get(key)))
+    .map(([key]) =>
+      key.replace(/Ms$/, '').replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
+    )
+}

@@ -1,0 +1,169 @@
+import Database from 'better-sqlite3'
+import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, describe, expect, it } from 'vitest'
+import {
+  cleanUp,
+  listGenerations,
+  program,
+  restore,
+  root,
+  Running,
+  start,
+  temporaryFolder,
+  writeConfig,
+} from '../support/cli.ts'
+import { canListen, listenForNotifications } from '../support/notify-listener.ts'
+
+afterEach(cleanUp)
+
+/** Adds rows up to this number. */
+function fill(path: string, upTo: number): void {
+  const database = new Database(path)
+  try {
+    database.pragma('journal_mode = wal')
+    database.exec('CREATE TABLE IF NOT EXISTS t (n INTEGER PRIMARY KEY)')
+    const insert = database.prepare('INSERT OR IGNORE INTO t VALUES (?)')
+    for (let n = 1; n <= upTo; n += 1) insert.run(n)
+  } finally {
+    database.close()
+  }
+}
+
+async function restoredRows(replica: string, output: string): Promise<number> {
+  await restore(replica, output)
+  const database = new Database(output, { readonly: true })
+  try {
+    return Number(database.prepare('SELECT count(*) FROM t').pluck().get())
+  } finally {
+    database.close()
+  }
+}
+
+const reloaded = /configuration reloaded/
+const firstObject = /snapshot written/
+
+describe('SIGHUP', () => {
+  it('adds, changes and removes databases, and leaves the others alone', async () => {
+    const folder = temporaryFolder()
+    const at = (name: string): string => join(folder, name)
+    for (const name of ['a.db', 'b.db', 'c.db']) fill(at(name), 10)
+    const a = { path: at('a.db'), replicas: [at('replica-a')] }
+    const config = writeConfig(folder, a, { path: at('b.db'), replicas: [at('replica-b')] })
+    const daemon = start('replicate', '-config', config)
+    await daemon.waitFor(firstObject, { times: 2 })
+
+    // At a sync interval of an hour, only the last sync stores what is written now.
+    writeConfig(folder, a, { path: at('b.db'), replicas: [at('replica-b')], syncInterval: '1h' })
+    daemon.child.kill('SIGHUP')
+    await daemon.waitFor(/another configuration/)
+    fill(at('b.db'), 20)
+    writeConfig(folder, a, { path: at('c.db'), replicas: [at('replica-c')] })
+    daemon.child.kill('SIGHUP')
+    await daemon.waitFor(/no longer replicated/)
+    await daemon.waitFor(firstObject, { times: 3 })
+    expect(await restoredRows(at('replica-b'), at('restored-b.db'))).toBe(20)
+
+    fill(at('b.db'), 30)
+    for (const name of ['a.db', 'c.db']) fill(at(name), 30)
+    expect(await daemon.stop()).toBe(0)
+    expect(await restoredRows(at('replica-a'), at('restored-a.db'))).toBe(30)
+    expect(await restoredRows(at('replica-c'), at('restored-c.db'))).toBe(30)
+    expect(listGenerations(at('replica-a'))).toHaveLength(1)
+    expect(listGenerations(at('replica-b'))).toHaveLength(1)
+  })
+
+  it('moves one replica of a database to another place while its neighbour goes on', async () => {
+    const folder = temporaryFolder()
+    const at = (name: string): string => join(folder, name)
+    fill(at('a.db'), 10)
+    const stays = { path: at('stays'), name: 'stays' }
+    const moves = (place: string): object => ({ path: at(place), name: 'moves' })
+    const config = writeConfig(folder, {
+      path: at('a.db'),
+      replicas: [stays, moves('old') as { path: string }],
+    })
+    const daemon = start('replicate', '-config', config)
+    await daemon.waitFor(firstObject, { times: 2 })
+    fill(at('a.db'), 20)
+    writeConfig(folder, { path: at('a.db'), replicas: [stays, moves('new') as { path: string }] })
+    daemon.child.kill('SIGHUP')
+    await daemon.waitFor(/another configuration/)
+    expect(await restoredRows(at('old'), at('restored-old.db'))).toBe(20)
+    fill(at('a.db'), 30)
+    expect(await daemon.stop()).toBe(0)
+    expect(await restoredRows(at('new'), at('restored-new.db'))).toBe(30)
+    expect(await restoredRows(at('stays'), at('restored-stays.db'))).toBe(30)
+  })
+
+  it('changes nothing when the file is wrong, and names every problem', async () => {
+    const folder = temporaryFolder()
+    const at = (name: string): string => join(folder, name)
+    fill(at('a.db'), 10)
+    const config = writeConfig(folder, { path: at('a.db'), replicas: [at('replica')] })
+    const daemon = start('replicate', '-config', config)
+    await daemon.waitFor(firstObject)
+    writeFileSync(config, 'dbs:\n  - path: /x.db\n    replica: []\n  - pat: /y.db\n')
+    daemon.child.kill('SIGHUP')
+    await daemon.waitFor(/nothing has changed/, { times: 3 })
+    for (const problem of [/dbs\[0\]\.replica: /, /dbs\[1\]\.pat: /, /dbs\[1\]\.path: /]) {
+      expect(daemon.output).toMatch(problem)
+    }
+    fill(at('a.db'), 20)
+    expect(await daemon.stop()).toBe(0)
+    expect(daemon.output).not.toMatch(reloaded)
+    expect(await restoredRows(at('replica'), at('restored.db'))).toBe(20)
+  })
+
+  it('ends a daemon that has no configuration file, after its last sync', async () => {
+    const folder = temporaryFolder()
+    const path = join(folder, 'a.db')
+    fill(path, 10)
+    const daemon = start('replicate', path, `file://${folder}/replica`)
+    await daemon.waitFor(firstObject)
+    daemon.child.kill('SIGHUP')
+    expect(await daemon.exit()).toBe(0)
+  })
+})
+
+describe.skipIf(!canListen)('a service manager', () => {
+  it('is told of the start, of signs of life, of reloads and of the end', async () => {
+    const folder = temporaryFolder()
+    const path = join(folder, 'a.db')
+    fill(path, 10)
+    const config = writeConfig(folder, { path, replicas: [join(folder, 'replica')] })
+    const { listener, socket } = await listenForNotifications(folder)
+    const daemon = new Running(
+      'tsreplicate',
+      process.execPath,
+      [program, 'replicate', '-config', config],
+      { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '1000000' },
+    )
+    await listener.waitFor(/READY=1\\nSTATUS=replicating 1 database/)
+    await listener.waitFor(/WATCHDOG=1/, { times: 3 })
+    daemon.child.kill('SIGHUP')
+    await listener.waitFor(/RELOADING=1\\nMONOTONIC_USEC=\d{6,}/)
+    await listener.waitFor(/READY=1/, { times: 2 })
+    expect(await daemon.stop()).toBe(0)
+    await listener.waitFor(/STOPPING=1\\nSTATUS=[a-z ]+\\nEXTEND_TIMEOUT_USEC=90000000/)
+    expect(listener.output.indexOf('EXTEND_TIMEOUT')).toBeLessThan(listener.output.indexOf('READY'))
+  })
+})
+
+describe.skipIf(spawnSync('systemd-analyze', ['--version']).status !== 0)('the unit', () => {
+  const unit = join(root, 'systemd/tsreplicate.service')
+
+  it('is valid to systemd', () => {
+    const { status, stderr } = spawnSync('systemd-analyze', ['verify', unit], { encoding: 'utf8' })
+    expect(stderr).toBe('')
+    expect(status).toBe(0)
+  })
+
+  it('is exposed little', () => {
+    const { stdout } = spawnSync('systemd-analyze', ['security', '--offline=true', unit], {
+      encoding: 'utf8',
+    })
+    expect(Number(/exposure level[^:]*: ([\d.]+)/.exec(stdout)?.[1])).toBeLessThanOrEqual(3.5)
+  })
+})
