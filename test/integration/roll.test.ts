@@ -22,6 +22,26 @@ async function frameOf(content: Uint8Array): Promise<Buffer> {
   return Buffer.concat([...parts, encoder.end()])
 }
 
+const generation = parseGeneration('00112233445566aa')!
+
+async function store(
+  replica: string,
+  ref: Parameters<typeof formatObjectPath>[0],
+  content: Uint8Array,
+): Promise<void> {
+  const target = path.join(replica, formatObjectPath(ref))
+  mkdirSync(path.dirname(target), { recursive: true })
+  writeFileSync(target, await frameOf(content))
+}
+
+function indexesOf(runs: readonly CapturedRun[]): Map<number, CapturedRun[]> {
+  const indexes = new Map<number, CapturedRun[]>()
+  for (const run of runs) {
+    indexes.set(run.start.index, [...(indexes.get(run.start.index) ?? []), run])
+  }
+  return indexes
+}
+
 /** Frames of the WAL as SQLite would restore them: the file after a truncating checkpoint. */
 function checkpointed(file: string): Buffer {
   const database = new Database(file)
@@ -69,20 +89,11 @@ describe('an index that grows past the bound under one WAL of SQLite', () => {
       writer.exec('delete from t where n % 3 = 0')
       drain()
 
-      const indexes = new Map<number, CapturedRun[]>()
-      for (const run of runs) {
-        indexes.set(run.start.index, [...(indexes.get(run.start.index) ?? []), run])
-      }
+      const indexes = indexesOf(runs)
       expect(indexes.size).toBeGreaterThan(3)
 
-      const generation = parseGeneration('00112233445566aa')!
       const replica = path.join(folder, 'replica')
-      const store = async (ref: Parameters<typeof formatObjectPath>[0], content: Uint8Array) => {
-        const target = path.join(replica, formatObjectPath(ref))
-        mkdirSync(path.dirname(target), { recursive: true })
-        writeFileSync(target, await frameOf(content))
-      }
-      await store({ kind: 'snapshot', generation, index: 0 }, readFileSync(snapshot))
+      await store(replica, { kind: 'snapshot', generation, index: 0 }, readFileSync(snapshot))
       for (const [index, parts] of indexes) {
         const wal = Buffer.concat(parts.map((run) => run.bytes))
         const header = parseWalHeader(wal)
@@ -90,7 +101,7 @@ describe('an index that grows past the bound under one WAL of SQLite', () => {
         const frames = wal.subarray(32)
         const verified = verifyFrames(Buffer.from(frames), { ...header.header })
         expect(verified.committedFrameCount * (pageSizeBytes + 24)).toBe(frames.length)
-        await store({ kind: 'wal-segment', generation, index, offset: 0 }, wal)
+        await store(replica, { kind: 'wal-segment', generation, index, offset: 0 }, wal)
         const before = indexes.get(index - 1)?.at(-1)
         if (before !== undefined) {
           expect(parts[0]?.previousIndexEnd).toEqual({
@@ -143,4 +154,90 @@ describe('an index that grows past the bound under one WAL of SQLite', () => {
     second.close()
     writer.close()
   })
+
+  it.each([1, 2, 3, 4])(
+    'goes on after crashes at any distance from where it was rolled, whatever was spooled (%i)',
+    async (seed) => {
+      let state = seed
+      const pick = (below: number): number => {
+        state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+        return Math.floor((state / 4_294_967_296) * below)
+      }
+      const file = path.join(folder, 'app.db')
+      const writer = new Database(file)
+      writer.pragma('journal_mode = wal')
+      writer.pragma('wal_autocheckpoint = 0')
+      writer.exec('create table t (n integer primary key, text text)')
+      const write = (count: number): void => {
+        for (; count > 0; count -= 1) {
+          writer.prepare('insert into t (text) values (?)').run('x'.repeat(pick(6000)))
+        }
+      }
+      const snapshot = readFileSync(file)
+      const spooled: CapturedRun[] = []
+      for (let life = 0; life < 60; life += 1) {
+        const capture = new WalCapture(file, { rollBytes: 24 * 1024 })
+        capture.open()
+        const last = spooled.at(-1)
+        const verdict = capture.begin(
+          last === undefined
+            ? undefined
+            : {
+                position: last.end,
+                pageSizeBytes: last.pageSizeBytes,
+                bigEndian: last.bigEndian,
+                salts: last.salts,
+                checksum: last.checksumAfter,
+                source: last.source,
+              },
+        )
+        expect(verdict).toEqual({ kind: 'continuous' })
+        const captured: CapturedRun[] = []
+        const drain = (): void => {
+          const { runs, continuity, more } = capture.capture(1 << 24)
+          expect({ continuity, more }).toEqual({ continuity: { kind: 'continuous' }, more: false })
+          captured.push(...runs)
+        }
+        for (let round = pick(4); round > 0; round -= 1) {
+          drain()
+          write(pick(3))
+        }
+        drain()
+        // What was captured and not spooled is lost with the process.
+        spooled.push(...captured.splice(0, pick(2) === 0 ? captured.length : pick(3)))
+        if (captured.length === 0 && pick(3) === 0) {
+          writer.pragma('wal_checkpoint(PASSIVE)')
+          drain()
+          write(2)
+          drain()
+          spooled.push(...captured)
+        }
+        capture.close()
+        write(pick(3))
+      }
+      const capture = new WalCapture(file, { rollBytes: 24 * 1024 })
+      capture.open()
+      const last = spooled.at(-1)!
+      capture.begin({ ...last, position: last.end, checksum: last.checksumAfter })
+      spooled.push(...capture.capture(1 << 24).runs)
+      const indexes = indexesOf(spooled)
+      expect(indexes.size).toBeGreaterThan(10)
+      const replica = path.join(folder, 'replica')
+      await store(replica, { kind: 'snapshot', generation, index: 0 }, snapshot)
+      for (const [index, parts] of indexes) {
+        const wal = Buffer.concat(parts.map((run) => run.bytes))
+        await store(replica, { kind: 'wal-segment', generation, index, offset: 0 }, wal)
+        const before = indexes.get(index - 1)?.at(-1)
+        if (before === undefined) continue
+        const { end, checksumAfter } = before
+        expect(parts[0]?.previousIndexEnd).toEqual({ offset: end.offset, checksum: checksumAfter })
+      }
+      const output = path.join(folder, 'restored.db')
+      execFileSync(litestream, ['restore', '-o', output, `file://${replica}`], { stdio: 'pipe' })
+      capture.close()
+      writer.close()
+      expect(readFileSync(output).equals(checkpointed(file))).toBe(true)
+    },
+    60_000,
+  )
 })
