@@ -25,6 +25,7 @@ import {
   type DatabaseParts,
   type ReplicaParts,
 } from './usecase/replicate-database.js'
+import { ProvenRestores } from './usecase/proven-restores.js'
 import { Refusal } from './usecase/refusal.js'
 import { ScheduleRetention } from './usecase/schedule-retention.js'
 import { Permits } from './usecase/permits.js'
@@ -165,8 +166,13 @@ async function composeReplica(
     retentionMs: replica.retention?.retentionMs,
     snapshotSlots: shared.snapshotSlots,
     problems,
+    readBackIntervalMs: Math.min(replica.maxLagMs / 4, 60_000),
   })
-  return { sync, retention: composeRetention(replica, { client, record, feed, sync, logger }) }
+  return {
+    sync,
+    retention: composeRetention(replica, { client, record, feed, sync, logger }),
+    proven: new ProvenRestores(),
+  }
 }
 
 /** Undefined where nothing is ever deleted. */

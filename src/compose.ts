@@ -8,11 +8,15 @@ import {
   type ReplicaTarget,
 } from './domain/config.js'
 import { type RetentionRules } from './domain/retention-policy.js'
+import { type PrometheusMetrics } from './infrastructure/prometheus/prometheus-metrics.js'
 import { type EnforceRetention } from './usecase/enforce-retention.js'
 import { type Logger } from './usecase/ports/logger.js'
+import { type MetricsFormat } from './usecase/ports/metrics-format.js'
 import { type ReplicaClient } from './usecase/ports/replica-client.js'
 import { type ServiceManager } from './usecase/ports/service-manager.js'
 import { type Replication } from './usecase/replicate.js'
+import { type ReportStatus } from './usecase/report-status.js'
+import { type WatchDisk } from './usecase/watch-disk.js'
 import {
   type RestoreProgress,
   type RestoreReport,
@@ -43,6 +47,12 @@ function configContext(): { home: string; cwd: string; env: NodeJS.ProcessEnv } 
 export async function loadConfig(options: LoadOptions): Promise<Config> {
   const { loadConfig: load } = await import('./infrastructure/config/config-file.js')
   return load({ ...configContext(), ...options })
+}
+
+/** The configuration file that `loadConfig` would read, which need not be valid. */
+export async function findConfigFile(path: string | undefined): Promise<string> {
+  const { findConfigFile: find } = await import('./infrastructure/config/config-file.js')
+  return find({ ...configContext(), path })
 }
 
 /** The configuration of a database and the URLs of its replicas, with defaults. */
@@ -157,4 +167,49 @@ export async function openServiceManager(logger: Logger): Promise<ServiceManager
 export async function composeReplication(config: Config, logger: Logger): Promise<Replication> {
   const composed = await import('./compose-replication.js')
   return composed.composeReplication(config, logger)
+}
+
+/** A replication, and what tells how it is. */
+export interface Daemon {
+  readonly replication: Replication
+  readonly report: ReportStatus
+  readonly watchDisk: WatchDisk
+  /** Undefined: nobody can ask for them. */
+  readonly metrics: MetricsFormat | undefined
+}
+
+/** What a daemon consists of. */
+export async function composeDaemon(
+  config: Config,
+  { logger, version }: { readonly logger: Logger; readonly version: string },
+): Promise<Daemon> {
+  const [composed, { ReportStatus: Report }, { WatchDisk: Watch }, { nodeDisk }, { systemClock }] =
+    await Promise.all([
+      import('./compose-replication.js'),
+      import('./usecase/report-status.js'),
+      import('./usecase/watch-disk.js'),
+      import('./infrastructure/disk/node-disk.js'),
+      import('./infrastructure/clock/system-clock.js'),
+    ])
+  const metrics = config.addr === undefined ? undefined : await createMetrics()
+  const replication = await composed.composeReplication(
+    config,
+    logger,
+    metrics && (({ type }) => metrics.operationsOf(type)),
+  )
+  const watchDisk = new Watch({
+    disk: nodeDisk,
+    databases: () => replication.status(),
+    clock: systemClock,
+    logger,
+  })
+  const facts = { version, pid: process.pid, source: config.source }
+  const report = new Report({ replication, watchDisk, clock: systemClock, facts })
+  return { replication, report, watchDisk, metrics }
+}
+
+async function createMetrics(): Promise<PrometheusMetrics> {
+  const { PrometheusMetrics: Metrics } =
+    await import('./infrastructure/prometheus/prometheus-metrics.js')
+  return new Metrics()
 }

@@ -29,6 +29,8 @@ export interface DaemonOptions {
   readonly service: Service
   /** Reads the configuration again at SIGHUP; it never rejects. Undefined: SIGHUP ends the daemon. */
   readonly reload?: (() => Promise<void>) | undefined
+  /** Runs beside it until it stops. */
+  readonly watch?: (stop: AbortSignal) => Promise<void>
   /** Runs meanwhile: its end is ours, and its exit code, too. */
   readonly exec?: {
     readonly program: ExecutedProgram
@@ -45,7 +47,7 @@ export async function runDaemon(
   replication: DaemonReplication,
   options: DaemonOptions,
 ): Promise<number> {
-  const { logger, exec, service, reload } = options
+  const { logger, exec, service, reload, watch } = options
   const shutdown = new Shutdown(options)
   const delay = monitorEventLoopDelay({ resolution: 20 })
   delay.enable()
@@ -58,6 +60,8 @@ export async function runDaemon(
   const onHangup = reload === undefined ? shutdown.onSignal : inTurn(reloading)
   if (exec === undefined) process.on('SIGHUP', onHangup)
   try {
+    // Not waited for at the end: a disk that does not answer would hold it up.
+    void watch?.(shutdown.stop)
     const running = run(replication, shutdown.stop, shutdown.kill)
     void tellStarted(replication, options, shutdown.stop)
     const executed = exec === undefined ? 0 : execute(replication, exec, { shutdown, logger })

@@ -97,6 +97,8 @@ export interface ReplicaConfig {
   readonly retention: RetentionRules | undefined
   /** Above 0. */
   readonly retentionCheckIntervalMs: number
+  /** Commits that wait longer than this, beyond the sync interval, make the daemon not ready. Above 0. */
+  readonly maxLagMs: number
 }
 
 export interface DatabaseConfig {
@@ -121,11 +123,20 @@ export interface DatabaseConfig {
   readonly replicas: readonly ReplicaConfig[]
 }
 
+/** Where the daemon listens for who asks for metrics and health. */
+export interface ListenAddress {
+  readonly host: string
+  /** 0: one that is free. */
+  readonly port: number
+}
+
 export interface Config {
   /** The file it came from, or undefined when it came from the command line. */
   readonly source: string | undefined
   readonly databases: readonly DatabaseConfig[]
   readonly logging: LoggingConfig
+  /** Undefined: metrics and health are not served. */
+  readonly addr: ListenAddress | undefined
   /** How long the last sync at shutdown may take. */
   readonly shutdownTimeoutMs: number
   /** A program to run meanwhile, and its arguments. */

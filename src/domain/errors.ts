@@ -80,6 +80,16 @@ export class InUseError extends TsreplicateError {
   readonly code = 'IN_USE'
 }
 
+/** The address that metrics and health are to be served on is not to be had. */
+export class AddressError extends TsreplicateError {
+  readonly code = 'ADDRESS'
+}
+
+/** No daemon answers: the user starts it. Exit code 3. */
+export class NotRunningError extends TsreplicateError {
+  readonly code = 'NOT_RUNNING'
+}
+
 /** Shutdown ended before everything captured was stored. */
 export class NotStoredError extends TsreplicateError {
   readonly code = 'NOT_STORED'

@@ -1,4 +1,5 @@
 import { TsreplicateError } from '../domain/errors.js'
+import { FailureLog } from './failure-log.js'
 import { type Clock } from './ports/clock.js'
 import { type Logger } from './ports/logger.js'
 
@@ -12,16 +13,23 @@ export class ReplicaProblems {
   readonly #logger: Logger
   readonly #clock: Pick<Clock, 'monotonic'>
   readonly #location: string
+  readonly log: FailureLog
   #last: { readonly message: string; readonly at: number } | undefined
   #isSaid = false
 
-  constructor(options: { logger: Logger; clock: Pick<Clock, 'monotonic'>; location: string }) {
+  constructor(options: {
+    logger: Logger
+    clock: Pick<Clock, 'monotonic' | 'now'>
+    location: string
+  }) {
     this.#logger = options.logger
     this.#clock = options.clock
     this.#location = options.location
+    this.log = new FailureLog(options.clock)
   }
 
   report(error: unknown): void {
+    this.log.add(error)
     const message = error instanceof Error ? error.message : String(error)
     const now = this.#clock.monotonic()
     const sinceMs = this.#last === undefined ? Infinity : now - this.#last.at
@@ -38,6 +46,7 @@ export class ReplicaProblems {
 
   /** Says so if a problem was said before. */
   recovered(): void {
+    this.log.end()
     if (!this.#isSaid) return
     this.#isSaid = false
     this.#logger.info({}, 'replica recovered')

@@ -1,6 +1,8 @@
 import { type DatabaseConfig, type ReplicaConfig } from '../domain/config.js'
 import { sameSettings } from '../domain/same-settings.js'
+import { type CaptureStatus, type DatabaseStatus, type ReplicaStatus } from '../domain/status.js'
 import { type GenerationFeed } from './generation-feed.js'
+import { type ProvenRestores } from './proven-restores.js'
 import { type ScheduleRetention } from './schedule-retention.js'
 import { type CaptureSettings, type SyncDatabase } from './sync-database.js'
 import { type SyncReplica } from './sync-replica.js'
@@ -17,6 +19,7 @@ export interface ReplicaParts {
   readonly sync: SyncReplica
   /** Undefined: nothing is ever deleted. */
   readonly retention: ScheduleRetention | undefined
+  readonly proven: ProvenRestores
 }
 
 /** What one database is made of. Disposed, it lets go of the database and of the local state. */
@@ -140,6 +143,17 @@ export class ReplicateDatabase {
     )
   }
 
+  /** Where it stands now. */
+  status(): DatabaseStatus {
+    const captured = this.#parts.capture.status()
+    return {
+      ...captured,
+      path: this.#config.path,
+      metaPath: this.#config.metaPath,
+      replicas: this.replicas.map((replica) => replicaStatus(replica, captured)),
+    }
+  }
+
   /** Resolves when every replica has all that is committed now, when there is no database, or at an abort. */
   async stored(signal: AbortSignal): Promise<void> {
     const { feed, capture } = this.#parts
@@ -166,13 +180,13 @@ export class ReplicateDatabase {
     await this.#parts[Symbol.asyncDispose]()
   }
 
-  #startReplica(config: ReplicaConfig, { sync, retention }: ReplicaParts): void {
+  #startReplica(config: ReplicaConfig, { sync, retention, proven }: ReplicaParts): void {
     const leave = new AbortController()
     const kill = new AbortController()
     const stop = AbortSignal.any([this.#stop.signal, leave.signal])
     const killed = AbortSignal.any([this.#kill.signal, kill.signal])
     const done = Promise.all([sync.run(stop, killed, leave.signal), retention?.run(stop)])
-    this.#replicas.set(config.name, { config, sync, retention, leave, kill, done })
+    this.#replicas.set(config.name, { config, sync, retention, proven, leave, kill, done })
   }
 
   async #leave(replica: RunningReplica, kill: AbortSignal): Promise<readonly NotStored[]> {
@@ -192,6 +206,29 @@ export class ReplicateDatabase {
 
   #notStored(replica: string, detail: string | undefined): readonly NotStored[] {
     return detail === undefined ? [] : [{ database: this.#config.path, replica, detail }]
+  }
+}
+
+function replicaStatus(
+  { config, sync, retention, proven }: ReplicaParts & { readonly config: ReplicaConfig },
+  captured: CaptureStatus,
+): ReplicaStatus {
+  const { totals, ...status } = sync.status(captured)
+  const { lastAtMs, deletedSnapshots = 0, deletedSegments = 0 } = retention?.status ?? {}
+  return {
+    ...status,
+    // An object is sent once per interval.
+    maxLagMs: config.maxLagMs + config.syncIntervalMs,
+    refusal: undefined,
+    lastRetentionAtMs: lastAtMs,
+    lastProvenAtMs: proven.lastProvenAtMs,
+    totals: {
+      ...totals,
+      deletedSnapshots,
+      deletedSegments,
+      provenRestores: proven.proven,
+      failedRestores: proven.failed,
+    },
   }
 }
 

@@ -2,6 +2,7 @@ import { type DatabaseConfig, type ReplicaTarget } from '../domain/config.js'
 import { formatDuration } from '../domain/duration.js'
 import { isAbortError } from '../domain/errors.js'
 import { sameSettings } from '../domain/same-settings.js'
+import { type DatabaseStatus } from '../domain/status.js'
 import { type Clock } from './ports/clock.js'
 import { type LogFields, type Logger } from './ports/logger.js'
 import { type Refusal } from './refusal.js'
@@ -35,6 +36,8 @@ export interface Replication {
   stored(signal: AbortSignal): Promise<void>
   /** What is not stored at this moment. */
   readonly notStored: readonly NotStored[]
+  /** Where everything stands now. Looks at nothing outside of memory. */
+  status(): readonly DatabaseStatus[]
 }
 
 export interface ReplicateDatabasesOptions {
@@ -106,6 +109,10 @@ export class ReplicateDatabases implements Replication {
 
   get notStored(): readonly NotStored[] {
     return this.databases.flatMap(({ notStored }) => notStored)
+  }
+
+  status(): readonly DatabaseStatus[] {
+    return this.databases.map((database) => database.status())
   }
 
   async #runUntil(stop: AbortSignal, kill: AbortSignal): Promise<readonly NotStored[]> {

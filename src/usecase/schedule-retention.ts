@@ -30,9 +30,25 @@ export class ScheduleRetention {
   #state: string | undefined
   #nextChangeMs: number | undefined
   #reported: { message: string; at: number } | undefined
+  #lastAtMs: number | undefined
+  #deletedSnapshots = 0
+  #deletedSegments = 0
 
   constructor(options: ScheduleRetentionOptions) {
     this.#options = options
+  }
+
+  /** When it was last looked without a failure, and what was deleted since the start. */
+  get status(): {
+    readonly lastAtMs: number | undefined
+    readonly deletedSnapshots: number
+    readonly deletedSegments: number
+  } {
+    return {
+      lastAtMs: this.#lastAtMs,
+      deletedSnapshots: this.#deletedSnapshots,
+      deletedSegments: this.#deletedSegments,
+    }
   }
 
   /** Runs until `stop`, which also ends deletions under way: they are finished after the next start. */
@@ -70,8 +86,14 @@ export class ScheduleRetention {
     const state = storedState()
     const nothingNew = state === this.#state
     const isDue = this.#nextChangeMs !== undefined && clock.now() >= this.#nextChangeMs
-    if (nothingNew && !isDue) return
+    if (nothingNew && !isDue) {
+      this.#lastAtMs = clock.now()
+      return
+    }
     const report = await retention.enforce(stop)
+    this.#deletedSnapshots += report.deletedSnapshots
+    this.#deletedSegments += report.deletedSegments
+    if (report.failures.length === 0) this.#lastAtMs = clock.now()
     this.#log(report)
     this.#state = report.failures.length === 0 ? state : undefined
     this.#nextChangeMs = report.plan.nextChangeMs

@@ -2,6 +2,7 @@ import { type BreakReason } from '../domain/continuity.js'
 import { InUseError, isAbortError, TsreplicateError } from '../domain/errors.js'
 import { formatGeneration, type Generation } from '../domain/generation.js'
 import { comparePositions, formatWalPosition, type WalPosition } from '../domain/position.js'
+import { type CaptureStatus } from '../domain/status.js'
 import { type Barrier, type GenerationFeed } from './generation-feed.js'
 import { type ChangeWatcher } from './ports/change-watcher.js'
 import { type Clock } from './ports/clock.js'
@@ -14,6 +15,7 @@ import {
   type OpenedDatabase,
 } from './ports/managed-database.js'
 import { type Spool, type SpooledSegment, type SpoolState } from './ports/spool.js'
+import { CaptureReport } from './capture-report.js'
 import { type Refusal } from './refusal.js'
 import { SegmentAssembly } from './segment-assembly.js'
 import { SegmentSealer } from './segment-sealer.js'
@@ -105,12 +107,14 @@ export class SyncDatabase {
   #movedAt: number
   /** Where everything captured is spooled. */
   #latest: Barrier | undefined
+  readonly #report: CaptureReport
 
   constructor(options: SyncDatabaseOptions) {
     this.#options = options
     this.#settings = options.settings
     this.#movedAt = options.clock.monotonic()
     options.feed.maxSpoolBytes = options.settings.maxSpoolBytes
+    this.#report = new CaptureReport(options)
   }
 
   /** When this loop was last seen to go on, by the monotonic clock. */
@@ -142,7 +146,10 @@ export class SyncDatabase {
           break
         }
         if (error instanceof InUseError) refusal.refuse(error)
-        if (!(error instanceof Reopen)) this.#report(error)
+        if (!(error instanceof Reopen)) {
+          this.#report.failed(error)
+          this.#say(error)
+        }
         feed.takeBarriers().reject(asError(error))
         await this.#discard()
         if (stop.aborted && !(error instanceof Reopen)) {
@@ -154,7 +161,17 @@ export class SyncDatabase {
         else await this.#pause(stop)
       }
     }
+    this.#report.state = 'ended'
     feed.end(this.#latest)
+  }
+
+  /** Where capturing stands. */
+  status(): CaptureStatus {
+    return this.#report.status({
+      assembly: this.#assembly,
+      end: this.#assembly?.end ?? this.#sealer.end,
+      monitorIntervalMs: this.#settings.monitorIntervalMs,
+    })
   }
 
   /** Behind a reader that is not renewed the application's checkpoints wait: it is let go for a pause of any length. */
@@ -176,7 +193,7 @@ export class SyncDatabase {
   }
 
   /** Says a problem once, until it changes or is over. */
-  #report(error: unknown): void {
+  #say(error: unknown): void {
     const { logger, database } = this.#options
     const message = error instanceof Error ? error.message : String(error)
     if (message === this.#reported) return
@@ -190,6 +207,7 @@ export class SyncDatabase {
 
   #recovered(): void {
     this.#pauseMs = firstPauseMs
+    this.#report.recovered()
     if (this.#reported === '') return
     this.#reported = ''
     this.#options.logger.info({}, 'sync recovered')
@@ -215,6 +233,8 @@ export class SyncDatabase {
       if (!waiting) logger.info({ path: database.path }, 'waiting for the database to be created')
       waiting = true
       this.#isAbsent = true
+      this.#report.state = 'waiting'
+      this.#report.looked()
       this.#options.feed.takeBarriers().reject(new Error('the database does not exist'))
       await watcher.waitForChange(this.#settings.monitorIntervalMs, stop)
       opened = await database.open(kill)
@@ -227,6 +247,7 @@ export class SyncDatabase {
       )
     }
     await this.#firstLook(opened, kill)
+    this.#report.state = 'replicating'
     await this.#follow(opened, stop, kill)
   }
 
@@ -263,6 +284,7 @@ export class SyncDatabase {
           end: { index: last.index, offset: last.endOffset },
         }
         this.#lastTimeMs = last.trailer.captures.at(-1)?.timeMs ?? 0
+        this.#report.continued()
         logger.info(
           { generation: state.generation, position: formatWalPosition(feed.current.end) },
           'generation continues',
@@ -296,6 +318,7 @@ export class SyncDatabase {
       segments: [],
       end: { index: 0, offset: 0 },
     }
+    this.#report.began(why.reason)
     logger.info({ generation, reason: why.reason, detail: why.detail }, 'new generation')
     feed.announce()
   }
@@ -353,6 +376,7 @@ export class SyncDatabase {
           barriers.reject(new Error('the generation ended'))
         }
         await this.#release(kill)
+        this.#report.looked()
       } catch (error) {
         barriers.reject(asError(error))
         throw error
@@ -393,6 +417,7 @@ export class SyncDatabase {
       const started = this.#options.clock.monotonic()
       await Promise.race([watcher.waitForChange(monitorIntervalMs, any), feed.waitForWish(any)])
       woken.abort()
+      this.#report.looked()
       if (stop.aborted || feed.hasWish) return
       await this.#checkFile()
       if (this.#options.clock.monotonic() - started < monitorIntervalMs) return
@@ -446,6 +471,7 @@ export class SyncDatabase {
     const { database } = this.#options
     const capture = (): Promise<CaptureResult> => database.capture({ maxBytes: captureBytes }, kill)
     let changed = false
+    const started = this.#report.syncStarted()
     let next = capture()
     for (;;) {
       const result = await next
@@ -455,7 +481,9 @@ export class SyncDatabase {
       changed ||= result.changed
       await Promise.all([next, this.#keep(result, kill)])
       this.#uncopiedFrames = result.wal.frameCount - result.wal.copiedBackCount
-      if (!result.more) return { ...result, changed }
+      if (result.more) continue
+      this.#report.syncEnded(started)
+      return { ...result, changed }
     }
   }
 
@@ -482,6 +510,7 @@ export class SyncDatabase {
       this.#clockWentBack = timeMs > run.timeMs + 1000
       this.#lastTimeMs = timeMs
       await this.#assembly.append(run, timeMs, kill)
+      this.#report.captured(run, timeMs)
       if (this.#assembly.walBytes >= maxSegmentBytes && this.#assembly.endsInCommit) {
         await this.#seal(kill)
       }
@@ -500,6 +529,7 @@ export class SyncDatabase {
     const assembly = this.#assembly
     if (assembly === undefined) return
     this.#assembly = undefined
+    this.#report.sealing(assembly.walBytes)
     this.#lastSealAt = this.#options.clock.monotonic()
     this.#sealer.add(assembly, kill)
     if (this.#sealer.waitingCount >= maxWaitingSegments) await this.#sealer.settled()
@@ -511,6 +541,7 @@ export class SyncDatabase {
     const current = feed.current
     if (current?.generation !== segment.generation) return
     this.#unused = undefined
+    this.#report.sealed()
     current.segments.push(segment)
     current.end = { index: segment.index, offset: segment.endOffset }
     this.#spoolState = {
@@ -588,7 +619,10 @@ export class SyncDatabase {
     let reached = false
     try {
       for (let tries = 0; tries < checkpointTries; tries += 1) {
-        const copied = await this.#beside(database.checkpoint(kill), kill)
+        const copied = await this.#beside(
+          this.#report.timed('PASSIVE', () => database.checkpoint(kill)),
+          kill,
+        )
         reached = copied.copiedBackCount >= wal.frameCount
         await this.#beside(database.syncFile(kill), kill)
         if (this.#isBroken) return
@@ -616,7 +650,10 @@ export class SyncDatabase {
         wal.frameCount >= maxCheckpointPageCount &&
         clock.monotonic() >= this.#forcePauseUntil
       ) {
-        const forced = await database.forceRestart({ maxBytes: captureBytes }, kill)
+        const forced = await this.#report.timed('RESTART', () =>
+          database.forceRestart({ maxBytes: captureBytes }, kill),
+        )
+        this.#report.locked(forced.lockedMs)
         await this.#keep(forced.capture, kill)
         if (forced.capture.continuity.kind === 'broken') {
           this.#options.feed.requestNewGeneration(
@@ -642,6 +679,7 @@ export class SyncDatabase {
     this.#latest = undefined
     const assembly = this.#assembly
     this.#assembly = undefined
+    this.#report.discarded()
     await assembly?.[Symbol.asyncDispose]()
     await this.#sealer.discard()
   }

@@ -1,7 +1,8 @@
 import { isAbortError, ReplicaError } from '../domain/errors.js'
 import { type Generation } from '../domain/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
-import { formatObjectPath, type WalSegmentRef } from '../domain/replica-layout.js'
+import { formatObjectPath, type SnapshotRef, type WalSegmentRef } from '../domain/replica-layout.js'
+import { type CaptureStatus, lagSince, type ReplicaStatus } from '../domain/status.js'
 import {
   type NewestSnapshot,
   type NextSnapshot,
@@ -23,6 +24,7 @@ import {
   type WalSegmentInfo,
 } from './ports/replica-client.js'
 import { type Spool, type SpooledSegment } from './ports/spool.js'
+import { ReadBack } from './read-back.js'
 import { readTrailer } from './read-trailer.js'
 import { type ReplicaProblems } from './replica-problems.js'
 import { type Permits } from './permits.js'
@@ -45,8 +47,29 @@ export interface SyncReplicaOptions {
   /** Shared by all replicas of the process. */
   readonly snapshotSlots: Permits
   readonly problems: ReplicaProblems
+  /** How often the newest segment is read back, while there are new ones; by default once a minute. */
+  readonly readBackIntervalMs?: number
 }
 
+/** What of a replica's status this loop knows. */
+export type SyncReplicaStatus = Pick<
+  ReplicaStatus,
+  | 'name'
+  | 'type'
+  | 'location'
+  | 'position'
+  | 'hasSnapshot'
+  | 'lagMs'
+  | 'confirmedLagMs'
+  | 'pendingBytes'
+  | 'lastFailure'
+  | 'lastStoredAtMs'
+  | 'lastSnapshotAtMs'
+> & {
+  readonly totals: Pick<ReplicaStatus['totals'], 'walBytes' | 'snapshots' | 'errors'>
+}
+
+const usualReadBackIntervalMs = 60_000
 const firstPauseMs = 1000
 /** Short enough that a store that is there again is used within half a minute. */
 const maxPauseMs = 15_000
@@ -71,6 +94,9 @@ interface Place {
 export class SyncReplica {
   readonly #options: SyncReplicaOptions
   #place: Place | undefined
+  /** The last place that was known, also while it is in doubt. */
+  #lastPlace: Place | undefined
+  #doubtfulSinceMs: number | undefined
   #locatedAt = 0
   #lastSendAt = Number.NEGATIVE_INFINITY
   #swept = false
@@ -82,12 +108,17 @@ export class SyncReplica {
   /** When those were finished that no schedule asked for, by the monotonic clock. */
   #unscheduledAtMs: number[] = []
   #saidThatBounded = false
+  readonly #readBack: ReadBack
+  #sentWalBytes = 0
+  #lastStoredAtMs: number | undefined
   #leave = never
   /** All that was committed when this replica was told to leave. */
   #farewell: { readonly generation: Generation; readonly position: WalPosition } | undefined
 
   constructor(options: SyncReplicaOptions) {
     this.#options = options
+    const { client, clock, readBackIntervalMs: intervalMs = usualReadBackIntervalMs } = options
+    this.#readBack = new ReadBack({ client, clock, intervalMs })
     options.feed.addReplica(options.name)
   }
 
@@ -114,6 +145,7 @@ export class SyncReplica {
         // After a failure of the moment, what was stored is stored; any other may mean that the replica has changed.
         if (!(error instanceof ReplicaError && error.retryable)) this.#place = undefined
         if (error instanceof GenerationEndedError) continue
+        if (this.#place === undefined) this.#doubtfulSinceMs ??= clock.now()
         problems.report(error)
         await clock.sleep(pauseMs * (0.75 + Math.random() / 2), kill).catch(ignoreAbort)
         pauseMs = Math.min(pauseMs * 2, maxPauseMs)
@@ -138,6 +170,57 @@ export class SyncReplica {
     const place = this.#place
     if (place?.generation !== generation || !place.hasSnapshot) return false
     return hasReached(place.position, position)
+  }
+
+  /** Where this replica stands, measured against what is captured. */
+  status(capture: CaptureStatus): SyncReplicaStatus {
+    const { name, client, clock, problems } = this.#options
+    const generation = capture.position?.generation
+    const place = this.#lastPlace?.generation === generation ? this.#lastPlace : undefined
+    const pending = this.#pending(place)
+    const since =
+      generation === undefined || place?.hasSnapshot === true
+        ? pending.sinceMs
+        : capture.generationSinceMs
+    const moments = [since, capture.unsealedSinceMs, capture.blindSinceMs, this.#doubtfulSinceMs]
+    const lagMs = lagSince(moments, clock.now())
+    return {
+      name,
+      type: client.type,
+      location: client.location,
+      position:
+        place?.position === undefined
+          ? undefined
+          : { generation: place.generation, ...place.position },
+      hasSnapshot: place?.hasSnapshot ?? false,
+      lagMs,
+      confirmedLagMs: Math.max(lagMs, lagSince([this.#readBack.sinceMs], clock.now())),
+      pendingBytes: pending.walBytes + capture.unsealedBytes,
+      lastFailure: problems.log.last,
+      lastStoredAtMs: this.#lastStoredAtMs,
+      lastSnapshotAtMs: place?.newestSnapshot?.atMs,
+      totals: {
+        walBytes: this.#sentWalBytes,
+        snapshots: this.#snapshotCounts,
+        errors: problems.log.counts,
+      },
+    }
+  }
+
+  /** What the spool holds behind a place: bytes of WAL, and the time of the first commit. */
+  #pending(place: Place | undefined): { walBytes: number; sinceMs: number | undefined } {
+    const segments = this.#options.feed.current?.segments ?? []
+    let walBytes = 0
+    let sinceMs: number | undefined
+    for (let i = segments.length - 1; i >= 0; i -= 1) {
+      const segment = segments[i]
+      if (segment === undefined) break
+      const end = { index: segment.index, offset: segment.endOffset }
+      if (hasReached(place?.position, end)) break
+      walBytes += segment.walBytes
+      sinceMs = firstCommitMs(segment) ?? sinceMs
+    }
+    return { walBytes, sinceMs }
   }
 
   /** What is not stored here, or undefined when all is. */
@@ -179,6 +262,8 @@ export class SyncReplica {
       place = await this.#locate(current.generation, kill)
       if (place === undefined) return true
       this.#place = place
+      this.#lastPlace = place
+      this.#doubtfulSinceMs = undefined
       this.#locatedAt = clock.monotonic()
     }
     if (!place.hasSnapshot) {
@@ -193,7 +278,20 @@ export class SyncReplica {
       await this.#snapshot(place, next.reason, kill)
       return false
     }
-    return !(await this.#sendNext(place, kill))
+    if (await this.#sendNext(place, kill)) return false
+    return !(await this.#checkedBack(place, kill))
+  }
+
+  /** Reads back what was sent, when it is time for that. False: it is not. */
+  async #checkedBack(place: Place, kill: AbortSignal): Promise<boolean> {
+    if (this.#readBack.dueInMs !== 0) return false
+    if (place.newestSnapshot !== undefined) {
+      const { generation } = place
+      const { index } = place.newestSnapshot
+      await this.#readBack.checkObject({ kind: 'snapshot', generation, index }, 0, kill)
+    }
+    await this.#readBack.check(kill)
+    return true
   }
 
   /** What we know of the replica, if it holds: else it is to be listed. */
@@ -203,6 +301,33 @@ export class SyncReplica {
     if (clock.monotonic() - this.#locatedAt < trustMs) return this.#place
     this.#swept = false
     return undefined
+  }
+
+  /** As `#checkedBack`, but a failure of the moment does not cost the snapshot under way. */
+  async #checkedBackMeanwhile(place: Place, kill: AbortSignal): Promise<boolean> {
+    try {
+      return await this.#checkedBack(place, kill)
+    } catch (error) {
+      if (!(error instanceof ReplicaError && error.retryable)) throw error
+      this.#options.problems.report(error)
+      return true
+    }
+  }
+
+  /** A snapshot that the store acknowledged is looked at once. */
+  async #snapshotReadBack(ref: SnapshotRef, kill: AbortSignal): Promise<void> {
+    try {
+      await this.#readBack.checkObject(ref, 0, kill)
+    } catch (error) {
+      if (!(error instanceof ReplicaError && error.retryable)) throw error
+      this.#options.problems.report(error)
+    }
+  }
+
+  async #untilCheck(signal: AbortSignal): Promise<void> {
+    const { dueInMs } = this.#readBack
+    if (dueInMs === undefined) await aborted(signal)
+    else await this.#options.clock.sleep(dueInMs, signal).catch(ignoreAbort)
   }
 
   #nextSnapshot(place: Place): NextSnapshot {
@@ -247,7 +372,7 @@ export class SyncReplica {
     const { feed, clock } = this.#options
     const woken = new AbortController()
     const any = AbortSignal.any([kill, woken.signal])
-    const waits = [feed.waitForChange(any)]
+    const waits = [feed.waitForChange(any), this.#untilCheck(any)]
     const next = this.#place === undefined ? undefined : this.#nextSnapshot(this.#place)
     if (next?.kind === 'at') {
       // Timers longer than 24 days fire at once, and a clock that is set is to be noticed some day.
@@ -267,8 +392,11 @@ export class SyncReplica {
       if (newest === undefined || snapshot.index > newest.index) newest = snapshot
     }
     let last: WalSegmentInfo | undefined
+    const firstIndex = newest?.index ?? 0
+    let hasFirst = false
     for await (const segment of client.listWalSegments(generation, kill)) {
       if (last === undefined || comparePositions(segment, last) > 0) last = segment
+      hasFirst ||= segment.index === firstIndex && segment.offset === 0
     }
     // Said only now: where the replica cannot be listed either, that is the problem, and the sweep is tried again.
     this.#swept = true
@@ -280,6 +408,14 @@ export class SyncReplica {
     }
     const current = feed.current
     if (current?.generation !== generation) return undefined
+    if (last !== undefined && last.index >= firstIndex && !hasFirst) {
+      const missing = { kind: 'wal-segment', generation, index: firstIndex, offset: 0 } as const
+      feed.requestNewGeneration(
+        'replica missed segments that the spool no longer has',
+        `${client.location} has ${formatObjectPath(last)} and lacks ${formatObjectPath(missing)}`,
+      )
+      return undefined
+    }
     let position: WalPosition | undefined
     if (last !== undefined) {
       const endOffset = await this.#endOf(last, current.segments, kill)
@@ -416,8 +552,10 @@ export class SyncReplica {
         if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
         const maySend = !holding || feed.spoolBytes > feed.maxSpoolBytes / 2
         if (maySend && (await this.#sendNext(place, kill))) continue
+        if (await this.#checkedBackMeanwhile(place, kill)) continue
         const woken = new AbortController()
-        await Promise.race([settled, feed.waitForChange(AbortSignal.any([kill, woken.signal]))])
+        const any = AbortSignal.any([kill, woken.signal])
+        await Promise.race([settled, feed.waitForChange(any), this.#untilCheck(any)])
         woken.abort()
         kill.throwIfAborted()
       }
@@ -428,11 +566,16 @@ export class SyncReplica {
     const finished = await body
     place.hasSnapshot = true
     place.newestSnapshot = { ...finished, atMs: clock.now() }
+    this.#lastStoredAtMs = clock.now()
     feed.announce()
     this.#snapshotCounts[reason] += 1
     if (reason === 'generation') {
       this.#unscheduledAtMs = [...this.#unscheduledAtMs, clock.monotonic()].slice(-unscheduledBurst)
     }
+    await this.#snapshotReadBack(
+      { kind: 'snapshot', generation: place.generation, index: finished.index },
+      kill,
+    )
 
     function isDone(): boolean {
       return done
@@ -478,6 +621,13 @@ export class SyncReplica {
     }
     place.position = endOf(segment)
     feed.confirm(name, place.generation, place.position)
+    this.#sentWalBytes += segment.walBytes
+    this.#lastStoredAtMs = clock.now()
+    this.#readBack.acknowledged(
+      ref,
+      segment.sizeBytes,
+      firstCommitMs(segment) ?? this.#lastStoredAtMs,
+    )
     logger.info(
       {
         position: formatPosition({
@@ -558,6 +708,11 @@ function nextSegment(
         segment.startOffset === 0 &&
         segment.trailer.previousIndexEnd?.offset === position.offset),
   )
+}
+
+/** When the first of its transactions was seen to be committed. */
+function firstCommitMs(segment: SpooledSegment): number | undefined {
+  return segment.trailer.captures[0]?.timeMs
 }
 
 const never = new AbortController().signal

@@ -4,6 +4,7 @@ import {
   ConfigError,
   InUseError,
   isAbortError,
+  NotRunningError,
   NotStoredError,
   TsreplicateError,
   UsageError,
@@ -11,6 +12,7 @@ import {
 import { databases, generations, snapshots, wal, type WalFlags } from './commands/listings.js'
 import { replicate, type ReplicateFlags } from './commands/replicate.js'
 import { restore, type RestoreFlags } from './commands/restore.js'
+import { status } from './commands/status.js'
 import { retention, type RetentionFlags } from './commands/retention.js'
 import { type CommonFlags, print, printJson } from './context.js'
 import { normalizeGoFlags } from './go-flags.js'
@@ -19,6 +21,7 @@ import { version } from './version.js'
 const exitCodes = {
   failure: 1,
   usage: 2,
+  notRunning: 3,
   bug: 70,
   notStored: 74,
   inUse: 75,
@@ -165,6 +168,11 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     .action((subject: string | undefined, flags: RetentionFlags) =>
       run(() => retention(subject, flags, signal)),
     )
+  json(common(command('status', 'asks the running daemon what it is doing')))
+    .argument('[database]', 'only this database')
+    .action((subject: string | undefined, flags: CommonFlags) =>
+      run(() => status(subject, flags, signal)),
+    )
   json(command('version', 'prints the version'))
     .allowExcessArguments(true)
     .action((flags: { json?: boolean }) => {
@@ -199,6 +207,7 @@ function report(error: unknown, argv: readonly string[]): number {
   if (error instanceof UsageError) return exitCodes.usage
   if (error instanceof ConfigError) return exitCodes.config
   if (error instanceof InUseError) return exitCodes.inUse
+  if (error instanceof NotRunningError) return exitCodes.notRunning
   return error instanceof NotStoredError ? exitCodes.notStored : exitCodes.failure
 }
 

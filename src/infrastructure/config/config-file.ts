@@ -7,6 +7,7 @@ import {
   type AgeKeys,
   type Config,
   type DatabaseConfig,
+  type ListenAddress,
   type LoggingConfig,
   type ReplicaConfig,
   type ReplicaTarget,
@@ -17,6 +18,7 @@ import { ConfigError } from '../../domain/errors.js'
 import { Secret } from '../../domain/secret.js'
 import { type RetentionRules } from '../../domain/retention-policy.js'
 import { type Environment, expandEnvironment } from './environment.js'
+import { parseAddress } from './listen-address.js'
 import { keys, nearestName, objectStoreTypes, type Section } from './keys.js'
 import { expandPath, type PathContext } from './paths.js'
 import { describePlace, type Place, readTarget } from './replica-target.js'
@@ -48,7 +50,17 @@ export function loadConfig(options: LoadConfigOptions): Config {
   return parseConfig(options.expandEnv ? expandEnvironment(text, options.env) : text, path, options)
 }
 
-function findFile(options: LoadConfigOptions): { path: string; text: string } {
+/** The configuration file that a command reads. Throws {@link ConfigError} if there is none. */
+export function findConfigFile(
+  options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'home'>,
+): string {
+  return findFile(options).path
+}
+
+function findFile(options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'home'>): {
+  path: string
+  text: string
+} {
   const given = options.path ?? options.env['LITESTREAM_CONFIG']
   const candidates =
     given === undefined || given === ''
@@ -152,6 +164,7 @@ class Reader {
       source: this.#file,
       databases: this.#databases(fields),
       logging: this.#logging(fields),
+      addr: this.#address(fields),
       shutdownTimeoutMs: this.#positive(fields, 'shutdown-timeout', defaultTimeoutMs),
       exec: this.#exec(fields),
       firstSyncTimeoutMs: this.#positive(fields, 'first-sync-timeout', defaultTimeoutMs),
@@ -289,6 +302,7 @@ class Reader {
     const checkIntervalMs = this.#positive(fields, 'retention-check-interval', 3_600_000)
     this.#warnOfRareSnapshots(retention, snapshotIntervalMs)
     const age = this.#age(fields)
+    const maxLagMs = this.#positive(fields, 'max-lag', defaultMaxLagMs)
     if (target === undefined || name === undefined) return undefined
     return {
       name,
@@ -298,6 +312,7 @@ class Reader {
       snapshotIntervalMs: snapshotIntervalMs > 0 ? snapshotIntervalMs : undefined,
       retention,
       retentionCheckIntervalMs: Math.min(checkIntervalMs, retention?.retentionMs ?? Infinity),
+      maxLagMs,
     }
   }
 
@@ -478,6 +493,21 @@ class Reader {
     }
   }
 
+  #address(global: Fields | undefined): ListenAddress | undefined {
+    const text = this.#string(global, 'addr', true)
+    if (text === undefined || text === '' || global === undefined) return undefined
+    const address = parseAddress(text)
+    if (typeof address === 'string') {
+      this.#at(global, 'addr', address)
+      return undefined
+    }
+    if (address.host !== '') return address
+    this.#warnings.add(
+      `addr "${text}" is this machine alone: write 127.0.0.1${text} if that is meant, or 0.0.0.0${text} for all its addresses`,
+    )
+    return { ...address, host: '127.0.0.1' }
+  }
+
   #list(fields: Fields | undefined, key: string): { node: Node | null; path: string }[] {
     const entry = fields?.entries.get(key)
     if (fields === undefined || entry === undefined) return []
@@ -584,6 +614,7 @@ function keyPathOf(path: string, key: string): string {
 
 const defaultTimeoutMs = 30_000
 const defaultRetentionMs = 24 * 3_600_000
+const defaultMaxLagMs = 5 * 60_000
 const defaultMaxSpoolBytes = 4 * 1024 ** 3
 
 function defaultMetaPath(databasePath: string): string {
@@ -614,6 +645,7 @@ export function configFromUrls(
         keep: { hourly: 0, daily: 0, weekly: 0, monthly: 0 },
       },
       retentionCheckIntervalMs: 3_600_000,
+      maxLagMs: defaultMaxLagMs,
     }
   })
   return {
@@ -633,6 +665,7 @@ export function configFromUrls(
       },
     ],
     logging: { level: 'info', type: 'text', stderr: true },
+    addr: undefined,
     shutdownTimeoutMs: defaultTimeoutMs,
     exec: undefined,
     firstSyncTimeoutMs: defaultTimeoutMs,

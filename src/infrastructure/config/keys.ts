@@ -51,7 +51,10 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
       secret: true,
       description: 'Of the s3 replicas that have none of their own.',
     },
-    addr: { type: 'string', state: 'unsupported', description: 'Address of the metrics.' },
+    addr: {
+      type: 'string',
+      description: 'host:port of metrics and health; :port is 127.0.0.1 alone.',
+    },
     exec: {
       type: 'string',
       description:
@@ -147,6 +150,11 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
       type: 'duration',
       default: '1h',
       description: 'How often it is looked whether something can be deleted.',
+    },
+    'max-lag': {
+      type: 'duration',
+      default: '5m',
+      description: 'Commits that wait longer than this to be stored make /readyz fail.',
     },
     'keep-hourly': {
       type: 'integer',

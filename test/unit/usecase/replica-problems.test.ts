@@ -20,7 +20,7 @@ function make() {
   }
   const problems = new ReplicaProblems({
     logger,
-    clock: { monotonic: () => now },
+    clock: { monotonic: () => now, now: () => now },
     location: 's3://b',
   })
   return {

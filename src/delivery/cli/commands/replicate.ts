@@ -1,5 +1,5 @@
 import {
-  composeReplication,
+  composeDaemon,
   configFromUrls,
   createLogger,
   loadConfig,
@@ -11,6 +11,7 @@ import { parseDuration } from '../../../domain/duration.js'
 import { ConfigError, UsageError } from '../../../domain/errors.js'
 import { type Logger } from '../../../usecase/ports/logger.js'
 import { type DaemonOptions, runDaemon } from '../../daemon.js'
+import { serveDaemon } from '../../endpoints.js'
 import { ExecutedProgram } from '../../executed-program.js'
 import { Service } from '../../service.js'
 import { type CommonFlags, refuseConfigWithUrl } from '../context.js'
@@ -43,16 +44,20 @@ export async function replicate(
   service.starting('starting')
   logStart(config, logger)
   await restoreMissing(config.databases, logger, signal)
-  const replication = await composeReplication(config, logger)
+  const daemon = await composeDaemon(config, { logger, version: version() })
   // From here on a signal ends the daemon.
   signal.throwIfAborted()
+  await serveDaemon(config, daemon, logger)
   const { shutdownTimeoutMs } = config
-  const exitCode = await runDaemon(replication, {
+  const exitCode = await runDaemon(daemon.replication, {
     logger,
     shutdownTimeoutMs,
     service,
     reload:
-      config.source === undefined ? undefined : reloadConfig(config, { load, replication, logger }),
+      config.source === undefined
+        ? undefined
+        : reloadConfig(config, { load, replication: daemon.replication, logger }),
+    watch: (stop) => daemon.watchDisk.run(stop),
     ...execOption(config, logger),
   })
   // Threads of the engine would keep the process alive.

@@ -61,6 +61,7 @@ describe('parseConfig', () => {
                 keep: { hourly: 0, daily: 0, weekly: 0, monthly: 0 },
               },
               retentionCheckIntervalMs: 3_600_000,
+              maxLagMs: 300_000,
             },
           ],
         },
@@ -114,6 +115,7 @@ describe('parseConfig', () => {
             keep: { hourly: 0, daily: 0, weekly: 0, monthly: 0 },
           },
           retentionCheckIntervalMs: 3_600_000,
+          maxLagMs: 300_000,
         },
       ],
     })
@@ -148,7 +150,13 @@ describe('parseConfig', () => {
     ],
     [replica('age: {identities: [{}]}'), 'age.identities[0]: must be a text of keys'],
     [replica('validation-interval: 1h'), 'validation-interval: not supported by this version'],
-    ['addr: ":9090"', 'addr: not supported by this version'],
+    ['addr: foo', 'addr: must specify port for bind address: "foo"'],
+    ['addr: 9091', 'addr: must specify port for bind address: "9091"'],
+    ['addr: "127.0.0.1:"', 'addr: must specify port for bind address: "127.0.0.1:"'],
+    ['addr: "[::1]"', 'addr: must specify port for bind address: "[::1]"'],
+    ['addr: "::1:90"', 'addr: too many colons in bind address: "::1:90"'],
+    ['addr: "a:http"', 'addr: not a port in bind address: "a:http"'],
+    ['addr: "a:65536"', 'addr: not a port in bind address: "a:65536"'],
     ['exec: app "a', 'c.yml:1: exec: cannot parse exec command: invalid command line string'],
     ['exec: a && b', 'exec: cannot parse exec command: unquoted &. There is no shell'],
     ['first-sync-timeout: 0s', 'first-sync-timeout: must be above 0'],
@@ -170,6 +178,19 @@ describe('parseConfig', () => {
       'foo: 1\ndbs:\n  - path: /a\n    monitor-interval: 0s\n    bar: 2\nexec: x;\n',
     )
     expect(found.map((line) => line.split(':')[1])).toEqual(['1', '4', '5', '6'])
+  })
+
+  it.each([
+    ['":9090"', { host: '127.0.0.1', port: 9090 }, 1],
+    ['127.0.0.1:9090', { host: '127.0.0.1', port: 9090 }, 0],
+    ['localhost:1', { host: 'localhost', port: 1 }, 0],
+    ['0.0.0.0:9090', { host: '0.0.0.0', port: 9090 }, 0],
+    ['"[::1]:9090"', { host: '::1', port: 9090 }, 0],
+    ['""', undefined, 0],
+  ])('listens for addr %s on %j', (addr, address, warnings) => {
+    const config = parse(`addr: ${addr}`)
+    expect(config.addr).toEqual(address)
+    expect(config.warnings).toHaveLength(warnings)
   })
 
   it('warns of credentials that nothing uses', () => {

@@ -1,0 +1,182 @@
+import { request } from 'node:http'
+import { expandPath, findConfigFile } from '../../../compose.js'
+import { ConfigError, NotRunningError } from '../../../domain/errors.js'
+import { formatWalPosition } from '../../../domain/position.js'
+import { type DaemonStatus, type Failure, type ReplicaStatus } from '../../../domain/status.js'
+import { type DaemonSubject, statusSocket } from '../../status-socket.js'
+import { type CommonFlags, print } from '../context.js'
+import { formatLag, formatTable, formatTime } from '../table.js'
+
+const exitNotReady = 1
+const timeoutMs = 10_000
+
+/** Asks the running daemon what it is doing. Exit code 1: it is not ready. */
+export async function status(
+  positional: string | undefined,
+  flags: CommonFlags,
+  signal: AbortSignal,
+): Promise<number> {
+  const path = positional === undefined ? undefined : await expandPath(positional)
+  const text = await ask(await possibleDaemons(path, flags), signal)
+  const whole = parseStatus(text)
+  const shown = path === undefined ? whole : onlyDatabase(whole, path)
+  print(flags.json === true ? `${JSON.stringify(shown, undefined, 2)}\n` : formatStatus(shown))
+  return shown.notReady.length === 0 ? 0 : exitNotReady
+}
+
+/** The daemon of the configuration, and the one that was started with the database alone. */
+async function possibleDaemons(
+  path: string | undefined,
+  flags: CommonFlags,
+): Promise<readonly DaemonSubject[]> {
+  const subjects: DaemonSubject[] = []
+  try {
+    subjects.push({ config: await findConfigFile(flags.config) })
+  } catch (error) {
+    if (!(error instanceof ConfigError) || path === undefined || flags.config !== undefined) {
+      throw error
+    }
+  }
+  if (path !== undefined && flags.config === undefined) subjects.push({ database: path })
+  return subjects
+}
+
+/** The answer of the first that answers. */
+async function ask(subjects: readonly DaemonSubject[], signal: AbortSignal): Promise<string> {
+  for (const subject of subjects) {
+    const text = await fetchStatus(subject, signal)
+    if (text !== undefined) return text
+  }
+  const names = subjects.map((subject) =>
+    'config' in subject ? `with ${subject.config}` : `for ${subject.database} alone`,
+  )
+  throw new NotRunningError(`no daemon is running ${names.join(' or ')}`, {
+    hint: 'start it with `tsreplicate replicate`; a daemon in a container is asked there',
+  })
+}
+
+/** Undefined: nobody answers there. */
+function fetchStatus(subject: DaemonSubject, signal: AbortSignal): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const { path: socketPath } = statusSocket(subject)
+    const asked = request({ socketPath, path: '/api/status', signal, timeout: timeoutMs })
+    asked.on('timeout', () => {
+      asked.destroy(
+        new NotRunningError(`the daemon does not answer within ${timeoutMs / 1000} s`, {
+          hint: 'it hangs: look at its log',
+        }),
+      )
+    })
+    asked.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(undefined)
+      else reject(error)
+    })
+    asked.on('response', (response) => {
+      let text = ''
+      response.setEncoding('utf8')
+      response.on('data', (chunk: string) => (text += chunk))
+      response.on('end', () => resolve(text))
+      response.on('error', reject)
+    })
+    asked.end()
+  })
+}
+
+/** The daemon and this command are of one installation: the form is not looked at. */
+function parseStatus(text: string): DaemonStatus {
+  return JSON.parse(text) as DaemonStatus
+}
+
+function onlyDatabase(status: DaemonStatus, path: string): DaemonStatus {
+  const databases = status.databases.filter((database) => database.path === path)
+  if (databases.length === 0) {
+    throw new ConfigError(`database not replicated by the daemon: ${path}`, {
+      hint: `It replicates: ${status.databases.map((each) => each.path).join(', ') || 'none'}`,
+    })
+  }
+  return {
+    ...status,
+    databases,
+    notReady: status.notReady.filter(({ database }) => database === path),
+  }
+}
+
+function formatStatus(status: DaemonStatus): string {
+  const { version, pid, startedAtMs, notReady, databases } = status
+  const upMs = Math.max(0, Math.floor((Date.now() - startedAtMs) / 1000) * 1000)
+  const state = notReady.length === 0 ? 'ready' : 'NOT READY'
+  const head = `tsreplicate ${version}, process ${pid}, up ${formatLag(upMs)}, ${state}\n`
+  const complaints = notReady
+    .map(({ database, replica, reason }) => `${database} ${replica ?? ''}: ${reason}\n`)
+    .join('')
+  const databaseRows = databases.map((database) => [
+    database.path,
+    database.state,
+    database.position?.generation ?? '-',
+    database.position === undefined ? '-' : formatWalPosition(database.position),
+    String(database.pageSizeBytes ?? '-'),
+    String(database.databaseBytes ?? '-'),
+    String(database.walBytes ?? '-'),
+    String(database.spoolBytes),
+    failureText(database.lastFailure),
+  ])
+  const replicaRows = databases.flatMap((database) =>
+    database.replicas.map((replica) => [database.path, ...replicaCells(replica)]),
+  )
+  return [
+    head,
+    complaints,
+    '\n',
+    formatTable(databaseColumns, databaseRows),
+    '\n',
+    formatTable(replicaColumns, replicaRows),
+  ].join('')
+}
+
+const databaseColumns = [
+  'database',
+  'state',
+  'generation',
+  'position',
+  'page size',
+  'size',
+  'wal',
+  'spool',
+  'last error',
+]
+
+const replicaColumns = [
+  'database',
+  'replica',
+  'stored',
+  'lag',
+  'confirmed lag',
+  'pending',
+  'last snapshot',
+  'last retention',
+  'last verified',
+  'last error',
+]
+
+function replicaCells(replica: ReplicaStatus): readonly string[] {
+  return [
+    replica.name,
+    replica.position === undefined ? '-' : formatWalPosition(replica.position),
+    formatLag(replica.lagMs),
+    formatLag(replica.confirmedLagMs),
+    String(replica.pendingBytes),
+    timeText(replica.lastSnapshotAtMs),
+    timeText(replica.lastRetentionAtMs),
+    timeText(replica.lastProvenAtMs),
+    replica.refusal ?? failureText(replica.lastFailure),
+  ]
+}
+
+function timeText(timeMs: number | undefined): string {
+  return timeMs === undefined ? '-' : formatTime(timeMs)
+}
+
+function failureText(failure: Failure | undefined): string {
+  if (failure === undefined) return '-'
+  return `${formatTime(failure.atMs)}${failure.isOver ? ' (over)' : ''} ${failure.message}`
+}

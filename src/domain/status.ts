@@ -1,0 +1,206 @@
+/** What a daemon says of itself: the read model behind metrics, health checks and `tsreplicate status`. */
+import { formatDuration } from './duration.js'
+import { type Position } from './position.js'
+import { type SnapshotReason } from './snapshot-schedule.js'
+
+/** A failure, the last one or the one that lasts. */
+export interface Failure {
+  readonly message: string
+  /** The error's code, or `OTHER`. */
+  readonly kind: string
+  /** When it was seen last, milliseconds since 1970. */
+  readonly atMs: number
+  /** Whether it is over. */
+  readonly isOver: boolean
+}
+
+/** Counts since the start of the process. */
+export type Counts = Readonly<Record<string, number>>
+
+/**
+ * `opening`: nothing is known yet. `waiting`: there is no database file. `replicating`: what is committed is captured.
+ * `failing`: it cannot be captured now. `ended`: the daemon stops.
+ */
+export type CaptureState = 'opening' | 'waiting' | 'replicating' | 'failing' | 'ended'
+
+/** What the capture of a database has done and where it stands. */
+export interface CaptureStatus {
+  readonly state: CaptureState
+  readonly lastFailure: Failure | undefined
+  /** How long ago the loop gave a sign of life. */
+  readonly silentMs: number
+  /** Since when commits may be waiting that nobody has looked for, milliseconds since 1970; undefined: there are none. */
+  readonly blindSinceMs: number | undefined
+  readonly pageSizeBytes: number | undefined
+  /** Up to where commits are captured. */
+  readonly position: Position | undefined
+  /** When the generation began, or its continuation by this process. */
+  readonly generationSinceMs: number
+  /** What is captured and not yet a segment: bytes of WAL, and the time of its first commit (undefined: there is nothing). */
+  readonly unsealedBytes: number
+  readonly unsealedSinceMs: number | undefined
+  readonly spoolBytes: number
+  readonly maxSpoolBytes: number
+  readonly totals: CaptureTotals
+}
+
+export interface CaptureTotals {
+  readonly syncs: number
+  readonly syncMs: number
+  /** By kind of error. */
+  readonly errors: Counts
+  /** Bytes of frames that were captured. */
+  readonly frameBytes: number
+  /** By mode: PASSIVE, and RESTART for one under the writer lock. */
+  readonly checkpoints: Readonly<Record<CheckpointMode, CheckpointTotals>>
+  readonly writerLocks: number
+  readonly writerLockMs: number
+  readonly maxWriterLockMs: number
+  /** Generations that began, by reason. */
+  readonly generations: Counts
+}
+
+export type CheckpointMode = 'PASSIVE' | 'RESTART'
+
+export interface CheckpointTotals {
+  readonly count: number
+  readonly errors: number
+  readonly durationMs: number
+}
+
+/** Where one replica stands. */
+export interface ReplicaStatus {
+  readonly name: string
+  readonly type: string
+  readonly location: string
+  /** Up to where it has the current generation; undefined: nothing of it is known to be stored. */
+  readonly position: Position | undefined
+  /** Whether the current generation can be restored from it. */
+  readonly hasSnapshot: boolean
+  /** Age of the oldest commit that the store has not acknowledged; 0: it has all. */
+  readonly lagMs: number
+  /** Age of the oldest commit that was not read back after the store acknowledged it; never below `lagMs`. */
+  readonly confirmedLagMs: number
+  readonly maxLagMs: number
+  /** Bytes of WAL that it lacks. */
+  readonly pendingBytes: number
+  readonly lastFailure: Failure | undefined
+  /** Why this process may not write to it; undefined: it may. */
+  readonly refusal: string | undefined
+  readonly lastStoredAtMs: number | undefined
+  readonly lastSnapshotAtMs: number | undefined
+  /** When retention last looked at it without a failure. */
+  readonly lastRetentionAtMs: number | undefined
+  /** When a restore from it was last proven to be the database. */
+  readonly lastProvenAtMs: number | undefined
+  readonly totals: ReplicaTotals
+}
+
+export interface ReplicaTotals {
+  /** Bytes of WAL sent, headers included, uncompressed. */
+  readonly walBytes: number
+  readonly snapshots: Readonly<Record<SnapshotReason, number>>
+  readonly errors: Counts
+  readonly deletedSnapshots: number
+  readonly deletedSegments: number
+  /** Restores that were tried to prove the replica. */
+  readonly provenRestores: number
+  readonly failedRestores: number
+}
+
+/** Sizes on the disk, as they were seen last; undefined: not yet, or there is no file. */
+export interface FileSizes {
+  readonly databaseBytes: number | undefined
+  readonly walBytes: number | undefined
+}
+
+export interface DatabaseStatus extends CaptureStatus {
+  readonly path: string
+  readonly metaPath: string
+  readonly replicas: readonly ReplicaStatus[]
+}
+
+/** Something for which a daemon is not ready. */
+export interface NotReady {
+  readonly database: string
+  /** Undefined: all of them are meant. */
+  readonly replica: string | undefined
+  readonly reason: string
+}
+
+/** How full a file system is. */
+export interface FileSystemUse {
+  /** A folder on it. */
+  readonly folder: string
+  readonly usedBytes: number
+  readonly availableBytes: number
+}
+
+/** All that a daemon says of itself. */
+export interface DaemonStatus {
+  readonly version: string
+  readonly pid: number
+  readonly startedAtMs: number
+  /** The configuration file; undefined: the command line. */
+  readonly source: string | undefined
+  /** None: it is ready. */
+  readonly notReady: readonly NotReady[]
+  readonly databases: readonly (DatabaseStatus & FileSizes)[]
+  readonly fileSystems: readonly FileSystemUse[]
+}
+
+/** A loop that is silent for this long hangs. */
+const maxSilenceMs = 5 * 60_000
+
+/** Why what is committed is not safe, replica by replica; none: it is. */
+export function findNotReady(databases: readonly DatabaseStatus[]): readonly NotReady[] {
+  return databases.flatMap((database) =>
+    database.replicas.flatMap((replica) => {
+      const reason = notReadyReason(database, replica)
+      return reason === undefined
+        ? []
+        : [{ database: database.path, replica: replica.name, reason }]
+    }),
+  )
+}
+
+function notReadyReason(database: DatabaseStatus, replica: ReplicaStatus): string | undefined {
+  if (replica.refusal !== undefined) return replica.refusal
+  const { confirmedLagMs, lagMs, maxLagMs } = replica
+  if (confirmedLagMs <= maxLagMs) return undefined
+  const age = (durationMs: number): string => formatDuration(Math.round(durationMs / 1000) * 1000)
+  const limit = `the limit is ${formatDuration(maxLagMs)}`
+  const failure = [database.lastFailure, replica.lastFailure].find(
+    (candidate) => candidate?.isOver === false,
+  )
+  const why = failure === undefined ? '' : `: ${failure.message}`
+  if (lagMs <= maxLagMs) {
+    return `the store acknowledged commits ${age(confirmedLagMs)} ago that could not be read back, ${limit}${why}`
+  }
+  const what = replica.hasSnapshot
+    ? `commits have been waiting for ${age(lagMs)} to be stored`
+    : `there has been no snapshot of the current generation for ${age(lagMs)}`
+  return `${what}, ${limit}${why}`
+}
+
+/** The databases whose loop gives no sign of life. */
+export function findHanging(databases: readonly DatabaseStatus[]): readonly NotReady[] {
+  return databases.flatMap(({ path, state, silentMs }) =>
+    state !== 'ended' && silentMs > maxSilenceMs
+      ? [
+          {
+            database: path,
+            replica: undefined,
+            reason: `its loop has given no sign of life for ${formatDuration(Math.round(silentMs / 1000) * 1000)}`,
+          },
+        ]
+      : [],
+  )
+}
+
+/** Milliseconds from the earliest of these moments until now; 0 without any. */
+export function lagSince(moments: readonly (number | undefined)[], nowMs: number): number {
+  let earliest = nowMs
+  for (const moment of moments) if (moment !== undefined) earliest = Math.min(earliest, moment)
+  return nowMs - earliest
+}

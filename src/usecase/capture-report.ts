@@ -1,0 +1,170 @@
+import { type BreakReason } from '../domain/continuity.js'
+import { type WalPosition } from '../domain/position.js'
+import { walHeaderBytes } from '../domain/wal-format.js'
+import { type CaptureState, type CaptureStatus, type CheckpointMode } from '../domain/status.js'
+import { FailureLog } from './failure-log.js'
+import { type GenerationFeed } from './generation-feed.js'
+import { type Clock } from './ports/clock.js'
+import { type CapturedRun } from './ports/managed-database.js'
+import { type SegmentAssembly } from './segment-assembly.js'
+
+/** Beyond its interval, a look may be late by this before commits are taken to be waiting for it. */
+const lateMs = 5000
+
+/** Keeps account of one database's capture. What is called often only counts. */
+export class CaptureReport {
+  state: CaptureState = 'opening'
+  readonly #clock: Clock
+  readonly #feed: GenerationFeed
+  readonly #failures: FailureLog
+  readonly #generations: Record<string, number> = {}
+  readonly #checkpoints = {
+    PASSIVE: { count: 0, errors: 0, durationMs: 0 },
+    RESTART: { count: 0, errors: 0, durationMs: 0 },
+  }
+  #lookedAtMs: number
+  #lookedAt: number
+  #aliveAt: number
+  #generationSinceMs: number
+  #unsealedSinceMs: number | undefined
+  readonly #sealing: { readonly walBytes: number; readonly sinceMs: number }[] = []
+  #syncs = 0
+  #syncMs = 0
+  #frameBytes = 0
+  #writerLocks = 0
+  #writerLockMs = 0
+  #maxWriterLockMs = 0
+
+  constructor(options: { readonly clock: Clock; readonly feed: GenerationFeed }) {
+    this.#clock = options.clock
+    this.#feed = options.feed
+    this.#failures = new FailureLog(options.clock)
+    this.#lookedAtMs = this.#generationSinceMs = this.#clock.now()
+    this.#lookedAt = this.#aliveAt = this.#clock.monotonic()
+  }
+
+  /** Everything committed until now was captured, or there is no database. */
+  looked(): void {
+    this.#lookedAtMs = this.#clock.now()
+    this.#lookedAt = this.#aliveAt = this.#clock.monotonic()
+  }
+
+  failed(error: unknown): void {
+    this.state = 'failing'
+    this.#aliveAt = this.#clock.monotonic()
+    this.#failures.add(error)
+  }
+
+  recovered(): void {
+    this.#failures.end()
+  }
+
+  began(reason: BreakReason): void {
+    this.#generations[reason] = (this.#generations[reason] ?? 0) + 1
+    this.continued()
+  }
+
+  continued(): void {
+    this.#generationSinceMs = this.#clock.now()
+  }
+
+  /** Returns when, for `syncEnded`. */
+  syncStarted(): number {
+    this.#syncs += 1
+    this.#aliveAt = this.#clock.monotonic()
+    return this.#aliveAt
+  }
+
+  syncEnded(started: number): void {
+    this.#syncMs += this.#clock.monotonic() - started
+  }
+
+  captured(run: CapturedRun, timeMs: number): void {
+    this.#frameBytes += run.end.offset - Math.max(run.start.offset, walHeaderBytes)
+    this.#unsealedSinceMs ??= timeMs
+    this.#aliveAt = this.#clock.monotonic()
+  }
+
+  /** A segment of so many bytes has ended, and is not durable yet. */
+  sealing(walBytes: number): void {
+    this.#sealing.push({ walBytes, sinceMs: this.#unsealedSinceMs ?? this.#clock.now() })
+    this.#unsealedSinceMs = undefined
+  }
+
+  /** The oldest of these is durable. */
+  sealed(): void {
+    this.#sealing.shift()
+  }
+
+  discarded(): void {
+    this.#sealing.length = 0
+    this.#unsealedSinceMs = undefined
+  }
+
+  locked(lockedMs: number): void {
+    this.#writerLocks += 1
+    this.#writerLockMs += lockedMs
+    this.#maxWriterLockMs = Math.max(this.#maxWriterLockMs, lockedMs)
+  }
+
+  /** Counts a checkpoint. */
+  async timed<T>(mode: CheckpointMode, checkpoint: () => Promise<T>): Promise<T> {
+    const totals = this.#checkpoints[mode]
+    const started = this.#clock.monotonic()
+    totals.count += 1
+    try {
+      return await checkpoint()
+    } catch (error) {
+      totals.errors += 1
+      throw error
+    } finally {
+      totals.durationMs += this.#clock.monotonic() - started
+    }
+  }
+
+  status({
+    assembly,
+    end,
+    monitorIntervalMs,
+  }: {
+    readonly assembly: SegmentAssembly | undefined
+    /** Where what is not spooled yet ends. */
+    readonly end: WalPosition | undefined
+    readonly monitorIntervalMs: number
+  }): CaptureStatus {
+    const { current, spoolBytes, maxSpoolBytes } = this.#feed
+    const now = this.#clock.monotonic()
+    const isLate = now - this.#lookedAt > monitorIntervalMs + lateMs
+    return {
+      state: this.state,
+      lastFailure: this.#failures.last,
+      silentMs: now - this.#aliveAt,
+      blindSinceMs: isLate && this.state !== 'ended' ? this.#lookedAtMs : undefined,
+      pageSizeBytes: current?.pageSizeBytes,
+      position:
+        current === undefined
+          ? undefined
+          : { generation: current.generation, ...(end ?? current.end) },
+      generationSinceMs: this.#generationSinceMs,
+      unsealedBytes: this.#sealing.reduce(
+        (sum, { walBytes }) => sum + walBytes,
+        assembly?.walBytes ?? 0,
+      ),
+      unsealedSinceMs:
+        this.#sealing[0]?.sinceMs ?? (assembly === undefined ? undefined : this.#unsealedSinceMs),
+      spoolBytes,
+      maxSpoolBytes,
+      totals: {
+        syncs: this.#syncs,
+        syncMs: this.#syncMs,
+        errors: this.#failures.counts,
+        frameBytes: this.#frameBytes,
+        checkpoints: this.#checkpoints,
+        writerLocks: this.#writerLocks,
+        writerLockMs: this.#writerLockMs,
+        maxWriterLockMs: this.#maxWriterLockMs,
+        generations: this.#generations,
+      },
+    }
+  }
+}

@@ -1,0 +1,133 @@
+import { describe, expect, test } from 'vitest'
+import { formatGeneration } from '../../../src/domain/generation.js'
+import {
+  type DatabaseStatus,
+  findHanging,
+  findNotReady,
+  lagSince,
+  type ReplicaStatus,
+} from '../../../src/domain/status.js'
+
+const generation = formatGeneration(new Uint8Array(8))
+const failure = { message: 'the store is away', kind: 'REPLICA', atMs: 1, isOver: false }
+
+const replica: ReplicaStatus = {
+  name: 'file',
+  type: 'file',
+  location: '/r',
+  position: { generation, index: 0, offset: 32 },
+  hasSnapshot: true,
+  lagMs: 0,
+  confirmedLagMs: 0,
+  maxLagMs: 300_000,
+  pendingBytes: 0,
+  lastFailure: undefined,
+  refusal: undefined,
+  lastStoredAtMs: undefined,
+  lastSnapshotAtMs: undefined,
+  lastRetentionAtMs: undefined,
+  lastProvenAtMs: undefined,
+  totals: {
+    walBytes: 0,
+    snapshots: { generation: 1, interval: 0, retention: 0 },
+    errors: {},
+    deletedSnapshots: 0,
+    deletedSegments: 0,
+    provenRestores: 0,
+    failedRestores: 0,
+  },
+}
+
+const database: DatabaseStatus = {
+  path: '/app.db',
+  metaPath: '/.app.db-tsreplicate',
+  state: 'replicating',
+  lastFailure: undefined,
+  silentMs: 10,
+  blindSinceMs: undefined,
+  pageSizeBytes: 4096,
+  position: { generation, index: 0, offset: 32 },
+  generationSinceMs: 0,
+  unsealedBytes: 0,
+  unsealedSinceMs: undefined,
+  spoolBytes: 0,
+  maxSpoolBytes: 1,
+  totals: {
+    syncs: 0,
+    syncMs: 0,
+    errors: {},
+    frameBytes: 0,
+    checkpoints: {
+      PASSIVE: { count: 0, errors: 0, durationMs: 0 },
+      RESTART: { count: 0, errors: 0, durationMs: 0 },
+    },
+    writerLocks: 0,
+    writerLockMs: 0,
+    maxWriterLockMs: 0,
+    generations: {},
+  },
+  replicas: [replica],
+}
+
+describe('findNotReady', () => {
+  const reasonOf = (
+    change: Partial<ReplicaStatus>,
+    ofDatabase: Partial<DatabaseStatus> = {},
+  ): string | undefined =>
+    findNotReady([{ ...database, ...ofDatabase, replicas: [{ ...replica, ...change }] }])[0]?.reason
+
+  test.each<[string, Partial<ReplicaStatus>, string | undefined]>([
+    ['all is stored', {}, undefined],
+    ['at the limit', { lagMs: 300_000, confirmedLagMs: 300_000 }, undefined],
+    [
+      'past the limit',
+      { lagMs: 361_400, confirmedLagMs: 361_400 },
+      'commits have been waiting for 6m1s to be stored, the limit is 5m0s',
+    ],
+    [
+      'with the failure that lasts',
+      { lagMs: 361_400, confirmedLagMs: 361_400, lastFailure: failure },
+      'commits have been waiting for 6m1s to be stored, the limit is 5m0s: the store is away',
+    ],
+    [
+      'without the failure that is over',
+      { lagMs: 361_400, confirmedLagMs: 361_400, lastFailure: { ...failure, isOver: true } },
+      'commits have been waiting for 6m1s to be stored, the limit is 5m0s',
+    ],
+    [
+      'no snapshot',
+      { lagMs: 400_000, confirmedLagMs: 400_000, hasSnapshot: false },
+      'there has been no snapshot of the current generation for 6m40s, the limit is 5m0s',
+    ],
+    [
+      'acknowledged, and not there',
+      { confirmedLagMs: 301_000 },
+      'the store acknowledged commits 5m1s ago that could not be read back, the limit is 5m0s',
+    ],
+    ['another owner', { refusal: 'taken over by host b' }, 'taken over by host b'],
+  ])('%s', (_, change, reason) => {
+    expect(reasonOf(change)).toBe(reason)
+  })
+
+  test('names the failure of the database first', () => {
+    const lost = { message: 'database is locked', kind: 'DATABASE', atMs: 1, isOver: false }
+    expect(
+      reasonOf(
+        { lagMs: 400_000, confirmedLagMs: 400_000, lastFailure: failure },
+        { lastFailure: lost },
+      ),
+    ).toMatch(/: database is locked$/)
+  })
+})
+
+test('a loop hangs that has been silent for minutes, unless it has ended', () => {
+  expect(findHanging([database])).toEqual([])
+  expect(findHanging([{ ...database, silentMs: 301_000 }])[0]?.reason).toContain('5m1s')
+  expect(findHanging([{ ...database, silentMs: 301_000, state: 'ended' }])).toEqual([])
+})
+
+test('a lag counts from the earliest moment, and a clock that went back makes none', () => {
+  expect(lagSince([undefined, 700, 400], 1000)).toBe(600)
+  expect(lagSince([undefined], 1000)).toBe(0)
+  expect(lagSince([2000], 1000)).toBe(0)
+})
