@@ -10,6 +10,7 @@ import {
   cleanUp,
   litestream,
   listGenerations,
+  listObjects,
   run,
   Running,
   start,
@@ -399,7 +400,7 @@ describe('metrics', () => {
         replica_type: 'file',
         operation: 'PUT',
       }),
-    ).toBe(2)
+    ).toBe(listObjects(ours.replica).length)
     await original.stop()
     await serving.daemon.stop()
   })
