@@ -195,9 +195,9 @@ export class SyncDatabase {
   /** Says a problem once, until it changes or is over. */
   #say(error: unknown): void {
     const { logger, database } = this.#options
-    const message = error instanceof Error ? error.message : String(error)
-    if (message === this.#reported) return
-    this.#reported = message
+    const kind = kindOf(error)
+    if (kind === this.#reported) return
+    this.#reported = kind
     const hint = error instanceof TsreplicateError ? error.hint : undefined
     logger.error(
       { path: database.path, err: error, ...(hint === undefined ? {} : { hint }) },
@@ -707,4 +707,10 @@ function ignoreAbort(error: unknown): void {
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error))
+}
+
+/** One problem has a message for each file that it concerns; what the system calls it stays the same. */
+function kindOf(error: unknown): string {
+  const { cause, message } = asError(error)
+  return cause instanceof Error && 'code' in cause ? String(cause.code) : message
 }

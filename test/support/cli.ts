@@ -21,7 +21,7 @@ export function temporaryFolder(): string {
 }
 
 /** Kills what is still running, each by its own id, and removes the folders. */
-export async function cleanUp(): Promise<void> {
+export async function cleanUp({ keepFolders } = { keepFolders: false }): Promise<void> {
   await Promise.all(
     [...children].map(async (child) => {
       if (child.exitCode !== null || child.signalCode !== null) return
@@ -31,6 +31,7 @@ export async function cleanUp(): Promise<void> {
     }),
   )
   children.clear()
+  if (keepFolders) return
   for (const folder of folders) rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
   folders.clear()
 }
@@ -47,11 +48,13 @@ export class Running {
     command: string,
     args: readonly string[],
     env: Readonly<Record<string, string>> = {},
+    user: { readonly uid?: number; readonly gid?: number } = {},
   ) {
     this.name = name
     this.child = spawn(command, args, {
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
+      ...user,
     })
     children.add(this.child)
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => (this.stdout += text))
@@ -146,6 +149,11 @@ export async function until(
 /** Starts the program. */
 export function start(...args: string[]): Running {
   return new Running('tsreplicate', process.execPath, [program, ...args])
+}
+
+/** Starts the program as another user; that takes root. */
+export function startAs(uid: number, ...args: string[]): Running {
+  return new Running('tsreplicate', process.execPath, [program, ...args], {}, { uid, gid: uid })
 }
 
 export interface Outcome {
