@@ -37,31 +37,28 @@ export async function generations(
   flags: CommonFlags,
   signal: AbortSignal,
 ): Promise<number> {
-  if (positional === undefined) throw new UsageError('database path or replica URL required')
-  const subject = await openSubject(positional, flags)
-  const referenceMs = await lastChangeMs(subject.databasePath)
-  const { rows, exitCode } = await collect(subject, 'cannot list generations', async (source) => {
-    const found = await listGenerations(source.client, signal)
-    return found.map(({ generation, startMs, endMs }) => ({
-      name: source.name,
-      generation,
-      lagMs: endMs === undefined ? null : referenceMs - endMs,
-      start: startMs === undefined ? null : formatTime(startMs),
-      end: endMs === undefined ? null : formatTime(endMs),
-    }))
+  const required = 'database path or replica URL required'
+  return show(await openFor(positional, flags, required), flags, {
+    complaint: 'cannot list generations',
+    list: async ({ name, client }, { databasePath }) => {
+      const referenceMs = await lastChangeMs(databasePath)
+      const found = await listGenerations(client, signal)
+      return found.map(({ generation, startMs, endMs }) => ({
+        name,
+        generation,
+        lagMs: endMs === undefined ? null : referenceMs - endMs,
+        start: startMs === undefined ? null : formatTime(startMs),
+        end: endMs === undefined ? null : formatTime(endMs),
+      }))
+    },
+    columns: {
+      name: ({ name }) => name,
+      generation: ({ generation }) => generation,
+      lag: ({ lagMs }) => (lagMs === null ? emptyLag : formatLag(lagMs)),
+      start: ({ start }) => start ?? emptyTime,
+      end: ({ end }) => end ?? emptyTime,
+    },
   })
-  if (flags.json === true) printJson(rows)
-  else {
-    const cells = rows.map((r) => [
-      r.name,
-      r.generation,
-      r.lagMs === null ? emptyLag : formatLag(r.lagMs),
-      r.start ?? emptyTime,
-      r.end ?? emptyTime,
-    ])
-    print(formatTable(['name', 'generation', 'lag', 'start', 'end'], cells))
-  }
-  return exitCode
 }
 
 // What the original prints for a generation without objects.
@@ -87,34 +84,26 @@ export async function snapshots(
   flags: CommonFlags,
   signal: AbortSignal,
 ): Promise<number> {
-  if (positional === undefined) throw new UsageError('database path required')
-  const subject = await openSubject(positional, flags)
-  const { rows, exitCode } = await collect(
-    subject,
-    'cannot determine snapshots',
-    async (source) => {
-      const found = await listSnapshots(source.client, signal)
+  return show(await openFor(positional, flags, 'database path required'), flags, {
+    complaint: 'cannot determine snapshots',
+    list: async ({ name, client }) => {
+      const found = await listSnapshots(client, signal)
       return found.map(({ generation, index, sizeBytes, createdAtMs }) => ({
-        replica: source.name,
+        replica: name,
         generation,
         index,
         size: sizeBytes,
         created: formatTime(createdAtMs),
       }))
     },
-  )
-  if (flags.json === true) printJson(rows)
-  else {
-    const cells = rows.map((r) => [
-      r.replica,
-      r.generation,
-      String(r.index),
-      String(r.size),
-      r.created,
-    ])
-    print(formatTable(['replica', 'generation', 'index', 'size', 'created'], cells))
-  }
-  return exitCode
+    columns: {
+      replica: ({ replica }) => replica,
+      generation: ({ generation }) => generation,
+      index: ({ index }) => String(index),
+      size: ({ size }) => String(size),
+      created: ({ created }) => created,
+    },
+  })
 }
 
 export interface WalFlags extends CommonFlags {
@@ -126,54 +115,73 @@ export async function wal(
   flags: WalFlags,
   signal: AbortSignal,
 ): Promise<number> {
-  if (positional === undefined) throw new UsageError('database path required')
   const only = flags.generation === undefined ? undefined : parseGeneration(flags.generation)
   if (flags.generation !== undefined && only === undefined) {
     throw new UsageError(`not a generation: ${flags.generation}`)
   }
-  const subject = await openSubject(positional, flags)
-  const { rows, exitCode } = await collect(subject, 'cannot fetch wal segments', async (source) => {
-    const found = await listWalSegments(source.client, only, signal)
-    return found.map(({ generation, index, offset, sizeBytes, createdAtMs }) => ({
-      replica: source.name,
-      generation,
-      index,
-      offset,
-      size: sizeBytes,
-      created: formatTime(createdAtMs),
-    }))
+  return show(await openFor(positional, flags, 'database path required'), flags, {
+    complaint: 'cannot fetch wal segments',
+    list: async ({ name, client }) => {
+      const found = await listWalSegments(client, only, signal)
+      return found.map(({ generation, index, offset, sizeBytes, createdAtMs }) => ({
+        replica: name,
+        generation,
+        index,
+        offset,
+        size: sizeBytes,
+        created: formatTime(createdAtMs),
+      }))
+    },
+    columns: {
+      replica: ({ replica }) => replica,
+      generation: ({ generation }) => generation,
+      index: ({ index }) => String(index),
+      offset: ({ offset }) => String(offset),
+      size: ({ size }) => String(size),
+      created: ({ created }) => created,
+    },
   })
-  if (flags.json === true) printJson(rows)
-  else {
-    const cells = rows.map((r) => [
-      r.replica,
-      r.generation,
-      String(r.index),
-      String(r.offset),
-      String(r.size),
-      r.created,
-    ])
-    print(formatTable(['replica', 'generation', 'index', 'offset', 'size', 'created'], cells))
-  }
-  return exitCode
+}
+
+async function openFor(
+  positional: string | undefined,
+  flags: CommonFlags,
+  required: string,
+): Promise<Subject> {
+  if (positional === undefined) throw new UsageError(required)
+  return openSubject(positional, flags)
+}
+
+/** What a command lists of each replica. A row is printed as it is with `--json`, else by its columns. */
+interface Listing<Row> {
+  /** Logged of a replica that cannot be listed. */
+  readonly complaint: string
+  readonly list: (source: RestoreSource, subject: Subject) => Promise<Row[]>
+  readonly columns: Readonly<Record<string, (row: Row) => string>>
 }
 
 /** Asks every replica; one that fails is logged, makes the exit code 1, and does not hide the others. */
-async function collect<Row>(
+async function show<Row>(
   subject: Subject,
-  complaint: string,
-  list: (source: RestoreSource) => Promise<Row[]>,
-): Promise<{ rows: Row[]; exitCode: number }> {
+  flags: CommonFlags,
+  { complaint, list, columns }: Listing<Row>,
+): Promise<number> {
   const rows: Row[] = []
   let exitCode = 0
   for (const source of subject.sources) {
     try {
-      for (const row of await list(source)) rows.push(row)
+      for (const row of await list(source, subject)) rows.push(row)
     } catch (err) {
       if (isAbortError(err)) throw err
       subject.logger.error({ db: subject.databasePath, replica: source.name, err }, complaint)
       exitCode = 1
     }
   }
-  return { rows, exitCode }
+  if (flags.json === true) printJson(rows)
+  else {
+    const cells = Object.values(columns)
+    const table = rows.map((row) => cells.map((cell) => cell(row)))
+    print(formatTable(Object.keys(columns), table))
+  }
+  return exitCode
 }

@@ -7,15 +7,22 @@ import {
 } from '@azure/storage-blob'
 import { type AbsReplicaTarget } from '../../../domain/config.js'
 import { ReplicaError } from '../../../domain/errors.js'
-import { type Generation, parseGeneration } from '../../../domain/generation.js'
+import { type Generation } from '../../../domain/generation.js'
+import {
+  generationsIn,
+  type ListedFolder,
+  listedFolder,
+  type ListedObject,
+  snapshotsIn,
+  walSegmentsIn,
+} from '../../../domain/listed-folder.js'
+import { ObjectVersions } from '../../../domain/object-versions.js'
 import {
   formatObjectPath,
   generationsFolder,
   objectFolder,
   type ObjectRef,
   ownerObjectName,
-  parseSnapshotName,
-  parseWalSegmentName,
 } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
@@ -40,15 +47,6 @@ const maxBytesInFlight = 256 * mebibyte
 const defaultConcurrency = 4
 /** Deletions in flight: Azure has no deletion of many blobs that every account allows. */
 const maxConcurrentDeletions = 16
-/** Versions remembered: of as many blobs as are read at once, and more. */
-const maxEtagCount = 1024
-
-interface ListedBlob {
-  /** Without the folder. */
-  readonly name: string
-  readonly sizeBytes: number
-  readonly createdAtMs: number
-}
 
 export class AbsReplicaClient implements ReplicaClient {
   readonly type = 'abs'
@@ -57,7 +55,7 @@ export class AbsReplicaClient implements ReplicaClient {
   readonly #connection: AbsConnection
   readonly #root: string
   /** The version of each blob that was read last: a broken body is read on only from the same one. */
-  readonly #etags = new Map<string, string>()
+  readonly #etags = new ObjectVersions()
 
   constructor(target: AbsReplicaTarget, timeouts: Partial<AbsTimeouts> = {}) {
     const prefix = target.prefix.split('/').filter(Boolean).join('/')
@@ -68,35 +66,22 @@ export class AbsReplicaClient implements ReplicaClient {
   }
 
   async *listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
-    const folder = `${this.#root}${generationsFolder}/`
-    const seen = new Set<string>()
-    for await (const { prefixes } of this.#pages(folder, signal)) {
-      for (const prefix of prefixes) {
-        const generation = parseGeneration(prefix.slice(folder.length).replace(/\/$/, ''))
-        if (generation === undefined || seen.has(generation)) continue
-        seen.add(generation)
-        yield generation
-      }
-    }
+    const seen = new Set<Generation>()
+    for await (const page of this.#pages(generationsFolder, signal))
+      yield* generationsIn(page, seen)
   }
 
   async *listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo> {
-    const folder = `${this.#root}${objectFolder(generation, 'snapshot')}/`
-    for await (const { name, ...facts } of this.#blobs(folder, signal)) {
-      const index = parseSnapshotName(name)
-      if (index !== undefined) yield { kind: 'snapshot', generation, index, ...facts }
-    }
+    const folder = objectFolder(generation, 'snapshot')
+    for await (const page of this.#pages(folder, signal)) yield* snapshotsIn(page, generation)
   }
 
   async *listWalSegments(
     generation: Generation,
     signal: AbortSignal,
   ): AsyncIterable<WalSegmentInfo> {
-    const folder = `${this.#root}${objectFolder(generation, 'wal-segment')}/`
-    for await (const { name, ...facts } of this.#blobs(folder, signal)) {
-      const place = parseWalSegmentName(name)
-      if (place !== undefined) yield { kind: 'wal-segment', generation, ...place, ...facts }
-    }
+    const folder = objectFolder(generation, 'wal-segment')
+    for await (const page of this.#pages(folder, signal)) yield* walSegmentsIn(page, generation)
   }
 
   startUpload(
@@ -118,7 +103,7 @@ export class AbsReplicaClient implements ReplicaClient {
           tier: toTier(this.#target.storageClass),
           partSizeBytes,
           maxConcurrentParts: Math.max(1, Math.min(wanted, fitting)),
-          onStored: () => this.#etags.delete(name),
+          onStored: () => this.#etags.forget(name),
           signal,
         }),
       )
@@ -130,7 +115,7 @@ export class AbsReplicaClient implements ReplicaClient {
     if (range.length === 0) return
     const name = this.#nameOf(ref)
     const action = `read ${this.#connection.urlOf(name)}`
-    const expectedTag = range.offset === 0 ? undefined : this.#etags.get(name)
+    const expectedTag = range.offset === 0 ? undefined : this.#etags.of(name)
     const body = new AbortController()
     const stop = (): void => body.abort()
     signal.addEventListener('abort', stop, { once: true })
@@ -153,12 +138,12 @@ export class AbsReplicaClient implements ReplicaClient {
       )
       if (answer === 'past the end') return
       if (answer === 'replaced') {
-        this.#etags.delete(name)
+        this.#etags.forget(name)
         throw new ReplicaError(`cannot ${action}: it was replaced while it was being read`, {
           retryable: false,
         })
       }
-      if (answer.etag !== undefined) this.#remember(name, answer.etag)
+      if (answer.etag !== undefined) this.#etags.remember(name, answer.etag)
       const stream = answer.readableStreamBody
       const sizeBytes = answer.contentLength
       assert(stream !== undefined && sizeBytes !== undefined && 'destroy' in stream)
@@ -190,7 +175,7 @@ export class AbsReplicaClient implements ReplicaClient {
       for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
         if (signal.aborted) return
         const blob = name
-        this.#etags.delete(blob)
+        this.#etags.forget(blob)
         try {
           await this.#connection.attempt(
             `delete ${this.#connection.urlOf(blob)}`,
@@ -268,28 +253,9 @@ export class AbsReplicaClient implements ReplicaClient {
     })
   }
 
-  async *#blobs(folder: string, signal: AbortSignal): AsyncIterable<ListedBlob> {
-    for await (const { blobs } of this.#pages(folder, signal)) {
-      for (const { name, properties } of blobs) {
-        const { contentLength: sizeBytes, createdOn, lastModified } = properties
-        if (sizeBytes === undefined) {
-          throw new ReplicaError(
-            `cannot list ${this.#connection.urlOf(folder)}: an entry lacks its size`,
-          )
-        }
-        const createdAtMs = (createdOn ?? lastModified).getTime()
-        if (name.startsWith(folder)) {
-          yield { name: name.slice(folder.length), sizeBytes, createdAtMs }
-        }
-      }
-    }
-  }
-
-  /** What lies right in a folder, whose name ends in a slash. */
-  async *#pages(
-    folder: string,
-    signal: AbortSignal,
-  ): AsyncIterable<{ readonly blobs: readonly BlobItem[]; readonly prefixes: readonly string[] }> {
+  /** What lies right in a folder of the replica. */
+  async *#pages(path: string, signal: AbortSignal): AsyncIterable<ListedFolder> {
+    const folder = `${this.#root}${path}/`
     let marker: string | undefined
     do {
       const page: ContainerListBlobHierarchySegmentResponse | undefined =
@@ -304,24 +270,24 @@ export class AbsReplicaClient implements ReplicaClient {
           },
           { signal },
         )
-      yield {
-        blobs: page?.segment.blobItems ?? [],
-        prefixes: (page?.segment.blobPrefixes ?? []).map(({ name }) => name),
-      }
+      yield listedFolder(folder, {
+        objects: (page?.segment.blobItems ?? []).map((blob) => this.#toListed(blob)),
+        folders: (page?.segment.blobPrefixes ?? []).map(({ name }) => name),
+      })
       marker = page?.continuationToken
     } while (marker !== undefined && marker !== '')
   }
 
-  #nameOf(ref: ObjectRef): string {
-    return `${this.#root}${formatObjectPath(ref)}`
+  #toListed({ name, properties }: BlobItem): ListedObject {
+    const { contentLength: sizeBytes, createdOn, lastModified } = properties
+    if (sizeBytes === undefined) {
+      throw new ReplicaError(`cannot list ${this.#connection.urlOf(name)}: its size is missing`)
+    }
+    return { name, sizeBytes, createdAtMs: (createdOn ?? lastModified).getTime() }
   }
 
-  #remember(name: string, etag: string): void {
-    this.#etags.delete(name)
-    this.#etags.set(name, etag)
-    if (this.#etags.size <= maxEtagCount) return
-    const [oldest] = this.#etags.keys()
-    if (oldest !== undefined) this.#etags.delete(oldest)
+  #nameOf(ref: ObjectRef): string {
+    return `${this.#root}${formatObjectPath(ref)}`
   }
 }
 

@@ -1,15 +1,10 @@
 /** Takes a page of a listing apart. */
+import { type ListedObject } from '../../../domain/listed-folder.js'
 import { field, parseJson } from './gcs-errors.js'
-
-export interface ListedObject {
-  readonly name: string
-  readonly sizeBytes: number
-  readonly createdAtMs: number
-}
 
 export interface ListingPage {
   readonly objects: readonly ListedObject[]
-  readonly prefixes: readonly string[]
+  readonly folders: readonly string[]
   readonly nextPageToken: string | undefined
 }
 
@@ -20,7 +15,7 @@ export function parseListing(text: string): ListingPage {
   const token = field(page, 'nextPageToken')
   return {
     objects: listOf(page, 'items').map(parseObject),
-    prefixes: listOf(page, 'prefixes').filter((prefix) => typeof prefix === 'string'),
+    folders: listOf(page, 'prefixes').filter((name) => typeof name === 'string'),
     nextPageToken: typeof token === 'string' && token !== '' ? token : undefined,
   }
 }

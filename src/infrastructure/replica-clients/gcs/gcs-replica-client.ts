@@ -2,15 +2,21 @@
 import { type IncomingMessage } from 'node:http'
 import { type GcsReplicaTarget } from '../../../domain/config.js'
 import { ReplicaError } from '../../../domain/errors.js'
-import { type Generation, parseGeneration } from '../../../domain/generation.js'
+import { type Generation } from '../../../domain/generation.js'
+import {
+  generationsIn,
+  type ListedFolder,
+  listedFolder,
+  snapshotsIn,
+  walSegmentsIn,
+} from '../../../domain/listed-folder.js'
+import { ObjectVersions } from '../../../domain/object-versions.js'
 import {
   formatObjectPath,
   generationsFolder,
   objectFolder,
   type ObjectRef,
   ownerObjectName,
-  parseSnapshotName,
-  parseWalSegmentName,
 } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
@@ -23,7 +29,7 @@ import {
 import { GcsConnection, type GcsTimeouts } from './gcs-connection.js'
 import { describeBreak, isMissingObject, toNotFoundError, toReplicaError } from './gcs-errors.js'
 import { readBody, readText } from './gcs-http.js'
-import { type ListedObject, type ListingPage, parseListing } from './gcs-listing.js'
+import { type ListingPage, parseListing } from './gcs-listing.js'
 import { readOwnerObject, writeOwnerObject } from './gcs-owner.js'
 import { GcsUpload } from './gcs-upload.js'
 
@@ -34,8 +40,6 @@ const usualPartBytes = 8 * mebibyte
 const pageSize = 1000
 /** Deletions in flight: each object costs a request. */
 const maxConcurrentDeletions = 16
-/** Generations remembered: of as many objects as are read at once, and more. */
-const maxRemembered = 1024
 
 export class GcsReplicaClient implements ReplicaClient {
   readonly type = 'gcs'
@@ -44,7 +48,7 @@ export class GcsReplicaClient implements ReplicaClient {
   readonly #connection: GcsConnection
   readonly #root: string
   /** Google's generation of each object that was read last: a broken body is read on only from the same one. */
-  readonly #versions = new Map<string, string>()
+  readonly #versions = new ObjectVersions()
 
   constructor(target: GcsReplicaTarget, timeouts: Partial<GcsTimeouts> = {}) {
     const prefix = target.prefix.split('/').filter(Boolean).join('/')
@@ -55,35 +59,22 @@ export class GcsReplicaClient implements ReplicaClient {
   }
 
   async *listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
-    const folder = `${this.#root}${generationsFolder}/`
-    const seen = new Set<string>()
-    for await (const { prefixes } of this.#pages(folder, signal)) {
-      for (const prefix of prefixes) {
-        const generation = parseGeneration(prefix.slice(folder.length).replace(/\/$/, ''))
-        if (generation === undefined || seen.has(generation)) continue
-        seen.add(generation)
-        yield generation
-      }
-    }
+    const seen = new Set<Generation>()
+    for await (const page of this.#pages(generationsFolder, signal))
+      yield* generationsIn(page, seen)
   }
 
   async *listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo> {
-    const folder = `${this.#root}${objectFolder(generation, 'snapshot')}/`
-    for await (const { name, ...facts } of this.#objects(folder, signal)) {
-      const index = parseSnapshotName(name)
-      if (index !== undefined) yield { kind: 'snapshot', generation, index, ...facts }
-    }
+    const folder = objectFolder(generation, 'snapshot')
+    for await (const page of this.#pages(folder, signal)) yield* snapshotsIn(page, generation)
   }
 
   async *listWalSegments(
     generation: Generation,
     signal: AbortSignal,
   ): AsyncIterable<WalSegmentInfo> {
-    const folder = `${this.#root}${objectFolder(generation, 'wal-segment')}/`
-    for await (const { name, ...facts } of this.#objects(folder, signal)) {
-      const place = parseWalSegmentName(name)
-      if (place !== undefined) yield { kind: 'wal-segment', generation, ...place, ...facts }
-    }
+    const folder = objectFolder(generation, 'wal-segment')
+    for await (const page of this.#pages(folder, signal)) yield* walSegmentsIn(page, generation)
   }
 
   startUpload(
@@ -100,7 +91,7 @@ export class GcsReplicaClient implements ReplicaClient {
           name,
           storageClass: this.#target.storageClass,
           partSizeBytes: this.#target.partSizeBytes ?? usualPartBytes,
-          onStored: () => this.#versions.delete(name),
+          onStored: () => this.#versions.forget(name),
           signal,
         }),
       )
@@ -134,7 +125,7 @@ export class GcsReplicaClient implements ReplicaClient {
     const work = async (): Promise<void> => {
       for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
         if (signal.aborted) return
-        this.#versions.delete(name)
+        this.#versions.forget(name)
         try {
           await this.#connection.attempt(
             {
@@ -187,7 +178,7 @@ export class GcsReplicaClient implements ReplicaClient {
       action: `read ${this.#connection.urlOf(name)}`,
       permission: 'storage.objects.get',
     }
-    const expected = range.offset === 0 ? undefined : this.#versions.get(name)
+    const expected = range.offset === 0 ? undefined : this.#versions.of(name)
     const answer = await this.#connection.attempt(
       attempt,
       {
@@ -213,28 +204,19 @@ export class GcsReplicaClient implements ReplicaClient {
     const version = answer === 'replaced' ? undefined : answer.headers['x-goog-generation']
     // A store that knows no conditions still says what it gives.
     if (answer === 'replaced' || (expected !== undefined && version !== expected)) {
-      this.#versions.delete(name)
+      this.#versions.forget(name)
       if (answer !== 'replaced') answer.destroy()
       throw new ReplicaError(`cannot ${attempt.action}: it was replaced while it was being read`, {
         retryable: false,
       })
     }
-    if (typeof version === 'string') this.#remember(name, version)
+    if (typeof version === 'string') this.#versions.remember(name, version)
     return answer
   }
 
-  async *#objects(folder: string, signal: AbortSignal): AsyncIterable<ListedObject> {
-    for await (const { objects } of this.#pages(folder, signal)) {
-      for (const object of objects) {
-        if (object.name.startsWith(folder)) {
-          yield { ...object, name: object.name.slice(folder.length) }
-        }
-      }
-    }
-  }
-
-  /** What lies right in a folder, whose name ends in a slash. */
-  async *#pages(folder: string, signal: AbortSignal): AsyncIterable<ListingPage> {
+  /** What lies right in a folder of the replica. */
+  async *#pages(path: string, signal: AbortSignal): AsyncIterable<ListedFolder> {
+    const folder = `${this.#root}${path}/`
     let pageToken: string | undefined
     do {
       const page: ListingPage = await this.#connection.attempt(
@@ -254,21 +236,13 @@ export class GcsReplicaClient implements ReplicaClient {
         },
         { signal, take: async (answer) => parseListing(await readText(answer)) },
       )
-      yield page
+      yield listedFolder(folder, page)
       pageToken = page.nextPageToken
     } while (pageToken !== undefined)
   }
 
   #nameOf(ref: ObjectRef): string {
     return `${this.#root}${formatObjectPath(ref)}`
-  }
-
-  #remember(name: string, version: string): void {
-    this.#versions.delete(name)
-    this.#versions.set(name, version)
-    if (this.#versions.size <= maxRemembered) return
-    const [oldest] = this.#versions.keys()
-    if (oldest !== undefined) this.#versions.delete(oldest)
   }
 }
 

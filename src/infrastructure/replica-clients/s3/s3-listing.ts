@@ -6,19 +6,16 @@ import {
   type _Object as ObjectEntry,
 } from '@aws-sdk/client-s3'
 import { ReplicaError } from '../../../domain/errors.js'
+import {
+  type ListedFolder,
+  listedFolder,
+  type ListedObject,
+} from '../../../domain/listed-folder.js'
 import { type S3Connection } from './s3-connection.js'
 import { type Attempt, isUnsupported } from './s3-errors.js'
 
 /** About what a full page of a listing has. */
 const pageSizeBytes = 400 * 1024
-
-/** An object as a listing shows it. */
-export interface ListedObject {
-  /** Its key without the folder. */
-  readonly name: string
-  readonly sizeBytes: number
-  readonly createdAtMs: number
-}
 
 /** An upload that is not finished. */
 export interface ListedUpload {
@@ -27,42 +24,24 @@ export interface ListedUpload {
   readonly begunAtMs: number
 }
 
-/** The objects right in a folder, whose name ends in a slash. */
-export async function* listObjects(
+/** What lies right in a folder, whose name ends in a slash. */
+export async function* listFolder(
   connection: S3Connection,
   folder: string,
   signal: AbortSignal,
-): AsyncIterable<ListedObject> {
+): AsyncIterable<ListedFolder> {
   for await (const page of listPages(connection, folder, signal)) {
-    for (const entry of page.Contents ?? []) {
+    const objects = (page.Contents ?? []).map((entry) => {
       const listed = parseEntry(entry, page)
-      if (listed === undefined) {
-        throw new ReplicaError(
-          `cannot list ${connection.urlOf(folder)}: an entry lacks its size or time`,
-        )
-      }
-      const { key, ...facts } = listed
-      if (key.startsWith(folder)) yield { name: key.slice(folder.length), ...facts }
-    }
-  }
-}
-
-/** The names of the folders right in a folder. */
-export async function* listFolders(
-  connection: S3Connection,
-  folder: string,
-  signal: AbortSignal,
-): AsyncIterable<string> {
-  const seen = new Set<string>()
-  for await (const page of listPages(connection, folder, signal)) {
-    for (const { Prefix: prefix } of page.CommonPrefixes ?? []) {
-      if (prefix === undefined) continue
-      const name = decodeKey(prefix, page).slice(folder.length).replace(/\/$/, '')
-      // Some stores show a folder again when its objects fill several pages.
-      if (seen.has(name)) continue
-      seen.add(name)
-      yield name
-    }
+      if (listed !== undefined) return listed
+      throw new ReplicaError(
+        `cannot list ${connection.urlOf(folder)}: an entry lacks its size or time`,
+      )
+    })
+    const folders = (page.CommonPrefixes ?? []).flatMap(({ Prefix: prefix }) =>
+      prefix === undefined ? [] : [decodeKey(prefix, page)],
+    )
+    yield listedFolder(folder, { objects, folders })
   }
 }
 
@@ -162,8 +141,8 @@ function decodeKey(
 function parseEntry(
   entry: ObjectEntry,
   page: ListObjectsV2CommandOutput,
-): (Omit<ListedObject, 'name'> & { readonly key: string }) | undefined {
+): ListedObject | undefined {
   const { Key: key, Size: sizeBytes, LastModified: createdAt } = entry
   if (key === undefined || sizeBytes === undefined || createdAt === undefined) return undefined
-  return { key: decodeKey(key, page), sizeBytes, createdAtMs: createdAt.getTime() }
+  return { name: decodeKey(key, page), sizeBytes, createdAtMs: createdAt.getTime() }
 }

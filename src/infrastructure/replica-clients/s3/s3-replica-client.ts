@@ -5,6 +5,13 @@ import { type S3ReplicaTarget } from '../../../domain/config.js'
 import { ReplicaError } from '../../../domain/errors.js'
 import { type Generation, parseGeneration } from '../../../domain/generation.js'
 import {
+  generationsIn,
+  type ListedFolder,
+  snapshotsIn,
+  walSegmentsIn,
+} from '../../../domain/listed-folder.js'
+import { ObjectVersions } from '../../../domain/object-versions.js'
+import {
   formatObjectPath,
   generationsFolder,
   objectFolder,
@@ -21,13 +28,12 @@ import {
   type SnapshotInfo,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
-import { EntityTags } from './entity-tags.js'
 import { readBody } from './object-body.js'
 import { choosePartConcurrency, choosePartSize } from './part-size.js'
 import { S3Connection, type S3Timeouts } from './s3-connection.js'
 import { S3Deletion } from './s3-deletion.js'
 import { type Attempt, describeFailure } from './s3-errors.js'
-import { listFolders, listObjects, listUploads } from './s3-listing.js'
+import { listFolder, listUploads } from './s3-listing.js'
 import { S3Owner } from './s3-owner.js'
 import { abortUpload, type S3EncryptionParameters, S3Upload } from './s3-upload.js'
 import { UnfinishedUploads } from './unfinished-uploads.js'
@@ -44,7 +50,7 @@ export class S3ReplicaClient implements ReplicaClient {
   readonly #owner: S3Owner
   readonly #root: string
   readonly #encryption: S3EncryptionParameters
-  readonly #etags = new EntityTags()
+  readonly #etags = new ObjectVersions()
   readonly #unfinished = new UnfinishedUploads()
 
   constructor(target: S3ReplicaTarget, timeouts: Partial<S3Timeouts> = {}) {
@@ -63,30 +69,22 @@ export class S3ReplicaClient implements ReplicaClient {
   }
 
   async *listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
-    const folder = `${this.#root}${generationsFolder}/`
-    for await (const name of listFolders(this.#connection, folder, signal)) {
-      const generation = parseGeneration(name)
-      if (generation !== undefined) yield generation
-    }
+    const seen = new Set<Generation>()
+    for await (const page of this.#pages(generationsFolder, signal))
+      yield* generationsIn(page, seen)
   }
 
   async *listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo> {
-    const folder = `${this.#root}${objectFolder(generation, 'snapshot')}/`
-    for await (const { name, ...facts } of listObjects(this.#connection, folder, signal)) {
-      const index = parseSnapshotName(name)
-      if (index !== undefined) yield { kind: 'snapshot', generation, index, ...facts }
-    }
+    const folder = objectFolder(generation, 'snapshot')
+    for await (const page of this.#pages(folder, signal)) yield* snapshotsIn(page, generation)
   }
 
   async *listWalSegments(
     generation: Generation,
     signal: AbortSignal,
   ): AsyncIterable<WalSegmentInfo> {
-    const folder = `${this.#root}${objectFolder(generation, 'wal-segment')}/`
-    for await (const { name, ...facts } of listObjects(this.#connection, folder, signal)) {
-      const place = parseWalSegmentName(name)
-      if (place !== undefined) yield { kind: 'wal-segment', generation, ...place, ...facts }
-    }
+    const folder = objectFolder(generation, 'wal-segment')
+    for await (const page of this.#pages(folder, signal)) yield* walSegmentsIn(page, generation)
   }
 
   startUpload(
@@ -227,6 +225,10 @@ export class S3ReplicaClient implements ReplicaClient {
       if (unfinished.isRunning(uploadId) || !this.#isNameOfOurs(key)) continue
       if (Date.now() - begunAtMs > foreignUploadAgeMs) await abort(key, uploadId)
     }
+  }
+
+  #pages(path: string, signal: AbortSignal): AsyncIterable<ListedFolder> {
+    return listFolder(this.#connection, `${this.#root}${path}/`, signal)
   }
 
   #keyOf(ref: ObjectRef): string {
