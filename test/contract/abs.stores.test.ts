@@ -7,7 +7,6 @@ import {
 } from '@azure/storage-blob'
 import { describe, expect, inject, test } from 'vitest'
 import { type AbsReplicaTarget } from '../../src/domain/config.js'
-import { ReplicaError } from '../../src/domain/errors.js'
 import { formatObjectPath } from '../../src/domain/replica-layout.js'
 import { Secret } from '../../src/domain/secret.js'
 import { AbsReplicaClient } from '../../src/infrastructure/replica-clients/azure/abs-replica-client.js'
@@ -22,17 +21,9 @@ import {
   signal,
   snapshot,
 } from './replica-client.contract.js'
+import { failure, testObjectStore } from './object-store.contract.js'
 
 const mebibyte = 1024 * 1024
-
-async function failure(promise: Promise<unknown>): Promise<ReplicaError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  )
-  expect(error).toBeInstanceOf(ReplicaError)
-  return error as ReplicaError
-}
 
 const store = inject('stores').azurite
 if ('unavailable' in store) {
@@ -71,30 +62,7 @@ if ('unavailable' in store) {
       })
     })
 
-    test('an object of three parts, read whole and by ranges', async () => {
-      const { client } = open({ partSizeBytes: 5 * mebibyte })
-      const bytes = randomBytes(12 * mebibyte)
-      await put(client, snapshot(0), bytes)
-      expect((await get(client, snapshot(0))).equals(bytes)).toBe(true)
-      const range = { offset: 5 * mebibyte - 3, length: 5 * mebibyte + 6 }
-      const part = await get(client, snapshot(0), range)
-      expect(part.equals(bytes.subarray(range.offset, range.offset + range.length))).toBe(true)
-    })
-
-    test('a finish that is repeated is harmless', async () => {
-      const { client } = open({ partSizeBytes: mebibyte })
-      const bytes = randomBytes(3 * mebibyte)
-      await put(client, snapshot(0), bytes)
-      await using upload = await client.startUpload(snapshot(1), { expectedBytes: 1 }, signal)
-      for (let number = 0; number < 3; number++) {
-        const part = bytes.subarray(number * mebibyte, (number + 1) * mebibyte)
-        await upload.sendPart({ number, bytes: part, last: number === 2 })
-        await upload.sendPart({ number, bytes: part, last: number === 2 })
-      }
-      await upload.finish()
-      await upload.finish()
-      expect((await get(client, snapshot(1))).equals(bytes)).toBe(true)
-    })
+    testObjectStore((settings) => open(settings).client, { objectCount: 2500 })
 
     test('an upload that is cancelled while its parts are on the way shows nothing', async () => {
       const { client } = open()
@@ -122,56 +90,6 @@ if ('unavailable' in store) {
       const bytes = randomBytes(2 * mebibyte)
       await put(client, snapshot(0), bytes)
       expect((await get(client, snapshot(0))).equals(bytes)).toBe(true)
-    })
-
-    test('lists and deletes more objects than a page holds', async () => {
-      const { client } = open()
-      const refs = Array.from({ length: 2500 }, (_, index) => segment(index, 0))
-      const waiting = [...refs]
-      const work = async () => {
-        for (let ref = waiting.pop(); ref !== undefined; ref = waiting.pop()) {
-          await put(client, ref, Buffer.from('x'))
-        }
-      }
-      await Promise.all(Array.from({ length: 32 }, work))
-      const indexes = async () =>
-        (await collect(client.listWalSegments(generation, signal))).map(({ index }) => index)
-      expect((await indexes()).sort((a, b) => a - b)).toEqual(refs.map(({ index }) => index))
-      await client.delete(refs.slice(0, 1001), signal)
-      expect(await indexes()).toHaveLength(1499)
-      await client.delete(refs, signal)
-      expect(await indexes()).toEqual([])
-    }, 240_000)
-
-    test.each(['a b', 'ü/ñ', '100%/a+b', "it's(a)*!", 'x=y&z', '日本', '//slashes//all/over//'])(
-      'the prefix %j',
-      async (suffix) => {
-        const { client } = open({ prefix: `${randomUUID()}/${suffix}` })
-        await put(client, segment(0, 0), Buffer.from('x'))
-        await put(client, snapshot(0), Buffer.alloc(1))
-        expect(await collect(client.listGenerations(signal))).toEqual([generation])
-        expect(await collect(client.listWalSegments(generation, signal))).toHaveLength(1)
-        expect((await get(client, segment(0, 0))).toString()).toBe('x')
-        await client.delete([segment(0, 0), snapshot(0)], signal)
-        expect(await collect(client.listGenerations(signal))).toEqual([])
-      },
-    )
-
-    test('a prefix that begins like another is another replica', async () => {
-      const prefix = randomUUID()
-      const one = open({ prefix: `${prefix}/db` }).client
-      const two = open({ prefix: `${prefix}/db2` }).client
-      await put(two, segment(0, 0), Buffer.from('two'))
-      expect(await collect(one.listGenerations(signal))).toEqual([])
-    })
-
-    test('an object that is replaced while it is being read is noticed', async () => {
-      const { client, target } = open()
-      await put(client, snapshot(0), Buffer.from('0123456789'))
-      await get(client, snapshot(0))
-      await put(new AbsReplicaClient(target), snapshot(0), Buffer.from('abcdefghij'))
-      const rest = get(client, snapshot(0), { offset: 4, length: undefined })
-      expect((await failure(rest)).message).toContain('replaced while it was being read')
     })
 
     test('a sas-token does for everything', async () => {

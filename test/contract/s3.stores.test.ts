@@ -4,7 +4,6 @@ import { ListMultipartUploadsCommand, PutObjectCommand } from '@aws-sdk/client-s
 import { afterAll, describe, expect, inject, test, vi } from 'vitest'
 import { type S3ReplicaTarget } from '../../src/domain/config.js'
 import { formatObjectPath } from '../../src/domain/replica-layout.js'
-import { ReplicaError } from '../../src/domain/errors.js'
 import { Secret } from '../../src/domain/secret.js'
 import { S3ReplicaClient } from '../../src/infrastructure/replica-clients/s3/s3-replica-client.js'
 import { startMinioSession } from '../support/stores/minio-session.js'
@@ -20,17 +19,9 @@ import {
   signal,
   snapshot,
 } from './replica-client.contract.js'
+import { failure, testObjectStore } from './object-store.contract.js'
 
 const mebibyte = 1024 * 1024
-
-async function failure(promise: Promise<unknown>): Promise<ReplicaError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  )
-  expect(error).toBeInstanceOf(ReplicaError)
-  return error as ReplicaError
-}
 
 const { minio, ceph } = inject('stores')
 for (const [name, store] of [
@@ -68,15 +59,7 @@ for (const [name, store] of [
       })
     })
 
-    test('an object of three parts, read whole and by ranges', async () => {
-      const { client } = open({ partSizeBytes: 5 * mebibyte })
-      const bytes = randomBytes(12 * mebibyte)
-      await put(client, snapshot(0), bytes)
-      expect((await get(client, snapshot(0))).equals(bytes)).toBe(true)
-      const range = { offset: 5 * mebibyte - 3, length: 5 * mebibyte + 6 }
-      const part = await get(client, snapshot(0), range)
-      expect(part.equals(bytes.subarray(range.offset, range.offset + range.length))).toBe(true)
-    })
+    testObjectStore((settings) => open(settings).client, { objectCount: 2500 })
 
     test('an upload that is cancelled while its parts are on the way leaves none', async () => {
       const { client, target } = open()
@@ -98,61 +81,6 @@ for (const [name, store] of [
       await client.sweep(signal)
       expect(await unfinished(key)).toEqual([])
       expect(await collect(client.listSnapshots(generation, signal))).toEqual([])
-    })
-
-    test('lists and deletes 2500 objects', async () => {
-      const { client } = open()
-      const refs = Array.from({ length: 2500 }, (_, index) => segment(index, 0))
-      const waiting = [...refs]
-      const work = async () => {
-        for (let ref = waiting.pop(); ref !== undefined; ref = waiting.pop()) {
-          await put(client, ref, Buffer.from('x'))
-        }
-      }
-      await Promise.all(Array.from({ length: 32 }, work))
-      const indexes = async () =>
-        (await collect(client.listWalSegments(generation, signal))).map(({ index }) => index)
-      expect((await indexes()).sort((a, b) => a - b)).toEqual(refs.map(({ index }) => index))
-      await client.delete(refs.slice(0, 1001), signal)
-      expect(await indexes()).toHaveLength(1499)
-      await client.delete(refs, signal)
-      expect(await indexes()).toEqual([])
-    }, 120_000)
-
-    test.each(['a b', 'ü/ñ', '100%/a+b', "it's(a)*!", 'x=y&z', '日本', '//slashes//all/over//'])(
-      'the prefix %j',
-      async (suffix) => {
-        const prefix = `${randomUUID()}/${suffix}`
-        const { client } = open({ prefix })
-        await put(client, segment(0, 0), Buffer.from('x'))
-        await put(client, snapshot(0), Buffer.alloc(1))
-        expect(await collect(client.listGenerations(signal))).toEqual([generation])
-        expect(await collect(client.listWalSegments(generation, signal))).toHaveLength(1)
-        expect((await get(client, segment(0, 0))).toString()).toBe('x')
-        await client.delete([segment(0, 0), snapshot(0)], signal)
-        expect(await collect(client.listGenerations(signal))).toEqual([])
-      },
-    )
-
-    test('a prefix that begins like another is another replica', async () => {
-      const prefix = randomUUID()
-      const one = open({ prefix: `${prefix}/db` }).client
-      const two = open({ prefix: `${prefix}/db2` }).client
-      await put(two, segment(0, 0), Buffer.from('two'))
-      expect(await collect(one.listGenerations(signal))).toEqual([])
-      await one.sweep(signal)
-      await put(one, segment(0, 0), Buffer.from('one'))
-      await one.delete([segment(0, 0)], signal)
-      expect((await get(two, segment(0, 0))).toString()).toBe('two')
-    })
-
-    test('an object that is replaced while it is being read is noticed', async () => {
-      const { client, target } = open()
-      await put(client, snapshot(0), Buffer.from('0123456789'))
-      await get(client, snapshot(0))
-      await put(new S3ReplicaClient(target), snapshot(0), Buffer.from('abcdefghij'))
-      const rest = get(client, snapshot(0), { offset: 4, length: undefined })
-      expect((await failure(rest)).message).toContain('replaced while it was being read')
     })
 
     const credentials = (accessKeyId: string, secret: string, token?: string) => ({
