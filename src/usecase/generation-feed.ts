@@ -5,7 +5,6 @@
 import { type BreakReason } from '../domain/continuity.js'
 import { type Generation } from '../domain/generation.js'
 import { comparePositions, type WalPosition } from '../domain/position.js'
-import { Permits } from './permits.js'
 import { type SpooledSegment } from './ports/spool.js'
 
 /** Where everything committed at some moment had been captured and spooled. */
@@ -63,8 +62,8 @@ export class GenerationFeed {
   current: FeedGeneration | undefined
   /** No more will be captured: replicas carry on what there is and stop. */
   ended = false
-  /** One replica at a time chooses, and merges, what it sends: none may begin to send what another is merging. */
-  readonly choosing = new Permits(1)
+  /** What one replica is merging: no other may begin to send a part of it. */
+  merging: { readonly index: number; readonly start: number; readonly end: number } | undefined
   /** Bytes that the spool may hold. */
   maxSpoolBytes = Number.POSITIVE_INFINITY
   #final: Barrier | undefined

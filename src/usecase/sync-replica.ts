@@ -1,4 +1,4 @@
-import { isAbortError, ReplicaError } from '../domain/errors.js'
+import { isAbortError, LocalStateError, ReplicaError } from '../domain/errors.js'
 import { type Generation } from '../domain/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
 import { formatObjectPath, type SnapshotRef, type WalSegmentRef } from '../domain/replica-layout.js'
@@ -588,7 +588,10 @@ export class SyncReplica {
     const current = feed.current
     if (current?.generation !== place.generation) return false
     const pending = nextSegment(current.segments, place.position)
-    if (pending === undefined) return false
+    if (pending === undefined) {
+      if (hasReached(place.position, current.end)) return false
+      throw new LocalStateError(`the spool does not have what ${client.location} needs next`)
+    }
     const waitMs = this.#lastSendAt + syncIntervalMs - clock.monotonic()
     const backlog = pending !== current.segments.at(-1)
     if (waitMs > 0 && !backlog && !this.#isEnding && place.hasSnapshot) {
@@ -654,17 +657,19 @@ export class SyncReplica {
   /** What to send next; undefined if the world has changed. */
   async #choose(place: Place, kill: AbortSignal): Promise<SpooledSegment | undefined> {
     const { feed, name } = this.#options
-    const turn = await feed.choosing.take(kill)
-    try {
+    for (;;) {
       const current = feed.current
       if (current?.generation !== place.generation) return undefined
       const next = nextSegment(current.segments, place.position)
       if (next === undefined) return undefined
+      if (isBeingMerged(next, feed.merging)) {
+        await feed.waitForChange(kill)
+        kill.throwIfAborted()
+        continue
+      }
       const chosen = await this.#merged(current, next, kill)
       feed.attempt(name, endOf(chosen))
       return chosen
-    } finally {
-      turn[Symbol.dispose]()
     }
   }
 
@@ -675,18 +680,33 @@ export class SyncReplica {
     kill: AbortSignal,
   ): Promise<SpooledSegment> {
     const { feed, spool, compressor, decode } = this.#options
+    if (feed.merging !== undefined) return first
     const limit = feed.mayMergeUpTo({ index: first.index, offset: first.startOffset })
     const parts = planMerge(current.segments, first).filter(
       (part) => comparePositions(endOf(part), limit) <= 0,
     )
-    if (parts.length < 2) return first
-    const merged = await mergeSegments({ parts, spool, compressor, decode }, kill)
-    const at = current.segments.indexOf(first)
-    // The spool may have had no room for them any more.
-    if (at === -1) return first
-    current.segments.splice(at, parts.length, merged)
-    return merged
+    const last = parts.at(-1)
+    if (parts.length < 2 || last === undefined) return first
+    feed.merging = { index: first.index, start: first.startOffset, end: last.endOffset }
+    try {
+      const merged = await mergeSegments({ parts, spool, compressor, decode }, kill)
+      const at = current.segments.indexOf(first)
+      // The spool may have had no room for them any more.
+      if (at === -1) return first
+      current.segments.splice(at, parts.length, merged)
+      return merged
+    } finally {
+      feed.merging = undefined
+      feed.announce()
+    }
   }
+}
+
+function isBeingMerged(
+  { index, startOffset }: SpooledSegment,
+  merging: GenerationFeed['merging'],
+): boolean {
+  return merging?.index === index && startOffset >= merging.start && startOffset < merging.end
 }
 
 function endOf(segment: SpooledSegment): WalPosition {

@@ -130,7 +130,7 @@ export class Arena {
       'tsreplicate',
       process.execPath,
       [program, 'replicate', '-config', this.#config],
-      { NODE_COMPILE_CACHE: join(this.folder, 'compiled'), ...env },
+      env,
     )
     this.daemon = daemon
     this.#judged = () => {

@@ -180,8 +180,6 @@ export const unnamedPaths = new RegExp(
     // SQLite's shared memory, which is made anew after a crash, and a check of what is restored.
     '-shm$',
     '\\.tsreplicate-restore-[0-9]+\\.tmp-wal$',
-    // Node's own.
-    '/compiled/',
     // Made once in a lifetime, with the same code as the folders of a generation.
     `${meta}$`,
     `${meta}/spool$`,

@@ -155,8 +155,7 @@ export class DownTime {
   #start(): Running {
     const config = join(this.#folder, 'tsreplicate.yml')
     const args = [program, 'replicate', '-config', config]
-    const env = { NODE_COMPILE_CACHE: join(this.#folder, 'compiled') }
-    return new Running('tsreplicate', process.execPath, args, env)
+    return new Running('tsreplicate', process.execPath, args)
   }
 
   #pick(below: number): number {

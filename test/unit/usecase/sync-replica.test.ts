@@ -142,11 +142,25 @@ function spansOf(client: MemoryReplicaClient): [number, number][] {
 const everythingIsStored = (...syncs: SyncReplica[]): Promise<void> =>
   until(
     () => syncs.every((sync) => sync.missing === undefined),
-    3000,
+    20_000,
     () => syncs.map((sync) => sync.missing ?? 'nothing').join('; '),
   )
 
-describe('a replica that fell behind', () => {
+test('segments that are gone before they were sent end the generation, and are not waited for', async () => {
+  await add(4)
+  const { client, sync } = replicate('a')
+  client.beforeOperation = (operation, path) => {
+    if (operation !== 'finish' || path !== nameOf(0)) return
+    feed.current!.segments = feed.current!.segments.slice(-1)
+  }
+  run(sync)
+  await until(() => feed.hasWish, 20_000, 'a new generation to be asked for')
+  expect(feed.takeNewGeneration()).toMatchObject({
+    reason: 'replica missed segments that the spool no longer has',
+  })
+})
+
+describe('a replica that fell behind', { timeout: 30_000 }, () => {
   test('gets the rest merged, but for what may have been sent before', async () => {
     await add(20)
     const { client, sync } = replicate('a')
@@ -187,6 +201,7 @@ describe('a replica that fell behind', () => {
 
 test.each(Array.from({ length: 8 }, (_, seed) => seed + 1))(
   'replicas that fail, lag and catch up get every segment once, and no object twice with other bytes (%i)',
+  { timeout: 30_000 },
   async (seed) => {
     let state = seed
     const random = (): number => {
