@@ -10,7 +10,7 @@ import {
   until,
   writeConfig,
 } from '../support/cli.ts'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { Arena } from '../support/crash-arena.ts'
 import {
   killApplicationAt,
@@ -20,7 +20,7 @@ import {
 } from '../support/crash-cycles.ts'
 import { applicationPoints, daemonPoints, restorePoints } from '../support/crash-points.ts'
 import { DownTime } from '../support/down-time.ts'
-import { hasCompiler, type Moment } from '../support/kill-at-call.ts'
+import { hasCompiler, type Moment, Trace } from '../support/kill-at-call.ts'
 import { restoreAndVerify, write } from '../support/ledger.ts'
 
 afterEach(cleanUp)
@@ -51,6 +51,47 @@ test.skipIf(!hasCompiler)('killed at named points, daemon, application and resto
   await killRestoreAt(arena, { point: restore, moment: 'before', nth: 1 })
   await arena.stop()
 })
+
+test.skipIf(!hasCompiler)(
+  'what is to survive a power cut is synced before it is renamed, and its folder afterwards',
+  async () => {
+    const arena = new Arena(temporaryFolder(), 3)
+    await arena.startWriter()
+    const trace = new Trace(arena.folder, join(arena.folder, 'trace'))
+    arena.startDaemon(trace.env)
+    await arena.catchUp()
+    await until(
+      () => trace.calls.some(({ call, path }) => call === 'replace' && path.endsWith('.lz4')),
+      30_000,
+      'merged segments',
+    )
+    await arena.stop()
+    const calls = trace.calls
+    const renames = calls.flatMap(({ call, path }, at) =>
+      call === 'rename' || call === 'replace' ? [{ path, at }] : [],
+    )
+    for (const { path, at } of renames) {
+      const before = calls.slice(0, at)
+      const ofTemporary = (call: string): number =>
+        before.findLastIndex(
+          (each) => each.call === call && each.path.startsWith(path) && each.path !== path,
+        )
+      expect(ofTemporary('write'), path).toBeGreaterThan(-1)
+      expect(ofTemporary('sync'), path).toBeGreaterThan(ofTemporary('write'))
+      const after = calls
+        .slice(at)
+        .find((each) => each.call === 'sync' && each.path === dirname(path))
+      expect(after, path).toBeDefined()
+    }
+    const kinds = ['state\\.json', 'a/.*snapshot\\.lz4', 'b/.*wal\\.lz4', 'spool/.*wal\\.lz4']
+    for (const kind of kinds) {
+      expect(
+        renames.some(({ path }) => new RegExp(`${kind}$`).test(path)),
+        kind,
+      ).toBe(true)
+    }
+  },
+)
 
 test('killed at random moments, daemon and application', async () => {
   const arena = new Arena(temporaryFolder(), 11)
