@@ -3,6 +3,7 @@ import { randomFillSync } from 'node:crypto'
 import { type Config, type DatabaseConfig, type ReplicaConfig } from './domain/config.js'
 import { checkReplicas, openDaemonReplica, ownerOf } from './compose-replica-client.js'
 import { systemClock } from './infrastructure/clock/system-clock.js'
+import { fetchHeartbeatClient } from './infrastructure/heartbeat/fetch-heartbeat-client.js'
 import { decodeFrame } from './infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from './infrastructure/lz4/frame-encoder.js'
 import { openSystemProcesses } from './infrastructure/processes/system-processes.js'
@@ -25,6 +26,7 @@ import {
   type DatabaseParts,
   type ReplicaParts,
 } from './usecase/replicate-database.js'
+import { SendHeartbeats } from './usecase/send-heartbeats.js'
 import { ProvenRestores } from './usecase/proven-restores.js'
 import { Refusal } from './usecase/refusal.js'
 import { ScheduleRetention } from './usecase/schedule-retention.js'
@@ -115,6 +117,15 @@ async function composeDatabase(
     spool,
     openReplica: (replica) =>
       composeReplica(replica, { config, owner, database, spool, feed, logger, shared }),
+    openHeartbeats: ({ url, intervalMs }, { replica, isSafe }) =>
+      new SendHeartbeats({
+        url,
+        intervalMs,
+        isSafe,
+        client: fetchHeartbeatClient,
+        clock: systemClock,
+        logger: replica === undefined ? logger : logger.child({ replica }),
+      }),
     async [Symbol.asyncDispose]() {
       await watcher[Symbol.asyncDispose]()
       await database.close()

@@ -83,6 +83,13 @@ export interface AgeKeys {
   readonly identities: readonly Secret[]
 }
 
+/** What is asked for as long as everything is stored. */
+export interface HeartbeatConfig {
+  readonly url: Secret
+  /** Above 0. */
+  readonly intervalMs: number
+}
+
 export interface ReplicaConfig {
   /** Unique per database. */
   readonly name: string
@@ -99,6 +106,8 @@ export interface ReplicaConfig {
   readonly retentionCheckIntervalMs: number
   /** Commits that wait longer than this, beyond the sync interval, make the daemon not ready. Above 0. */
   readonly maxLagMs: number
+  /** As long as all is stored on this replica; undefined: none. */
+  readonly heartbeat: HeartbeatConfig | undefined
 }
 
 export interface DatabaseConfig {
@@ -120,6 +129,8 @@ export interface DatabaseConfig {
   readonly allowNetworkFileSystem: boolean
   /** Whether the daemon restores it at the start when the file does not exist. */
   readonly restoreIfDbNotExists: boolean
+  /** As long as all is stored on all replicas; undefined: none. */
+  readonly heartbeat: HeartbeatConfig | undefined
   readonly replicas: readonly ReplicaConfig[]
 }
 

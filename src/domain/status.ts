@@ -27,7 +27,7 @@ export type CaptureState = 'opening' | 'waiting' | 'replicating' | 'failing' | '
 export interface CaptureStatus {
   readonly state: CaptureState
   readonly lastFailure: Failure | undefined
-  /** How long ago the loop gave a sign of life. */
+  /** How long the loop has given no sign of life, beyond its monitor interval. */
   readonly silentMs: number
   /** Since when commits may be waiting that nobody has looked for, milliseconds since 1970; undefined: there are none. */
   readonly blindSinceMs: number | undefined
@@ -147,6 +147,17 @@ export interface DaemonStatus {
   readonly notReady: readonly NotReady[]
   readonly databases: readonly (DatabaseStatus & FileSizes)[]
   readonly fileSystems: readonly FileSystemUse[]
+}
+
+/** Whether what is committed can be restored from all of these, but for what is within the limit. */
+export function areSafe(replicas: readonly ReplicaStatus[]): boolean {
+  return (
+    replicas.length > 0 &&
+    replicas.every(
+      ({ hasSnapshot, refusal, confirmedLagMs, maxLagMs }) =>
+        hasSnapshot && refusal === undefined && confirmedLagMs <= maxLagMs,
+    )
+  )
 }
 
 /** A loop that is silent for this long hangs. */

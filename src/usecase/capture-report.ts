@@ -24,7 +24,6 @@ export class CaptureReport {
   }
   #lookedAtMs: number
   #lookedAt: number
-  #aliveAt: number
   #generationSinceMs: number
   #unsealedSinceMs: number | undefined
   readonly #sealing: { readonly walBytes: number; readonly sinceMs: number }[] = []
@@ -40,18 +39,17 @@ export class CaptureReport {
     this.#feed = options.feed
     this.#failures = new FailureLog(options.clock)
     this.#lookedAtMs = this.#generationSinceMs = this.#clock.now()
-    this.#lookedAt = this.#aliveAt = this.#clock.monotonic()
+    this.#lookedAt = this.#clock.monotonic()
   }
 
   /** Everything committed until now was captured, or there is no database. */
   looked(): void {
     this.#lookedAtMs = this.#clock.now()
-    this.#lookedAt = this.#aliveAt = this.#clock.monotonic()
+    this.#lookedAt = this.#clock.monotonic()
   }
 
   failed(error: unknown): void {
     this.state = 'failing'
-    this.#aliveAt = this.#clock.monotonic()
     this.#failures.add(error)
   }
 
@@ -71,8 +69,7 @@ export class CaptureReport {
   /** Returns when, for `syncEnded`. */
   syncStarted(): number {
     this.#syncs += 1
-    this.#aliveAt = this.#clock.monotonic()
-    return this.#aliveAt
+    return this.#clock.monotonic()
   }
 
   syncEnded(started: number): void {
@@ -82,7 +79,6 @@ export class CaptureReport {
   captured(run: CapturedRun, timeMs: number): void {
     this.#frameBytes += run.end.offset - Math.max(run.start.offset, walHeaderBytes)
     this.#unsealedSinceMs ??= timeMs
-    this.#aliveAt = this.#clock.monotonic()
   }
 
   /** A segment of so many bytes has ended, and is not durable yet. */
@@ -125,11 +121,14 @@ export class CaptureReport {
   status({
     assembly,
     end,
+    movedAt,
     monitorIntervalMs,
   }: {
     readonly assembly: SegmentAssembly | undefined
     /** Where what is not spooled yet ends. */
     readonly end: WalPosition | undefined
+    /** When the loop was last seen to go on. */
+    readonly movedAt: number
     readonly monitorIntervalMs: number
   }): CaptureStatus {
     const { current, spoolBytes, maxSpoolBytes } = this.#feed
@@ -138,7 +137,7 @@ export class CaptureReport {
     return {
       state: this.state,
       lastFailure: this.#failures.last,
-      silentMs: now - this.#aliveAt,
+      silentMs: Math.max(0, now - movedAt - monitorIntervalMs),
       blindSinceMs: isLate && this.state !== 'ended' ? this.#lookedAtMs : undefined,
       pageSizeBytes: current?.pageSizeBytes,
       position:

@@ -1,8 +1,14 @@
-import { type DatabaseConfig, type ReplicaConfig } from '../domain/config.js'
+import { type DatabaseConfig, type HeartbeatConfig, type ReplicaConfig } from '../domain/config.js'
 import { sameSettings } from '../domain/same-settings.js'
-import { type CaptureStatus, type DatabaseStatus, type ReplicaStatus } from '../domain/status.js'
+import {
+  areSafe,
+  type CaptureStatus,
+  type DatabaseStatus,
+  type ReplicaStatus,
+} from '../domain/status.js'
 import { type GenerationFeed } from './generation-feed.js'
 import { type ProvenRestores } from './proven-restores.js'
+import { type SendHeartbeats } from './send-heartbeats.js'
 import { type ScheduleRetention } from './schedule-retention.js'
 import { type CaptureSettings, type SyncDatabase } from './sync-database.js'
 import { type SyncReplica } from './sync-replica.js'
@@ -29,6 +35,15 @@ export interface DatabaseParts extends AsyncDisposable {
   readonly feed: GenerationFeed
   readonly capture: SyncDatabase
   openReplica(config: ReplicaConfig): Promise<ReplicaParts>
+  /** Heartbeats of the database, or of one replica. */
+  openHeartbeats(config: HeartbeatConfig, of: HeartbeatSubject): SendHeartbeats
+}
+
+/** What heartbeats stand for. */
+export interface HeartbeatSubject {
+  /** Undefined: all replicas. */
+  readonly replica: string | undefined
+  readonly isSafe: () => boolean
 }
 
 interface RunningReplica extends ReplicaParts {
@@ -58,6 +73,7 @@ export class ReplicateDatabase {
   readonly #replicas = new Map<string, RunningReplica>()
   readonly #captured: Promise<void>
   #config: DatabaseConfig
+  #heartbeats = new AbortController()
 
   private constructor(config: DatabaseConfig, parts: DatabaseParts) {
     this.#config = config
@@ -69,6 +85,7 @@ export class ReplicateDatabase {
     const replicas = await openAll(config.replicas, parts)
     const database = new ReplicateDatabase(config, parts)
     for (const [replica, opened] of replicas) database.#startReplica(replica, opened)
+    database.#startHeartbeats()
     return database
   }
 
@@ -106,8 +123,10 @@ export class ReplicateDatabase {
     const isNew = (replica: ReplicaConfig): boolean =>
       !sameSettings(this.#replicas.get(replica.name)?.config, replica)
     const opened = await openAll(config.replicas.filter(isNew), this.#parts)
+    const isOtherHeartbeat = !sameSettings(this.#config.heartbeat, config.heartbeat)
     this.#config = config
     this.#parts.capture.configure(captureSettings(config))
+    if (isOtherHeartbeat) this.#startHeartbeats()
     const staying = new Set(config.replicas.filter((replica) => !isNew(replica)).map(nameOf))
     const leaving = [...this.#replicas.values()].filter(
       ({ config: { name } }) => !staying.has(name),
@@ -185,8 +204,30 @@ export class ReplicateDatabase {
     const kill = new AbortController()
     const stop = AbortSignal.any([this.#stop.signal, leave.signal])
     const killed = AbortSignal.any([this.#kill.signal, kill.signal])
-    const done = Promise.all([sync.run(stop, killed, leave.signal), retention?.run(stop)])
+    const heartbeats =
+      config.heartbeat &&
+      this.#parts.openHeartbeats(config.heartbeat, {
+        replica: config.name,
+        isSafe: () =>
+          areSafe([replicaStatus({ config, sync, retention, proven }, this.capture.status())]),
+      })
+    const done = Promise.all([
+      sync.run(stop, killed, leave.signal),
+      retention?.run(stop),
+      heartbeats?.run(stop),
+    ])
     this.#replicas.set(config.name, { config, sync, retention, proven, leave, kill, done })
+  }
+
+  /** In the place of those before. */
+  #startHeartbeats(): void {
+    this.#heartbeats.abort()
+    this.#heartbeats = new AbortController()
+    const { heartbeat } = this.#config
+    if (heartbeat === undefined) return
+    const stop = AbortSignal.any([this.#stop.signal, this.#heartbeats.signal])
+    const isSafe = (): boolean => areSafe(this.status().replicas)
+    void this.#parts.openHeartbeats(heartbeat, { replica: undefined, isSafe }).run(stop)
   }
 
   async #leave(replica: RunningReplica, kill: AbortSignal): Promise<readonly NotStored[]> {

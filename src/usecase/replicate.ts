@@ -2,7 +2,7 @@ import { type DatabaseConfig, type ReplicaTarget } from '../domain/config.js'
 import { formatDuration } from '../domain/duration.js'
 import { isAbortError } from '../domain/errors.js'
 import { sameSettings } from '../domain/same-settings.js'
-import { type DatabaseStatus } from '../domain/status.js'
+import { type DatabaseStatus, type NotReady } from '../domain/status.js'
 import { type Clock } from './ports/clock.js'
 import { type LogFields, type Logger } from './ports/logger.js'
 import { type Refusal } from './refusal.js'
@@ -36,8 +36,10 @@ export interface Replication {
   stored(signal: AbortSignal): Promise<void>
   /** What is not stored at this moment. */
   readonly notStored: readonly NotStored[]
-  /** Where everything stands now. Looks at nothing outside of memory. */
+  /** Where everything that runs stands now. Looks at nothing outside of memory. */
   status(): readonly DatabaseStatus[]
+  /** What is wanted and cannot be brought about now: it is tried again. */
+  readonly failing: readonly NotReady[]
 }
 
 export interface ReplicateDatabasesOptions {
@@ -54,6 +56,8 @@ interface Slot {
   wanted: DatabaseConfig | undefined
   running: ReplicateDatabase | undefined
   settling: Promise<void> | undefined
+  /** Why what is wanted could not be brought about. */
+  problem: string | undefined
 }
 
 const firstPauseMs = 1000
@@ -78,6 +82,7 @@ export class ReplicateDatabases implements Replication {
         wanted: undefined,
         running: undefined,
         settling: undefined,
+        problem: undefined,
       }
       slot.wanted = wanted.get(path)
       this.#slots.set(path, slot)
@@ -115,6 +120,14 @@ export class ReplicateDatabases implements Replication {
     return this.databases.map((database) => database.status())
   }
 
+  get failing(): readonly NotReady[] {
+    return [...this.#slots].flatMap(([database, { problem }]) =>
+      problem === undefined
+        ? []
+        : [{ database, replica: undefined, reason: `it cannot be replicated: ${problem}` }],
+    )
+  }
+
   async #runUntil(stop: AbortSignal, kill: AbortSignal): Promise<readonly NotStored[]> {
     this.#run = { stop, kill }
     for (const [path, slot] of this.#slots) this.#settle(path, slot)
@@ -148,8 +161,10 @@ export class ReplicateDatabases implements Replication {
     while (!stop.aborted && !isSettled(slot)) {
       try {
         await this.#step(slot, kill)
+        slot.problem = undefined
         pauseMs = firstPauseMs
       } catch (err) {
+        slot.problem = err instanceof Error ? err.message : String(err)
         this.#options.logger.error({ db: path, err }, 'database cannot be replicated')
         await this.#options.clock.sleep(pauseMs, stop).catch(ignoreAbort)
         pauseMs = Math.min(pauseMs * 2, maxPauseMs)

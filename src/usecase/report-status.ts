@@ -4,7 +4,7 @@ import { type Replication } from './replicate.js'
 import { type WatchDisk } from './watch-disk.js'
 
 export interface ReportStatusOptions {
-  readonly replication: Pick<Replication, 'status'>
+  readonly replication: Pick<Replication, 'status' | 'failing'>
   readonly watchDisk: WatchDisk
   readonly clock: Clock
   readonly facts: Pick<DaemonStatus, 'version' | 'pid' | 'source'>
@@ -25,7 +25,8 @@ export class ReportStatus {
 
   /** Why what is committed is not safe; none: it is. */
   notReady(): readonly NotReady[] {
-    return findNotReady(this.#options.replication.status())
+    const { replication } = this.#options
+    return [...replication.failing, ...findNotReady(replication.status())]
   }
 
   /** The databases whose loop hangs. */
@@ -41,7 +42,7 @@ export class ReportStatus {
     return {
       ...facts,
       startedAtMs: this.#startedAtMs,
-      notReady: findNotReady(databases),
+      notReady: this.notReady(),
       databases: databases.map((database) => ({
         ...database,
         databaseBytes: sizes.get(database.path)?.databaseBytes,

@@ -170,6 +170,7 @@ export class SyncDatabase {
     return this.#report.status({
       assembly: this.#assembly,
       end: this.#assembly?.end ?? this.#sealer.end,
+      movedAt: this.#movedAt,
       monitorIntervalMs: this.#settings.monitorIntervalMs,
     })
   }

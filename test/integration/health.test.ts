@@ -1,15 +1,17 @@
 import Database from 'better-sqlite3'
 import { once } from 'node:events'
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
+import { parse } from 'yaml'
 import { type DaemonStatus } from '../../src/domain/status.js'
 import {
   cleanUp,
   litestream,
   listGenerations,
+  root,
   listObjects,
   run,
   Running,
@@ -527,6 +529,87 @@ describe('tsreplicate status', () => {
     const { code, stdout } = await run('status', '--json', db)
     expect(code).toBe(0)
     expect((JSON.parse(stdout) as DaemonStatus).pid).toBe(daemon.pid)
+    await daemon.stop()
+  })
+})
+
+describe('heartbeats', () => {
+  test('come while all is stored, stay out while it is not, and never show the URL in the log', async () => {
+    const places = scene()
+    const { db, oracle, replica, folder } = places
+    const beats: string[] = []
+    const { port } = await serve((request, response) => {
+      beats.push(`${request.method} ${request.url}`)
+      response.end()
+    })
+    await write({ db, oracle, count: 5 })
+    const url = (token: string): string => `http://127.0.0.1:${port}/${token}`
+    const { daemon } = await startServing(
+      configure(places, {
+        database: { 'heartbeat-url': url('db-token'), 'heartbeat-interval': '100ms' },
+        replica: {
+          'max-lag': '1s',
+          'heartbeat-url': url('replica-token'),
+          'heartbeat-interval': '100ms',
+        },
+      }),
+    )
+    const count = (token: string): number => beats.filter((beat) => beat === `GET /${token}`).length
+    await until(() => count('db-token') > 2 && count('replica-token') > 2, 20_000, 'heartbeats')
+
+    renameSync(replica, join(folder, 'away'))
+    writeFileSync(replica, '')
+    await write({ db, oracle, count: 1 })
+    await until(
+      async () => {
+        const before = beats.length
+        await new Promise((resolve) => setTimeout(resolve, 700))
+        return beats.length === before
+      },
+      20_000,
+      'silence',
+    )
+    rmSync(replica)
+    renameSync(join(folder, 'away'), replica)
+    const before = beats.length
+    await until(() => beats.length > before + 2, 30_000, 'heartbeats again')
+    for (const server of servers) {
+      server.closeAllConnections()
+      server.close()
+    }
+    await daemon.waitFor(/heartbeat could not be sent/)
+    expect(daemon.output).toContain(`127.0.0.1:${port} cannot be reached: ECONNREFUSED`)
+    expect(daemon.output).not.toContain('token')
+    expect(await daemon.stop()).toBe(0)
+  })
+})
+
+describe('the files for Prometheus and Grafana', () => {
+  test('name only metrics that there are', async () => {
+    const places = scene()
+    await write({ ...places, count: 5 })
+    const { daemon, metrics } = await startServing(configure(places))
+    await writeAndWait(daemon, places)
+    const { types } = await metrics()
+    const alerts = parse(readFileSync(join(root, 'config/prometheus-alerts.yml'), 'utf8')) as {
+      groups: { rules: { alert: string; expr: string; annotations: { summary: string } }[] }[]
+    }
+    const rules = alerts.groups.flatMap((group) => group.rules)
+    expect(new Set(rules.map(({ alert }) => alert)).size).toBe(rules.length)
+    for (const { alert, annotations } of rules) expect(annotations.summary, alert).not.toBe('')
+    const dashboard = JSON.parse(
+      readFileSync(join(root, 'config/grafana-dashboard.json'), 'utf8'),
+    ) as { panels: { targets: { expr: string }[] }[] }
+    const expressions = [
+      ...rules.map(({ expr }) => expr),
+      ...dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr)),
+    ]
+    expect(expressions.length).toBeGreaterThan(40)
+    for (const expression of expressions) {
+      const names = expression.match(/\b(?:tsreplicate|litestream|process|nodejs)_\w+/g) ?? []
+      expect(names.length, expression).toBeGreaterThan(0)
+      for (const name of names) expect(types.has(name), `${name} in ${expression}`).toBe(true)
+    }
     await daemon.stop()
   })
 })

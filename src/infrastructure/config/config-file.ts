@@ -7,6 +7,7 @@ import {
   type AgeKeys,
   type Config,
   type DatabaseConfig,
+  type HeartbeatConfig,
   type ListenAddress,
   type LoggingConfig,
   type ReplicaConfig,
@@ -289,6 +290,7 @@ class Reader {
       maxSpoolBytes,
       allowNetworkFileSystem,
       restoreIfDbNotExists,
+      heartbeat: this.#heartbeat(fields),
       replicas,
     }
   }
@@ -303,6 +305,7 @@ class Reader {
     this.#warnOfRareSnapshots(retention, snapshotIntervalMs)
     const age = this.#age(fields)
     const maxLagMs = this.#positive(fields, 'max-lag', defaultMaxLagMs)
+    const heartbeat = this.#heartbeat(fields)
     if (target === undefined || name === undefined) return undefined
     return {
       name,
@@ -313,6 +316,7 @@ class Reader {
       retention,
       retentionCheckIntervalMs: Math.min(checkIntervalMs, retention?.retentionMs ?? Infinity),
       maxLagMs,
+      heartbeat,
     }
   }
 
@@ -493,6 +497,22 @@ class Reader {
     }
   }
 
+  #heartbeat(fields: Fields): HeartbeatConfig | undefined {
+    const text = this.#string(fields, 'heartbeat-url')
+    const intervalMs = this.#positive(fields, 'heartbeat-interval', defaultHeartbeatMs)
+    if (text === undefined) {
+      if (fields.entries.has('heartbeat-interval')) {
+        this.#at(fields, 'heartbeat-interval', 'means nothing without heartbeat-url')
+      }
+      return undefined
+    }
+    if (!/^https?:\/\//.test(text) || !URL.canParse(text)) {
+      this.#at(fields, 'heartbeat-url', 'must be an http:// or https:// URL')
+      return undefined
+    }
+    return { url: new Secret(text), intervalMs }
+  }
+
   #address(global: Fields | undefined): ListenAddress | undefined {
     const text = this.#string(global, 'addr', true)
     if (text === undefined || text === '' || global === undefined) return undefined
@@ -614,6 +634,7 @@ function keyPathOf(path: string, key: string): string {
 
 const defaultTimeoutMs = 30_000
 const defaultRetentionMs = 24 * 3_600_000
+const defaultHeartbeatMs = 5 * 60_000
 const defaultMaxLagMs = 5 * 60_000
 const defaultMaxSpoolBytes = 4 * 1024 ** 3
 
@@ -646,6 +667,7 @@ export function configFromUrls(
       },
       retentionCheckIntervalMs: 3_600_000,
       maxLagMs: defaultMaxLagMs,
+      heartbeat: undefined,
     }
   })
   return {
@@ -661,6 +683,7 @@ export function configFromUrls(
         maxSpoolBytes: defaultMaxSpoolBytes,
         allowNetworkFileSystem: false,
         restoreIfDbNotExists: false,
+        heartbeat: undefined,
         replicas,
       },
     ],

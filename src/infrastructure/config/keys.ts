@@ -117,6 +117,16 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
       default: 'false',
       description: 'At the start, restore a database that does not exist, if there is a backup.',
     },
+    'heartbeat-url': {
+      type: 'string',
+      secret: true,
+      description: 'Asked for (GET) now and then, as long as all is stored on all replicas.',
+    },
+    'heartbeat-interval': {
+      type: 'duration',
+      default: '5m',
+      description: 'How often that is.',
+    },
     replicas: { type: 'list', description: 'Where the database is replicated to.' },
   },
   replica: {
@@ -155,6 +165,16 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
       type: 'duration',
       default: '5m',
       description: 'Commits that wait longer than this to be stored make /readyz fail.',
+    },
+    'heartbeat-url': {
+      type: 'string',
+      secret: true,
+      description: 'Asked for (GET) now and then, as long as all is stored there.',
+    },
+    'heartbeat-interval': {
+      type: 'duration',
+      default: '5m',
+      description: 'How often that is.',
     },
     'keep-hourly': {
       type: 'integer',
