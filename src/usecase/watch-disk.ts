@@ -21,6 +21,8 @@ export interface DiskMeasurement {
   readonly fileSystems: readonly FileSystemUse[]
 }
 
+/** The first time, databases are only being opened. */
+const firstMs = 5000
 const intervalMs = 30_000
 /** A measurement of this age is as good as a new one. */
 const freshMs = 1000
@@ -70,11 +72,14 @@ export class WatchDisk {
   /** Runs until `stop`. */
   async run(stop: AbortSignal): Promise<void> {
     const { clock } = this.#options
-    while (!stop.aborted) {
+    for (let waitMs = firstMs; !stop.aborted; waitMs = intervalMs) {
+      try {
+        await clock.sleep(waitMs, stop)
+      } catch (error) {
+        if (isAbortError(error)) return
+        throw error
+      }
       this.#warn(await this.measure())
-      await clock.sleep(intervalMs, stop).catch((error: unknown) => {
-        if (!isAbortError(error)) throw error
-      })
     }
   }
 
