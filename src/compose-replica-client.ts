@@ -10,6 +10,7 @@ import { Permits } from './usecase/permits.js'
 import { type Logger } from './usecase/ports/logger.js'
 import { type ReplicaClient } from './usecase/ports/replica-client.js'
 import { type ReplicaMetrics } from './usecase/ports/replica-metrics.js'
+import { type UploadRecord } from './usecase/ports/upload-record.js'
 import { ReplicaProblems } from './usecase/replica-problems.js'
 
 /** More at once than this helps no store, and takes memory and descriptors. */
@@ -51,6 +52,8 @@ async function withEncryption(
 export interface DaemonReplicaOptions {
   /** The database whose mode and owner the files of a folder replica get. */
   readonly ownerOf: string
+  /** Remembers uploads under way, where a store needs that. */
+  readonly uploads: UploadRecord
   readonly metrics: ReplicaMetrics | undefined
   readonly logger: Logger
 }
@@ -61,9 +64,9 @@ export interface DaemonReplicaOptions {
  */
 export async function openDaemonReplica(
   { target, age }: { readonly target: ReplicaTarget; readonly age: AgeKeys | undefined },
-  { ownerOf: databasePath, metrics, logger }: DaemonReplicaOptions,
+  { ownerOf: databasePath, uploads, metrics, logger }: DaemonReplicaOptions,
 ): Promise<{ readonly client: ReplicaClient; readonly problems: ReplicaProblems }> {
-  const adapter = await openAdapter(target, await ownerOf(databasePath))
+  const adapter = await openAdapter(target, { owner: await ownerOf(databasePath), uploads })
   const counted = metrics === undefined ? adapter : new CountingReplicaClient(adapter, metrics)
   const problems = new ReplicaProblems({ logger, clock: systemClock, location: adapter.location })
   const client = withRetries(counted, {
@@ -86,7 +89,10 @@ function withRetries(
   })
 }
 
-async function openAdapter(target: ReplicaTarget, owner?: FileOwner): Promise<ReplicaClient> {
+async function openAdapter(
+  target: ReplicaTarget,
+  { owner, uploads }: { readonly owner?: FileOwner; readonly uploads?: UploadRecord } = {},
+): Promise<ReplicaClient> {
   switch (target.type) {
     case 'file': {
       const { FileReplicaClient } =
@@ -96,7 +102,7 @@ async function openAdapter(target: ReplicaTarget, owner?: FileOwner): Promise<Re
     case 's3': {
       const { S3ReplicaClient } =
         await import('./infrastructure/replica-clients/s3/s3-replica-client.js')
-      return new S3ReplicaClient(target)
+      return new S3ReplicaClient(target, {}, uploads)
     }
     case 'abs': {
       const { AbsReplicaClient } =

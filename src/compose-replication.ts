@@ -8,6 +8,7 @@ import { decodeFrame } from './infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from './infrastructure/lz4/frame-encoder.js'
 import { openSystemProcesses } from './infrastructure/processes/system-processes.js'
 import { FolderRetentionRecord } from './infrastructure/spool/folder-retention-record.js'
+import { FolderUploadRecord } from './infrastructure/spool/folder-upload-record.js'
 import { FolderSpool } from './infrastructure/spool/folder-spool.js'
 import { SqliteDatabase } from './infrastructure/sqlite/sqlite-database.js'
 import { SqliteThreads } from './infrastructure/sqlite/sqlite-threads.js'
@@ -150,6 +151,7 @@ async function composeReplica(
   const logger = parts.logger.child({ replica: replica.name })
   const { client, problems } = await openDaemonReplica(replica, {
     ownerOf: config.path,
+    uploads: new FolderUploadRecord({ path: config.metaPath, replica: replica.name, ...owner }),
     metrics: shared.metricsOf?.({
       database: config.path,
       replica: replica.name,

@@ -373,6 +373,9 @@ export class SyncReplica {
     const woken = new AbortController()
     const any = AbortSignal.any([kill, woken.signal])
     const waits = [feed.waitForChange(any), this.#untilCheck(any)]
+    // Idle, too, the replica is listed once a day.
+    const trustedForMs = Math.max(0, this.#locatedAt + trustMs - clock.monotonic())
+    if (this.#place !== undefined) waits.push(clock.sleep(trustedForMs, any).catch(ignoreAbort))
     const next = this.#place === undefined ? undefined : this.#nextSnapshot(this.#place)
     if (next?.kind === 'at') {
       // Timers longer than 24 days fire at once, and a clock that is set is to be noticed some day.

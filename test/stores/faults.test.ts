@@ -53,6 +53,10 @@ const whileSlow: readonly Case[] = [
   { name: '10 KB/s', rule: always({ bytesPerSecond: 10_000 }) },
 ]
 
+/** The key that an S3 request with the bucket in the path is about. */
+const keyIn = (url: string): string =>
+  decodeURIComponent(new URL(url, 'http://store').pathname.split('/').slice(2).join('/'))
+
 const everyOther = (nth: number): boolean => nth % 2 === 0
 const first = (nth: number): boolean => nth === 0
 
@@ -146,6 +150,31 @@ for (const [name, place] of Object.entries(placesOf(inject('stores')))) {
       scene.proxy.follow(undefined)
       await scene.snapshotWritten()
       await scene.expectAllStored(startedAtMs)
+    })
+
+    test('a daemon that is killed or stopped within a snapshot leaves no parts', async (context) => {
+      await using scene = await open({ rows: 2400 })
+      scene.configure({}, { 'shutdown-timeout': '1s' })
+      scene.proxy.follow(on(['part'], { stall: 'before' }, (nth) => nth > 0)())
+      const begun = () => scene.proxy.requests.filter(({ kind }) => kind === 'begin')
+      const firstPart = () => scene.proxy.requests.filter(({ kind }) => kind === 'part').length > 1
+      scene.startDaemon()
+      await until(firstPart, recoveryMs, 'parts to be sent')
+      const keys = begun().map(({ url }) => keyIn(url))
+      const left = async () => (await Promise.all(keys.map((key) => place.unfinished(key)))).flat()
+      if ((await left()).length === 0) return context.skip('parts of this store end by themselves')
+      await scene.daemon.kill()
+      expect(await left()).toHaveLength(1)
+      // The next one's snapshot may have another name.
+      scene.startWriter()
+      scene.startDaemon()
+      await until(async () => (await left()).length === 0, recoveryMs, 'the parts to be removed')
+      const before = begun().length
+      await until(() => begun().length > before - 1, recoveryMs, 'another snapshot to begin')
+      await scene.stopWriter()
+      expect(await scene.daemon.stop()).toBe(74)
+      keys.push(...begun().map(({ url }) => keyIn(url)))
+      expect(await left()).toEqual([])
     })
 
     test.each(wanted(whileSlow))('$name', async ({ rule }) => {

@@ -10,6 +10,7 @@ import { systemClock } from '../../../src/infrastructure/clock/system-clock.js'
 import { decodeFrame } from '../../../src/infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from '../../../src/infrastructure/lz4/frame-encoder.js'
 import { openSystemProcesses } from '../../../src/infrastructure/processes/system-processes.js'
+import { RetryingReplicaClient } from '../../../src/infrastructure/replica-clients/retrying/retrying-replica-client.js'
 import { FolderSpool } from '../../../src/infrastructure/spool/folder-spool.js'
 import { GenerationFeed } from '../../../src/usecase/generation-feed.js'
 import { Permits } from '../../../src/usecase/permits.js'
@@ -18,6 +19,7 @@ import { type ManagedDatabase } from '../../../src/usecase/ports/managed-databas
 import { ReplicaProblems } from '../../../src/usecase/replica-problems.js'
 import { SyncReplica } from '../../../src/usecase/sync-replica.js'
 import { until } from '../../support/cli.js'
+import { FakeClock } from '../../support/fake-clock.js'
 import { MemoryReplicaClient } from '../../support/memory-replica-client.js'
 
 const generation = formatGeneration(Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8]))
@@ -250,3 +252,104 @@ test.each(Array.from({ length: 8 }, (_, seed) => seed + 1))(
     }
   },
 )
+
+describe('requests', () => {
+  const secondMs = 1000
+  const hourMs = 3_600_000
+
+  /** A replica on a clock of its own, with what it asks of the store and says in the log. */
+  function replicateBy(clock: FakeClock) {
+    const client = new MemoryReplicaClient({ now: () => clock.now() })
+    const snapshot = formatObjectPath({ kind: 'snapshot', generation, index: 0 })
+    client.objects.set(snapshot, { bytes: Buffer.from('body'), createdAtMs: clock.now() })
+    const operations: string[] = []
+    const lines: { readonly atMs: number; readonly message: string }[] = []
+    let isAway = false
+    client.beforeOperation = (operation) => {
+      operations.push(operation)
+      if (isAway) throw new ReplicaError(`away: ${operation} ${operations.length}`)
+    }
+    const say = (_: unknown, message: string): void => {
+      lines.push({ atMs: clock.monotonic(), message })
+    }
+    const logger: Logger = { ...silent, warn: say, error: say, child: () => logger }
+    const problems = new ReplicaProblems({ logger, clock, location: 'memory' })
+    const retry = { attempts: 4, baseDelayMs: 250, maxDelayMs: 10_000, random: () => 0.5 }
+    const sync = new SyncReplica({
+      name: 'a',
+      database: {} as ManagedDatabase,
+      client: new RetryingReplicaClient(client, { ...retry, clock, patience: problems }),
+      spool,
+      compressor,
+      decode: decodeFrame,
+      feed,
+      clock,
+      logger,
+      syncIntervalMs: secondMs,
+      snapshotIntervalMs: undefined,
+      retentionMs: undefined,
+      snapshotSlots: new Permits(2),
+      problems,
+    })
+    const count = (operation: string): number =>
+      operations.filter((each) => each === operation).length
+    return { sync, client, lines, count, setAway: (away: boolean) => (isAway = away) }
+  }
+
+  test('the replica is listed at the start and once a day, and idle time costs nothing else', async () => {
+    const clock = new FakeClock()
+    const { sync, count, client } = replicateBy(clock)
+    await add(1)
+    run(sync)
+    await clock.pass(10 * secondMs)
+    expect(client.objects.size).toBe(2)
+    const before = ['list', 'sweep', 'upload', 'read'].map(count)
+    expect(before).toEqual([2, 1, 1, 1])
+    await clock.pass(23 * hourMs)
+    expect(['list', 'sweep', 'upload', 'read'].map(count)).toEqual(before)
+    await clock.pass(2 * hourMs)
+    // The last segment's and the snapshot's trailers are looked at, too.
+    expect(['list', 'sweep', 'upload', 'read'].map(count)).toEqual([4, 2, 1, 3])
+    await clock.pass(22 * hourMs)
+    expect(count('list')).toBe(4)
+  })
+
+  test('at one commit a second, each is one upload and nothing else', async () => {
+    const clock = new FakeClock()
+    const { sync, count } = replicateBy(clock)
+    run(sync)
+    await clock.pass(secondMs)
+    const before = ['list', 'sweep', 'read'].map(count)
+    for (let i = 0; i < 60; i += 1) {
+      await add(1)
+      await clock.pass(secondMs)
+    }
+    expect(count('upload')).toBeGreaterThanOrEqual(59)
+    expect(count('upload')).toBeLessThanOrEqual(60)
+    expect(['list', 'sweep', 'read'].map(count)).toEqual(before)
+  })
+
+  test('an outage of ten minutes is at most a line in 30 s, and over within 30 s', async () => {
+    const clock = new FakeClock()
+    const { sync, client, lines, setAway } = replicateBy(clock)
+    await add(1)
+    run(sync)
+    await clock.pass(10 * secondMs)
+    expect(client.objects.size).toBe(2)
+    setAway(true)
+    for (let i = 0; i < 60; i += 1) {
+      await add(1)
+      await clock.pass(10 * secondMs)
+    }
+    expect(client.objects.size).toBe(2)
+    expect(lines.length).toBeGreaterThan(0)
+    lines.slice(1).forEach(({ atMs }, i) => {
+      expect(atMs - lines[i]!.atMs).toBeGreaterThanOrEqual(30 * secondMs)
+    })
+    setAway(false)
+    await clock.pass(30 * secondMs)
+    // What there is to send takes real time, and none of the clock's.
+    await until(() => sync.missing === undefined, 10_000, 'all to be stored')
+    expect(spansOf(client).at(-1)?.[1]).toBe(60)
+  })
+})

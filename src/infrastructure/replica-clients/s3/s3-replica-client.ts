@@ -28,6 +28,7 @@ import {
   type SnapshotInfo,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
+import { type UploadRecord } from '../../../usecase/ports/upload-record.js'
 import { readBody } from './object-body.js'
 import { choosePartConcurrency, choosePartSize } from './part-size.js'
 import { S3Connection, type S3Timeouts } from './s3-connection.js'
@@ -51,9 +52,15 @@ export class S3ReplicaClient implements ReplicaClient {
   readonly #root: string
   readonly #encryption: S3EncryptionParameters
   readonly #etags = new ObjectVersions()
-  readonly #unfinished = new UnfinishedUploads()
+  readonly #unfinished: UnfinishedUploads
 
-  constructor(target: S3ReplicaTarget, timeouts: Partial<S3Timeouts> = {}) {
+  /** `uploads` remembers those under way for the process after this one; undefined: nobody does. */
+  constructor(
+    target: S3ReplicaTarget,
+    timeouts: Partial<S3Timeouts> = {},
+    uploads?: UploadRecord,
+  ) {
+    this.#unfinished = new UnfinishedUploads(uploads)
     const prefix = target.prefix.split('/').filter(Boolean).join('/')
     this.#target = target
     this.#root = prefix === '' ? '' : `${prefix}/`
@@ -207,9 +214,10 @@ export class S3ReplicaClient implements ReplicaClient {
 
   async sweep(signal: AbortSignal): Promise<void> {
     const unfinished = this.#unfinished
+    await unfinished.load()
     const abort = async (key: string, uploadId: string): Promise<void> => {
       await abortUpload(this.#connection, { key, uploadId, signal })
-      unfinished.ended(uploadId)
+      await unfinished.ended(uploadId)
     }
     for (const { key, uploadId } of unfinished.leftovers()) await abort(key, uploadId)
     for (const key of unfinished.uncertainKeys()) {
@@ -218,7 +226,7 @@ export class S3ReplicaClient implements ReplicaClient {
         if (upload.key !== key || unfinished.isRunning(upload.uploadId)) continue
         await abort(key, upload.uploadId)
       }
-      unfinished.isCertain(key)
+      await unfinished.isCertain(key)
     }
     const all = `${this.#root}${generationsFolder}/`
     for (const { key, uploadId, begunAtMs } of await listUploads(this.#connection, all, signal)) {

@@ -114,7 +114,7 @@ export class S3Upload implements ObjectUpload {
         signal: AbortSignal.timeout(abortTimeoutMs),
       })
       // A part that was cut off on the way may arrive after this, and is then left to a sweep.
-      if (!hadRequests) this.#unfinished.ended(uploadId)
+      if (!hadRequests) await this.#unfinished.ended(uploadId)
     } catch {
       // It is remembered, and the next sweep tries again.
     }
@@ -161,6 +161,7 @@ export class S3Upload implements ObjectUpload {
 
   async #begin(): Promise<string> {
     const attempt = this.#attempt('begin')
+    await this.#unfinished.begins(this.#key)
     try {
       const { UploadId: uploadId } = await this.#connection.attempt(
         attempt,
@@ -235,7 +236,7 @@ export class S3Upload implements ObjectUpload {
       // A failure can come under the status of a success, when it happens after the answer has begun.
       throw new ReplicaError(`cannot ${attempt.action}: the answer does not say that it is stored`)
     }
-    this.#unfinished.ended(uploadId)
+    await this.#unfinished.ended(uploadId)
   }
 
   /** Whether the object that is there was made by this very upload. */
