@@ -22,6 +22,8 @@ export type Answerer = (request: RecordedRequest, response: ServerResponse, numb
 export interface ScriptedS3 extends AsyncDisposable {
   readonly endpoint: string
   readonly requests: readonly RecordedRequest[]
+  /** Made so far. */
+  readonly connectionCount: number
   /** What comes from now on is answered so. */
   answerWith(answerer: Answerer): void
 }
@@ -48,12 +50,17 @@ export async function startScriptedS3(tls?: {
     })
   }
   const server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener)
+  let connectionCount = 0
+  server.on(tls === undefined ? 'connection' : 'secureConnection', () => (connectionCount += 1))
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
 
   const { port } = server.address() as AddressInfo
   return {
     endpoint: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
     requests,
+    get connectionCount() {
+      return connectionCount
+    },
     answerWith: (answerer) => (answer = answerer),
     [Symbol.asyncDispose]: async () => {
       server.closeAllConnections()

@@ -126,13 +126,10 @@ export class AbsConnection {
     const { caFile, skipVerify } = this.#target
     if (caFile === undefined && !skipVerify) return undefined
     try {
-      return new Agent({
-        keepAlive: true,
-        rejectUnauthorized: !skipVerify,
-        ...(caFile === undefined
-          ? {}
-          : { ca: [...rootCertificates, readFileSync(caFile, 'utf8')] }),
-      })
+      return sharedAgent(
+        caFile === undefined ? undefined : readFileSync(caFile, 'utf8'),
+        skipVerify,
+      )
     } catch (error) {
       throw new ConfigError(`the ca-file cannot be read: ${caFile ?? ''}`, { cause: error })
     }
@@ -142,6 +139,22 @@ export class AbsConnection {
 function timeout(ms: number): RequestFailure {
   const message = `no answer within ${Math.round(ms / 1000)} s`
   return { code: 'ETIMEDOUT', status: undefined, message }
+}
+
+/** Connections that all replicas share that make them in the same way; the vendor's client shares the others. */
+const agents = new Map<string, Agent>()
+
+function sharedAgent(ca: string | undefined, skipVerify: boolean): Agent {
+  const key = JSON.stringify([ca, skipVerify])
+  const agent =
+    agents.get(key) ??
+    new Agent({
+      keepAlive: true,
+      rejectUnauthorized: !skipVerify,
+      ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
+    })
+  agents.set(key, agent)
+  return agent
 }
 
 function agentPolicy(agent: Agent): RequestPolicyFactory {

@@ -154,13 +154,27 @@ export class GcsConnection {
   #openHttp(): GcsHttp {
     const { caFile, skipVerify } = this.#target
     try {
-      const ca =
-        caFile === undefined ? undefined : [...rootCertificates, readFileSync(caFile, 'utf8')]
-      return new GcsHttp({ ca, rejectUnauthorized: !skipVerify })
+      const ca = caFile === undefined ? undefined : readFileSync(caFile, 'utf8')
+      return sharedHttp(ca, skipVerify)
     } catch (error) {
       throw new ConfigError(`the ca-file cannot be read: ${caFile ?? ''}`, { cause: error })
     }
   }
+}
+
+/** Connections that all replicas share that make them in the same way. */
+const sharedHttps = new Map<string, GcsHttp>()
+
+function sharedHttp(ca: string | undefined, skipVerify: boolean): GcsHttp {
+  const key = JSON.stringify([ca, skipVerify])
+  const http =
+    sharedHttps.get(key) ??
+    new GcsHttp({
+      ca: ca === undefined ? undefined : [...rootCertificates, ca],
+      rejectUnauthorized: !skipVerify,
+    })
+  sharedHttps.set(key, http)
+  return http
 }
 
 /** Loaded only where credentials are wanted: an emulator wants none. */

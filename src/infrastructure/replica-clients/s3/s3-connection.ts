@@ -4,16 +4,13 @@
  * be in another region: that is learnt from the refusal and asked again.
  */
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { Agent as HttpAgent } from 'node:http'
-import { Agent as HttpsAgent } from 'node:https'
-import { getCACertificates } from 'node:tls'
 import { GetBucketLocationCommand, S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
 import { type S3ReplicaTarget } from '../../../domain/config.js'
 import { ConfigError } from '../../../domain/errors.js'
 import { ownerObjectName } from '../../../domain/replica-layout.js'
 import { UploadPace } from '../../../domain/upload-pace.js'
-import { isLoopbackHost, parseEndpoint } from './endpoint.js'
+import { agentsOf } from './agents.js'
+import { parseEndpoint } from './endpoint.js'
 import { profileNamed, profileOf, type ProviderProfile, regionInHost } from './provider-profiles.js'
 import { type Attempt, describeFailure, type RequestFailure, toReplicaError } from './s3-errors.js'
 
@@ -26,10 +23,6 @@ export interface S3Timeouts {
   readonly connectMs: number
 }
 
-/** Restores read tens of segments at once; more connections than this help nobody. */
-const maxConnections = 64
-/** Servers close connections that are idle for longer. */
-const idleConnectionMs = 30_000
 /** A store that is there again after it had swallowed a request is used again within half a minute. */
 const usualTimeouts: S3Timeouts = { noProgressMs: 20_000, assemblyMs: 60_000, connectMs: 10_000 }
 
@@ -252,41 +245,6 @@ function credentialsOf({ credentials }: S3ReplicaTarget): Pick<S3ClientConfig, '
       secretAccessKey: secretAccessKey.reveal(),
       ...(sessionToken === undefined ? {} : { sessionToken: sessionToken.reveal() }),
     },
-  }
-}
-
-function agentsOf(
-  target: S3ReplicaTarget,
-  endpoint: URL | undefined,
-): { httpAgent: HttpAgent; httpsAgent: HttpsAgent } {
-  // A proxy cannot reach this machine; and who trusts any certificate means the server itself.
-  const direct = target.skipVerify || (endpoint !== undefined && isLoopbackHost(endpoint.hostname))
-  const common = {
-    keepAlive: true,
-    maxSockets: maxConnections,
-    timeout: idleConnectionMs,
-    ...(direct ? {} : { proxyEnv: process.env }),
-  }
-  return {
-    httpAgent: new HttpAgent(common),
-    httpsAgent: new HttpsAgent({
-      ...common,
-      rejectUnauthorized: !target.skipVerify,
-      ...(target.caFile === undefined
-        ? {}
-        : { ca: [...getCACertificates('default'), readCaFile(target.caFile)] }),
-    }),
-  }
-}
-
-function readCaFile(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    throw new ConfigError(`cannot read the ca-file ${path}`, {
-      cause: error,
-      hint: 'make it readable for the user that runs tsreplicate',
-    })
   }
 }
 

@@ -55,11 +55,7 @@ export class S3ReplicaClient implements ReplicaClient {
   readonly #unfinished: UnfinishedUploads
 
   /** `uploads` remembers those under way for the process after this one; undefined: nobody does. */
-  constructor(
-    target: S3ReplicaTarget,
-    timeouts: Partial<S3Timeouts> = {},
-    uploads?: UploadRecord,
-  ) {
+  constructor(target: S3ReplicaTarget, timeouts: Partial<S3Timeouts> = {}, uploads?: UploadRecord) {
     this.#unfinished = new UnfinishedUploads(uploads)
     const prefix = target.prefix.split('/').filter(Boolean).join('/')
     this.#target = target

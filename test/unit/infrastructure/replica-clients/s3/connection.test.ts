@@ -194,3 +194,20 @@ test('a replica is shown without secrets, with its endpoint', () => {
   )
   expect(new S3ReplicaClient(s3Target(store, { endpoint: undefined })).location).toBe('s3://c')
 })
+
+test('a hundred replicas on one endpoint share its connections', async () => {
+  await using server = await startScriptedS3()
+  const store = {
+    endpoint: server.endpoint,
+    accessKeyId: 'AKID',
+    secretAccessKey: 'secret',
+    bucket: 'bucket',
+    region: 'us-east-1',
+  }
+  for (let i = 0; i < 100; i += 1) {
+    const client = new S3ReplicaClient(s3Target(store, { prefix: `db${i}` }))
+    expect(await Array.fromAsync(client.listGenerations(AbortSignal.timeout(10_000)))).toEqual([])
+  }
+  expect(server.requests).toHaveLength(100)
+  expect(server.connectionCount).toBe(1)
+})
