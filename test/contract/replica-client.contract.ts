@@ -103,6 +103,23 @@ export function describeReplicaClient(name: string, make: () => Promise<ReplicaF
       },
     )
 
+    test.each([
+      ['nothing', 0],
+      ['less', 100 * 1024 * 1024],
+    ])(
+      'a body may be larger or smaller than expected: %s was',
+      async (_, expectedBytes) => {
+        const upload = await client.startUpload(snapshot(1), { expectedBytes }, signal)
+        const bytes = randomBytes(expectedBytes === 0 ? 2 * upload.partSizeBytes + 1 : 7)
+        const writer = new ObjectWriter(upload)
+        await writer.write(Uint8Array.from(bytes))
+        await writer.end()
+        await upload.finish()
+        expect(bytes.equals(await get(client, snapshot(1)))).toBe(true)
+      },
+      60_000,
+    )
+
     test('an object is not visible before it is finished', async () => {
       await using upload = await client.startUpload(snapshot(3), { expectedBytes: 9 }, signal)
       await upload.sendPart(only('123'))
@@ -235,17 +252,29 @@ export function describeReplicaClient(name: string, make: () => Promise<ReplicaF
       expect(await segments()).toEqual([])
     })
 
-    test('lists 1001 objects', async () => {
-      for (let i = 0; i < 1001; i += 100) {
-        await Promise.all(
-          Array.from({ length: Math.min(100, 1001 - i) }, (_, j) =>
-            put(client, segment(i + j, 32), Buffer.from('x')),
-          ),
-        )
+    test('lists and deletes any number of objects, beyond pages and batches', async () => {
+      const refs = Array.from({ length: 2500 }, (_, index) => segment(index, 32))
+      const waiting = [...refs]
+      const work = async () => {
+        for (let ref = waiting.pop(); ref !== undefined; ref = waiting.pop()) {
+          await put(client, ref, Buffer.from('x'))
+        }
       }
-      const listed = await segments()
-      expect(listed.map(({ index }) => index)).toEqual(Array.from({ length: 1001 }, (_, i) => i))
-    }, 60_000)
+      await Promise.all(Array.from({ length: 32 }, work))
+      const indexes = async () => (await segments()).map(({ index }) => index)
+      const from = (first: number) => refs.slice(first).map(({ index }) => index)
+      expect(await indexes()).toEqual(from(0))
+      // To one more than a page, to a page, to one, to none; some of those asked for are gone already.
+      for (const [first, last] of [
+        [0, 1499],
+        [1499, 1500],
+        [1500, 2499],
+        [1499, 2500],
+      ] as const) {
+        await client.delete(refs.slice(first, last), signal)
+        expect(await indexes()).toEqual(from(last))
+      }
+    }, 240_000)
 
     test('passes foreign names over', async () => {
       const folder = `generations/${generation}`

@@ -149,6 +149,15 @@ describe('an answer', () => {
     await expect(read(client)).rejects.toMatchObject({ retryable: true })
   })
 
+  test('whose body trickles is given up, too', async () => {
+    const client = await serve((_, response) => {
+      response.writeHead(200, { 'content-length': '100' })
+      const timer = setInterval(() => response.write('4'), 30)
+      response.once('close', () => clearInterval(timer))
+    })
+    await expect(read(client)).rejects.toMatchObject({ retryable: true })
+  })
+
   test('whose body breaks off is no short read', async () => {
     const client = await serve((_, response) => {
       response.writeHead(200, { 'content-length': '100' })

@@ -1,0 +1,71 @@
+/** Retention over each real store: what nobody needs goes, what a restore needs stays, and what is refused is known. */
+import { afterAll, describe, expect, inject, test } from 'vitest'
+import { cleanUp, until } from '../support/cli.js'
+import { lastAcknowledged } from '../support/ledger.js'
+import { Scene } from '../support/stores/fault-scene.js'
+import { placesOf } from '../support/stores/places.js'
+
+const short = { retention: '3s', 'retention-check-interval': '1s' }
+/** Many short indexes, so that snapshots and whole indexes become old. */
+const restless = { 'min-checkpoint-page-count': 20, 'checkpoint-interval': '1s' }
+
+afterAll(cleanUp)
+
+for (const [name, place] of Object.entries(placesOf(inject('stores')))) {
+  if ('unavailable' in place) {
+    test.skip(`${name} is not reached: ${place.unavailable}`, () => undefined)
+    continue
+  }
+  describe(name, () => {
+    test('old snapshots and segments go while more is stored, each pass confirmed, and the rest restores', async () => {
+      await using scene = await Scene.open(place, { settings: short })
+      scene.configure({}, {}, restless)
+      scene.startDaemon()
+      scene.startWriter()
+      await scene.replicating()
+      const first = new Set(await place.keys(scene.path))
+      const passes = () =>
+        scene.proxy.requests.filter(({ kind }) => kind === 'delete' || kind === 'list')
+      const deleted = () => scene.daemon.count(/"wal segments deleted"/)
+      await until(
+        () => deleted() >= 2,
+        90_000,
+        () => `deletions:\n${scene.daemon.output.slice(-2000)}`,
+      )
+      const kinds = passes().map(({ kind }) => kind)
+      // Behind the last deletion it was looked whether it has happened.
+      expect(kinds.lastIndexOf('list')).toBeGreaterThan(kinds.lastIndexOf('delete'))
+      await scene.stopWriter()
+      expect(await scene.daemon.stop()).toBe(0)
+      expect(scene.problems).toEqual([])
+      const left = await place.keys(scene.path)
+      expect(left.filter((key) => first.has(key) && key.startsWith('generations/'))).toEqual([])
+      expect(left.filter((key) => key.includes('/snapshots/')).length).toBeGreaterThan(0)
+      expect(await scene.restore()).toBe(lastAcknowledged(scene.oracle))
+    })
+
+    test('a deletion that fails for some is told, tried again, and costs nothing else', async () => {
+      await using scene = await Scene.open(place, { settings: short })
+      scene.configure({}, {}, restless)
+      let refused = 0
+      scene.proxy.follow(({ kind }) => {
+        if (kind !== 'delete' || refused >= 6) return undefined
+        refused += 1
+        // The store has done it, or has not; nobody knows.
+        return { reset: refused % 2 === 0 ? 'before' : 'after' }
+      })
+      scene.startDaemon()
+      scene.startWriter()
+      await scene.replicating()
+      const deleted = () => scene.daemon.count(/"wal segments deleted"/)
+      await until(
+        () => refused >= 6 && deleted() >= 1,
+        90_000,
+        () => `deletions:\n${scene.daemon.output.slice(-2000)}`,
+      )
+      await scene.stopWriter()
+      expect(await scene.daemon.stop()).toBe(0)
+      expect(await scene.restore()).toBe(lastAcknowledged(scene.oracle))
+    })
+  })
+}
