@@ -62,7 +62,7 @@ if ('unavailable' in store) {
       })
     })
 
-    testObjectStore((settings) => open(settings).client, { objectCount: 2500 })
+    testObjectStore((settings) => open(settings).client)
 
     test('an upload that is cancelled while its parts are on the way shows nothing', async () => {
       const { client } = open()

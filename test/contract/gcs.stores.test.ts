@@ -38,7 +38,7 @@ if ('unavailable' in store) {
       })
     })
 
-    testObjectStore((settings) => open(settings).client, { objectCount: 1500 })
+    testObjectStore((settings) => open(settings).client)
 
     test.each([1, 600 * kibibyte])('an object of %i bytes gets its storage class', async (size) => {
       const { client, target } = open({ partSizeBytes: 256 * kibibyte, storageClass: 'NEARLINE' })

@@ -117,7 +117,7 @@ const whileSnapshot: readonly Case[] = [
   },
 ]
 
-afterAll(cleanUp)
+afterAll(() => cleanUp())
 
 for (const [name, place] of Object.entries(placesOf(inject('stores')))) {
   if (name !== 'MinIO' && !isThorough) continue

@@ -9,7 +9,7 @@ const short = { retention: '3s', 'retention-check-interval': '1s' }
 /** Many short indexes, so that snapshots and whole indexes become old. */
 const restless = { 'min-checkpoint-page-count': 20, 'checkpoint-interval': '1s' }
 
-afterAll(cleanUp)
+afterAll(() => cleanUp())
 
 for (const [name, place] of Object.entries(placesOf(inject('stores')))) {
   if ('unavailable' in place) {
