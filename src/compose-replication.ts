@@ -12,7 +12,9 @@ import { FolderUploadRecord } from './infrastructure/spool/folder-upload-record.
 import { FolderSpool } from './infrastructure/spool/folder-spool.js'
 import { SqliteDatabase } from './infrastructure/sqlite/sqlite-database.js'
 import { SqliteThreads } from './infrastructure/sqlite/sqlite-threads.js'
-import { ChokidarWatcher } from './infrastructure/watch/chokidar-watcher.js'
+import { DatabaseWatcher } from './infrastructure/watch/database-watcher.js'
+import { FileLooks } from './infrastructure/watch/file-looks.js'
+import { FolderWatches } from './infrastructure/watch/folder-watches.js'
 import { EnforceRetention } from './usecase/enforce-retention.js'
 import { GenerationFeed } from './usecase/generation-feed.js'
 import { type Compressor } from './usecase/ports/compressor.js'
@@ -36,6 +38,8 @@ import { SyncDatabase } from './usecase/sync-database.js'
 import { SyncReplica } from './usecase/sync-replica.js'
 
 const maxSnapshotsAtOnce = 2
+/** Databases that are opened at once: enough to keep the threads busy. */
+const maxOpeningAtOnce = 8
 
 /** Who counts what is asked of a replica. */
 export type ReplicaMetricsSource = (replica: {
@@ -54,8 +58,11 @@ export async function composeReplication(
   const refusal = new Refusal(systemClock)
   const shared: SharedParts = {
     threads: new SqliteThreads(),
+    watches: new FolderWatches(),
+    looks: new FileLooks(),
     compressor: await createLz4Compressor(),
     snapshotSlots: new Permits(maxSnapshotsAtOnce),
+    openSlots: new Permits(maxOpeningAtOnce),
     processes: await openSystemProcesses(),
     refusal,
     logger,
@@ -74,8 +81,11 @@ export async function composeReplication(
 
 interface SharedParts {
   readonly threads: SqliteThreads
+  readonly watches: FolderWatches
+  readonly looks: FileLooks
   readonly compressor: Compressor
   readonly snapshotSlots: Permits
+  readonly openSlots: Permits
   readonly processes: Processes
   readonly refusal: Refusal
   readonly logger: Logger
@@ -98,7 +108,7 @@ async function composeDatabase(
     processes: shared.processes,
     ...owner,
   })
-  const watcher = new ChokidarWatcher(config.path)
+  const watcher = new DatabaseWatcher(config.path, shared)
   const feed = new GenerationFeed()
   const capture = new SyncDatabase({
     database,
@@ -110,6 +120,7 @@ async function composeDatabase(
     logger,
     randomBytes: (count) => randomFillSync(new Uint8Array(count)),
     settings: captureSettings(config),
+    openSlots: shared.openSlots,
     refusal: shared.refusal,
   })
   return {

@@ -16,6 +16,7 @@ import {
 } from './ports/managed-database.js'
 import { type Spool, type SpooledSegment, type SpoolState } from './ports/spool.js'
 import { CaptureReport } from './capture-report.js'
+import { type Permits } from './permits.js'
 import { type Refusal } from './refusal.js'
 import { SegmentAssembly } from './segment-assembly.js'
 import { SegmentSealer } from './segment-sealer.js'
@@ -43,6 +44,8 @@ export interface SyncDatabaseOptions {
   /** Fills a generation's name. */
   readonly randomBytes: (count: number) => Uint8Array
   readonly settings: CaptureSettings
+  /** Shared by all databases of the process: opening takes memory and descriptors for a moment. */
+  readonly openSlots: Permits
   /** Hears of another process that has the local state. */
   readonly refusal: Refusal
 }
@@ -105,6 +108,7 @@ export class SyncDatabase {
   #uncaptured: string | undefined
   #isAbsent = false
   #movedAt: number
+  #isIdle = false
   /** Where everything captured is spooled. */
   #latest: Barrier | undefined
   readonly #report: CaptureReport
@@ -119,7 +123,7 @@ export class SyncDatabase {
 
   /** When this loop was last seen to go on, by the monotonic clock. */
   get movedAt(): number {
-    return this.#movedAt
+    return this.#isIdle ? this.#options.clock.monotonic() : this.#movedAt
   }
 
   #move(): void {
@@ -167,10 +171,12 @@ export class SyncDatabase {
 
   /** Where capturing stands. */
   status(): CaptureStatus {
+    // Of an idle database the files are looked at for us.
+    if (this.#isIdle) this.#report.looked()
     return this.#report.status({
       assembly: this.#assembly,
       end: this.#assembly?.end ?? this.#sealer.end,
-      movedAt: this.#movedAt,
+      movedAt: this.movedAt,
       monitorIntervalMs: this.#settings.monitorIntervalMs,
     })
   }
@@ -216,17 +222,9 @@ export class SyncDatabase {
 
   /** One life of the database file: from opening it until it is gone or we stop. */
   async #live(stop: AbortSignal, kill: AbortSignal): Promise<void> {
-    const { database, spool, watcher, logger } = this.#options
-    if (!this.#spoolOpened) {
-      const opened = await spool.open(kill)
-      this.#spoolOpened = true
-      this.#spoolState = opened.state
-      if (opened.state === undefined && opened.reason === 'unreadable') {
-        this.#spoolProblem = { reason: 'local state is unreadable', detail: opened.detail }
-      }
-    }
+    const { database, watcher, logger } = this.#options
     this.#isBroken = false
-    let opened = await database.open(kill)
+    let opened = await this.#open(kill)
     let waiting = false
     while (opened === undefined) {
       if (stop.aborted) return
@@ -238,18 +236,39 @@ export class SyncDatabase {
       this.#report.looked()
       this.#options.feed.takeBarriers().reject(new Error('the database does not exist'))
       await watcher.waitForChange(this.#settings.monitorIntervalMs, stop)
-      opened = await database.open(kill)
+      opened = await this.#open(kill)
     }
     this.#isAbsent = false
-    if (opened.formerJournalMode !== 'wal') {
-      logger.warn(
-        { path: database.path, from: opened.formerJournalMode },
-        'database converted to wal mode',
-      )
-    }
-    await this.#firstLook(opened, kill)
     this.#report.state = 'replicating'
     await this.#follow(opened, stop, kill)
+  }
+
+  /** Opens the local state and the database and takes the first look, a few databases of the process at a time. */
+  async #open(kill: AbortSignal): Promise<OpenedDatabase | undefined> {
+    const { database, spool, logger, openSlots } = this.#options
+    const slot = await openSlots.take(kill)
+    try {
+      if (!this.#spoolOpened) {
+        const { state, ...problem } = await spool.open(kill)
+        this.#spoolOpened = true
+        this.#spoolState = state
+        if ('reason' in problem && problem.reason === 'unreadable') {
+          this.#spoolProblem = { reason: 'local state is unreadable', detail: problem.detail }
+        }
+      }
+      const opened = await database.open(kill)
+      if (opened === undefined) return undefined
+      if (opened.formerJournalMode !== 'wal') {
+        logger.warn(
+          { path: database.path, from: opened.formerJournalMode },
+          'database converted to wal mode',
+        )
+      }
+      await this.#firstLook(opened, kill)
+      return opened
+    } finally {
+      slot[Symbol.dispose]()
+    }
   }
 
   /** Continues the spooled generation if that can be proven, else begins a new one. */
@@ -327,7 +346,7 @@ export class SyncDatabase {
   /** The loop of a live database. */
   async #follow(opened: OpenedDatabase, stop: AbortSignal, kill: AbortSignal): Promise<void> {
     const { database, feed, clock, watcher } = this.#options
-    let changedAt = clock.monotonic()
+    let changedAt = Number.NEGATIVE_INFINITY
     let identifiedAt = clock.monotonic()
     this.#lastCheckpointAt = clock.monotonic()
     for (;;) {
@@ -392,11 +411,11 @@ export class SyncDatabase {
         await this.#beside(watcher.arm(stop), kill)
         const before = await database.fingerprint(kill)
         const last = await this.#captureAll(kill)
-        if (!last.changed && !this.#isBroken && this.#assembly === undefined) {
-          await database.rest(kill)
-          await this.#idle(before, { stop, kill })
-        }
-        changedAt = clock.monotonic()
+        const isAtRest = !last.changed && !this.#isBroken && this.#assembly === undefined
+        if (isAtRest) await database.rest(kill)
+        // A wish says nothing of the application.
+        const wokenBy = isAtRest ? await this.#idle(before, stop) : 'change'
+        if (wokenBy === 'change') changedAt = clock.monotonic()
       } else {
         await watcher.disarm()
         await clock.sleep(busyPollMs, stop).catch(ignoreAbort)
@@ -404,42 +423,40 @@ export class SyncDatabase {
     }
   }
 
-  /** Waits for a sign of life: an event, a wish of a replica, a changed file, or a checkpoint that is due. */
-  async #idle(
-    before: string,
-    { stop, kill }: { stop: AbortSignal; kill: AbortSignal },
-  ): Promise<void> {
-    const { database, feed, watcher } = this.#options
-    for (;;) {
-      this.#move()
-      const { monitorIntervalMs } = this.#settings
-      const woken = new AbortController()
-      const any = AbortSignal.any([stop, woken.signal])
-      const started = this.#options.clock.monotonic()
-      await Promise.race([watcher.waitForChange(monitorIntervalMs, any), feed.waitForWish(any)])
-      woken.abort()
-      this.#report.looked()
-      if (stop.aborted || feed.hasWish) return
-      await this.#checkFile()
-      if (this.#options.clock.monotonic() - started < monitorIntervalMs) return
-      if ((await database.fingerprint(kill)) !== before) return
-      if (this.#checkpointIsDueByTime) return
-    }
+  /** Waits for a sign of life: an event, a changed file, a wish of a replica, or a checkpoint that is due. */
+  async #idle(before: string, stop: AbortSignal): Promise<'wish' | 'change'> {
+    const { feed, watcher, clock } = this.#options
+    const { monitorIntervalMs } = this.#settings
+    const woken = new AbortController()
+    const any = AbortSignal.any([stop, woken.signal])
+    const waits = [
+      watcher.waitForSign({ before, intervalMs: monitorIntervalMs }, any),
+      feed.waitForWish(any),
+    ]
+    const dueInMs = this.#checkpointDueInMs
+    if (dueInMs !== undefined) waits.push(clock.sleep(dueInMs, any).catch(ignoreAbort))
+    this.#isIdle = true
+    await Promise.race(waits)
+    this.#isIdle = false
+    this.#move()
+    woken.abort()
+    this.#report.looked()
+    if (stop.aborted || feed.hasWish) return 'wish'
+    await this.#checkFile()
+    return 'change'
   }
 
-  get #checkpointIsDueByTime(): boolean {
+  /** When frames have to be copied back whatever their number; undefined: there are none, or it is by size only. */
+  get #checkpointDueInMs(): number | undefined {
     const { clock } = this.#options
     const { checkpointIntervalMs } = this.#settings
-    return (
-      this.#uncopiedFrames > 0 &&
-      checkpointIntervalMs !== undefined &&
-      clock.monotonic() - this.#lastCheckpointAt >= checkpointIntervalMs
-    )
+    if (this.#uncopiedFrames === 0 || checkpointIntervalMs === undefined) return undefined
+    return Math.max(0, this.#lastCheckpointAt + checkpointIntervalMs - clock.monotonic())
   }
 
   /** Ends this life if the path names another file now, or none. */
   async #checkFile(): Promise<void> {
-    const { database, logger, clock } = this.#options
+    const { database, logger, clock, watcher } = this.#options
     const identity = await database.identify(never)
     if (identity === 'same') return
     if (identity === 'gone') {
@@ -463,6 +480,7 @@ export class SyncDatabase {
     }
     await this.#discard()
     await database.close()
+    await watcher.disarm()
     await clock.sleep(0, never)
     throw new Reopen()
   }
@@ -613,7 +631,7 @@ export class SyncDatabase {
     }
     const factor = now < this.#selfCheckpointingUntil ? selfCheckpointingFactor : 1
     const bySize = frameCount >= minCheckpointPageCount * factor
-    if (!bySize && !this.#checkpointIsDueByTime) return
+    if (!bySize && this.#checkpointDueInMs !== 0) return
     if (now - this.#lastCheckpointAt < this.#checkpointPauseMs) return
     this.#lastCheckpointAt = now
     let wal = latest.wal

@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import { type FileHandle, open, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { DatabaseError } from '../../domain/errors.js'
+import { type FileSigns, formatFingerprint } from '../../domain/file-fingerprint.js'
 import { type Continuity } from '../../domain/continuity.js'
 import {
   type CaptureCursor,
@@ -41,7 +42,7 @@ export class SqliteDatabase implements ManagedDatabase {
   readonly #rollBytes: number | undefined
   #identity: FileIdentity | undefined
   /** Never closed while a reader is held: closing it would drop the process's locks on the file. */
-  #file: FileHandle | undefined
+  #opening: Promise<FileHandle> | undefined
 
   constructor(options: {
     path: string
@@ -70,7 +71,6 @@ export class SqliteDatabase implements ManagedDatabase {
     })) as OpenedDatabase | undefined
     if (opened === undefined) return undefined
     this.#identity = opened.identity
-    this.#file = await open(this.path, fs.constants.O_RDONLY)
     return opened
   }
 
@@ -118,7 +118,7 @@ export class SqliteDatabase implements ManagedDatabase {
 
   async syncFile(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
-    await this.#file?.datasync()
+    await (await this.#openFile()).datasync()
   }
 
   async forceRestart(options: { maxBytes: number }, signal: AbortSignal): Promise<ForcedRestart> {
@@ -151,20 +151,13 @@ export class SqliteDatabase implements ManagedDatabase {
 
   async fingerprint(signal: AbortSignal): Promise<string> {
     signal.throwIfAborted()
-    const of = async (file: string): Promise<string> => {
-      try {
-        const { size, mtimeMs, ino } = await stat(file)
-        return `${ino}:${size}:${mtimeMs}`
-      } catch {
-        return '-'
-      }
-    }
-    return `${await of(this.path)} ${await of(`${this.path}-wal`)}`
+    const signsOf = (file: string): Promise<FileSigns | undefined> =>
+      stat(file).catch(() => undefined)
+    return formatFingerprint(await signsOf(this.path), await signsOf(`${this.path}-wal`))
   }
 
   async *readFile(signal: AbortSignal): AsyncIterable<Uint8Array> {
-    const file = this.#file
-    if (file === undefined) throw new DatabaseError('it is not open')
+    const file = await this.#openFile()
     // One piece of memory for all: the garbage collector would leave many lying about before it looks.
     const chunk = new Uint8Array(snapshotChunkBytes)
     for (let at = 0; ;) {
@@ -178,14 +171,34 @@ export class SqliteDatabase implements ManagedDatabase {
 
   async fileSizeBytes(signal: AbortSignal): Promise<number> {
     signal.throwIfAborted()
-    return (await this.#file?.stat())?.size ?? 0
+    return (await (await this.#openFile()).stat()).size
+  }
+
+  /** One descriptor for all that needs one, from the first time on. */
+  async #openFile(): Promise<FileHandle> {
+    if (this.#identity === undefined) throw new DatabaseError('it is not open')
+    this.#opening ??= this.#openSameFile(this.#identity)
+    try {
+      return await this.#opening
+    } catch (error) {
+      this.#opening = undefined
+      throw error
+    }
+  }
+
+  async #openSameFile({ device, inode }: FileIdentity): Promise<FileHandle> {
+    const file = await open(this.path, fs.constants.O_RDONLY)
+    const { dev, ino } = await file.stat()
+    if (dev === device && ino === inode) return file
+    await file.close()
+    throw new DatabaseError('another file has taken its place')
   }
 
   async close(): Promise<void> {
     await this.#capture.call({ call: 'close', database: this.#database })
     this.#identity = undefined
-    const file = this.#file
-    this.#file = undefined
-    await file?.close()
+    const file = this.#opening
+    this.#opening = undefined
+    await (await file?.catch(() => undefined))?.close()
   }
 }

@@ -6,5 +6,13 @@ export interface ChangeWatcher {
   disarm(): Promise<void>
   /** Resolves at a sign of a change since it was armed or last waited for, after `timeoutMs`, or when the signal is aborted. */
   waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void>
+  /**
+   * The same, for as long as the fingerprint of the files is `before`: they are looked at every `intervalMs`. Costs next
+   * to nothing while nothing happens.
+   */
+  waitForSign(
+    look: { readonly before: string; readonly intervalMs: number },
+    signal: AbortSignal,
+  ): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }

@@ -17,6 +17,7 @@ import {
   type WalState,
 } from '../../../src/usecase/ports/managed-database.js'
 import { type SegmentWriter, type Spool } from '../../../src/usecase/ports/spool.js'
+import { Permits } from '../../../src/usecase/permits.js'
 import { Refusal } from '../../../src/usecase/refusal.js'
 import { SyncDatabase } from '../../../src/usecase/sync-database.js'
 import { ManualClock } from '../../support/manual-clock.ts'
@@ -236,6 +237,19 @@ class FakeWatcher implements ChangeWatcher {
     await Promise.race([event, clock.sleep(timeoutMs, signal).catch(() => undefined)])
   }
 
+  async waitForSign(
+    { before, intervalMs }: { before: string; intervalMs: number },
+    signal: AbortSignal,
+  ): Promise<void> {
+    note('idle')
+    const event = new Promise<'event'>((resolve) => (this.#wake = () => resolve('event')))
+    for (;;) {
+      const look = clock.sleep(intervalMs, signal).catch(() => undefined)
+      if ((await Promise.race([event, look])) === 'event') return
+      if (signal.aborted || (await database.fingerprint()) !== before) return
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await turn()
   }
@@ -291,6 +305,7 @@ beforeEach(() => {
       maxCheckpointPageCount: bound,
       maxSpoolBytes: 1e9,
     },
+    openSlots: new Permits(1),
     refusal: new Refusal(clock),
   })
   running = sync.run(stop.signal, new AbortController().signal)

@@ -1,0 +1,77 @@
+import path from 'node:path'
+import { type ChangeWatcher } from '../../usecase/ports/change-watcher.js'
+import { type FileLooks } from './file-looks.js'
+import { type FolderWatches } from './folder-watches.js'
+
+/** Watches the two files of one database: events make it prompt, the looks make it right. */
+export class DatabaseWatcher implements ChangeWatcher {
+  readonly #path: string
+  readonly #watches: FolderWatches
+  readonly #looks: FileLooks
+  #disarm: (() => void) | undefined
+  #wake: (() => void) | undefined
+  /** A sign that came while nobody waited. */
+  #isWoken = false
+
+  constructor(databasePath: string, parts: { watches: FolderWatches; looks: FileLooks }) {
+    this.#path = databasePath
+    this.#watches = parts.watches
+    this.#looks = parts.looks
+  }
+
+  arm(signal: AbortSignal): Promise<void> {
+    if (this.#disarm === undefined && !signal.aborted) {
+      this.#isWoken = false
+      const name = path.basename(this.#path)
+      this.#disarm = this.#watches.listen(path.dirname(this.#path), [name, `${name}-wal`], () => {
+        this.#isWoken = true
+        this.#wake?.()
+      })
+    }
+    return Promise.resolve()
+  }
+
+  disarm(): Promise<void> {
+    this.#disarm?.()
+    this.#disarm = undefined
+    return Promise.resolve()
+  }
+
+  async waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    await this.#wait(signal, (wake) => {
+      const timer = setTimeout(wake, timeoutMs)
+      return () => clearTimeout(timer)
+    })
+  }
+
+  async waitForSign(
+    look: { readonly before: string; readonly intervalMs: number },
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#wait(signal, (wake) => this.#looks.look({ path: this.#path, ...look }, wake))
+  }
+
+  async #wait(signal: AbortSignal, begin: (wake: () => void) => () => void): Promise<void> {
+    await this.arm(signal)
+    if (signal.aborted) return
+    if (!this.#isWoken) {
+      await new Promise<void>((resolve) => {
+        const wake = (): void => {
+          end()
+          signal.removeEventListener('abort', wake)
+          this.#wake = undefined
+          resolve()
+        }
+        const end = begin(wake)
+        signal.addEventListener('abort', wake, { once: true })
+        this.#wake = wake
+      })
+    }
+    this.#isWoken = false
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#wake?.()
+    await this.disarm()
+  }
+}
