@@ -240,8 +240,9 @@ describe('replicate', () => {
 
   test('a daemon that is started again goes on with the generation', async () => {
     const { folder, db, oracle, replica, out } = scene()
-    const config = writeConfig(folder, { path: db, replicas: [replica] })
-    // Nobody else restarts the WAL while no daemon runs.
+    // Nobody copies everything back, so that the WAL does not restart while no daemon runs.
+    const never = { 'min-checkpoint-page-count': 1_000_000, 'max-checkpoint-page-count': 0 }
+    const config = writeConfig(folder, { path: db, replicas: [replica], ...never })
     const writer = startWriter({ db, oracle, rate: 50, autocheckpoint: 0 })
     await writer.waitFor(/ready/)
     for (let i = 0; i < 3; i++) {
