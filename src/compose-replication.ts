@@ -9,6 +9,7 @@ import { createLz4Compressor } from './infrastructure/lz4/frame-encoder.js'
 import { openSystemProcesses } from './infrastructure/processes/system-processes.js'
 import { FolderRetentionRecord } from './infrastructure/spool/folder-retention-record.js'
 import { FolderUploadRecord } from './infrastructure/spool/folder-upload-record.js'
+import { FolderValidationRecord } from './infrastructure/spool/folder-validation-record.js'
 import { FolderSpool } from './infrastructure/spool/folder-spool.js'
 import { SqliteDatabase } from './infrastructure/sqlite/sqlite-database.js'
 import { SqliteThreads } from './infrastructure/sqlite/sqlite-threads.js'
@@ -33,13 +34,18 @@ import { SendHeartbeats } from './usecase/send-heartbeats.js'
 import { ProvenRestores } from './usecase/proven-restores.js'
 import { Refusal } from './usecase/refusal.js'
 import { ScheduleRetention } from './usecase/schedule-retention.js'
+import { ScheduleValidation } from './usecase/schedule-validation.js'
 import { Permits } from './usecase/permits.js'
 import { SyncDatabase } from './usecase/sync-database.js'
 import { SyncReplica } from './usecase/sync-replica.js'
+import { waitUntilStored } from './usecase/wait-until-stored.js'
 
 const maxSnapshotsAtOnce = 2
 /** Databases that are opened at once: enough to keep the threads busy. */
 const maxOpeningAtOnce = 8
+const maxValidationsAtOnce = 1
+/** A replica that does not get so far in this time is not proven now: its lag is another alarm. */
+const maxStoredWaitMs = 60_000
 
 /** Who counts what is asked of a replica. */
 export type ReplicaMetricsSource = (replica: {
@@ -63,6 +69,7 @@ export async function composeReplication(
     compressor: await createLz4Compressor(),
     snapshotSlots: new Permits(maxSnapshotsAtOnce),
     openSlots: new Permits(maxOpeningAtOnce),
+    validationSlots: new Permits(maxValidationsAtOnce),
     processes: await openSystemProcesses(),
     refusal,
     logger,
@@ -86,6 +93,7 @@ interface SharedParts {
   readonly compressor: Compressor
   readonly snapshotSlots: Permits
   readonly openSlots: Permits
+  readonly validationSlots: Permits
   readonly processes: Processes
   readonly refusal: Refusal
   readonly logger: Logger
@@ -192,11 +200,61 @@ async function composeReplica(
     problems,
     readBackIntervalMs: Math.min(replica.maxLagMs / 4, 60_000),
   })
+  const proven = new ProvenRestores()
   return {
     sync,
     retention: composeRetention(replica, { client, record, feed, sync, logger }),
-    proven: new ProvenRestores(),
+    proven,
+    validation: await composeValidation(replica, {
+      config,
+      owner,
+      client,
+      feed,
+      sync,
+      proven,
+      logger,
+      shared,
+    }),
   }
+}
+
+/** Undefined where nothing is ever proven. */
+async function composeValidation(
+  replica: ReplicaConfig,
+  parts: {
+    readonly config: DatabaseConfig
+    readonly owner: Awaited<ReturnType<typeof ownerOf>>
+    readonly client: ReplicaClient
+    readonly feed: GenerationFeed
+    readonly sync: SyncReplica
+    readonly proven: ProvenRestores
+    readonly logger: Logger
+    readonly shared: SharedParts
+  },
+): Promise<ScheduleValidation | undefined> {
+  const { validationIntervalMs: intervalMs, name } = replica
+  if (intervalMs === undefined) return undefined
+  const { config, owner, client, feed, sync, proven, logger, shared } = parts
+  const { scratchOf, validate } = await import('./compose-validation.js')
+  const scratch = scratchOf(config, name)
+  const stored = { feed, sync, clock: systemClock, timeoutMs: maxStoredWaitMs }
+  const options = {
+    source: { name, client },
+    databasePath: config.path,
+    scratch,
+    stored: (signal: AbortSignal) => waitUntilStored(stored, signal),
+  }
+  return new ScheduleValidation({
+    validate: (signal) => validate(options, signal),
+    sweep: () => scratch.sweep(),
+    record: new FolderValidationRecord({ path: config.metaPath, replica: name, ...owner }),
+    intervalMs,
+    slots: shared.validationSlots,
+    clock: systemClock,
+    logger,
+    random: Math.random,
+    proven,
+  })
 }
 
 /** Undefined where nothing is ever deleted. */

@@ -4,6 +4,7 @@ import { homedir } from 'node:os'
 import {
   type AgeKeys,
   type Config,
+  type DatabaseConfig,
   type LoggingConfig,
   type ReplicaTarget,
 } from './domain/config.js'
@@ -21,7 +22,10 @@ import {
   type RestoreProgress,
   type RestoreReport,
   type RestoreRequest,
+  type RestoreSource,
 } from './usecase/restore-types.js'
+import { type ValidationReport } from './usecase/validate-replica.js'
+import { type VerifiedGeneration } from './usecase/verify-replica.js'
 
 /** A replica for a command to read: what fails for a moment is tried again, a bounded number of times. */
 export async function openReplicaClient(
@@ -86,25 +90,41 @@ export async function createLogger(config: LoggingConfig): Promise<Logger> {
   })
 }
 
-const restoreThread = new URL('./threads/restore-thread.js', import.meta.url)
-
 /** Restores a database, or plans to. */
 export async function restore(
   request: RestoreRequest,
   options: { readonly onProgress?: (progress: RestoreProgress) => void },
   signal: AbortSignal,
 ): Promise<RestoreReport> {
-  const [{ restoreDatabase }, { fileImages }, { systemClock }] = await Promise.all([
-    import('./usecase/restore-database.js'),
-    import('./infrastructure/image/file-image.js'),
-    import('./infrastructure/clock/system-clock.js'),
-  ])
-  const onProgress = options.onProgress ?? (() => undefined)
-  return restoreDatabase(
-    request,
-    { image: fileImages(restoreThread), clock: systemClock, onProgress },
-    signal,
-  )
+  const { restore: run } = await import('./compose-restore.js')
+  return run(request, options, signal)
+}
+
+/** Verifies what a replica holds, by listings and tails of objects (`structure`) or by reading every object (`full`). */
+export async function verify(
+  options: { readonly client: ReplicaClient; readonly level: 'structure' | 'full' },
+  signal: AbortSignal,
+): Promise<readonly VerifiedGeneration[]> {
+  const { verify: run } = await import('./compose-validation.js')
+  return run(options, signal)
+}
+
+export interface ValidationOptions {
+  readonly source: RestoreSource
+  /** The database of the configuration that the replica is of; undefined: only the replica is known. */
+  readonly database: DatabaseConfig | undefined
+  /** The folder for the restored copy; undefined: that of the configuration, or the system's for temporary files. */
+  readonly temporaryPath: string | undefined
+}
+
+/** Proves a replica by a restore for a test, which is compared with the live database if that is here. */
+export async function validate(
+  options: ValidationOptions,
+  signal: AbortSignal,
+): Promise<ValidationReport> {
+  const { scratchFor, validate: run } = await import('./compose-validation.js')
+  const { source, database } = options
+  return run({ source, databasePath: database?.path, scratch: scratchFor(options) }, signal)
 }
 
 export interface RetentionOptions {

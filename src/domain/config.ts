@@ -108,6 +108,8 @@ export interface ReplicaConfig {
   readonly maxLagMs: number
   /** As long as all is stored on this replica; undefined: none. */
   readonly heartbeat: HeartbeatConfig | undefined
+  /** How often it is proven by a restore; undefined: never. */
+  readonly validationIntervalMs: number | undefined
 }
 
 export interface DatabaseConfig {
@@ -127,6 +129,8 @@ export interface DatabaseConfig {
   readonly maxSpoolBytes: number
   /** Whether a database on a network file system is accepted. */
   readonly allowNetworkFileSystem: boolean
+  /** Absolute path of the folder for copies restored as a test; undefined: beside the local state. */
+  readonly validationPath: string | undefined
   /** Whether the daemon restores it at the start when the file does not exist. */
   readonly restoreIfDbNotExists: boolean
   /** As long as all is stored on all replicas; undefined: none. */

@@ -2,7 +2,7 @@
 export class ProvenRestores {
   proven = 0
   failed = 0
-  /** When a restore was last proven to be the database; undefined: not since the start. */
+  /** When a restore was last proven to be the database, by this process or one before; undefined: it is not known. */
   lastProvenAtMs: number | undefined
 
   /** A restore was the database at one commit, byte for byte, or it was not. */

@@ -10,6 +10,7 @@ import { type GenerationFeed } from './generation-feed.js'
 import { type ProvenRestores } from './proven-restores.js'
 import { type SendHeartbeats } from './send-heartbeats.js'
 import { type ScheduleRetention } from './schedule-retention.js'
+import { type ScheduleValidation } from './schedule-validation.js'
 import { type CaptureSettings, type SyncDatabase } from './sync-database.js'
 import { type SyncReplica } from './sync-replica.js'
 
@@ -26,6 +27,8 @@ export interface ReplicaParts {
   /** Undefined: nothing is ever deleted. */
   readonly retention: ScheduleRetention | undefined
   readonly proven: ProvenRestores
+  /** Undefined: it is not proven now and then. */
+  readonly validation: ScheduleValidation | undefined
 }
 
 /** What one database is made of. Disposed, it lets go of the database and of the local state. */
@@ -199,7 +202,8 @@ export class ReplicateDatabase {
     await this.#parts[Symbol.asyncDispose]()
   }
 
-  #startReplica(config: ReplicaConfig, { sync, retention, proven }: ReplicaParts): void {
+  #startReplica(config: ReplicaConfig, parts: ReplicaParts): void {
+    const { sync, retention, validation } = parts
     const leave = new AbortController()
     const kill = new AbortController()
     const stop = AbortSignal.any([this.#stop.signal, leave.signal])
@@ -208,15 +212,15 @@ export class ReplicateDatabase {
       config.heartbeat &&
       this.#parts.openHeartbeats(config.heartbeat, {
         replica: config.name,
-        isSafe: () =>
-          areSafe([replicaStatus({ config, sync, retention, proven }, this.capture.status())]),
+        isSafe: () => areSafe([replicaStatus({ config, ...parts }, this.capture.status())]),
       })
     const done = Promise.all([
       sync.run(stop, killed, leave.signal),
       retention?.run(stop),
+      validation?.run(stop),
       heartbeats?.run(stop),
     ])
-    this.#replicas.set(config.name, { config, sync, retention, proven, leave, kill, done })
+    this.#replicas.set(config.name, { ...parts, config, leave, kill, done })
   }
 
   /** In the place of those before. */

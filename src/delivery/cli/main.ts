@@ -14,6 +14,7 @@ import { replicate, type ReplicateFlags } from './commands/replicate.js'
 import { restore, type RestoreFlags } from './commands/restore.js'
 import { status } from './commands/status.js'
 import { retention, type RetentionFlags } from './commands/retention.js'
+import { verify, type VerifyFlags } from './commands/verify.js'
 import { type CommonFlags, print, printJson } from './context.js'
 import { normalizeGoFlags } from './go-flags.js'
 import { version } from './version.js'
@@ -172,6 +173,13 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     .argument('[database]', 'only this database')
     .action((subject: string | undefined, flags: CommonFlags) =>
       run(() => status(subject, flags, signal)),
+    )
+  json(replica(common(command('verify', 'proves that what is stored can be restored'))))
+    .argument('[database-or-url]', 'database path or replica URL')
+    .option('--level <level>', 'structure, full or restore', 'full')
+    .option('--temp-path <folder>', 'for the copy that is restored')
+    .action((subject: string | undefined, flags: VerifyFlags) =>
+      run(() => verify(subject, flags, signal)),
     )
   json(command('version', 'prints the version'))
     .allowExcessArguments(true)

@@ -276,6 +276,7 @@ class Reader {
     const monitorIntervalMs = this.#positive(fields, 'monitor-interval', 1000)
     const maxSpoolBytes = this.#size(fields, 'max-spool-size') ?? defaultMaxSpoolBytes
     const allowNetworkFileSystem = this.#boolean(fields, 'allow-network-file-system') ?? false
+    const validationPath = this.#string(fields, 'validation-path')
     const restoreIfDbNotExists = this.#boolean(fields, 'restore-if-db-not-exists') ?? false
     if (path === undefined) return undefined
     return {
@@ -289,6 +290,8 @@ class Reader {
       maxCheckpointPageCount: maxPages > 0 ? maxPages : undefined,
       maxSpoolBytes,
       allowNetworkFileSystem,
+      validationPath:
+        validationPath === undefined ? undefined : expandPath(validationPath, this.#context),
       restoreIfDbNotExists,
       heartbeat: this.#heartbeat(fields),
       replicas,
@@ -306,6 +309,7 @@ class Reader {
     const age = this.#age(fields)
     const maxLagMs = this.#positive(fields, 'max-lag', defaultMaxLagMs)
     const heartbeat = this.#heartbeat(fields)
+    const validationIntervalMs = this.#validationInterval(fields, age)
     if (target === undefined || name === undefined) return undefined
     return {
       name,
@@ -317,7 +321,21 @@ class Reader {
       retentionCheckIntervalMs: Math.min(checkIntervalMs, retention?.retentionMs ?? Infinity),
       maxLagMs,
       heartbeat,
+      validationIntervalMs,
     }
+  }
+
+  #validationInterval(fields: Fields, age: AgeKeys | undefined): number | undefined {
+    const intervalMs = this.#duration(fields, 'validation-interval') ?? 0
+    if (intervalMs <= 0) return undefined
+    if (age !== undefined && age.recipients.length > 0 && age.identities.length === 0) {
+      this.#at(
+        fields,
+        'validation-interval',
+        'needs age.identities: without them nothing is restored',
+      )
+    }
+    return intervalMs
   }
 
   /** `none`, or as the original has it a duration that is not above 0: nothing is ever deleted. */
@@ -668,6 +686,7 @@ export function configFromUrls(
       retentionCheckIntervalMs: 3_600_000,
       maxLagMs: defaultMaxLagMs,
       heartbeat: undefined,
+      validationIntervalMs: undefined,
     }
   })
   return {
@@ -682,6 +701,7 @@ export function configFromUrls(
         maxCheckpointPageCount: 10_000,
         maxSpoolBytes: defaultMaxSpoolBytes,
         allowNetworkFileSystem: false,
+        validationPath: undefined,
         restoreIfDbNotExists: false,
         heartbeat: undefined,
         replicas,

@@ -112,6 +112,11 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
       default: 'false',
       description: 'Accept a database on a network file system.',
     },
+    'validation-path': {
+      type: 'string',
+      default: '<the folder of meta-path>',
+      description: 'The folder for copies that are restored to prove a replica.',
+    },
     'restore-if-db-not-exists': {
       type: 'boolean',
       default: 'false',
@@ -198,8 +203,9 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
     },
     'validation-interval': {
       type: 'duration',
-      state: 'unsupported',
-      description: 'Restore and compare now and then.',
+      default: '0s',
+      description:
+        'How often it is proven by a restore that is compared with the database; 0 is off.',
     },
     age: { type: 'section', description: 'Encryption of the objects.' },
     bucket: {

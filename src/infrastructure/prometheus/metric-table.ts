@@ -320,7 +320,7 @@ const ours: readonly MetricInfo[] = [
   },
   {
     name: 'tsreplicate_replica_proven_restore_age_seconds',
-    help: 'How long ago a restore was last proven to be the database; absent: not since the start.',
+    help: 'How long ago a restore was last proven to be the database; absent: it is not known.',
     type: 'gauge',
     ...ofReplica(({ lastProvenAtMs }, nowMs) =>
       lastProvenAtMs === undefined ? undefined : Math.max(0, nowMs - lastProvenAtMs) / 1000,

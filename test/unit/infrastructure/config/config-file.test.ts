@@ -49,6 +49,7 @@ describe('parseConfig', () => {
           maxCheckpointPageCount: 10_000,
           maxSpoolBytes: 4 * 1024 ** 3,
           allowNetworkFileSystem: false,
+          validationPath: undefined,
           restoreIfDbNotExists: false,
           replicas: [
             {
@@ -62,6 +63,7 @@ describe('parseConfig', () => {
               },
               retentionCheckIntervalMs: 3_600_000,
               maxLagMs: 300_000,
+              validationIntervalMs: undefined,
             },
           ],
         },
@@ -85,8 +87,9 @@ describe('parseConfig', () => {
           'max-checkpoint-page-count: 0',
           'max-spool-size: 500MB',
           'allow-network-file-system: true',
+          'validation-path: copies',
           'restore-if-db-not-exists: true',
-          'replicas: [{path: r, name: n, sync-interval: 10s, snapshot-interval: 24h}]',
+          'replicas: [{path: r, name: n, sync-interval: 10s, snapshot-interval: 24h, validation-interval: 6h}]',
         ].join('\n'),
       )}`,
     )
@@ -103,6 +106,7 @@ describe('parseConfig', () => {
       maxCheckpointPageCount: undefined,
       maxSpoolBytes: 500_000_000,
       allowNetworkFileSystem: true,
+      validationPath: '/work/copies',
       restoreIfDbNotExists: true,
       replicas: [
         {
@@ -116,6 +120,7 @@ describe('parseConfig', () => {
           },
           retentionCheckIntervalMs: 3_600_000,
           maxLagMs: 300_000,
+          validationIntervalMs: 21_600_000,
         },
       ],
     })
@@ -149,7 +154,6 @@ describe('parseConfig', () => {
       'age.identities[0]: error at line 2: malformed secret key',
     ],
     [replica('age: {identities: [{}]}'), 'age.identities[0]: must be a text of keys'],
-    [replica('validation-interval: 1h'), 'validation-interval: not supported by this version'],
     [replica('heartbeat-url: ftp://x'), 'heartbeat-url: must be an http:// or https:// URL'],
     [database('heartbeat-interval: 1m'), 'heartbeat-interval: means nothing without heartbeat-url'],
     [replica('heartbeat-url: "http://x"\nheartbeat-interval: 0s'), 'must be above 0'],
@@ -160,6 +164,10 @@ describe('parseConfig', () => {
     ['addr: "::1:90"', 'addr: too many colons in bind address: "::1:90"'],
     ['addr: "a:http"', 'addr: not a port in bind address: "a:http"'],
     ['addr: "a:65536"', 'addr: not a port in bind address: "a:65536"'],
+    [
+      replica(`validation-interval: 1h\nage: {recipients: [age1${'q'.repeat(58)}]}`),
+      'validation-interval: needs age.identities',
+    ],
     ['exec: app "a', 'c.yml:1: exec: cannot parse exec command: invalid command line string'],
     ['exec: a && b', 'exec: cannot parse exec command: unquoted &. There is no shell'],
     ['first-sync-timeout: 0s', 'first-sync-timeout: must be above 0'],

@@ -1,0 +1,24 @@
+/** Puts a restore together. Loaded only when there is one. */
+import { systemClock } from './infrastructure/clock/system-clock.js'
+import { fileImages } from './infrastructure/image/file-image.js'
+import { restoreDatabase } from './usecase/restore-database.js'
+import {
+  type RestoreProgress,
+  type RestoreReport,
+  type RestoreRequest,
+} from './usecase/restore-types.js'
+
+const restoreThread = new URL('./threads/restore-thread.js', import.meta.url)
+
+/** Restores a database, or plans to. */
+export function restore(
+  request: RestoreRequest,
+  { onProgress = () => undefined }: { readonly onProgress?: (progress: RestoreProgress) => void },
+  signal: AbortSignal,
+): Promise<RestoreReport> {
+  return restoreDatabase(
+    request,
+    { image: fileImages(restoreThread), clock: systemClock, onProgress },
+    signal,
+  )
+}

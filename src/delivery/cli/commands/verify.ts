@@ -1,0 +1,210 @@
+import { expandPath, validate, verify as runVerify } from '../../../compose.js'
+import { type DatabaseConfig } from '../../../domain/config.js'
+import { CorruptionError, TsreplicateError, UsageError } from '../../../domain/errors.js'
+import { formatPosition } from '../../../domain/position.js'
+import { type Finding } from '../../../domain/verification.js'
+import { type RestoreSource } from '../../../usecase/restore-types.js'
+import { type Comparison, type ValidationReport } from '../../../usecase/validate-replica.js'
+import { type VerifiedGeneration } from '../../../usecase/verify-replica.js'
+import {
+  type CommonFlags,
+  findDatabase,
+  isUrl,
+  openReplicas,
+  openSubject,
+  print,
+  printJson,
+  readConfig,
+} from '../context.js'
+import { formatTable, formatTime } from '../table.js'
+
+export interface VerifyFlags extends CommonFlags {
+  readonly level?: string
+  readonly tempPath?: string
+}
+
+const levels = ['structure', 'full', 'restore'] as const
+type Level = (typeof levels)[number]
+
+const exitFailed = 1
+const exitDamaged = 65
+
+interface Result {
+  readonly replica: string
+  /** `failed`: it could not be found out. */
+  readonly verdict: 'sound' | 'damaged' | 'failed'
+  readonly generations: readonly VerifiedGeneration[]
+  readonly restored: ValidationReport | undefined
+  /** Of the replica as a whole. */
+  readonly problem: string | undefined
+}
+
+/** Verifies replicas. One that cannot be read does not hide the others. */
+export async function verify(
+  positional: string | undefined,
+  flags: VerifyFlags,
+  signal: AbortSignal,
+): Promise<number> {
+  if (positional === undefined) throw new UsageError('database path or replica URL required')
+  const level = parseLevel(flags.level)
+  const temporaryPath = flags.tempPath === undefined ? undefined : await expandPath(flags.tempPath)
+  const { database, sources } = await openSources(positional, flags)
+  const results: Result[] = []
+  for (const source of sources) {
+    results.push(await verifySource(source, { level, database, temporaryPath }, signal))
+  }
+  if (flags.json === true) printJson(results.map((result) => ({ level, ...forJson(result) })))
+  else print(describe(results, level))
+  if (results.some(({ verdict }) => verdict === 'damaged')) return exitDamaged
+  return results.every(({ verdict }) => verdict === 'sound') ? 0 : exitFailed
+}
+
+function parseLevel(text = 'full'): Level {
+  const level = levels.find((known) => known === text)
+  if (level !== undefined) return level
+  throw new UsageError(`invalid -level: ${text}`, { hint: 'structure, full or restore.' })
+}
+
+async function openSources(
+  positional: string,
+  flags: VerifyFlags,
+): Promise<{ database: DatabaseConfig | undefined; sources: readonly RestoreSource[] }> {
+  if (isUrl(positional)) {
+    const { sources } = await openSubject(positional, flags)
+    return { database: undefined, sources }
+  }
+  const { config } = await readConfig(flags)
+  const database = await findDatabase(config, positional)
+  const sources = await openReplicas(database, flags)
+  if (sources.length > 0) return { database, sources }
+  throw new UsageError(`database has no replica: ${database.path}`)
+}
+
+async function verifySource(
+  source: RestoreSource,
+  options: {
+    readonly level: Level
+    readonly database: DatabaseConfig | undefined
+    readonly temporaryPath: string | undefined
+  },
+  signal: AbortSignal,
+): Promise<Result> {
+  const { level, database, temporaryPath } = options
+  const { name: replica, client } = source
+  let generations: readonly VerifiedGeneration[] = []
+  try {
+    generations = await runVerify(
+      { client, level: level === 'structure' ? 'structure' : 'full' },
+      signal,
+    )
+    const newest = generations.at(-1)
+    if (newest === undefined || newest.snapshots === 0) {
+      const problem =
+        newest === undefined
+          ? 'nothing is stored there'
+          : `the newest generation, ${newest.generation}, has no snapshot: nothing of it can be restored`
+      return { replica, verdict: 'failed', generations, restored: undefined, problem }
+    }
+    const restored =
+      level === 'restore' ? await validate({ source, database, temporaryPath }, signal) : undefined
+    const isDamaged = generations.some(({ findings }) => findings.some(isDamage))
+    const verdict = isDamaged ? 'damaged' : 'sound'
+    return { replica, verdict, generations, restored, problem: undefined }
+  } catch (error) {
+    if (!(error instanceof TsreplicateError)) throw error
+    const verdict = error instanceof CorruptionError ? 'damaged' : 'failed'
+    return { replica, verdict, generations, restored: undefined, problem: error.message }
+  }
+}
+
+function isDamage({ severity }: Finding): boolean {
+  return severity === 'damage'
+}
+
+function forJson({ generations, restored, problem, ...result }: Result): object {
+  return {
+    ...result,
+    problem: problem ?? null,
+    generations: generations.map(({ firstCommitMs, lastCommitMs, end, ...rest }) => ({
+      ...rest,
+      firstCommit: isoTime(firstCommitMs),
+      lastCommit: isoTime(lastCommitMs),
+      end: end ?? null,
+    })),
+    restored:
+      restored === undefined
+        ? null
+        : { ...restored, commitTimeMs: undefined, committed: isoTime(restored.commitTimeMs) },
+  }
+}
+
+function isoTime(timeMs: number | undefined): string | null {
+  return timeMs === undefined ? null : new Date(timeMs).toISOString()
+}
+
+function describe(results: readonly Result[], level: Level): string {
+  const rows = results.flatMap(({ replica, generations }) =>
+    generations.map((each) => [
+      replica,
+      each.generation,
+      String(each.snapshots),
+      String(each.segments),
+      String(each.storedBytes),
+      each.firstCommitMs === undefined ? '' : formatTime(each.firstCommitMs),
+      each.lastCommitMs === undefined ? '' : formatTime(each.lastCommitMs),
+      each.findings.some(isDamage) ? 'damaged' : each.findings.length > 0 ? 'see below' : 'sound',
+    ]),
+  )
+  const header = [
+    ...['replica', 'generation', 'snapshots', 'segments', 'size'],
+    ...['first', 'last', 'result'],
+  ]
+  return [
+    formatTable(header, rows),
+    ...results.flatMap(describeFindings),
+    ...results.map((result) => `${describeVerdict(result, level)}\n`),
+  ].join('')
+}
+
+function describeFindings({ replica, generations }: Result): string[] {
+  return generations.flatMap(({ findings }) =>
+    findings.map(({ severity, generation, object, problem }) => {
+      const what = object ?? `generation ${generation}`
+      const text = problem.startsWith(what) ? problem : `${what}: ${problem}`
+      return `${severity}: replica ${replica}: ${text}\n`
+    }),
+  )
+}
+
+function describeVerdict({ replica, verdict, restored, problem }: Result, level: Level): string {
+  if (problem !== undefined) return `replica ${replica} is ${verdictPhrase(verdict)}: ${problem}`
+  const proof = restored === undefined ? '' : `; ${describeRestored(restored)}`
+  return `replica ${replica} is ${verdictPhrase(verdict)} (${level})${proof}`
+}
+
+function verdictPhrase(verdict: Result['verdict']): string {
+  return verdict === 'failed' ? 'not verified' : verdict
+}
+
+function describeRestored({
+  position,
+  commitTimeMs,
+  durationMs,
+  comparison,
+}: ValidationReport): string {
+  const time = commitTimeMs === undefined ? '' : ` of ${new Date(commitTimeMs).toISOString()}`
+  return `restored ${formatPosition(position)}${time} in ${Math.round(durationMs)} ms, integrity_check ok, ${describeComparison(comparison)}`
+}
+
+function describeComparison(comparison: Comparison): string {
+  switch (comparison.verdict) {
+    case 'same':
+      return comparison.changedPages === 0
+        ? `the same as the live database (${comparison.comparedPages} pages)`
+        : `the same as the live database in ${comparison.comparedPages} pages, ${comparison.changedPages} were changed since`
+    case 'absent':
+      return 'there is no live database here to compare it with'
+    case 'inconclusive':
+      return `not to be compared with the live database: ${comparison.changedPages} pages were changed there and are not stored`
+  }
+}

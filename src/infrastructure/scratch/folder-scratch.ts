@@ -1,0 +1,90 @@
+import { mkdir, readdir, rm, statfs } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { OutputError } from '../../domain/errors.js'
+import { type ScratchFolder, type ScratchSpace } from '../../usecase/ports/scratch.js'
+
+/** More than the database itself is left free, for whoever else writes to that disk. */
+const reserveFactor = 1.1
+const reserveBytes = 64 * 1024 * 1024
+
+/**
+ * Folders `<path>-<pid>`. Those of processes that are no more are removed whenever one is opened, and by `sweep`.
+ */
+export class FolderScratch implements ScratchSpace {
+  readonly #path: string
+  #isOpen = false
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  async open(neededBytes: number): Promise<ScratchFolder> {
+    await this.sweep()
+    const path = `${this.#path}-${process.pid}`
+    try {
+      await mkdir(dirname(path)).catch(ignoreExisting)
+      await this.#refuseFullDisk(neededBytes)
+      await rm(path, { recursive: true, force: true })
+      await mkdir(path, { mode: 0o700 })
+    } catch (error) {
+      if (error instanceof OutputError) throw error
+      throw new OutputError(`cannot create ${path}: ${messageOf(error)}`, { cause: error, hint })
+    }
+    this.#isOpen = true
+    return {
+      path,
+      [Symbol.asyncDispose]: async () => {
+        this.#isOpen = false
+        await rm(path, { recursive: true, force: true, maxRetries: 3 })
+      },
+    }
+  }
+
+  /** Removes what processes have left that ended before they could. */
+  async sweep(): Promise<void> {
+    const folder = dirname(this.#path)
+    const prefix = `${basename(this.#path)}-`
+    const names = await readdir(folder).catch(() => [])
+    for (const name of names) {
+      const pid = /^\d+$/.exec(name.slice(prefix.length))?.[0]
+      if (!name.startsWith(prefix) || pid === undefined || this.#isInUse(Number(pid))) continue
+      await rm(join(folder, name), { recursive: true, force: true })
+    }
+  }
+
+  /** In a container a process often has the number of its predecessor. */
+  #isInUse(pid: number): boolean {
+    return pid === process.pid ? this.#isOpen : isAlive(pid)
+  }
+
+  async #refuseFullDisk(neededBytes: number): Promise<void> {
+    const folder = dirname(this.#path)
+    const { bavail, bsize } = await statfs(folder)
+    const freeBytes = bavail * bsize
+    const wantedBytes = Math.ceil(neededBytes * reserveFactor) + reserveBytes
+    if (freeBytes >= wantedBytes) return
+    throw new OutputError(
+      `not enough room for a restored copy in ${folder}: ${wantedBytes} bytes are wanted, ${freeBytes} are free`,
+      { hint },
+    )
+  }
+}
+
+const hint = 'Make room there, or name another folder with validation-path or -temp-path.'
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
+}
+
+function ignoreExisting(error: unknown): void {
+  if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
