@@ -1,6 +1,11 @@
 /** The S3 client against real servers: MinIO, and Ceph, which is the stricter one. */
 import { randomBytes, randomUUID } from 'node:crypto'
-import { ListMultipartUploadsCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import {
+  CreateBucketCommand,
+  ListMultipartUploadsCommand,
+  PutObjectCommand,
+  PutObjectLockConfigurationCommand,
+} from '@aws-sdk/client-s3'
 import { afterAll, describe, expect, inject, test, vi } from 'vitest'
 import { type S3ReplicaTarget } from '../../src/domain/config.js'
 import { formatObjectPath } from '../../src/domain/replica-layout.js'
@@ -126,6 +131,28 @@ for (const [name, store] of [
     })
 
     if (name === 'MinIO') {
+      test('a bucket whose objects are locked takes small and large ones', async () => {
+        const bucket = `locked-${randomUUID()}`
+        await vendor.send(
+          new CreateBucketCommand({ Bucket: bucket, ObjectLockEnabledForBucket: true }),
+        )
+        await vendor.send(
+          new PutObjectLockConfigurationCommand({
+            Bucket: bucket,
+            ObjectLockConfiguration: {
+              ObjectLockEnabled: 'Enabled',
+              Rule: { DefaultRetention: { Mode: 'GOVERNANCE', Days: 1 } },
+            },
+          }),
+        )
+        const { client } = open({ bucket, provider: 'minio' })
+        const bytes = randomBytes(9 * mebibyte)
+        await put(client, segment(0, 0), bytes.subarray(0, 100))
+        await put(client, snapshot(0), bytes)
+        expect((await get(client, snapshot(0))).equals(bytes)).toBe(true)
+        expect(await get(client, segment(0, 0))).toHaveLength(100)
+      })
+
       test('a session that may not list, or not delete, says so, and works otherwise', async () => {
         const objects = ['s3:GetObject', 's3:PutObject']
         const { client: owner, target } = open()

@@ -17,6 +17,8 @@ export interface ProviderProfile {
   readonly maxConcurrentParts: number
   /** How several objects are deleted: in one request, with or without `Content-MD5`, or one by one. */
   readonly deletion: 'many-with-md5' | 'many' | 'single'
+  /** Whether bytes go with their `Content-MD5`, without which a bucket with Object Lock refuses them. */
+  readonly bodyMd5: boolean
   /** Sent with every request. */
   readonly headers: Readonly<Record<string, string>>
 }
@@ -26,6 +28,7 @@ const usual = {
   pathStyle: true,
   maxConcurrentParts: 4,
   deletion: 'many-with-md5',
+  bodyMd5: false,
   headers: {},
 } as const
 
@@ -40,8 +43,14 @@ export const providerProfiles: readonly ProviderProfile[] = [
       /^(?:.+\.)?s3(?:[.-](?:dualstack\.|fips\.)?([a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com(?:\.cn)?$/,
     defaultRegion: undefined,
     pathStyle: false,
+    bodyMd5: true,
   },
-  { ...usual, name: 'backblaze', hosts: /^(?:.+\.)?s3\.([a-z0-9-]+)\.backblazeb2\.com$/ },
+  {
+    ...usual,
+    name: 'backblaze',
+    hosts: /^(?:.+\.)?s3\.([a-z0-9-]+)\.backblazeb2\.com$/,
+    bodyMd5: true,
+  },
   {
     ...usual,
     name: 'r2',
@@ -52,7 +61,12 @@ export const providerProfiles: readonly ProviderProfile[] = [
     // Its DeleteObjects has reported success without effect; single deletions cost nothing there.
     deletion: 'single',
   },
-  { ...usual, name: 'minio', hosts: /(?:^|[.-])minio(?:[.-]|$)|^(?:.+\.)?localhost$/ },
+  {
+    ...usual,
+    name: 'minio',
+    hosts: /(?:^|[.-])minio(?:[.-]|$)|^(?:.+\.)?localhost$/,
+    bodyMd5: true,
+  },
   {
     ...usual,
     name: 'digitalocean',
@@ -72,7 +86,12 @@ export const providerProfiles: readonly ProviderProfile[] = [
     headers: { 'x-tigris-consistent': 'true' },
   },
   { ...usual, name: 'supabase', hosts: /\.supabase\.(?:co|red|com)$/ },
-  { ...usual, name: 'wasabi', hosts: /^(?:.+\.)?s3\.(?:([a-z0-9-]+)\.)?wasabisys\.com$/ },
+  {
+    ...usual,
+    name: 'wasabi',
+    hosts: /^(?:.+\.)?s3\.(?:([a-z0-9-]+)\.)?wasabisys\.com$/,
+    bodyMd5: true,
+  },
   {
     ...usual,
     name: 'oci',

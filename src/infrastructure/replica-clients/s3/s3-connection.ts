@@ -280,6 +280,9 @@ function shapeRequests(
             headers['content-md5'] = createHash('md5').update(request.body).digest('base64')
           }
         }
+        if (profile.bodyMd5 && isBodyCommand(commandName) && request.body instanceof Uint8Array) {
+          headers['content-md5'] = createHash('md5').update(request.body).digest('base64')
+        }
         const creates =
           commandName === 'PutObjectCommand' || commandName === 'CreateMultipartUploadCommand'
         // The owner object is written over and over, for which cheaper classes charge, and has to be read at once.
@@ -291,4 +294,9 @@ function shapeRequests(
     },
     { step: 'build', priority: 'low', name: 'shapeRequests' },
   )
+}
+
+/** Whether such a request carries bytes of an object. */
+function isBodyCommand(name: string | undefined): boolean {
+  return name === 'PutObjectCommand' || name === 'UploadPartCommand'
 }

@@ -103,6 +103,8 @@ describe.each(providerProfiles.map((profile) => [profile.name, profile] as const
     const extra = profile.headers
     const signed = (...more: string[]) =>
       [...alwaysSigned.split(';'), ...Object.keys(extra), ...more].sort().join(';')
+    const withMd5 = (body: Buffer | string) =>
+      profile.bodyMd5 ? { 'content-md5': md5(body) } : undefined
 
     test('one put for a small object', async () => {
       await single(open({ provider: name }))
@@ -110,13 +112,18 @@ describe.each(providerProfiles.map((profile) => [profile.name, profile] as const
         {
           request: `PUT /bucket/db/${object}?x-id=PutObject`,
           region: 'eu-test-1',
-          signedHeaders: signed('content-length', 'content-type'),
+          signedHeaders: signed(
+            'content-length',
+            'content-type',
+            ...(profile.bodyMd5 ? ['content-md5'] : []),
+          ),
           headers: {
             ...common,
             ...extra,
             'content-type': 'application/octet-stream',
             'content-length': '5',
             'x-amz-content-sha256': sha256('hello'),
+            ...withMd5('hello'),
           },
         },
       ])
@@ -148,13 +155,18 @@ describe.each(providerProfiles.map((profile) => [profile.name, profile] as const
       expect(shownRequests[1]).toEqual({
         request: `PUT /bucket/db/${object}?partNumber=1&uploadId=upload-1&x-id=UploadPart`,
         region: 'eu-test-1',
-        signedHeaders: signed('content-length', 'content-type'),
+        signedHeaders: signed(
+          'content-length',
+          'content-type',
+          ...(profile.bodyMd5 ? ['content-md5'] : []),
+        ),
         headers: {
           ...common,
           ...extra,
           'content-type': 'application/octet-stream',
           'content-length': String(8 * mebibyte),
           'x-amz-content-sha256': sha256(Buffer.alloc(8 * mebibyte)),
+          ...withMd5(Buffer.alloc(8 * mebibyte)),
         },
       })
       const finish = shownRequests[3]?.headers as Record<string, string>
