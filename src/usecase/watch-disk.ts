@@ -87,25 +87,28 @@ export class WatchDisk {
     const { disk, databases, clock } = this.#options
     const measured = await mapAtOnce(databases(), atOnce, async ({ path, metaPath }) => ({
       path,
+      metaPath,
       databaseBytes: await disk.fileBytes(path),
       walBytes: await disk.fileBytes(`${path}-wal`),
-      fileSystems: [
-        { folder: folderOf(path), info: await disk.fileSystem(folderOf(path)) },
-        { folder: metaPath, info: await disk.fileSystem(metaPath) },
-      ],
     }))
-    const fileSystems = new Map<string, FileSystemUse>()
-    for (const { folder, info } of measured.flatMap((each) => each.fileSystems)) {
-      if (info === undefined || fileSystems.has(info.id)) continue
-      const { usedBytes, availableBytes } = info
-      fileSystems.set(info.id, { folder, usedBytes, availableBytes })
-    }
     this.#latest = {
       sizes: new Map(measured.map((each) => [each.path, each])),
-      fileSystems: [...fileSystems.values()],
+      fileSystems: await this.#measureFileSystems(new Set(measured.flatMap(foldersOf))),
     }
     this.#measuredAt = clock.monotonic()
     return this.#latest
+  }
+
+  async #measureFileSystems(folders: ReadonlySet<string>): Promise<readonly FileSystemUse[]> {
+    const { disk } = this.#options
+    const found = new Map<string, FileSystemUse>()
+    await mapAtOnce([...folders], atOnce, async (folder) => {
+      const info = await disk.fileSystem(folder)
+      if (info === undefined || found.has(info.id)) return
+      const { usedBytes, availableBytes } = info
+      found.set(info.id, { folder, usedBytes, availableBytes })
+    })
+    return [...found.values()]
   }
 
   #warn({ sizes, fileSystems }: DiskMeasurement): void {
@@ -185,6 +188,12 @@ function suddenlyGrown(watched: Watched, bytes: number, nowMs: number): number {
   if (base === undefined || base.bytes === 0) return 0
   const grown = bytes - base.bytes
   return grown >= base.bytes * suddenGrowth ? grown : 0
+}
+
+/** A thousand databases in one folder, each with its local state beside it, are one look. */
+function foldersOf({ path, metaPath }: Pick<DatabaseStatus, 'path' | 'metaPath'>): string[] {
+  const folder = folderOf(path)
+  return folderOf(metaPath) === folder ? [folder] : [folder, metaPath]
 }
 
 function folderOf(path: string): string {

@@ -105,6 +105,30 @@ describe('warnings', () => {
   })
 })
 
+test('each folder is looked at once, and a file system is named by the first', async () => {
+  const looked: string[] = []
+  const { fileSystems } = await new WatchDisk({
+    disk: {
+      fileBytes: () => Promise.resolve(1),
+      fileSystem: (folder) => {
+        looked.push(folder)
+        const id = folder.startsWith('/meta') ? '2' : '1'
+        return Promise.resolve({ id, usedBytes: 1, availableBytes: 3 })
+      },
+    },
+    databases: () =>
+      [
+        ['/data/a.db', '/data/.a.db-tsreplicate'],
+        ['/data/b.db', '/data/.b.db-tsreplicate'],
+        ['/data/c.db', '/meta/c'],
+      ].map(([path, metaPath]) => ({ path, metaPath }) as DatabaseStatus),
+    clock: { now: () => 0, monotonic: () => 0, sleep: () => Promise.resolve() },
+    logger: {} as Logger,
+  }).measure()
+  expect(looked).toEqual(['/data', '/meta/c'])
+  expect(fileSystems.map(({ folder }) => folder)).toEqual(['/data', '/meta/c'])
+})
+
 test('a value that swings around a level is one alarm in its time', () => {
   const alarm = new LevelAlarm([10], 1000)
   const due = [0, 100, 200, 300, 1100, 1200].filter((now, i) =>
