@@ -1,8 +1,6 @@
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { describeCheckpoints, measureCheckpoints } from '../support/checkpoints.ts'
-import { cleanUp, listGenerations, start, temporaryFolder, writeConfig } from '../support/cli.ts'
+import { cleanUp, listGenerations } from '../support/cli.ts'
 import {
   lastAcknowledged,
   restoreAndVerify,
@@ -11,6 +9,7 @@ import {
   write,
   type WriterOptions,
 } from '../support/ledger.ts'
+import { scene, startReplicating } from '../support/scene.ts'
 
 afterEach(cleanUp)
 
@@ -27,18 +26,10 @@ const writers: Record<string, Hostility> = {
 describe('an application', () => {
   for (const [name, options] of Object.entries(writers)) {
     test(`${name} is restored exactly and never backwards`, async () => {
-      const folder = temporaryFolder()
-      const db = join(folder, 'app.db')
-      const oracle = join(folder, 'oracle')
-      const replica = join(folder, 'replica')
-      mkdirSync(join(folder, 'out'))
+      const { folder, db, oracle, replica, out } = scene()
       // Many restarts of the WAL, except beside an application that sees to them itself.
       const min = options.checkpointChance === undefined ? 100 : 1000
-      const daemon = start(
-        'replicate',
-        '-config',
-        writeConfig(folder, { path: db, replicas: [replica], 'min-checkpoint-page-count': min }),
-      )
+      const daemon = startReplicating({ folder, db, replica }, { 'min-checkpoint-page-count': min })
       await daemon.waitFor(/msg=/)
       const writer = startWriter({
         db,
@@ -51,13 +42,13 @@ describe('an application', () => {
       await daemon.waitFor(/snapshot written/)
       let before = 0
       for (let i = 0; !writer.ended; i++) {
-        const { n } = await restoreAndVerify(replica, join(folder, `out/${i}`), oracle)
+        const { n } = await restoreAndVerify(replica, out(`${i}`), oracle)
         expect(n).toBeGreaterThanOrEqual(before)
         before = n
       }
       const summary = await summaryOf(writer)
       expect(await daemon.stop()).toBe(0)
-      expect(await restoreAndVerify(replica, join(folder, 'out/end'), oracle)).toEqual({
+      expect(await restoreAndVerify(replica, out('end'), oracle)).toEqual({
         n: lastAcknowledged(oracle),
       })
       expect(listGenerations(replica)).toHaveLength(1)
@@ -76,16 +67,9 @@ describe('an application', () => {
   }
 
   test('that checkpoints after writes and pauses never waits for us, nor is sent away', async () => {
-    const folder = temporaryFolder()
-    const db = join(folder, 'app.db')
-    const oracle = join(folder, 'oracle')
-    const replica = join(folder, 'replica')
+    const { folder, db, oracle, replica, out } = scene()
     await write({ db, oracle, count: 10 })
-    const daemon = start(
-      'replicate',
-      '-config',
-      writeConfig(folder, { path: db, replicas: [replica] }),
-    )
+    const daemon = startReplicating({ folder, db, replica })
     await daemon.waitFor(/snapshot written/)
     const measured = await measureCheckpoints(db, 1)
     console.log(describeCheckpoints(measured))
@@ -94,6 +78,6 @@ describe('an application', () => {
     expect(Math.max(...measured.map(({ ms }) => ms))).toBeLessThan(1000)
     expect(await daemon.stop()).toBe(0)
     expect(daemon.count(/new generation/)).toBe(1)
-    expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({ n: 10 })
+    expect(await restoreAndVerify(replica, out('end'), oracle)).toEqual({ n: 10 })
   })
 })

@@ -1,5 +1,5 @@
 import Database from 'better-sqlite3'
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
@@ -11,33 +11,15 @@ import {
   Running,
   runLitestream,
   start,
-  temporaryFolder,
   until,
   writeConfig,
 } from '../support/cli.ts'
 import { sayAtTheEnd } from '../support/last-lines.ts'
 import { findLitestream05 } from '../support/litestream05.ts'
 import { lastAcknowledged, startWriter, summaryOf, verifyLedger, write } from '../support/ledger.ts'
+import { scene, startReplicating } from '../support/scene.ts'
 
 afterEach(cleanUp)
-
-function scene(): {
-  folder: string
-  db: string
-  oracle: string
-  replica: string
-  out: (name: string) => string
-} {
-  const folder = temporaryFolder()
-  mkdirSync(join(folder, 'out'))
-  return {
-    folder,
-    db: join(folder, 'app.db'),
-    oracle: join(folder, 'oracle'),
-    replica: join(folder, 'replica'),
-    out: (name) => join(folder, 'out', name),
-  }
-}
 
 /** Restores with both programs and expects the same bytes; returns the path of one. */
 async function restoreWithBoth(
@@ -105,11 +87,7 @@ describe('Litestream 0.3.13', () => {
     test(`restores what we wrote of pages of ${pageSize} bytes`, async () => {
       const { folder, db, oracle, replica, out } = scene()
       await write({ db, oracle, count: 20, rows: 5, pageSize })
-      const daemon = start(
-        'replicate',
-        '-config',
-        writeConfig(folder, { path: db, replicas: [replica] }),
-      )
+      const daemon = startReplicating({ folder, db, replica })
       await daemon.waitFor(/snapshot written/)
       const writer = startWriter({
         db,
@@ -158,11 +136,7 @@ describe('Litestream 0.3.13', () => {
   test('restores each WAL of a database that grows, shrinks, is vacuumed and has many indexes', async () => {
     const { folder, db, replica, out } = scene()
     const connection = createIndexed(db)
-    const daemon = start(
-      'replicate',
-      '-config',
-      writeConfig(folder, { path: db, replicas: [replica], 'min-checkpoint-page-count': 300 }),
-    )
+    const daemon = startReplicating({ folder, db, replica }, { 'min-checkpoint-page-count': 300 })
     await daemon.waitFor(/snapshot written/)
     for (const phase of phases) {
       const stored = daemon.count(/wal segment written/)
@@ -250,11 +224,7 @@ describe('Litestream 0.5.17', () => {
     if ('missing' in newer) return
     const { folder, db, oracle, replica, out } = scene()
     await write({ db, oracle, count: 10, rows: 5 })
-    const daemon = start(
-      'replicate',
-      '-config',
-      writeConfig(folder, { path: db, replicas: [replica] }),
-    )
+    const daemon = startReplicating({ folder, db, replica })
     await daemon.waitFor(/snapshot written/)
     await write({
       db,

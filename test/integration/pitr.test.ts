@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
@@ -10,28 +10,19 @@ import {
   Running,
   runLitestream,
   start,
-  temporaryFolder,
   until,
-  writeConfig,
 } from '../support/cli.ts'
 import { expectMomentsHit, recordHistory } from '../support/point-in-time.ts'
 import { readOracle, startWriter, summaryOf, verifyLedger, write } from '../support/ledger.ts'
+import { scene, startReplicating } from '../support/scene.ts'
 
 afterEach(cleanUp)
 
 describe('restore -timestamp', () => {
   test('hits twenty moments, each between two commits', async () => {
-    const folder = temporaryFolder()
-    const db = join(folder, 'app.db')
-    const oracle = join(folder, 'oracle')
-    const replica = join(folder, 'replica')
-    mkdirSync(join(folder, 'out'))
+    const { folder, db, oracle, replica, out } = scene()
     await write({ db, oracle, count: 1 })
-    const daemon = start(
-      'replicate',
-      '-config',
-      writeConfig(folder, { path: db, replicas: [replica] }),
-    )
+    const daemon = startReplicating({ folder, db, replica })
     await daemon.waitFor(/snapshot written/)
     const writer = startWriter({ db, oracle, rate: 2, count: 22, autocheckpoint: 4 })
     await summaryOf(writer)
@@ -41,7 +32,7 @@ describe('restore -timestamp', () => {
     for (let i = 0; i < 20; i++) {
       const commit = commits[i]!
       const moment = (commit.timeMs + commits[i + 1]!.timeMs) / 2
-      const output = join(folder, 'out', String(i))
+      const output = out(String(i))
       const report = await restore(
         replica,
         output,
@@ -65,10 +56,7 @@ describe('restore -timestamp', () => {
   })
 
   test('refuses a moment before the first backup', async () => {
-    const folder = temporaryFolder()
-    const db = join(folder, 'app.db')
-    const oracle = join(folder, 'oracle')
-    const replica = join(folder, 'replica')
+    const { folder, db, oracle, replica } = scene()
     await write({ db, oracle, count: 3 })
     const daemon = start('replicate', db, `file://${replica}`)
     await daemon.waitFor(/snapshot written/)
@@ -89,16 +77,8 @@ describe('restore -timestamp', () => {
 
 describe('restore -index', () => {
   test('stops at the end of that WAL', async () => {
-    const folder = temporaryFolder()
-    const db = join(folder, 'app.db')
-    const oracle = join(folder, 'oracle')
-    const replica = join(folder, 'replica')
-    mkdirSync(join(folder, 'out'))
-    const daemon = start(
-      'replicate',
-      '-config',
-      writeConfig(folder, { path: db, replicas: [replica] }),
-    )
+    const { folder, db, oracle, replica, out } = scene()
+    const daemon = startReplicating({ folder, db, replica })
     const writer = startWriter({
       db,
       oracle,
@@ -121,7 +101,7 @@ describe('restore -index', () => {
     expect(indexes.length).toBeGreaterThan(2)
     let before = 0
     for (const index of indexes.slice(1)) {
-      const output = join(folder, 'out', index)
+      const output = out(index)
       await restore(replica, output, '-index', index)
       const { n } = verifyLedger(output, oracle)
       expect(n).toBeGreaterThan(before)
@@ -133,10 +113,7 @@ describe('restore -index', () => {
 
 describe('restore -timestamp of a replica of the original', () => {
   test('gives what the original gives, which goes by file times, and says approximately', async () => {
-    const folder = temporaryFolder()
-    const db = join(folder, 'app.db')
-    const oracle = join(folder, 'oracle')
-    const replica = join(folder, 'replica')
+    const { folder, db, oracle, replica } = scene()
     await write({ db, oracle, count: 1 })
     const config = join(folder, 'litestream.yml')
     const replicas = [{ path: replica, 'sync-interval': '200ms' }]

@@ -1,5 +1,5 @@
 import Database from 'better-sqlite3'
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
@@ -9,7 +9,6 @@ import {
   restore,
   run,
   start,
-  temporaryFolder,
   until,
   writeConfig,
 } from '../support/cli.ts'
@@ -21,39 +20,16 @@ import {
   verifyLedger,
   write,
 } from '../support/ledger.ts'
+import { scene, startReplicating } from '../support/scene.ts'
 
 afterEach(cleanUp)
-
-/** Paths of a database, its oracle and its replica in a folder of their own. */
-function scene(): {
-  folder: string
-  db: string
-  oracle: string
-  replica: string
-  out: (name: string) => string
-} {
-  const folder = temporaryFolder()
-  const restored = join(folder, 'restored')
-  mkdirSync(restored)
-  return {
-    folder,
-    db: join(folder, 'app.db'),
-    oracle: join(folder, 'oracle'),
-    replica: join(folder, 'replica'),
-    out: (name) => join(restored, name),
-  }
-}
 
 describe('replicate', () => {
   test('a live database is restored while it is written, and to its last commit after the end', async () => {
     const { folder, db, oracle, replica, out } = scene()
     const writer = startWriter({ db, oracle, rate: 100, rows: 3 })
     await writer.waitFor(/ready/)
-    const daemon = start(
-      'replicate',
-      '-config',
-      writeConfig(folder, { path: db, replicas: [replica] }),
-    )
+    const daemon = startReplicating({ folder, db, replica })
     await daemon.waitFor(/snapshot written/)
     await until(() => lastAcknowledged(oracle) > 300, 20_000, '100 commits')
     const meanwhile = await restoreAndVerify(replica, out('meanwhile'), oracle)
@@ -78,11 +54,7 @@ describe('replicate', () => {
   test('a lone commit is stored within the interval and half a second', async () => {
     const { folder, db, oracle, replica } = scene()
     await write({ db, oracle, count: 3 })
-    const daemon = start(
-      'replicate',
-      '-config',
-      writeConfig(folder, { path: db, replicas: [replica] }),
-    )
+    const daemon = startReplicating({ folder, db, replica })
     await daemon.waitFor(/snapshot written/)
     const late: number[] = []
     for (let i = 0; i < 5; i++) {
@@ -113,11 +85,7 @@ describe('replicate', () => {
   test('an idle database causes no object', async () => {
     const { folder, db, oracle, replica } = scene()
     await write({ db, oracle, count: 3 })
-    const daemon = start(
-      'replicate',
-      '-config',
-      writeConfig(folder, { path: db, replicas: [replica] }),
-    )
+    const daemon = startReplicating({ folder, db, replica })
     await daemon.waitFor(/snapshot written/)
     const before = listObjects(replica)
     const reader = new Database(db, { readonly: true })
@@ -190,11 +158,7 @@ describe('replicate', () => {
 
   test('a file that appears later is picked up', async () => {
     const { folder, db, oracle, replica, out } = scene()
-    const daemon = start(
-      'replicate',
-      '-config',
-      writeConfig(folder, { path: db, replicas: [replica] }),
-    )
+    const daemon = startReplicating({ folder, db, replica })
     await daemon.waitFor(/msg=/)
     await write({ db, oracle, count: 20 })
     await daemon.waitFor(/snapshot written/)
@@ -287,11 +251,7 @@ describe('replicate', () => {
     const freshOracle = join(folder, 'fresh.oracle')
     await write({ db, oracle, count: 10 })
     await write({ db: fresh, oracle: freshOracle, count: 3, seed: 9 })
-    const daemon = start(
-      'replicate',
-      '-config',
-      writeConfig(folder, { path: db, replicas: [replica] }),
-    )
+    const daemon = startReplicating({ folder, db, replica })
     await daemon.waitFor(/snapshot written/)
     const [first] = listGenerations(replica)
     const objectsBefore = listObjects(replica)
@@ -370,11 +330,7 @@ describe('replicate', () => {
 
   test('a vacuum, a shrink and a growth are restored', async () => {
     const { folder, db, oracle, replica, out } = scene()
-    const daemon = start(
-      'replicate',
-      '-config',
-      writeConfig(folder, { path: db, replicas: [replica] }),
-    )
+    const daemon = startReplicating({ folder, db, replica })
     await daemon.waitFor(/msg=/)
     const writer = startWriter({
       db,

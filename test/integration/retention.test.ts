@@ -1,5 +1,5 @@
 import Database from 'better-sqlite3'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import {
@@ -12,33 +12,13 @@ import {
   Running,
   runLitestream,
   start,
-  temporaryFolder,
   until,
   writeConfig,
 } from '../support/cli.ts'
 import { readOracle, startWriter, summaryOf, verifyLedger, write } from '../support/ledger.ts'
+import { scene, type Scene, startReplicating } from '../support/scene.ts'
 
 afterEach(cleanUp)
-
-interface Scene {
-  readonly folder: string
-  readonly db: string
-  readonly oracle: string
-  readonly replica: string
-  readonly out: (name: string) => string
-}
-
-function scene(): Scene {
-  const folder = temporaryFolder()
-  mkdirSync(join(folder, 'out'))
-  return {
-    folder,
-    db: join(folder, 'app.db'),
-    oracle: join(folder, 'oracle'),
-    replica: join(folder, 'replica'),
-    out: (name) => join(folder, 'out', name),
-  }
-}
 
 interface Told {
   readonly replica: string
@@ -52,7 +32,10 @@ const snapshotsOf = (replica: string): string[] =>
   listObjects(replica).filter((name) => name.endsWith('.snapshot.lz4'))
 
 /** Restores with both programs and expects the same bytes. */
-async function restoreWithBoth({ replica, out }: Scene, name: string): Promise<string> {
+async function restoreWithBoth(
+  { replica, out }: Pick<Scene, 'replica' | 'out'>,
+  name: string,
+): Promise<string> {
   const ours = out(`${name}.ours`)
   const theirs = out(`${name}.theirs`)
   await restore(replica, ours)
@@ -63,8 +46,7 @@ async function restoreWithBoth({ replica, out }: Scene, name: string): Promise<s
 }
 
 test('prunes while it runs, keeps every moment of the window, and Litestream restores what is left', async () => {
-  const at = scene()
-  const { folder, db, oracle, replica, out } = at
+  const { folder, db, oracle, replica, out } = scene()
   const retentionMs = 4000
   const daemon = start(
     'replicate',
@@ -98,7 +80,7 @@ test('prunes while it runs, keeps every moment of the window, and Litestream res
   writer.child.kill('SIGTERM')
   await summaryOf(writer)
   expect(await daemon.stop()).toBe(0)
-  const restored = await restoreWithBoth(at, 'end')
+  const restored = await restoreWithBoth({ replica, out }, 'end')
   expect(verifyLedger(restored, oracle).n).toBe(readOracle(oracle).at(-1)?.n)
   // One a second for a window and a grace period of 4 s each, and the one before; far fewer than were taken.
   const taken = daemon.count(/snapshot written/)
@@ -169,11 +151,7 @@ test('an application that never pauses holds up no scheduled snapshot', async ()
 test('generations that keep ending send the database a few times, and then wait', async () => {
   const { folder, db, oracle, replica } = scene()
   await write({ db, oracle, count: 3 })
-  const daemon = start(
-    'replicate',
-    '-config',
-    writeConfig(folder, { path: db, replicas: [replica] }),
-  )
+  const daemon = startReplicating({ folder, db, replica })
   await daemon.waitFor(/snapshot written/)
   for (let generation = 2; generation <= 7; generation += 1) {
     const fresh = join(folder, `${generation}.db`)
@@ -191,8 +169,7 @@ test('generations that keep ending send the database a few times, and then wait'
 })
 
 test('the command shows what would go, deletes it once, and never the newest chain', async () => {
-  const at = scene()
-  const { folder, db, oracle, replica } = at
+  const { folder, db, oracle, replica, out } = scene()
   await write({ db, oracle, count: 20 })
   const config = writeConfig(folder, {
     path: db,
@@ -236,7 +213,7 @@ test('the command shows what would go, deletes it once, and never the newest cha
   expect(await tell('-config', config, db)).toMatchObject({ retention: 'enforced', failures: [] })
   expect(listGenerations(replica)).toHaveLength(1)
   expect(await tell('-config', config, db)).toMatchObject({ delete: [] })
-  await restoreWithBoth(at, 'after')
+  await restoreWithBoth({ replica, out }, 'after')
 })
 
 test('with retention none nothing is deleted, and the command says so', async () => {
@@ -249,8 +226,7 @@ test('with retention none nothing is deleted, and the command says so', async ()
 })
 
 test('of a replica of Litestream, deletes what its window does not need and leaves it restorable by it', async () => {
-  const at = scene()
-  const { folder, db, oracle, replica } = at
+  const { folder, db, oracle, replica, out } = scene()
   await write({ db, oracle, count: 20 })
   const config = join(folder, 'litestream.yml')
   writeFileSync(
@@ -290,7 +266,7 @@ test('of a replica of Litestream, deletes what its window does not need and leav
     'the older snapshots to fall out of the window',
   )
   expect(before).toBeGreaterThanOrEqual(5)
-  const restored = await restoreWithBoth(at, 'after')
+  const restored = await restoreWithBoth({ replica, out }, 'after')
   expect(verifyLedger(restored, oracle).n).toBeGreaterThan(0)
 })
 

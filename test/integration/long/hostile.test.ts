@@ -1,5 +1,5 @@
 import Database from 'better-sqlite3'
-import { mkdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
@@ -7,7 +7,6 @@ import {
   listGenerations,
   listObjects,
   start,
-  temporaryFolder,
   until,
   writeConfig,
 } from '../../support/cli.ts'
@@ -20,6 +19,7 @@ import {
   write,
   type WriterOptions,
 } from '../../support/ledger.ts'
+import { scene } from '../../support/scene.ts'
 
 afterEach(cleanUp)
 
@@ -68,11 +68,7 @@ function lastSegmentIsStill(replica: string): boolean {
 describe('an application that', () => {
   for (const [name, options] of Object.entries(writers)) {
     test(`${name} for ${seconds} s is restored exactly and never backwards`, async () => {
-      const folder = temporaryFolder()
-      const db = join(folder, 'app.db')
-      const oracle = join(folder, 'oracle')
-      const replica = join(folder, 'replica')
-      mkdirSync(join(folder, 'out'))
+      const { folder, db, oracle, replica, out } = scene()
       // Many restarts of the WAL, except beside an application that sees to them itself.
       const min = options.checkpointChance === undefined ? 100 : 1000
       const config = writeConfig(folder, {
@@ -86,7 +82,7 @@ describe('an application that', () => {
       let before = 0
       let restores = 0
       for (; !writer.ended; restores++) {
-        const output = join(folder, 'out', String(restores))
+        const output = out(String(restores))
         const { n } = await restoreAndVerify(replica, output, oracle)
         expect(n).toBeGreaterThanOrEqual(before)
         before = n
@@ -94,7 +90,7 @@ describe('an application that', () => {
       }
       const summary = await summaryOf(writer)
       expect(await daemon.stop(120_000)).toBe(0)
-      expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({
+      expect(await restoreAndVerify(replica, out('end'), oracle)).toEqual({
         n: lastAcknowledged(oracle),
       })
       expect(listGenerations(replica)).toHaveLength(1)
@@ -111,10 +107,7 @@ describe('an application that', () => {
   }
 
   test('commits 1 GiB at once is restored, in memory that stays flat', async () => {
-    const folder = temporaryFolder()
-    const db = join(folder, 'app.db')
-    const oracle = join(folder, 'oracle')
-    const replica = join(folder, 'replica')
+    const { db, oracle, replica, out } = scene()
     const daemon = start('replicate', db, `file://${replica}`)
     const small = startWriter({ db, oracle, count: 10 })
     await summaryOf(small)
@@ -148,16 +141,13 @@ describe('an application that', () => {
     expect(await daemon.stop(600_000)).toBe(0)
     expect(after - before).toBeLessThan(100 * 1024 * 1024)
     expect(listGenerations(replica)).toHaveLength(1)
-    expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({
+    expect(await restoreAndVerify(replica, out('end'), oracle)).toEqual({
       n: lastAcknowledged(oracle),
     })
   })
 
   test('reads for a minute while another writes is restored, and its WAL shrinks afterwards', async () => {
-    const folder = temporaryFolder()
-    const db = join(folder, 'app.db')
-    const oracle = join(folder, 'oracle')
-    const replica = join(folder, 'replica')
+    const { db, oracle, replica, out } = scene()
     const daemon = start('replicate', db, `file://${replica}`)
     const writer = startWriter({ db, oracle, rate: 200, rows: 10, seconds: 90 })
     await daemon.waitFor(/snapshot written/)
@@ -168,7 +158,7 @@ describe('an application that', () => {
     expect(reader.prepare<[], { n: number }>('select count(*) as n from ledger').get()!.n).toBe(
       seen,
     )
-    const middle = await restoreAndVerify(replica, join(folder, 'middle.db'), oracle)
+    const middle = await restoreAndVerify(replica, out('middle'), oracle)
     expect(middle.n).toBeGreaterThan(seen)
     reader.exec('commit')
     reader.close()
@@ -176,16 +166,13 @@ describe('an application that', () => {
     expect(summary.commitMaxMs).toBeLessThan(1000)
     expect(await daemon.stop()).toBe(0)
     expect(listGenerations(replica)).toHaveLength(1)
-    expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({
+    expect(await restoreAndVerify(replica, out('end'), oracle)).toEqual({
       n: lastAcknowledged(oracle),
     })
   })
 
   test('checkpoints after writes and pauses never waits for us, nor is sent away', async () => {
-    const folder = temporaryFolder()
-    const db = join(folder, 'app.db')
-    const oracle = join(folder, 'oracle')
-    const replica = join(folder, 'replica')
+    const { db, oracle, replica, out } = scene()
     await write({ db, oracle, count: 10 })
     const daemon = start('replicate', db, `file://${replica}`)
     await daemon.waitFor(/snapshot written/)
@@ -195,6 +182,6 @@ describe('an application that', () => {
     expect(Math.max(...measured.map(({ ms }) => ms))).toBeLessThan(150)
     expect(await daemon.stop()).toBe(0)
     expect(listGenerations(replica)).toHaveLength(1)
-    expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({ n: 10 })
+    expect(await restoreAndVerify(replica, out('end'), oracle)).toEqual({ n: 10 })
   })
 })

@@ -1,19 +1,15 @@
-import { mkdirSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { rmSync } from 'node:fs'
 import { afterAll, expect, test } from 'vitest'
-import { cleanUp, run, start, temporaryFolder, writeConfig } from '../../support/cli.ts'
+import { cleanUp, run, start, writeConfig } from '../../support/cli.ts'
 import { lastAcknowledged, startWriter, verifyLedger } from '../../support/ledger.ts'
+import { scene } from '../../support/scene.ts'
 
 afterAll(cleanUp)
 
 const restores = Number(process.env['RETENTION_RACES'] ?? 200)
 
 test(`${restores} restores raced against retention all succeed`, async () => {
-  const folder = temporaryFolder()
-  const db = join(folder, 'app.db')
-  const oracle = join(folder, 'oracle')
-  const replica = join(folder, 'replica')
-  mkdirSync(join(folder, 'out'))
+  const { folder, db, oracle, replica, out } = scene()
   const daemon = start(
     'replicate',
     '-config',
@@ -35,7 +31,7 @@ test(`${restores} restores raced against retention all succeed`, async () => {
   let replanned = 0
   let moments = 0
   for (let i = 0; i < restores; i += 1) {
-    const output = join(folder, 'out', String(i))
+    const output = out(String(i))
     const before = lastAcknowledged(oracle)
     // Every third one wants a moment from the oldest part of the window, which is about to be deleted.
     const target = i % 3 === 0 ? ['-timestamp', new Date(Date.now() - 1000).toISOString()] : []
