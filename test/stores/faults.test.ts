@@ -219,6 +219,7 @@ for (const [name, place] of Object.entries(placesOf(inject('stores')))) {
       await scene.expectNothingFalse()
       expect(await scene.restore()).toBeLessThan(lastAcknowledged(scene.oracle))
       scene.proxy.follow(undefined)
+      scene.configure()
       scene.startDaemon()
       scene.startWriter()
       await scene.stores('after the restart')
