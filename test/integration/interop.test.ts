@@ -176,6 +176,27 @@ describe('Litestream 0.3.13', () => {
     await restoreWithBoth(replica, out, 'end')
   })
 
+  test('restores a snapshot during which the schema was changed', async () => {
+    const { db, replica, out } = scene()
+    const connection = new Database(db, { timeout: 10_000 })
+    connection.pragma('journal_mode = WAL')
+    connection.exec('create table filler (n integer primary key, a blob)')
+    const insert = connection.prepare('insert into filler (a) values (randomblob(1000000))')
+    for (let i = 0; i < 150; i += 1) insert.run()
+    const daemon = start('replicate', db, `file://${replica}`)
+    await daemon.waitFor(/write snapshot/)
+    connection.exec('create table added (a, b); create index added_a on added (a)')
+    connection.exec('insert into added select n, hex(n) from filler')
+    await daemon.waitFor(/schema changed while the snapshot was read/, { timeoutMs: 60_000 })
+    await daemon.waitFor(/snapshot written/, { timeoutMs: 60_000 })
+    expect(await daemon.stop()).toBe(0)
+    const restored = new Database(await restoreWithBoth(replica, out, 'end'), { readonly: true })
+    const count = restored.prepare('select count(*) from added indexed by added_a where a > 0')
+    expect(count.pluck().get()).toBe(150)
+    restored.close()
+    connection.close()
+  })
+
   test('takes over a folder from us, and we from it', async () => {
     const { folder, db, oracle, replica, out } = scene()
     const config = writeConfig(folder, { path: db, replicas: [replica] })
