@@ -5,8 +5,11 @@
 import Database from 'better-sqlite3'
 import fs from 'node:fs'
 import { parentPort } from 'node:worker_threads'
+import { requireSafeSqlite } from './sqlite-version.js'
 import { WalCapture } from './wal-capture.js'
 import { type SqliteReply, type SqliteRequest } from './sqlite-messages.js'
+
+requireSafeSqlite()
 
 const captures = new Map<number, WalCapture>()
 
