@@ -61,12 +61,14 @@ export async function killDaemonAt(arena: Arena, blow: Blow): Promise<void> {
   if (point.from === 'start' && arena.daemon !== undefined) {
     arena.plantLeftovers(arena.daemon.pid)
   }
-  const trap = new Trap(arena.folder, point, { moment, nth, armed: point.from !== 'running' })
+  const isLater = point.from === 'running' || point.from === 'stop'
+  const trap = new Trap(arena.folder, point, { moment, nth, armed: !isLater })
   const daemon = arena.startDaemon(trap.env)
-  if (point.from === 'running') {
+  if (isLater) {
     await arena.catchUp()
     trap.arm()
   }
+  if (point.from === 'stop') daemon.child.kill('SIGTERM')
   await untilKilled(daemon, trap, blow)
   if (arena.random() < 0.3) await arena.writer?.kill()
   arena.judge()

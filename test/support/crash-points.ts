@@ -5,9 +5,9 @@ export interface CrashPoint extends Call {
   readonly name: string
   /**
    * When it is waited for: from the start; from a start at which a new generation begins, because the WAL was truncated;
-   * or once the daemon has caught up.
+   * once the daemon has caught up; or when it is told to stop then.
    */
-  readonly from: 'start' | 'new generation' | 'running'
+  readonly from: 'start' | 'new generation' | 'running' | 'stop'
   /** Which of the calls, each in a cycle of its own. */
   readonly nth: readonly number[]
 }
@@ -63,6 +63,7 @@ export const daemonPoints: readonly CrashPoint[] = [
     from: 'start',
     nth: [1, 2],
   }),
+  point('lock: let go', 'unlink', `${meta}/lock`, { from: 'stop' }),
   point('spool: leftover removed', 'unlink', `${spool}/.*\\.tmp`, { from: 'start' }),
   point('generation: folder made', 'mkdir', spool, { from: 'new generation' }),
   point('generation: folder synced', 'sync', `${meta}/spool`, { from: 'new generation' }),
