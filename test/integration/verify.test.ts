@@ -13,9 +13,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
   cleanUp,
   listObjects,
+  litestream,
   type Outcome,
   run,
-  type Running,
+  Running,
   start,
   temporaryFolder,
   until,
@@ -176,6 +177,29 @@ describe('verify', () => {
     const outcome = await verifyUrl(join(folder, 'none'))
     expect(outcome).toMatchObject({ code: 1, stderr: '' })
     expect(outcome.stdout).toContain('replica file is not verified: nothing is stored there')
+  })
+
+  test('verifies what Litestream has stored, whose objects have no trailers', async () => {
+    const own = temporaryFolder()
+    const db = join(own, 'app.db')
+    const oracle = join(own, 'oracle')
+    const replica = join(own, 'replica')
+    await write({ db, oracle, count: 3 })
+    const theirs = new Running('litestream', litestream, ['replicate', db, `file://${replica}`])
+    await theirs.waitFor(/snapshot written/)
+    const writer = startWriter({ db, oracle, rate: 20, autocheckpoint: 0 })
+    await theirs.waitFor(/wal segment written/, { times: 4 })
+    await writer.stop()
+    await theirs.stop()
+    for (const level of ['structure', 'full', 'restore']) {
+      const outcome = await verifyUrl(replica, '-level', level)
+      expect(outcome.code, outcome.stdout).toBe(0)
+    }
+    const inner = listObjects(replica).filter((name) => name.endsWith('.wal.lz4'))[1]!
+    rmSync(join(replica, inner))
+    const outcome = await verifyUrl(replica)
+    expect(outcome.code).toBe(65)
+    expect(outcome.stdout).toMatch(/a segment is missing|is missing/)
   })
 
   test('refuses a level that is none', async () => {
