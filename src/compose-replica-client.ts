@@ -4,8 +4,10 @@ import path from 'node:path'
 import { type AgeKeys, type Config, type ReplicaTarget } from './domain/config.js'
 import { systemClock } from './infrastructure/clock/system-clock.js'
 import { CountingReplicaClient } from './infrastructure/replica-clients/counting/counting-replica-client.js'
+import { GuardingReplicaClient } from './infrastructure/replica-clients/guarding/guarding-replica-client.js'
 import { LimitingReplicaClient } from './infrastructure/replica-clients/limiting/limiting-replica-client.js'
 import { RetryingReplicaClient } from './infrastructure/replica-clients/retrying/retrying-replica-client.js'
+import { type OwnReplica } from './usecase/own-replica.js'
 import { Permits } from './usecase/permits.js'
 import { type Logger } from './usecase/ports/logger.js'
 import { type ReplicaClient } from './usecase/ports/replica-client.js'
@@ -24,7 +26,7 @@ export async function openReplicaClient(
   const adapter = await openAdapter(target)
   // Some ten seconds: a restore must not fail because the store is busy for a moment.
   const policy = { attempts: 10, baseDelayMs: 200, maxDelayMs: 2000 }
-  return withEncryption(withRetries(adapter, policy), age)
+  return withEncryption(withRetries(limited(adapter), policy), age)
 }
 
 /** Throws the {@link ConfigError} of a replica that cannot even be opened. Nothing is asked of any store. */
@@ -56,6 +58,8 @@ export interface DaemonReplicaOptions {
   readonly uploads: UploadRecord
   readonly metrics: ReplicaMetrics | undefined
   readonly logger: Logger
+  /** What keeps the replica behind a client to one writer. */
+  readonly own: (client: ReplicaClient) => OwnReplica
 }
 
 /**
@@ -64,25 +68,35 @@ export interface DaemonReplicaOptions {
  */
 export async function openDaemonReplica(
   { target, age }: { readonly target: ReplicaTarget; readonly age: AgeKeys | undefined },
-  { ownerOf: databasePath, uploads, metrics, logger }: DaemonReplicaOptions,
-): Promise<{ readonly client: ReplicaClient; readonly problems: ReplicaProblems }> {
+  { ownerOf: databasePath, uploads, metrics, logger, own }: DaemonReplicaOptions,
+): Promise<{
+  readonly client: ReplicaClient
+  readonly problems: ReplicaProblems
+  readonly owner: OwnReplica
+}> {
   const adapter = await openAdapter(target, { owner: await ownerOf(databasePath), uploads })
   const counted = metrics === undefined ? adapter : new CountingReplicaClient(adapter, metrics)
   const problems = new ReplicaProblems({ logger, clock: systemClock, location: adapter.location })
-  const client = withRetries(counted, {
+  const plain = limited(counted)
+  const owner = own(plain)
+  const client = withRetries(new GuardingReplicaClient(plain, owner), {
     attempts: 4,
     baseDelayMs: 250,
     maxDelayMs: 10_000,
     patience: problems,
   })
-  return { client: await withEncryption(client, age), problems }
+  return { client: await withEncryption(client, age), problems, owner }
+}
+
+function limited(client: ReplicaClient): ReplicaClient {
+  return new LimitingReplicaClient(client, new Permits(maxOperations))
 }
 
 function withRetries(
   client: ReplicaClient,
   policy: Omit<ConstructorParameters<typeof RetryingReplicaClient>[1], 'clock' | 'random'>,
 ): ReplicaClient {
-  return new RetryingReplicaClient(new LimitingReplicaClient(client, new Permits(maxOperations)), {
+  return new RetryingReplicaClient(client, {
     ...policy,
     clock: systemClock,
     random: Math.random,

@@ -7,6 +7,7 @@ import { fetchHeartbeatClient } from './infrastructure/heartbeat/fetch-heartbeat
 import { decodeFrame } from './infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from './infrastructure/lz4/frame-encoder.js'
 import { openSystemProcesses } from './infrastructure/processes/system-processes.js'
+import { FolderClaimRecord } from './infrastructure/spool/folder-claim-record.js'
 import { FolderRetentionRecord } from './infrastructure/spool/folder-retention-record.js'
 import { FolderUploadRecord } from './infrastructure/spool/folder-upload-record.js'
 import { FolderValidationRecord } from './infrastructure/spool/folder-validation-record.js'
@@ -18,6 +19,7 @@ import { FileLooks } from './infrastructure/watch/file-looks.js'
 import { FolderWatches } from './infrastructure/watch/folder-watches.js'
 import { EnforceRetention } from './usecase/enforce-retention.js'
 import { GenerationFeed } from './usecase/generation-feed.js'
+import { OwnReplica } from './usecase/own-replica.js'
 import { type Compressor } from './usecase/ports/compressor.js'
 import { type Logger } from './usecase/ports/logger.js'
 import { type Processes } from './usecase/ports/processes.js'
@@ -126,7 +128,7 @@ async function composeDatabase(
     feed,
     clock: systemClock,
     logger,
-    randomBytes: (count) => randomFillSync(new Uint8Array(count)),
+    randomBytes,
     settings: captureSettings(config),
     openSlots: shared.openSlots,
     refusal: shared.refusal,
@@ -168,7 +170,11 @@ async function composeReplica(
 ): Promise<ReplicaParts> {
   const { config, owner, database, spool, feed, shared } = parts
   const logger = parts.logger.child({ replica: replica.name })
-  const { client, problems } = await openDaemonReplica(replica, {
+  const {
+    client,
+    problems,
+    owner: ownership,
+  } = await openDaemonReplica(replica, {
     ownerOf: config.path,
     uploads: new FolderUploadRecord({ path: config.metaPath, replica: replica.name, ...owner }),
     metrics: shared.metricsOf?.({
@@ -177,6 +183,17 @@ async function composeReplica(
       type: replica.target.type,
     }),
     logger,
+    own: (plain) =>
+      new OwnReplica({
+        client: plain,
+        processes: shared.processes,
+        record: new FolderClaimRecord({ path: config.metaPath, replica: replica.name, ...owner }),
+        clock: systemClock,
+        logger,
+        refusal: shared.refusal,
+        randomBytes,
+        leaseMs: replica.leaseMs,
+      }),
   })
   const record = new FolderRetentionRecord({
     path: config.metaPath,
@@ -199,11 +216,13 @@ async function composeReplica(
     snapshotSlots: shared.snapshotSlots,
     problems,
     readBackIntervalMs: Math.min(replica.maxLagMs / 4, 60_000),
+    owner: ownership,
   })
+  const isOurs = (): boolean => ownership.isOurs
   const proven = new ProvenRestores()
   return {
     sync,
-    retention: composeRetention(replica, { client, record, feed, sync, logger }),
+    retention: composeRetention(replica, { client, record, feed, sync, isOurs, logger }),
     proven,
     validation: await composeValidation(replica, {
       config,
@@ -265,11 +284,12 @@ function composeRetention(
     record: RetentionRecord
     feed: GenerationFeed
     sync: SyncReplica
+    isOurs: () => boolean
     logger: Logger
   },
 ): ScheduleRetention | undefined {
   if (config.retention === undefined) return undefined
-  const { client, record, feed, sync, logger } = parts
+  const { client, record, feed, sync, isOurs, logger } = parts
   return new ScheduleRetention({
     retention: new EnforceRetention({
       client,
@@ -281,8 +301,13 @@ function composeRetention(
     }),
     checkIntervalMs: config.retentionCheckIntervalMs,
     storedState: () => sync.storedState,
+    isOurs,
     clock: systemClock,
     logger,
     random: Math.random,
   })
+}
+
+function randomBytes(count: number): Uint8Array {
+  return randomFillSync(new Uint8Array(count))
 }

@@ -183,6 +183,23 @@ export async function openServiceManager(logger: Logger): Promise<ServiceManager
   return SystemdNotifier.fromEnvironment(process.env, logger)
 }
 
+/** Who writes to a replica of a database that is not the daemon here, for people. */
+export async function findOtherOwner(
+  replica: {
+    readonly client: ReplicaClient
+    readonly metaPath: string
+    readonly replica: string
+  },
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const [{ findOtherOwner: find }, { FolderClaimRecord }] = await Promise.all([
+    import('./usecase/find-other-owner.js'),
+    import('./infrastructure/spool/folder-claim-record.js'),
+  ])
+  const record = new FolderClaimRecord({ path: replica.metaPath, replica: replica.replica })
+  return find({ client: replica.client, record }, signal)
+}
+
 /** Everything that replicates the databases of a configuration. */
 export async function composeReplication(config: Config, logger: Logger): Promise<Replication> {
   const composed = await import('./compose-replication.js')

@@ -110,6 +110,8 @@ export interface ReplicaConfig {
   readonly heartbeat: HeartbeatConfig | undefined
   /** How often it is proven by a restore; undefined: never. */
   readonly validationIntervalMs: number | undefined
+  /** Another process waits for this one as long as it gives a sign of life in each such while; undefined: it does not wait. */
+  readonly leaseMs: number | undefined
 }
 
 export interface DatabaseConfig {

@@ -1,4 +1,4 @@
-import { isAbortError, ReplicaError, TsreplicateError } from '../domain/errors.js'
+import { InUseError, ReplicaError, TsreplicateError } from '../domain/errors.js'
 import { type Generation } from '../domain/generation.js'
 import { formatIndex } from '../domain/position.js'
 import { formatObjectPath, type ObjectRef } from '../domain/replica-layout.js'
@@ -103,7 +103,7 @@ export class EnforceRetention {
         deletedSnapshots += await this.#deleteSnapshots(deletion, signal)
         deletedSegments += await this.#deleteSegments(deletion, signal)
       } catch (error) {
-        if (isAbortError(error) || !(error instanceof TsreplicateError)) throw error
+        if (error instanceof InUseError || !(error instanceof TsreplicateError)) throw error
         failures.push(`generation ${generation}: ${error.message}`)
         firstFailure ??= { generation, reason, error }
       }

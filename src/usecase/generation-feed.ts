@@ -60,6 +60,8 @@ export class Signal {
 
 export class GenerationFeed {
   current: FeedGeneration | undefined
+  /** The generation that an earlier process began, and this one goes on with. */
+  continued: Generation | undefined
   /** No more will be captured: replicas carry on what there is and stop. */
   ended = false
   /** What one replica is merging: no other may begin to send a part of it. */
@@ -196,6 +198,12 @@ export class GenerationFeed {
       }
     }
     return names
+  }
+
+  /** Keeps nothing for this replica any more. */
+  detach(name: string): void {
+    const place = this.#replicas.get(name)
+    if (place !== undefined) place.detached = true
   }
 
   isDetached(name: string): boolean {

@@ -65,6 +65,7 @@ export function captureSettings(config: DatabaseConfig): CaptureSettings {
     minCheckpointPageCount: config.minCheckpointPageCount,
     maxCheckpointPageCount: config.maxCheckpointPageCount,
     maxSpoolBytes: config.maxSpoolBytes,
+    waitsForOthers: config.replicas.some(({ leaseMs }) => leaseMs !== undefined),
   }
 }
 
@@ -264,7 +265,7 @@ function replicaStatus(
     ...status,
     // An object is sent once per interval.
     maxLagMs: config.maxLagMs + config.syncIntervalMs,
-    refusal: undefined,
+    refusal: sync.takenBy === undefined ? undefined : `taken over by ${sync.takenBy}`,
     lastRetentionAtMs: lastAtMs,
     lastProvenAtMs: proven.lastProvenAtMs,
     totals: {

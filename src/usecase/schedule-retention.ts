@@ -8,6 +8,8 @@ export interface ScheduleRetentionOptions {
   readonly checkIntervalMs: number
   /** Changes whenever something was stored on the replica. */
   readonly storedState: () => string
+  /** Absent: yes. Where the replica is another's, nothing is deleted. */
+  readonly isOurs?: () => boolean
   readonly clock: Clock
   readonly logger: Logger
   /** A number from 0 up to 1. */
@@ -83,6 +85,7 @@ export class ScheduleRetention {
 
   async #check(stop: AbortSignal): Promise<void> {
     const { retention, storedState, clock } = this.#options
+    if (this.#options.isOurs?.() === false) return
     const state = storedState()
     const nothingNew = state === this.#state
     const isDue = this.#nextChangeMs !== undefined && clock.now() >= this.#nextChangeMs

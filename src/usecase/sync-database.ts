@@ -30,6 +30,8 @@ export interface CaptureSettings {
   readonly minCheckpointPageCount: number
   readonly maxCheckpointPageCount: number | undefined
   readonly maxSpoolBytes: number
+  /** Whether another process that has the local state is waited for, where it would be a mistake otherwise. */
+  readonly waitsForOthers: boolean
 }
 
 /** What is asked of one database's capture. */
@@ -149,11 +151,11 @@ export class SyncDatabase {
           this.#uncaptured = 'the last capture was cut short'
           break
         }
-        if (error instanceof InUseError) refusal.refuse(error)
-        if (!(error instanceof Reopen)) {
-          this.#report.failed(error)
-          this.#say(error)
-        }
+        const isWaiting = error instanceof InUseError && this.#settings.waitsForOthers
+        if (error instanceof InUseError && !isWaiting) refusal.refuse(error)
+        if (!(error instanceof Reopen)) this.#report.failed(error)
+        if (isWaiting) this.#sayWaiting(error)
+        else if (!(error instanceof Reopen)) this.#say(error)
         feed.takeBarriers().reject(asError(error))
         await this.#discard()
         if (stop.aborted && !(error instanceof Reopen)) {
@@ -162,6 +164,7 @@ export class SyncDatabase {
         }
         if (stop.aborted) break
         if (error instanceof Reopen) await clock.sleep(100, stop).catch(ignoreAbort)
+        else if (isWaiting) await clock.sleep(firstPauseMs, stop).catch(ignoreAbort)
         else await this.#pause(stop)
       }
     }
@@ -197,6 +200,13 @@ export class SyncDatabase {
   /** Whether there was no database file when it was last looked for. */
   get isAbsent(): boolean {
     return this.#isAbsent
+  }
+
+  /** Says once whom it waits for. */
+  #sayWaiting(error: InUseError): void {
+    if (error.message === this.#reported) return
+    this.#reported = error.message
+    this.#options.logger.warn({ why: error.message }, 'waiting until that process ends')
   }
 
   /** Says a problem once, until it changes or is over. */
@@ -297,6 +307,7 @@ export class SyncDatabase {
     } else {
       const verdict = await database.begin(cursorAfter(last), kill)
       if (verdict.kind === 'continuous') {
+        feed.continued = state.generation
         feed.current = {
           generation: state.generation,
           pageSizeBytes: opened.pageSizeBytes,

@@ -13,6 +13,7 @@ import {
 } from '../domain/snapshot-schedule.js'
 import { type Barrier, type FeedGeneration, type GenerationFeed } from './generation-feed.js'
 import { mergeSegments, planMerge } from './merge-segments.js'
+import { type Claimed, type OwnReplica } from './own-replica.js'
 import { ObjectWriter } from './object-writer.js'
 import { type Clock } from './ports/clock.js'
 import { type Compressor } from './ports/compressor.js'
@@ -49,6 +50,8 @@ export interface SyncReplicaOptions {
   readonly problems: ReplicaProblems
   /** How often the newest segment is read back, while there are new ones; by default once a minute. */
   readonly readBackIntervalMs?: number
+  /** Absent: nobody else writes there. */
+  readonly owner?: OwnReplica
 }
 
 /** What of a replica's status this loop knows. */
@@ -97,6 +100,10 @@ export class SyncReplica {
   /** The last place that was known, also while it is in doubt. */
   #lastPlace: Place | undefined
   #doubtfulSinceMs: number | undefined
+  #claimed: Claimed | undefined
+  /** The claim is made, and the generation is one that we may write to. */
+  #mayWrite: boolean
+  #unwanted: Generation | undefined
   #locatedAt = 0
   #lastSendAt = Number.NEGATIVE_INFINITY
   #swept = false
@@ -119,38 +126,61 @@ export class SyncReplica {
     this.#options = options
     const { client, clock, readBackIntervalMs: intervalMs = usualReadBackIntervalMs } = options
     this.#readBack = new ReadBack({ client, clock, intervalMs })
+    this.#mayWrite = options.owner === undefined
     options.feed.addReplica(options.name)
   }
 
   /**
-   * Runs until the feed has ended and all of it is stored, or `kill`. `leave` ends this replica alone: once all that is
-   * committed by then is stored.
+   * Runs until the feed has ended and all of it is stored, another writer has taken the replica, or `kill`. `leave` ends
+   * this replica alone: once all that is committed by then is stored.
    */
   async run(stop: AbortSignal, kill: AbortSignal, leave: AbortSignal = never): Promise<void> {
-    const { clock, feed, problems } = this.#options
+    const { feed, owner } = this.#options
     this.#leave = leave
     leave.addEventListener('abort', () => feed.announce(), { once: true })
+    const ended = new AbortController()
+    const renewal = owner?.renew(AbortSignal.any([kill, ended.signal]))
+    await this.#carry(stop, kill)
+    ended.abort()
+    await renewal
+    if (!kill.aborted) await owner?.release(kill)
+  }
+
+  async #carry(stop: AbortSignal, kill: AbortSignal): Promise<void> {
+    const { clock, feed, problems, owner, name } = this.#options
     let pauseMs = firstPauseMs
     for (;;) {
       try {
         kill.throwIfAborted()
+        if (owner?.takenBy !== undefined) {
+          feed.detach(name)
+          return
+        }
         const idle = await this.#step(stop, kill)
         problems.recovered()
         pauseMs = firstPauseMs
         if (!idle) continue
+        const told = this.#farewell
         if (feed.ended || (await this.#mayLeave(kill))) return
+        // What the farewell made the capture finish was announced while nobody waited.
+        if (this.#farewell !== told) continue
         await this.#waitForWork(kill)
       } catch (error) {
         if (kill.aborted) return
         // After a failure of the moment, what was stored is stored; any other may mean that the replica has changed.
         if (!(error instanceof ReplicaError && error.retryable)) this.#place = undefined
-        if (error instanceof GenerationEndedError) continue
+        if (error instanceof GenerationEndedError || owner?.takenBy !== undefined) continue
         if (this.#place === undefined) this.#doubtfulSinceMs ??= clock.now()
         problems.report(error)
         await clock.sleep(pauseMs * (0.75 + Math.random() / 2), kill).catch(ignoreAbort)
         pauseMs = Math.min(pauseMs * 2, maxPauseMs)
       }
     }
+  }
+
+  /** Who has taken the replica from this process, for people: it is not written any more then. */
+  get takenBy(): string | undefined {
+    return this.#options.owner?.takenBy
   }
 
   /** Snapshots that were finished since the start, by what asked for them. */
@@ -227,6 +257,7 @@ export class SyncReplica {
   get missing(): string | undefined {
     const current = this.#options.feed.current
     if (current === undefined) return undefined
+    if (this.takenBy !== undefined) return `it was taken over by ${this.takenBy}`
     const place = this.#place
     if (place?.generation !== current.generation) {
       return `nothing is known to be stored of generation ${current.generation}`
@@ -257,6 +288,7 @@ export class SyncReplica {
     const { feed, clock } = this.#options
     const current = feed.current
     if (current === undefined) return true
+    if (!this.#mayWrite) return !(await this.#claim(current.generation, kill))
     let place = this.#trustedPlace(current.generation)
     if (place === undefined) {
       place = await this.#locate(current.generation, kill)
@@ -291,6 +323,25 @@ export class SyncReplica {
       await this.#readBack.checkObject({ kind: 'snapshot', generation, index }, 0, kill)
     }
     await this.#readBack.check(kill)
+    return true
+  }
+
+  /** Sees to it that nobody else writes where we do. False: a new generation has to begin first. */
+  async #claim(generation: Generation, kill: AbortSignal): Promise<boolean> {
+    const { owner, feed, client } = this.#options
+    this.#claimed ??= await owner?.claim(kill)
+    if (this.#claimed === 'another writer') {
+      // What an earlier process of ours began, the other may have gone on with.
+      if (generation === feed.continued) {
+        if (this.#unwanted !== generation) {
+          feed.requestNewGeneration('replica taken over from another writer', client.location)
+        }
+        this.#unwanted = generation
+        return false
+      }
+      await owner?.begun(kill)
+    }
+    this.#mayWrite = true
     return true
   }
 

@@ -1,9 +1,12 @@
 /** One writer: daemons that would do the same work, on one machine and on several. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { cleanUp, restore, start, temporaryFolder, writeConfig } from '../support/cli.ts'
 import { type Elsewhere, startElsewhere, whyNotElsewhere } from '../support/elsewhere.ts'
 import { lastAcknowledged, verifyLedger, write } from '../support/ledger.ts'
+import { testTwoWriters } from '../support/two-writers.ts'
 
 afterEach(cleanUp)
 
@@ -20,6 +23,12 @@ function scene(): {
   const config = writeConfig(folder, { path: db, replicas: [replica] })
   return { folder, db, oracle: join(folder, 'oracle'), replica, config }
 }
+
+describe('on a folder', () => {
+  const root = mkdtempSync(join(tmpdir(), 'tsreplicate-test-'))
+  afterAll(() => rmSync(root, { recursive: true, force: true }))
+  testTwoWriters({ env: {}, replica: (path) => ({ path: join(root, path) }) })
+})
 
 describe.skipIf(whyNotElsewhere !== undefined)('containers over one folder', () => {
   const container = (host: string, config: string): Elsewhere =>

@@ -305,6 +305,9 @@ class Reader {
     const snapshotIntervalMs = this.#duration(fields, 'snapshot-interval') ?? 0
     const retention = this.#retention(fields)
     const checkIntervalMs = this.#positive(fields, 'retention-check-interval', 3_600_000)
+    const leaseMs = this.#duration(fields, 'lease') ?? 0
+    if (leaseMs !== 0 && leaseMs < leastLeaseMs)
+      this.#at(fields, 'lease', 'must be 5s or more, or 0s')
     this.#warnOfRareSnapshots(retention, snapshotIntervalMs)
     const age = this.#age(fields)
     const maxLagMs = this.#positive(fields, 'max-lag', defaultMaxLagMs)
@@ -322,6 +325,7 @@ class Reader {
       maxLagMs,
       heartbeat,
       validationIntervalMs,
+      leaseMs: leaseMs > 0 ? leaseMs : undefined,
     }
   }
 
@@ -651,6 +655,8 @@ function keyPathOf(path: string, key: string): string {
 }
 
 const defaultTimeoutMs = 30_000
+/** Below, a moment of silence would be taken for death. */
+const leastLeaseMs = 5000
 const defaultRetentionMs = 24 * 3_600_000
 const defaultHeartbeatMs = 5 * 60_000
 const defaultMaxLagMs = 5 * 60_000
@@ -687,6 +693,7 @@ export function configFromUrls(
       maxLagMs: defaultMaxLagMs,
       heartbeat: undefined,
       validationIntervalMs: undefined,
+      leaseMs: undefined,
     }
   })
   return {

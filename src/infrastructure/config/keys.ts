@@ -201,6 +201,12 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
       default: '0',
       description: 'Months, beyond retention, of which the newest snapshot stays.',
     },
+    lease: {
+      type: 'duration',
+      default: '0s',
+      description:
+        'Whoever is started elsewhere waits until this one ends, or gives no sign of life for so long; 0 is off.',
+    },
     'validation-interval': {
       type: 'duration',
       default: '0s',

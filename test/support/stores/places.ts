@@ -41,7 +41,7 @@ export interface Place {
   unfinished(key: string): Promise<string[]>
   /** Copies all objects of a folder, which gives them new times. */
   copy(from: string, to: string): Promise<void>
-  /** The first 21 letters of every object of a folder. */
+  /** The first 21 letters of every object of a replica's generations. */
   heads(path: string): Promise<string[]>
 }
 
@@ -159,7 +159,7 @@ function s3Place(store: Omit<S3Store, 'stop'>, { speaksSts }: { speaksSts: boole
     heads: (path) =>
       withClient(async (client) => {
         const heads: string[] = []
-        for (const key of await keysOf(client, bucket, `${path}/`)) {
+        for (const key of await keysOf(client, bucket, `${path}/generations/`)) {
           const { Body: body } = await client.send(
             new GetObjectCommand({ Bucket: bucket, Key: key, Range: 'bytes=0-20' }),
           )
@@ -254,7 +254,7 @@ function absPlace(store: Omit<AbsStore, 'stop'>): Place {
     },
     heads: async (path) => {
       const heads: string[] = []
-      for await (const { name } of container.listBlobsFlat({ prefix: `${path}/` })) {
+      for await (const { name } of container.listBlobsFlat({ prefix: `${path}/generations/` })) {
         const head = await container.getBlobClient(name).downloadToBuffer(0, 21)
         heads.push(head.toString())
       }
@@ -293,7 +293,7 @@ function gcsPlace(store: Omit<GcsStore, 'stop'>): Place {
     },
     heads: async (path) => {
       const heads: string[] = []
-      for (const name of await listNames(store, `${path}/`)) {
+      for (const name of await listNames(store, `${path}/generations/`)) {
         heads.push(await readHead(store, name, 21))
       }
       return heads

@@ -304,6 +304,7 @@ beforeEach(() => {
       minCheckpointPageCount: limit,
       maxCheckpointPageCount: bound,
       maxSpoolBytes: 1e9,
+      waitsForOthers: false,
     },
     openSlots: new Permits(1),
     refusal: new Refusal(clock),

@@ -1,6 +1,6 @@
-import { createRetention } from '../../../compose.js'
+import { createRetention, findOtherOwner } from '../../../compose.js'
 import { parseDuration } from '../../../domain/duration.js'
-import { isAbortError, UsageError } from '../../../domain/errors.js'
+import { InUseError, isAbortError, UsageError } from '../../../domain/errors.js'
 import { type Generation } from '../../../domain/generation.js'
 import { formatIndex } from '../../../domain/position.js'
 import { type RetentionPlan, type RetentionRules } from '../../../domain/retention-policy.js'
@@ -30,6 +30,8 @@ interface Job {
   readonly replica: string
   /** Undefined: nothing is ever deleted. */
   readonly retention: EnforceRetention | undefined
+  /** Throws when the replica is not ours to delete from. Absent: it is. */
+  readonly checkOwner?: (signal: AbortSignal) => Promise<void>
 }
 
 /** Deletes what may go, once, or shows what would; and why the rest stays. */
@@ -44,8 +46,9 @@ export async function retention(
     : await jobsOfDatabase(positional, flags)
   const results: Result[] = []
   let exitCode = 0
-  for (const { replica, retention: job } of jobs) {
+  for (const { replica, retention: job, checkOwner } of jobs) {
     try {
+      if (flags.dryRun !== true) await checkOwner?.(signal)
       const result = await runJob(replica, job, { dryRun: flags.dryRun === true, signal })
       if (result.failures.length > 0) exitCode = 1
       results.push(result)
@@ -96,6 +99,8 @@ async function jobsOfDatabase(
     const options = { client, rules, logger: logger.child({ db: database.path, replica: name }) }
     jobs.push({
       replica: name,
+      checkOwner: (signal) =>
+        refuseOther({ client, metaPath: database.metaPath, replica: name }, signal),
       retention:
         rules === undefined
           ? undefined
@@ -112,6 +117,17 @@ async function jobsOfDatabase(
       logger.error({ db: database.path, replica, err }, complaint)
     },
   }
+}
+
+async function refuseOther(
+  replica: Parameters<typeof findOtherOwner>[0],
+  signal: AbortSignal,
+): Promise<void> {
+  const other = await findOtherOwner(replica, signal)
+  if (other === undefined) return
+  throw new InUseError(`${replica.client.location} belongs to ${other}`, {
+    hint: 'run it there, or name the replica by its URL',
+  })
 }
 
 const complaint = 'retention failed, nothing was deleted'

@@ -64,6 +64,7 @@ describe('parseConfig', () => {
               retentionCheckIntervalMs: 3_600_000,
               maxLagMs: 300_000,
               validationIntervalMs: undefined,
+              leaseMs: undefined,
             },
           ],
         },
@@ -121,6 +122,7 @@ describe('parseConfig', () => {
           retentionCheckIntervalMs: 3_600_000,
           maxLagMs: 300_000,
           validationIntervalMs: 21_600_000,
+          leaseMs: undefined,
         },
       ],
     })

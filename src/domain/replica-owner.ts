@@ -1,0 +1,113 @@
+/**
+ * Who writes to a replica. One object of the replica names its owner: a process that has claimed it. Each claim has a
+ * token of its own, by which everybody sees whether the owner is still the one that they know.
+ */
+import { parseProcessIdentity, type ProcessIdentity } from './process-identity.js'
+
+export interface ReplicaOwner {
+  /** Of this claim and no other. */
+  readonly token: string
+  /** One more than that of the claim before. */
+  readonly epoch: number
+  /** The local state that it writes from. */
+  readonly instance: string
+  readonly process: ProcessIdentity
+  readonly claimedAtMs: number
+  /** Of the last sign of life, where it gives any. */
+  readonly renewedAtMs: number
+  /** Without a sign of life for so long, it may be taken for dead; undefined: it gives none. */
+  readonly leaseMs: number | undefined
+  /** It has ended, and writes no more. */
+  readonly released: boolean
+}
+
+/** What the local state remembers of its claims. */
+export interface RememberedClaims {
+  readonly instance: string
+  /** The newest first, and the one before: a crash may have come between remembering a claim and making it. */
+  readonly tokens: readonly string[]
+}
+
+/** What is to be thought of the owner that somebody finds who wants to write. */
+export type ClaimVerdict =
+  /** There is none. */
+  | { readonly kind: 'free' }
+  /** It was this local state. `ended`: the process that wrote from it is known to have. */
+  | { readonly kind: 'ours'; readonly ended: boolean }
+  /** It lives on this machine: two of them is a mistake. */
+  | { readonly kind: 'in use' }
+  /** It may live, and is to be waited for. */
+  | { readonly kind: 'leased'; readonly leaseMs: number }
+  /** Somebody else, who stops writing when he sees that he is the owner no more. */
+  | { readonly kind: 'another' }
+
+export function judgeOwner(
+  found: ReplicaOwner | undefined,
+  facts: {
+    readonly self: ProcessIdentity
+    readonly isSelf: boolean
+    /** Of the owner's process. */
+    readonly state: 'alive' | 'ended' | 'unknown'
+    readonly tokens: readonly string[]
+  },
+): ClaimVerdict {
+  if (found === undefined) return { kind: 'free' }
+  const { self, isSelf, state, tokens } = facts
+  const { released, leaseMs } = found
+  const isOver = released || state === 'ended'
+  if (state === 'alive' && !isSelf && !released) {
+    return leaseMs === undefined ? { kind: 'in use' } : { kind: 'leased', leaseMs }
+  }
+  // A copy of the local state on another machine knows the token, too, and cannot go on where this one may.
+  if (tokens.includes(found.token) && isSameMachine(found.process, self)) {
+    return { kind: 'ours', ended: isOver || isSelf }
+  }
+  if (isSelf && !released) return { kind: 'in use' }
+  return isOver || leaseMs === undefined ? { kind: 'another' } : { kind: 'leased', leaseMs }
+}
+
+function isSameMachine(a: ProcessIdentity, b: ProcessIdentity): boolean {
+  return (a.boot !== '' && a.boot === b.boot) || (a.host === b.host && a.machine === b.machine)
+}
+
+export function formatReplicaOwner(owner: ReplicaOwner): string {
+  const { claimedAtMs, renewedAtMs, leaseMs, ...rest } = owner
+  const fields = {
+    version: 1,
+    ...rest,
+    claimedAt: new Date(claimedAtMs).toISOString(),
+    renewedAt: new Date(renewedAtMs).toISOString(),
+    leaseMs: leaseMs ?? null,
+  }
+  return `${JSON.stringify(fields, undefined, 2)}\n`
+}
+
+/** The owner in a stored text; undefined if it is nothing of the kind. */
+export function parseReplicaOwner(text: string): ReplicaOwner | undefined {
+  let content: unknown
+  try {
+    content = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  if (typeof content !== 'object' || content === null) return undefined
+  const fields = content as Readonly<Record<string, unknown>>
+  const { token, epoch, instance, leaseMs, released } = fields
+  const process = parseProcessIdentity(fields.process)
+  const claimedAtMs = parseTime(fields.claimedAt)
+  const renewedAtMs = parseTime(fields.renewedAt)
+  if (process === undefined || claimedAtMs === undefined || renewedAtMs === undefined) {
+    return undefined
+  }
+  if (typeof token !== 'string' || typeof instance !== 'string') return undefined
+  if (typeof epoch !== 'number' || !Number.isSafeInteger(epoch)) return undefined
+  if (typeof released !== 'boolean') return undefined
+  if (leaseMs !== null && !(typeof leaseMs === 'number' && leaseMs > 0)) return undefined
+  const lease = leaseMs ?? undefined
+  return { token, epoch, instance, process, claimedAtMs, renewedAtMs, leaseMs: lease, released }
+}
+
+function parseTime(value: unknown): number | undefined {
+  const timeMs = typeof value === 'string' ? Date.parse(value) : Number.NaN
+  return Number.isNaN(timeMs) ? undefined : timeMs
+}
