@@ -200,12 +200,6 @@ export async function findOtherOwner(
   return find({ client: replica.client, record }, signal)
 }
 
-/** Everything that replicates the databases of a configuration. */
-export async function composeReplication(config: Config, logger: Logger): Promise<Replication> {
-  const composed = await import('./compose-replication.js')
-  return composed.composeReplication(config, logger)
-}
-
 /** A replication, and what tells how it is. */
 export interface Daemon {
   readonly replication: Replication

@@ -189,9 +189,10 @@ test('of two that replicate one database one waits, and goes on when the other e
   expect(verifyLedger(output, oracle)).toEqual({ n: 10 })
 })
 
-test('a configuration without databases is refused', async () => {
-  const config = { ...(await configFromUrls('/a.db', ['file:///b'])), databases: [] }
-  await expect(replicate(config)).rejects.toThrow('no databases')
+test('a configuration without databases, or with a program to start, is refused', async () => {
+  const config = await configFromUrls('/a.db', ['file:///b'])
+  await expect(replicate({ ...config, databases: [] })).rejects.toThrow('no databases')
+  await expect(replicate({ ...config, exec: ['app'] })).rejects.toThrow('starts no program')
 })
 
 test('the example of the README compiles and does what it says', async () => {

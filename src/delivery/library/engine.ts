@@ -3,10 +3,12 @@
  * ends. Signals are the application's business: what a terminal or a service manager sends to all processes at once must
  * not end this one while the application still writes.
  */
-import { composeReplication } from '../../compose.js'
+import { composeDaemon } from '../../compose.js'
 import { type Config } from '../../domain/config.js'
 import { NotStoredError } from '../../domain/errors.js'
 import { type LogFields, type Logger } from '../../usecase/ports/logger.js'
+import { version } from '../cli/version.js'
+import { serveDaemon } from '../endpoints.js'
 import {
   type FromEngine,
   logLevels,
@@ -36,10 +38,13 @@ process.on('message', (packed) => {
 async function replicate(config: Config): Promise<FromEngine> {
   const kill = new AbortController()
   try {
-    const replication = await composeReplication(config, logger(config.logging.level))
+    const log = logger(config.logging.level)
+    const daemon = await composeDaemon(config, { logger: log, version: version() })
+    await serveDaemon(config, daemon, log)
     void tell({ kind: 'running' })
+    void daemon.watchDisk.run(stop.signal)
     endAfter(config.shutdownTimeoutMs, kill)
-    return { kind: 'ended', notStored: await replication.run(stop.signal, kill.signal) }
+    return { kind: 'ended', notStored: await daemon.replication.run(stop.signal, kill.signal) }
   } catch (reason) {
     const error = reason instanceof Error ? reason : new Error(String(reason))
     return { kind: 'failed', error: kill.signal.aborted ? late(config.shutdownTimeoutMs) : error }

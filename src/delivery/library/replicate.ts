@@ -47,6 +47,9 @@ export async function replicate(
   if (config.databases.length === 0) {
     throw new ConfigError('no databases specified in configuration')
   }
+  if (config.exec !== undefined) {
+    throw new ConfigError('exec is for the command: the library starts no program')
+  }
   const logger = options.logger ?? (await createLogger({ ...config.logging, stderr: true }))
   for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
   const engine = new Engine(config, logger)
