@@ -31,7 +31,8 @@ export async function openReplicaClient(
 
 /** Throws the {@link ConfigError} of a replica that cannot even be opened. Nothing is asked of any store. */
 export async function checkReplicas(config: Config): Promise<void> {
-  for (const { replicas } of config.databases) {
+  const inFolders = config.folders.map(({ database }) => database)
+  for (const { replicas } of [...config.databases, ...inFolders]) {
     for (const { target, age } of replicas) await withEncryption(await openAdapter(target), age)
   }
 }

@@ -4,8 +4,10 @@ import { type Config, type DatabaseConfig, type ReplicaConfig } from './domain/c
 import { checkReplicas, openDaemonReplica, ownerOf } from './compose-replica-client.js'
 import { systemClock } from './infrastructure/clock/system-clock.js'
 import { fetchHeartbeatClient } from './infrastructure/heartbeat/fetch-heartbeat-client.js'
+import { SqliteFolder } from './infrastructure/folder/sqlite-folder.js'
 import { decodeFrame } from './infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from './infrastructure/lz4/frame-encoder.js'
+import { descriptorLimit } from './infrastructure/processes/descriptor-limit.js'
 import { openSystemProcesses } from './infrastructure/processes/system-processes.js'
 import { FolderClaimRecord } from './infrastructure/spool/folder-claim-record.js'
 import { FolderRetentionRecord } from './infrastructure/spool/folder-retention-record.js'
@@ -17,6 +19,7 @@ import { SqliteThreads } from './infrastructure/sqlite/sqlite-threads.js'
 import { DatabaseWatcher } from './infrastructure/watch/database-watcher.js'
 import { FileLooks } from './infrastructure/watch/file-looks.js'
 import { FolderWatches } from './infrastructure/watch/folder-watches.js'
+import { CountDescriptors } from './usecase/count-descriptors.js'
 import { EnforceRetention } from './usecase/enforce-retention.js'
 import { GenerationFeed } from './usecase/generation-feed.js'
 import { OwnReplica } from './usecase/own-replica.js'
@@ -73,18 +76,20 @@ export async function composeReplication(
     openSlots: new Permits(maxOpeningAtOnce),
     validationSlots: new Permits(maxValidationsAtOnce),
     processes: await openSystemProcesses(),
+    descriptors: new CountDescriptors(await descriptorLimit(), logger),
     refusal,
     logger,
     metricsOf,
   }
   const replication = new ReplicateDatabases({
     open: (database) => composeDatabase(database, shared),
+    openFolder: (folder) => new SqliteFolder(folder),
     refusal,
     clock: systemClock,
     logger,
     lastSyncTimeoutMs: config.shutdownTimeoutMs,
   })
-  replication.want(config.databases)
+  replication.want(config)
   return replication
 }
 
@@ -97,6 +102,7 @@ interface SharedParts {
   readonly openSlots: Permits
   readonly validationSlots: Permits
   readonly processes: Processes
+  readonly descriptors: CountDescriptors
   readonly refusal: Refusal
   readonly logger: Logger
   readonly metricsOf: ReplicaMetricsSource | undefined
@@ -107,6 +113,7 @@ async function composeDatabase(
   shared: SharedParts,
 ): Promise<DatabaseParts> {
   const logger = shared.logger.child({ db: config.path })
+  shared.descriptors.databaseOpened()
   const owner = await ownerOf(config.path)
   const database = new SqliteDatabase({
     path: config.path,
@@ -149,6 +156,7 @@ async function composeDatabase(
         logger: replica === undefined ? logger : logger.child({ replica }),
       }),
     async [Symbol.asyncDispose]() {
+      shared.descriptors.databaseClosed()
       await watcher[Symbol.asyncDispose]()
       await database.close()
       await spool[Symbol.asyncDispose]()

@@ -8,6 +8,7 @@ import {
   type LoggingConfig,
   type ReplicaTarget,
 } from './domain/config.js'
+import { databaseIn } from './domain/database-folder.js'
 import { type RetentionRules } from './domain/retention-policy.js'
 import { type PrometheusMetrics } from './infrastructure/prometheus/prometheus-metrics.js'
 import { type EnforceRetention } from './usecase/enforce-retention.js'
@@ -169,6 +170,22 @@ export async function createRetention(options: RetentionOptions): Promise<Enforc
     logger,
   })
 }
+
+/** The databases of a configuration, and those that lie in its folders now. */
+export async function listDatabases(config: Config): Promise<readonly DatabaseConfig[]> {
+  const { SqliteFolder } = await import('./infrastructure/folder/sqlite-folder.js')
+  const named = new Set(config.databases.map(({ path }) => path))
+  const found: DatabaseConfig[] = []
+  for (const each of config.folders) {
+    await using folder = new SqliteFolder(each)
+    const scan = await folder.scan(nothingReplicated, new AbortController().signal)
+    found.push(...scan.found.map((relativePath) => databaseIn(each, relativePath)))
+  }
+  return [...config.databases, ...found.filter(({ path }) => !named.has(path))]
+}
+
+/** In this process: opening a database that another one replicates does no harm. */
+const nothingReplicated = { paths: new Set<string>(), has: () => false }
 
 /** Throws the {@link ConfigError} of a configuration with which replication could not start. */
 export async function checkConfig(config: Config): Promise<void> {

@@ -133,6 +133,8 @@ export interface DatabaseConfig {
   readonly allowNetworkFileSystem: boolean
   /** Absolute path of the folder for copies restored as a test; undefined: beside the local state. */
   readonly validationPath: string | undefined
+  /** Whether it belongs to a folder in which databases come and go. */
+  readonly comesAndGoes?: true
   /** Whether the daemon restores it at the start when the file does not exist. */
   readonly restoreIfDbNotExists: boolean
   /** As long as all is stored on all replicas; undefined: none. */
@@ -147,10 +149,27 @@ export interface ListenAddress {
   readonly port: number
 }
 
+/** A folder in which every SQLite database is replicated. */
+export interface DatabaseFolder {
+  /** Absolute path. */
+  readonly path: string
+  /** Which names are meant. */
+  readonly pattern: string
+  /** Whether folders in it are looked through, too. */
+  readonly recursive: boolean
+  /** Whether databases that come and go later are noticed. */
+  readonly watch: boolean
+  /** The folder of the local states; undefined: each lies beside its database. */
+  readonly metaPath: string | undefined
+  /** What holds for each database. The place of a replica is the folder of their places. */
+  readonly database: Omit<DatabaseConfig, 'path' | 'metaPath'>
+}
+
 export interface Config {
   /** The file it came from, or undefined when it came from the command line. */
   readonly source: string | undefined
   readonly databases: readonly DatabaseConfig[]
+  readonly folders: readonly DatabaseFolder[]
   readonly logging: LoggingConfig
   /** Undefined: metrics and health are not served. */
   readonly addr: ListenAddress | undefined

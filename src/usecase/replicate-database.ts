@@ -66,6 +66,7 @@ export function captureSettings(config: DatabaseConfig): CaptureSettings {
     maxCheckpointPageCount: config.maxCheckpointPageCount,
     maxSpoolBytes: config.maxSpoolBytes,
     waitsForOthers: config.replicas.some(({ leaseMs }) => leaseMs !== undefined),
+    comesAndGoes: config.comesAndGoes === true,
   }
 }
 

@@ -1,10 +1,17 @@
-import { type DatabaseConfig, type ReplicaTarget } from '../domain/config.js'
+import {
+  type Config,
+  type DatabaseConfig,
+  type DatabaseFolder,
+  type ReplicaTarget,
+} from '../domain/config.js'
 import { formatDuration } from '../domain/duration.js'
 import { isAbortError } from '../domain/errors.js'
 import { sameSettings } from '../domain/same-settings.js'
 import { type DatabaseStatus, type NotReady } from '../domain/status.js'
+import { FollowFolders } from './follow-folders.js'
 import { type Clock } from './ports/clock.js'
 import { type LogFields, type Logger } from './ports/logger.js'
+import { type WatchedFolder } from './ports/watched-folder.js'
 import { type Refusal } from './refusal.js'
 import { type DatabaseParts, type NotStored, ReplicateDatabase } from './replicate-database.js'
 
@@ -13,10 +20,10 @@ export { type NotStored } from './replicate-database.js'
 /** Databases being replicated, which come and go. */
 export interface Replication {
   /**
-   * Replicates these databases from now on. Those that are the same go on untouched, those that are missing here do a
+   * Replicates these databases, and those in these folders, from now on. Those that are the same go on untouched, those that are missing here do a
    * last sync and stop.
    */
-  want(databases: readonly DatabaseConfig[]): void
+  want(config: Pick<Config, 'databases' | 'folders'>): void
 
   /** Resolves when what is wanted is so, or at an abort. `run` has to be under way. */
   settled(signal: AbortSignal): Promise<void>
@@ -44,6 +51,7 @@ export interface Replication {
 
 export interface ReplicateDatabasesOptions {
   readonly open: (config: DatabaseConfig) => Promise<DatabaseParts>
+  readonly openFolder: (folder: DatabaseFolder) => WatchedFolder
   readonly refusal: Refusal
   readonly clock: Clock
   readonly logger: Logger
@@ -71,11 +79,43 @@ export class ReplicateDatabases implements Replication {
   /** What was to be stopped when everything was. */
   readonly #leftBehind: NotStored[] = []
 
+  readonly #folders: FollowFolders
+  #named: readonly DatabaseConfig[] = []
+
   constructor(options: ReplicateDatabasesOptions) {
     this.#options = options
+    this.#folders = new FollowFolders({
+      open: options.openFolder,
+      replicated: () => this.#replicated(),
+      changed: () => {
+        this.#want()
+      },
+      clock: options.clock,
+      logger: options.logger,
+    })
   }
 
-  want(databases: readonly DatabaseConfig[]): void {
+  want({ databases, folders }: Pick<Config, 'databases' | 'folders'>): void {
+    this.#named = databases
+    this.#folders.want(folders)
+    this.#want()
+  }
+
+  #replicated(): ReturnType<ConstructorParameters<typeof FollowFolders>[0]['replicated']> {
+    const files = new Set(
+      this.databases.flatMap(({ capture: { file } }) =>
+        file === undefined ? [] : `${file.device}:${file.inode}`,
+      ),
+    )
+    return {
+      paths: new Set(this.#slots.keys()),
+      has: ({ device, inode }) => files.has(`${device}:${inode}`),
+    }
+  }
+
+  #want(): void {
+    // What is named has its own settings.
+    const databases = [...this.#folders.found, ...this.#named]
     const wanted = new Map(databases.map((config) => [config.path, config]))
     for (const path of new Set([...this.#slots.keys(), ...wanted.keys()])) {
       const slot = this.#slots.get(path) ?? {
@@ -99,6 +139,7 @@ export class ReplicateDatabases implements Replication {
   }
 
   async settled(signal: AbortSignal): Promise<void> {
+    await Promise.race([this.#folders.scanned(), aborted(signal)])
     const settling = [...this.#slots.values()].flatMap((slot) => slot.settling ?? [])
     await Promise.race([Promise.all(settling), aborted(signal)])
   }
@@ -132,6 +173,7 @@ export class ReplicateDatabases implements Replication {
     this.#run = { stop, kill }
     for (const [path, slot] of this.#slots) this.#settle(path, slot)
     await aborted(stop)
+    this.#folders.stop()
     await Promise.all([...this.#slots.values()].flatMap(({ settling }) => settling ?? []))
     const notStored = await Promise.all(this.databases.map((database) => database.stop(kill)))
     for (const database of this.databases) await database.releaseState()

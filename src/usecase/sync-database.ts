@@ -11,6 +11,7 @@ import { type Logger } from './ports/logger.js'
 import {
   type CaptureCursor,
   type CaptureResult,
+  type FileIdentity,
   type ManagedDatabase,
   type OpenedDatabase,
 } from './ports/managed-database.js'
@@ -32,6 +33,8 @@ export interface CaptureSettings {
   readonly maxSpoolBytes: number
   /** Whether another process that has the local state is waited for, where it would be a mistake otherwise. */
   readonly waitsForOthers: boolean
+  /** Whether it is usual that the file is deleted. */
+  readonly comesAndGoes?: boolean
 }
 
 /** What is asked of one database's capture. */
@@ -111,6 +114,7 @@ export class SyncDatabase {
   #isAbsent = false
   #movedAt: number
   #isIdle = false
+  #file: FileIdentity | undefined
   /** Where everything captured is spooled. */
   #latest: Barrier | undefined
   readonly #report: CaptureReport
@@ -170,6 +174,11 @@ export class SyncDatabase {
     }
     this.#report.state = 'ended'
     feed.end(this.#latest)
+  }
+
+  /** The file that is open now. */
+  get file(): FileIdentity | undefined {
+    return this.#file
   }
 
   /** Where capturing stands. */
@@ -274,6 +283,7 @@ export class SyncDatabase {
           'database converted to wal mode',
         )
       }
+      this.#file = opened.identity
       await this.#firstLook(opened, kill)
       return opened
     } finally {
@@ -471,10 +481,11 @@ export class SyncDatabase {
     const identity = await database.identify(never)
     if (identity === 'same') return
     if (identity === 'gone') {
-      logger.error(
-        { path: database.path },
-        'database file was deleted: its replicas are kept, and replication goes on when it is back',
-      )
+      await this.#keepRest()
+      const text =
+        'database file was deleted: its replicas are kept, and replication goes on when it is back'
+      if (this.#settings.comesAndGoes === true) logger.info({ path: database.path }, text)
+      else logger.error({ path: database.path }, text)
     } else {
       logger.error(
         {
@@ -491,9 +502,21 @@ export class SyncDatabase {
     }
     await this.#discard()
     await database.close()
+    this.#file = undefined
     await watcher.disarm()
     await clock.sleep(0, never)
     throw new Reopen()
+  }
+
+  /** What a deleted file still holds is read as long as it is open; where that is no longer possible, it is gone. */
+  async #keepRest(): Promise<void> {
+    try {
+      await this.#captureAll(never)
+      await this.#seal(never)
+      await this.#sealer.settled()
+    } catch (err) {
+      this.#options.logger.debug({ err }, 'the rest of a deleted database cannot be read')
+    }
   }
 
   /** Captures until nothing more is committed. */

@@ -1,4 +1,5 @@
 import { type Config, type DatabaseConfig, type ReplicaConfig } from '../../domain/config.js'
+import { databaseAt } from '../../domain/database-folder.js'
 import { ConfigError, UsageError } from '../../domain/errors.js'
 import {
   createLogger,
@@ -69,7 +70,9 @@ export async function openSubject(positional: string, flags: CommonFlags): Promi
 
 export async function findDatabase(config: Config, path: string): Promise<DatabaseConfig> {
   const absolute = await expandPath(path)
-  const database = config.databases.find((candidate) => candidate.path === absolute)
+  const database =
+    config.databases.find((candidate) => candidate.path === absolute) ??
+    databaseAt(config.folders, absolute)
   if (database !== undefined) return database
   throw new ConfigError(`database not found in config: ${absolute}`, {
     hint: `The configuration has: ${config.databases.map((d) => d.path).join(', ') || 'none'}`,

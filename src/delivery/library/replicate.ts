@@ -44,7 +44,7 @@ export async function replicate(
   config: Config,
   options: ReplicateOptions = {},
 ): Promise<RunningReplication> {
-  if (config.databases.length === 0) {
+  if (config.databases.length + config.folders.length === 0) {
     throw new ConfigError('no databases specified in configuration')
   }
   if (config.exec !== undefined) {

@@ -7,6 +7,7 @@ import {
   type AgeKeys,
   type Config,
   type DatabaseConfig,
+  type DatabaseFolder,
   type HeartbeatConfig,
   type ListenAddress,
   type LoggingConfig,
@@ -163,7 +164,7 @@ class Reader {
     }
     const config = {
       source: this.#file,
-      databases: this.#databases(fields),
+      ...this.#databases(fields),
       logging: this.#logging(fields),
       addr: this.#address(fields),
       shutdownTimeoutMs: this.#positive(fields, 'shutdown-timeout', defaultTimeoutMs),
@@ -216,15 +217,28 @@ class Reader {
     return { node, section, path, entries }
   }
 
-  #databases(global: Fields | undefined): DatabaseConfig[] {
+  #databases(global: Fields | undefined): Pick<Config, 'databases' | 'folders'> {
+    const databases: DatabaseConfig[] = []
+    const folders: DatabaseFolder[] = []
     const seenPaths = new Set<string>()
     const seenMetaPaths = new Set<string>()
     const seenPlaces = new Map<string, string>()
-    return this.#list(global, 'dbs').flatMap(({ node, path }) => {
+    for (const { node, path } of this.#list(global, 'dbs')) {
       const fields = this.#fields(node, 'database', path)
-      if (fields === undefined) return []
+      if (fields === undefined) continue
+      if (fields.entries.has('dir')) {
+        const folder = this.#folder(fields, seenPlaces)
+        if (folder === undefined) continue
+        if (seenPaths.has(folder.path)) this.#at(fields, 'dir', `given twice: ${folder.path}`)
+        seenPaths.add(folder.path)
+        folders.push(folder)
+        continue
+      }
+      for (const key of ['pattern', 'recursive', 'watch'].filter((k) => fields.entries.has(k))) {
+        this.#at(fields, key, 'means nothing without dir')
+      }
       const database = this.#database(fields, seenPlaces)
-      if (database === undefined) return []
+      if (database === undefined) continue
       const at = fields.entries.get('path')?.node
       if (seenPaths.has(database.path)) {
         this.#problems.add(at, `${path}.path`, `duplicate database path: ${database.path}`)
@@ -234,8 +248,30 @@ class Reader {
       }
       seenPaths.add(database.path)
       seenMetaPaths.add(database.metaPath)
-      return [database]
-    })
+      databases.push(database)
+    }
+    return { databases, folders }
+  }
+
+  #folder(fields: Fields, seenPlaces: Map<string, string>): DatabaseFolder | undefined {
+    for (const key of ['path', 'restore-if-db-not-exists', 'heartbeat']) {
+      if (fields.entries.has(key)) this.#at(fields, key, 'means nothing beside dir')
+    }
+    const dir = this.#string(fields, 'dir')
+    const pattern = this.#string(fields, 'pattern') ?? '*'
+    const recursive = this.#boolean(fields, 'recursive') ?? false
+    const watch = this.#boolean(fields, 'watch') ?? true
+    const metaPath = this.#string(fields, 'meta-path')
+    const database = this.#databaseSettings(fields, seenPlaces)
+    if (dir === undefined) return undefined
+    return {
+      path: expandPath(dir, this.#context),
+      pattern,
+      recursive,
+      watch,
+      metaPath: metaPath === undefined ? undefined : resolve(this.#context.cwd, metaPath),
+      database,
+    }
   }
 
   #database(fields: Fields, seenPlaces: Map<string, string>): DatabaseConfig | undefined {
@@ -245,6 +281,22 @@ class Reader {
     }
     const path = rawPath === undefined ? undefined : expandPath(rawPath, this.#context)
     const metaPath = this.#string(fields, 'meta-path')
+    const settings = this.#databaseSettings(fields, seenPlaces)
+    if (path === undefined) return undefined
+    return {
+      path,
+      // Used as it is, as the original does: no `~`.
+      metaPath:
+        metaPath === undefined ? defaultMetaPath(path) : resolve(this.#context.cwd, metaPath),
+      ...settings,
+    }
+  }
+
+  /** What one database and the databases of a folder have in common. */
+  #databaseSettings(
+    fields: Fields,
+    seenPlaces: Map<string, string>,
+  ): Omit<DatabaseConfig, 'path' | 'metaPath'> {
     const checkpointIntervalMs = this.#duration(fields, 'checkpoint-interval') ?? 60_000
     const minPages = this.#integer(fields, 'min-checkpoint-page-count') ?? 1000
     const maxPages = this.#integer(fields, 'max-checkpoint-page-count') ?? 10_000
@@ -278,12 +330,7 @@ class Reader {
     const allowNetworkFileSystem = this.#boolean(fields, 'allow-network-file-system') ?? false
     const validationPath = this.#string(fields, 'validation-path')
     const restoreIfDbNotExists = this.#boolean(fields, 'restore-if-db-not-exists') ?? false
-    if (path === undefined) return undefined
     return {
-      path,
-      // Used as it is, as the original does: no `~`.
-      metaPath:
-        metaPath === undefined ? defaultMetaPath(path) : resolve(this.#context.cwd, metaPath),
       monitorIntervalMs,
       checkpointIntervalMs: checkpointIntervalMs > 0 ? checkpointIntervalMs : undefined,
       minCheckpointPageCount: minPages,
@@ -698,6 +745,7 @@ export function configFromUrls(
   })
   return {
     source: undefined,
+    folders: [],
     databases: [
       {
         path,

@@ -76,7 +76,19 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
     identities: { type: 'list', secret: true, description: 'Secret keys to read objects with.' },
   },
   database: {
-    path: { type: 'string', description: 'The database file. Required.' },
+    path: { type: 'string', description: 'The database file. Required, but for dir.' },
+    dir: { type: 'string', description: 'A folder whose databases are meant, instead of path.' },
+    pattern: { type: 'string', default: '*', description: 'With dir: which names are meant.' },
+    recursive: {
+      type: 'boolean',
+      default: 'false',
+      description: 'With dir: whether folders in it are meant, too.',
+    },
+    watch: {
+      type: 'boolean',
+      default: 'true',
+      description: 'With dir: whether databases that come and go are noticed.',
+    },
     'meta-path': {
       type: 'string',
       default: '<dir>/.<file name>-tsreplicate',

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
 
+import { listDatabases } from '../../../compose.js'
 import { isAbortError, UsageError } from '../../../domain/errors.js'
 import { parseGeneration } from '../../../domain/generation.js'
 import { listGenerations, listSnapshots, listWalSegments } from '../../../usecase/list-backups.js'
@@ -17,7 +18,7 @@ import { formatLag, formatTable, formatTime } from '../table.js'
 export async function databases(flags: CommonFlags): Promise<number> {
   const { config, logger } = await readConfig(flags)
   for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
-  const rows = config.databases.map(({ path, replicas }) => ({
+  const rows = (await listDatabases(config)).map(({ path, replicas }) => ({
     path,
     replicas: replicas.map(({ name }) => name),
   }))

@@ -31,7 +31,7 @@ export function reloadConfig(
       for (const key of unchangeable(initial, config)) {
         logger.warn({ config: file, key }, 'this key takes effect at the next start')
       }
-      replication.want(config.databases)
+      replication.want(config)
       logger.info({ config: file, databases: config.databases.length }, 'configuration reloaded')
     } catch (error) {
       const problems = error instanceof Error ? error.message.split('\n') : [String(error)]
@@ -44,7 +44,7 @@ export function reloadConfig(
   }
 }
 
-const reloadedKeys = new Set(['source', 'databases', 'warnings'])
+const reloadedKeys = new Set(['source', 'databases', 'folders', 'warnings'])
 
 /** The keys of the file that have changed and are read only at the start. */
 function unchangeable(before: Config, now: Config): readonly string[] {

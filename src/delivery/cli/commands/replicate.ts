@@ -33,7 +33,7 @@ export async function replicate(
 ): Promise<number> {
   const load = async (): Promise<Config> => {
     const config = applyFlags(flags, await chooseConfig(positionals, flags))
-    if (config.databases.length > 0) return config
+    if (config.databases.length + config.folders.length > 0) return config
     throw new ConfigError('no databases specified in configuration', {
       hint: `Add them under dbs in ${config.source ?? 'the configuration'}.`,
     })

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 
-import { expandPath, restore as runRestore } from '../../../compose.js'
+import { expandPath, listDatabases, restore as runRestore } from '../../../compose.js'
 import { NoBackupError, UsageError } from '../../../domain/errors.js'
 import { parseGeneration } from '../../../domain/generation.js'
 import { formatPosition } from '../../../domain/position.js'
@@ -80,10 +80,11 @@ async function skip(flags: RestoreFlags, message: string): Promise<number> {
 
 async function onlyDatabase(flags: RestoreFlags): Promise<string> {
   const { config } = await readConfig(flags)
-  const [only, ...others] = config.databases
+  const databases = await listDatabases(config)
+  const [only, ...others] = databases
   if (only === undefined) throw new UsageError('database path or replica URL required')
   if (others.length === 0) return only.path
-  const paths = config.databases.map(({ path }) => path).join(', ')
+  const paths = databases.map(({ path }) => path).join(', ')
   throw new UsageError('database path or replica URL required', {
     hint: `The configuration has several databases: ${paths}`,
   })

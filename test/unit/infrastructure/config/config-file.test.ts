@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 
 import { type Config } from '../../../../src/domain/config.ts'
+import { databaseAt } from '../../../../src/domain/database-folder.ts'
 import { ConfigError } from '../../../../src/domain/errors.ts'
 import {
   configFromUrls,
@@ -39,6 +40,7 @@ describe('parseConfig', () => {
       parse('dbs:\n  - path: ~/app.db\n    replicas:\n      - url: file:///backup/app\n'),
     ).toEqual({
       source: 'c.yml',
+      folders: [],
       databases: [
         {
           path: '/home/me/app.db',
@@ -241,6 +243,33 @@ describe('parseConfig', () => {
 
   it('accepts an empty file', () => {
     expect(parse('').databases).toEqual([])
+  })
+})
+
+describe('a folder', () => {
+  const folder = (lines: string): string =>
+    `dbs:\n  - dir: ~/data\n${lines.replace(/^/gm, '    ')}\n    replicas:\n      - path: /r\n`
+
+  it('has the settings of its databases', () => {
+    const config = parse(folder('recursive: true\nwatch: false\npattern: "*.db"'))
+    expect(config.databases).toEqual([])
+    expect(config.folders).toMatchObject([
+      { path: '/home/me/data', pattern: '*.db', recursive: true, watch: false },
+    ])
+    const database = databaseAt(config.folders, '/home/me/data/a/b.db')
+    expect(database?.metaPath).toBe('/home/me/data/a/.b.db-tsreplicate')
+    expect(database?.replicas[0]?.target).toEqual({ type: 'file', path: '/r/a/b.db' })
+    expect(databaseAt(config.folders, '/home/me/data/a/b.db-wal')).toBeUndefined()
+    expect(databaseAt(config.folders, '/home/me/data/.x.db-tsreplicate/b.db')).toBeUndefined()
+  })
+
+  it('is no place for what belongs to one database', () => {
+    expect(problemsOf(folder('path: /a.db'))).toEqual([
+      'c.yml:3: dbs[0].path: means nothing beside dir',
+    ])
+    expect(problemsOf('dbs:\n  - path: /a.db\n    watch: true\n')).toEqual([
+      'c.yml:3: dbs[0].watch: means nothing without dir',
+    ])
   })
 })
 

@@ -1,0 +1,127 @@
+import { type FSWatcher, watch } from 'chokidar'
+import { lstat, open, readdir } from 'node:fs/promises'
+import path from 'node:path'
+import { type DatabaseFolder } from '../../domain/config.js'
+import { isMeant, isStateFolder, mayBeDatabase } from '../../domain/database-folder.js'
+import { type FileIdentity } from '../../usecase/ports/managed-database.js'
+import { type FolderScan, type WatchedFolder } from '../../usecase/ports/watched-folder.js'
+
+const magic = Buffer.from('SQLite format 3\0', 'latin1')
+
+type Replicated = Parameters<WatchedFolder['scan']>[0]
+
+/** A folder of SQLite databases. Folders are watched, never files. */
+export class SqliteFolder implements WatchedFolder {
+  readonly #config: DatabaseFolder
+  #watcher: FSWatcher | undefined
+  #wake: (() => void) | undefined
+  #isWoken = false
+  /** Files that are no databases, as they were when that was seen. */
+  readonly #others = new Map<string, string>()
+
+  constructor(config: DatabaseFolder) {
+    this.#config = config
+  }
+
+  async scan(replicated: Replicated, signal: AbortSignal): Promise<FolderScan> {
+    this.#isWoken = false
+    const found: string[] = []
+    let hasEmpty = false
+    for await (const relativePath of this.#files('')) {
+      signal.throwIfAborted()
+      const kind = await this.#kindOf(relativePath, replicated)
+      if (kind === 'database') found.push(relativePath)
+      hasEmpty ||= kind === 'empty'
+    }
+    return { found: found.toSorted(), hasEmpty }
+  }
+
+  async *#files(subfolder: string): AsyncIterable<string> {
+    const { path: folder, recursive } = this.#config
+    for (const entry of await readdir(path.join(folder, subfolder), { withFileTypes: true })) {
+      const relativePath = subfolder === '' ? entry.name : `${subfolder}/${entry.name}`
+      if (entry.isDirectory()) {
+        if (recursive && !isStateFolder(entry.name)) yield* this.#files(relativePath)
+      } else if (entry.isFile() && isMeant(this.#config, relativePath)) {
+        yield relativePath
+      }
+    }
+  }
+
+  async #kindOf(
+    relativePath: string,
+    replicated: Replicated,
+  ): Promise<'database' | 'empty' | 'other'> {
+    const file = `${this.#config.path}/${relativePath}`
+    if (replicated.paths.has(file)) return 'database'
+    const stat = await lstat(file).catch(() => undefined)
+    if (stat?.isFile() !== true) return 'other'
+    if (stat.size === 0) return 'empty'
+    const identity: FileIdentity = { device: stat.dev, inode: stat.ino }
+    // Another name of a database that is replicated already, or one that is being renamed.
+    if (replicated.has(identity)) return 'empty'
+    const signs = `${stat.ino}:${stat.size}:${stat.mtimeMs}`
+    if (this.#others.get(file) === signs) return 'other'
+    if (await beginsAsDatabase(file)) return 'database'
+    this.#others.set(file, signs)
+    return 'other'
+  }
+
+  async waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    this.#watcher ??= this.#watch()
+    if (this.#isWoken || signal.aborted) return
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', done)
+        this.#wake = undefined
+        resolve()
+      }
+      const timer = setTimeout(done, timeoutMs)
+      signal.addEventListener('abort', done, { once: true })
+      this.#wake = done
+    })
+  }
+
+  #watch(): FSWatcher {
+    const { path: folder, recursive } = this.#config
+    const watcher = watch(folder, {
+      ignoreInitial: true,
+      followSymlinks: false,
+      ...(recursive ? {} : { depth: 0 }),
+      ignored: (file, stats) => stats?.isFile() === true || isStateFolder(path.basename(file)),
+    })
+    const wake = (): void => {
+      this.#isWoken = true
+      this.#wake?.()
+    }
+    watcher.on('addDir', wake)
+    watcher.on('unlinkDir', wake)
+    // A write is `change`; what comes and goes is `rename`.
+    watcher.on('raw', (event: string, name: string | null) => {
+      if (event === 'rename' && (name === null || mayBeDatabase(name))) wake()
+    })
+    watcher.on('error', wake)
+    return watcher
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#wake?.()
+    await this.#watcher?.close()
+  }
+}
+
+async function beginsAsDatabase(file: string): Promise<boolean> {
+  try {
+    const handle = await open(file, 'r')
+    try {
+      const start = Buffer.alloc(magic.length)
+      const { bytesRead } = await handle.read(start, 0, start.length, 0)
+      return bytesRead === magic.length && start.equals(magic)
+    } finally {
+      await handle.close()
+    }
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,128 @@
+import { type DatabaseConfig, type DatabaseFolder } from '../domain/config.js'
+import { databaseIn } from '../domain/database-folder.js'
+import { isAbortError } from '../domain/errors.js'
+import { sameSettings } from '../domain/same-settings.js'
+import { type Clock } from './ports/clock.js'
+import { type Logger } from './ports/logger.js'
+import { type FileIdentity } from './ports/managed-database.js'
+import { type WatchedFolder } from './ports/watched-folder.js'
+
+export interface FollowFoldersOptions {
+  readonly open: (folder: DatabaseFolder) => WatchedFolder
+  /** Databases that run, which must not be looked into. */
+  readonly replicated: () => {
+    readonly paths: ReadonlySet<string>
+    has(file: FileIdentity): boolean
+  }
+  /** What was found is no longer what it was. */
+  readonly changed: () => void
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+interface Followed {
+  readonly folder: DatabaseFolder
+  readonly stop: AbortController
+  readonly scanned: Promise<void>
+  found: readonly DatabaseConfig[]
+}
+
+/** What no event announced is found after this long, and a file that is still empty is looked at again after that. */
+const rescanMs = 30_000
+const emptyRescanMs = 1000
+/** Files that come together are found together. */
+const gatherMs = 100
+
+/** Finds the databases in folders, and goes on looking. A folder that cannot be read keeps what was found in it. */
+export class FollowFolders {
+  readonly #options: FollowFoldersOptions
+  #followed: readonly Followed[] = []
+
+  constructor(options: FollowFoldersOptions) {
+    this.#options = options
+  }
+
+  /** Follows these folders from now on. */
+  want(folders: readonly DatabaseFolder[]): void {
+    const staying = this.#followed.filter((one) =>
+      folders.some((folder) => sameSettings(folder, one.folder)),
+    )
+    for (const one of this.#followed) if (!staying.includes(one)) one.stop.abort()
+    this.#followed = folders.map(
+      (folder) => staying.find((one) => sameSettings(folder, one.folder)) ?? this.#follow(folder),
+    )
+  }
+
+  /** What has been found by now. */
+  get found(): readonly DatabaseConfig[] {
+    return this.#followed.flatMap(({ found }) => found)
+  }
+
+  /** Resolves when every folder has been looked through once. */
+  async scanned(): Promise<void> {
+    await Promise.all(this.#followed.map(({ scanned }) => scanned))
+  }
+
+  stop(): void {
+    for (const { stop } of this.#followed) stop.abort()
+  }
+
+  #follow(folder: DatabaseFolder): Followed {
+    const stop = new AbortController()
+    const first = new AbortController()
+    // One that takes the place of another of this path goes on with its databases until it has looked.
+    const former = this.#followed.find((one) => one.folder.path === folder.path)
+    const found = (former?.found ?? []).map(({ path }) =>
+      databaseIn(folder, path.slice(folder.path.length + 1)),
+    )
+    const followed: Followed = { folder, stop, scanned: aborted(first.signal), found }
+    void this.#run(followed, () => first.abort())
+    return followed
+  }
+
+  async #run(followed: Followed, scanned: () => void): Promise<void> {
+    const { open, clock } = this.#options
+    const { folder, stop } = followed
+    await using opened = open(folder)
+    let reported = ''
+    while (!stop.signal.aborted) {
+      let pauseMs = rescanMs
+      try {
+        const hasEmpty = await this.#scan(followed, opened)
+        if (hasEmpty) pauseMs = emptyRescanMs
+        reported = ''
+      } catch (err) {
+        const message = err instanceof Error ? err.message : String(err)
+        if (!isAbortError(err) && message !== reported) {
+          reported = message
+          this.#options.logger.error({ dir: folder.path, err }, 'folder cannot be read')
+        }
+      }
+      scanned()
+      if (!folder.watch && reported === '') return
+      await opened.waitForChange(pauseMs, stop.signal)
+      await clock.sleep(gatherMs, stop.signal).catch(() => undefined)
+    }
+    scanned()
+  }
+
+  async #scan(followed: Followed, opened: WatchedFolder): Promise<boolean> {
+    const { logger, replicated, changed } = this.#options
+    const { folder, stop } = followed
+    const { found, hasEmpty } = await opened.scan(replicated(), stop.signal)
+    if (stop.signal.aborted) return false
+    const former = new Set(followed.found.map(({ path }) => path))
+    followed.found = found.map((relativePath) => databaseIn(folder, relativePath))
+    const now = new Set(followed.found.map(({ path }) => path))
+    for (const db of now)
+      if (!former.has(db)) logger.info({ dir: folder.path, db }, 'database found')
+    for (const db of former)
+      if (!now.has(db)) logger.info({ dir: folder.path, db }, 'database gone')
+    changed()
+    return hasEmpty
+  }
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+}

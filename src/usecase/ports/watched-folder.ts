@@ -1,0 +1,22 @@
+/** The port to a folder in which databases come and go. */
+import { type FileIdentity } from './managed-database.js'
+
+export interface FolderScan {
+  /** Paths of the SQLite databases relative to the folder, with slashes, sorted. */
+  readonly found: readonly string[]
+  /** A file is there that is empty still: it may become one. */
+  readonly hasEmpty: boolean
+}
+
+export interface WatchedFolder extends AsyncDisposable {
+  /**
+   * Looks for databases: files that are meant by name and begin as SQLite's do. A file that is `replicated` is not looked
+   * into: opening and closing it would drop SQLite's locks. Links are not followed. Throws when the folder cannot be read.
+   */
+  scan(
+    replicated: { readonly paths: ReadonlySet<string>; has(file: FileIdentity): boolean },
+    signal: AbortSignal,
+  ): Promise<FolderScan>
+  /** Resolves when a file or folder came or went, after `timeoutMs`, or at an abort. */
+  waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void>
+}

@@ -1,0 +1,97 @@
+import Database from 'better-sqlite3'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, expect, it } from 'vitest'
+import { cleanUp, listGenerations, restore, run, start, temporaryFolder } from '../support/cli.ts'
+
+afterEach(cleanUp)
+
+/** Adds rows up to this number. */
+function fill(path: string, upTo: number): void {
+  const database = new Database(path)
+  try {
+    database.pragma('journal_mode = wal')
+    database.exec('CREATE TABLE IF NOT EXISTS t (n INTEGER PRIMARY KEY)')
+    const insert = database.prepare('INSERT OR IGNORE INTO t VALUES (?)')
+    for (let n = 1; n <= upTo; n += 1) insert.run(n)
+  } finally {
+    database.close()
+  }
+}
+
+function rowsOf(path: string): number {
+  const database = new Database(path, { readonly: true })
+  try {
+    return Number(database.prepare('SELECT count(*) FROM t').pluck().get())
+  } finally {
+    database.close()
+  }
+}
+
+function scene(entry: object): { at: (name: string) => string; config: string } {
+  const folder = temporaryFolder()
+  const at = (name: string): string => join(folder, name)
+  mkdirSync(at('data/deep'), { recursive: true })
+  const config = at('c.yml')
+  const replicas = [{ path: at('replica'), 'sync-interval': '100ms' }]
+  const dbs = [{ dir: at('data'), recursive: true, replicas, ...entry }]
+  writeFileSync(config, JSON.stringify({ dbs }))
+  return { at, config }
+}
+
+it('replicates every database of a folder, whenever it comes and until it goes', async () => {
+  const { at, config } = scene({})
+  fill(at('data/a.db'), 10)
+  fill(at('data/deep/b.data'), 10)
+  writeFileSync(at('data/notes.txt'), 'no database')
+  const daemon = start('replicate', '-config', config)
+  await daemon.waitFor(/snapshot written/, { times: 2 })
+
+  mkdirSync(at('data/new'))
+  fill(at('data/new/c.db'), 10)
+  // One that is made empty first, as an application may.
+  writeFileSync(at('data/d.db'), '')
+  await daemon.waitFor(/snapshot written/, { times: 3 })
+  fill(at('data/d.db'), 10)
+  await daemon.waitFor(/snapshot written/, { times: 4 })
+
+  const stored = /wal segment written" db=\S*\/a\.db/
+  const before = daemon.count(stored)
+  fill(at('data/a.db'), 20)
+  await daemon.waitFor(stored, { times: before + 1 })
+  for (const suffix of ['', '-wal', '-shm']) rmSync(at(`data/a.db${suffix}`), { force: true })
+  await daemon.waitFor(/no longer replicated/)
+  fill(at('data/deep/b.data'), 20)
+  expect(await daemon.stop()).toBe(0)
+
+  for (const [name, rows] of [
+    ['a.db', 20],
+    ['deep/b.data', 20],
+    ['new/c.db', 10],
+    ['d.db', 10],
+  ] as const) {
+    const output = at(`restored-${name.replace('/', '-')}`)
+    await restore(at(`replica/${name}`), output)
+    expect(rowsOf(output), name).toBe(rows)
+    expect(listGenerations(at(`replica/${name}`)), name).toHaveLength(1)
+  }
+  expect(daemon.output).not.toMatch(/notes\.txt|level=ERROR/)
+})
+
+it('is known to the commands, and restores a database that is lost', async () => {
+  const { at, config } = scene({ pattern: '*.db', watch: false })
+  fill(at('data/a.db'), 10)
+  fill(at('data/deep/b.db'), 10)
+  const daemon = start('replicate', '-config', config)
+  await daemon.waitFor(/snapshot written/, { times: 2 })
+  expect(await daemon.stop()).toBe(0)
+  const { stdout } = await run('databases', '-config', config, '--json')
+  expect(JSON.parse(stdout)).toEqual([
+    { path: at('data/a.db'), replicas: ['file'] },
+    { path: at('data/deep/b.db'), replicas: ['file'] },
+  ])
+  for (const suffix of ['', '-wal', '-shm']) rmSync(at(`data/deep/b.db${suffix}`), { force: true })
+  const { code } = await run('restore', '-config', config, at('data/deep/b.db'))
+  expect(code).toBe(0)
+  expect(rowsOf(at('data/deep/b.db'))).toBe(10)
+})
