@@ -36,8 +36,15 @@ interface ReplicaPlace {
 /** Resolves its waiters all at once; a second wake-up before anybody waits is the same one. */
 export class Signal {
   #waiters = new Set<() => void>()
+  #count = 0
+
+  /** How often it has woken anybody: who looks at the world before he waits can tell that it has changed since. */
+  get count(): number {
+    return this.#count
+  }
 
   wake(): void {
+    this.#count += 1
     const waiters = this.#waiters
     this.#waiters = new Set()
     for (const waiter of waiters) waiter()
@@ -99,6 +106,11 @@ export class GenerationFeed {
 
   waitForChange(signal: AbortSignal): Promise<void> {
     return this.#changed.wait(signal)
+  }
+
+  /** Grows with every change. */
+  get changeCount(): number {
+    return this.#changed.count
   }
 
   /** A replica wants something of the capture loop. */

@@ -156,14 +156,16 @@ export class SyncReplica {
           feed.detach(name)
           return
         }
+        const seen = feed.changeCount
         const idle = await this.#step(stop, kill)
         problems.recovered()
         pauseMs = firstPauseMs
-        if (!idle) continue
+        // What changed during the step may be what it has not seen.
+        if (!idle || feed.changeCount !== seen) continue
         const told = this.#farewell
         if (feed.ended || (await this.#mayLeave(kill))) return
         // What the farewell made the capture finish was announced while nobody waited.
-        if (this.#farewell !== told) continue
+        if (this.#farewell !== told || feed.changeCount !== seen) continue
         await this.#waitForWork(kill)
       } catch (error) {
         if (kill.aborted) return

@@ -162,6 +162,22 @@ test('segments that are gone before they were sent end the generation, and are n
   })
 })
 
+test('a generation that begins while the one before is looked for is not waited for', async () => {
+  const { client, sync } = replicate('a')
+  const next = formatGeneration(Uint8Array.from([8, 7, 6, 5, 4, 3, 2, 1]))
+  client.objects.set(formatObjectPath({ kind: 'snapshot', generation: next, index: 0 }), {
+    bytes: Buffer.from('body'),
+    createdAtMs: Date.now(),
+  })
+  client.beforeOperation = (operation) => {
+    if (operation !== 'list' || feed.current?.generation === next) return
+    feed.current = { ...feed.current!, generation: next }
+    feed.announce()
+  }
+  run(sync)
+  await until(() => sync.storedState.startsWith(next), 4000, 'the new generation to be looked for')
+})
+
 describe('a replica that fell behind', { timeout: 30_000 }, () => {
   test('gets the rest merged, but for what may have been sent before', async () => {
     await add(20)
@@ -339,6 +355,8 @@ describe('requests', () => {
     await add(1)
     run(sync)
     await clock.pass(10 * secondMs)
+    // Reading the spool takes real time, too.
+    await until(() => sync.missing === undefined, 4000, 'the first to be stored')
     expect(client.objects.size).toBe(2)
     setAway(true)
     for (let i = 0; i < 60; i += 1) {
