@@ -96,7 +96,10 @@ async function add(count: number): Promise<void> {
 }
 
 /** A replica in whose generation a snapshot is, and nothing else. */
-function replicate(name: string): { client: MemoryReplicaClient; sync: SyncReplica } {
+function replicate(
+  name: string,
+  sleeps: number[] = [],
+): { client: MemoryReplicaClient; sync: SyncReplica } {
   const client = new MemoryReplicaClient()
   const snapshot = formatObjectPath({ kind: 'snapshot', generation, index: 0 })
   client.objects.set(snapshot, { bytes: Buffer.from('body'), createdAtMs: Date.now() })
@@ -110,7 +113,10 @@ function replicate(name: string): { client: MemoryReplicaClient; sync: SyncRepli
     feed,
     clock: {
       ...systemClock,
-      sleep: (ms, until) => systemClock.sleep(Math.min(ms, 5), until),
+      sleep: (ms, until) => {
+        sleeps.push(ms)
+        return systemClock.sleep(Math.min(ms, 5), until)
+      },
     },
     logger: silent,
     syncIntervalMs: 0,
@@ -226,7 +232,7 @@ test.each(Array.from({ length: 8 }, (_, seed) => seed + 1))(
       state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
       return state / 4_294_967_296
     }
-    const replicas = ['a', 'b', 'c'].map(replicate)
+    const replicas = ['a', 'b', 'c'].map((name) => replicate(name))
     const overwritten: string[] = []
     const restless = { value: true }
     for (const { client } of replicas) {
@@ -374,4 +380,24 @@ describe('requests', () => {
     await until(() => sync.missing === undefined, 10_000, 'all to be stored')
     expect(spansOf(client).at(-1)?.[1]).toBe(60)
   })
+})
+
+test('a replica that cannot be used is tried again for ever, after pauses that grow to 15 s and are jittered', async () => {
+  const sleeps: number[] = []
+  const { client, sync } = replicate('down', sleeps)
+  let isDown = true
+  client.beforeOperation = () => {
+    if (isDown) throw new ReplicaError('it is down', { retryable: true })
+  }
+  await add(1)
+  run(sync)
+  await until(() => sleeps.length >= 12, 10_000, 'twelve pauses')
+  isDown = false
+  const ratios = sleeps.slice(0, 12).map((ms, i) => ms / Math.min(1000 * 2 ** i, 15_000))
+  for (const ratio of ratios) {
+    expect(ratio).toBeGreaterThanOrEqual(0.75)
+    expect(ratio).toBeLessThan(1.25)
+  }
+  expect(new Set(ratios).size).toBeGreaterThan(6)
+  await until(() => client.objects.has(nameOf(0)), 10_000, 'the segment to be stored')
 })
