@@ -33,7 +33,8 @@ export async function recordHistory(options: {
   const config = writeConfig(folder, { path: db, replicas: [replica], syncInterval: '5s' })
   const daemon = start('replicate', '-config', config)
   await daemon.waitFor(/snapshot written/)
-  await summaryOf(startWriter({ db, oracle, ...options, autocheckpoint: 20, shrinkChance: 0.02 }))
+  const writer = startWriter({ db, oracle, ...options, autocheckpoint: 20, shrinkChance: 0.02 })
+  await summaryOf(writer, options.seconds * 1000 + 60_000)
   expect(await daemon.stop()).toBe(0)
   return { folder, oracle, replica, commits: readOracle(oracle).slice(1) }
 }
