@@ -1,9 +1,20 @@
 /** One writer: daemons that would do the same work, on one machine and on several. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
-import { cleanUp, restore, start, temporaryFolder, writeConfig } from '../support/cli.ts'
+import {
+  cleanUp,
+  listGenerations,
+  litestream,
+  restore,
+  runLitestream,
+  Running,
+  start,
+  temporaryFolder,
+  until,
+  writeConfig,
+} from '../support/cli.ts'
 import { type Elsewhere, startElsewhere, whyNotElsewhere } from '../support/elsewhere.ts'
 import { lastAcknowledged, verifyLedger, write } from '../support/ledger.ts'
 import { testTwoWriters } from '../support/two-writers.ts'
@@ -28,6 +39,47 @@ describe('on a folder', () => {
   const root = mkdtempSync(join(tmpdir(), 'tsreplicate-test-'))
   afterAll(() => rmSync(root, { recursive: true, force: true }))
   testTwoWriters({ env: {}, replica: (path) => ({ path: join(root, path) }) })
+})
+
+test('Litestream does not see the owner: it lists, restores and prunes around it', async () => {
+  const { folder, db, oracle, replica, config } = scene()
+  await write({ db, oracle, count: 10 })
+  const daemon = start('replicate', '-config', config)
+  await daemon.waitFor(/snapshot written/)
+  await write({ db, oracle, count: 10 })
+  expect(await daemon.stop(), daemon.output).toBe(0)
+  const owners = (): string[] => readdirSync(replica).filter((name) => name.includes('owner'))
+  expect(owners()).toHaveLength(1)
+  const [generation] = listGenerations(replica)
+  for (const command of ['generations', 'snapshots', 'wal']) {
+    const listed = await runLitestream(command, `file://${replica}`)
+    expect(listed.code, listed.stderr).toBe(0)
+    expect(listed.stdout).toContain(generation)
+    expect(listed.stdout + listed.stderr).not.toContain('owner')
+  }
+  const restored = join(folder, 'theirs.db')
+  const outcome = await runLitestream('restore', '-o', restored, `file://${replica}`)
+  expect(outcome.code, outcome.stderr).toBe(0)
+  expect(verifyLedger(restored, oracle)).toEqual({ n: lastAcknowledged(oracle) })
+
+  const theirConfig = join(folder, 'litestream.yml')
+  const settings = { 'sync-interval': '100ms', retention: '1s', 'retention-check-interval': '1s' }
+  const dbs = [{ path: db, replicas: [{ path: replica, ...settings }] }]
+  writeFileSync(theirConfig, JSON.stringify({ dbs }))
+  const theirs = new Running('litestream', litestream, ['replicate', '-config', theirConfig])
+  await until(
+    () => !listGenerations(replica).includes(generation!),
+    30_000,
+    () => theirs.output,
+  )
+  await theirs.stop()
+  expect(owners()).toHaveLength(1)
+  const back = start('replicate', '-config', config)
+  await back.waitFor(/replica claimed/)
+  await back.waitFor(/snapshot written/)
+  expect(await back.stop(), back.output).toBe(0)
+  await restore(replica, join(folder, 'end.db'))
+  expect(verifyLedger(join(folder, 'end.db'), oracle)).toEqual({ n: lastAcknowledged(oracle) })
 })
 
 describe.skipIf(whyNotElsewhere !== undefined)('containers over one folder', () => {
