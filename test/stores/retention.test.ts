@@ -44,6 +44,8 @@ for (const [name, place] of Object.entries(placesOf(inject('stores')))) {
       expect(await scene.restore()).toBe(lastAcknowledged(scene.oracle))
     })
 
+    // The batch of many keys is MinIO's; elsewhere with the other faults.
+    if (name !== 'MinIO' && process.env.TSREPLICATE_FAULTS !== 'all') return
     test('a deletion that fails for some is told, tried again, and costs nothing else', async () => {
       await using scene = await Scene.open(place, { settings: short })
       scene.configure({}, {}, restless)
