@@ -19,6 +19,7 @@ export type BreakReason =
   | 'spool could not be written'
   | 'replica missed segments that the spool no longer has'
   | 'replica is ahead of the local state'
+  | 'replica differs from the local state'
   | 'replica taken over from another writer'
 
 export type Continuity =

@@ -2,6 +2,7 @@ import { isAbortError, LocalStateError, ReplicaError } from '../domain/errors.js
 import { type Generation } from '../domain/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
 import { formatObjectPath, type SnapshotRef, type WalSegmentRef } from '../domain/replica-layout.js'
+import { type Checksum, sameChecksum } from '../domain/wal-format.js'
 import { type CaptureStatus, lagSince, type ReplicaStatus } from '../domain/status.js'
 import {
   type NewestSnapshot,
@@ -474,15 +475,24 @@ export class SyncReplica {
     }
     let position: WalPosition | undefined
     if (last !== undefined) {
-      const endOffset = await this.#endOf(last, current.segments, kill)
-      if (endOffset === undefined) {
+      const end = await this.#endOf(last, current.segments, kill)
+      if (end === undefined) {
         feed.requestNewGeneration(
           'replica missed segments that the spool no longer has',
           `the end of ${formatObjectPath(last)} on ${client.location} cannot be read`,
         )
         return undefined
       }
-      position = { index: last.index, offset: endOffset }
+      position = { index: last.index, offset: end.offset }
+      const local = checksumAt(current.segments, position)
+      // A power cut can take frames from the WAL that were sent, and the local state with them; others are then written there.
+      if (local !== undefined && end.checksum !== undefined && !sameChecksum(local, end.checksum)) {
+        feed.requestNewGeneration(
+          'replica differs from the local state',
+          `${client.location} has other frames before ${formatPosition({ generation, ...position })} than were captured`,
+        )
+        return undefined
+      }
     }
     const place: Place = {
       generation,
@@ -512,27 +522,31 @@ export class SyncReplica {
   }
 
   /**
-   * Where a stored segment ends, as its trailer says. One that is encrypted and cannot be read here is told by its name
-   * and size to be one that the spool still has.
+   * Where a stored segment ends, and with which checksum, as its trailer says. One that is encrypted and cannot be read
+   * here is told by its name and size to be one that the spool still has.
    */
   async #endOf(
     stored: WalSegmentInfo,
     spooled: readonly SpooledSegment[],
     kill: AbortSignal,
-  ): Promise<number | undefined> {
+  ): Promise<{ readonly offset: number; readonly checksum: Checksum | undefined } | undefined> {
     const { client } = this.#options
     const object = { ref: stored, sizeBytes: stored.sizeBytes }
     const found = await readTrailer(client, object, kill)
     if (found.kind === 'trailer') {
-      return found.trailer.kind === 'wal-segment' ? found.trailer.endOffset : undefined
+      const { trailer } = found
+      return trailer.kind === 'wal-segment'
+        ? { offset: trailer.endOffset, checksum: trailer.checksumAfter }
+        : undefined
     }
     const sizeBytes = (await client.contentBytes?.(object, kill)) ?? stored.sizeBytes
-    return spooled.find(
+    const same = spooled.find(
       (segment) =>
         segment.index === stored.index &&
         segment.startOffset === stored.offset &&
         segment.sizeBytes === sizeBytes,
-    )?.endOffset
+    )
+    return same === undefined ? undefined : { offset: same.endOffset, checksum: undefined }
   }
 
   /**
@@ -767,6 +781,20 @@ function isBeingMerged(
 
 function endOf(segment: SpooledSegment): WalPosition {
   return { index: segment.index, offset: segment.endOffset }
+}
+
+/** The running checksum at a place where a spooled segment ends or begins; undefined: there is none. */
+function checksumAt(
+  segments: readonly SpooledSegment[],
+  { index, offset }: WalPosition,
+): Checksum | undefined {
+  const before = segments.find((each) => each.index === index && each.endOffset === offset)
+  if (before !== undefined) return before.trailer.checksumAfter
+  const behind = segments.find((each) => each.index === index && each.startOffset === offset)
+  if (behind !== undefined) return behind.trailer.checksumBefore
+  const next = segments.find((each) => each.index === index + 1 && each.startOffset === 0)
+  const previous = next?.trailer.previousIndexEnd
+  return previous?.offset === offset ? previous.checksum : undefined
 }
 
 /** The spooled segment that begins at `position`; from nothing, the generation's first. */

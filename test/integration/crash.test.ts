@@ -120,7 +120,14 @@ test('writes, checkpoints, vacuums and closes while the daemon is down', async (
 
 describe('a spool that is damaged while the daemon is down', () => {
   /** A database whose last commits are in several segments, and whose daemon was killed. */
-  async function scene(): Promise<{ db: string; check: (reason: string) => Promise<void> }> {
+  async function scene(): Promise<{
+    db: string
+    oracle: string
+    replica: string
+    config: string
+    output: string
+    check: (reason: string) => Promise<void>
+  }> {
     const folder = temporaryFolder()
     const db = join(folder, 'app.db')
     const oracle = join(folder, 'oracle')
@@ -138,8 +145,13 @@ describe('a spool that is damaged while the daemon is down', () => {
     }
     await until(() => spooledSegments(db).length >= 2, 20_000, 'segments in the spool')
     await daemon.kill()
+    const output = join(folder, 'end.db')
     return {
       db,
+      oracle,
+      replica,
+      config,
+      output,
       check: async (reason) => {
         const again = start('replicate', '-config', config)
         await again.waitFor(/new generation/)
@@ -147,15 +159,24 @@ describe('a spool that is damaged while the daemon is down', () => {
         await again.waitFor(/snapshot written/)
         expect(await again.stop()).toBe(0)
         expect(listGenerations(replica)).toHaveLength(2)
-        expect(await restoreAndVerify(replica, join(folder, 'end.db'), oracle)).toEqual({ n: 15 })
+        expect(await restoreAndVerify(replica, output, oracle)).toEqual({ n: 15 })
       },
     }
   }
 
-  test('begins a generation when its last segment is missing, which the replica has', async () => {
-    const { db, check } = await scene()
+  test('captures its last segment once more when it is missing and the WAL has it, or begins a generation', async () => {
+    const { db, oracle, replica, config, output } = await scene()
     rmSync(spooledSegments(db).at(-1)!)
-    await check('replica is ahead of the local state')
+    const again = start('replicate', '-config', config)
+    await again.waitFor(/replica claimed/)
+    await write({ db, oracle, count: 1 })
+    // Whichever looks first: the capture at the WAL, or the replica at what is stored.
+    await again.waitFor(/wal segment written|snapshot written/)
+    expect(await again.stop()).toBe(0)
+    const began = /new generation.*reason="([^"]*)"/.exec(again.output)?.[1]
+    expect([undefined, 'replica is ahead of the local state']).toContain(began)
+    expect(listGenerations(replica)).toHaveLength(began === undefined ? 1 : 2)
+    expect(await restoreAndVerify(replica, output, oracle)).toEqual({ n: 16 })
   })
 
   test('begins a generation when all segments are missing', async () => {

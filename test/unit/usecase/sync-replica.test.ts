@@ -168,6 +168,22 @@ test('segments that are gone before they were sent end the generation, and are n
   })
 })
 
+test('a replica that has other frames than were captured, at the same place, ends the generation', async () => {
+  await add(3)
+  const before = replicate('a')
+  run(before.sync)
+  await everythingIsStored(before.sync)
+  const current = feed.current!
+  const last = current.segments.at(-1)!
+  const trailer = { ...last.trailer, checksumAfter: { s0: 7, s1: 7 } }
+  current.segments = [...current.segments.slice(0, -1), { ...last, trailer }]
+  const after = replicate('b')
+  for (const [path, object] of before.client.objects) after.client.objects.set(path, object)
+  run(after.sync)
+  await until(() => feed.hasWish, 20_000, 'a new generation to be asked for')
+  expect(feed.takeNewGeneration()).toMatchObject({ reason: 'replica differs from the local state' })
+})
+
 test('a generation that begins while the one before is looked for is not waited for', async () => {
   const { client, sync } = replicate('a')
   const next = formatGeneration(Uint8Array.from([8, 7, 6, 5, 4, 3, 2, 1]))
