@@ -113,9 +113,9 @@ export class GenerationFeed {
     return this.#changed.count
   }
 
-  /** A replica wants something of the capture loop. */
+  /** A replica wants something of the capture loop, or has wanted it since before this wait. */
   waitForWish(signal: AbortSignal): Promise<void> {
-    return this.#wanted.wait(signal)
+    return this.hasWish ? Promise.resolve() : this.#wanted.wait(signal)
   }
 
   get hasWish(): boolean {
