@@ -16,6 +16,7 @@ const meta = '/\\.app\\.db-tsreplicate'
 const gen = '[0-9a-f]{16}'
 const spool = `${meta}/spool/${gen}`
 const stored = `/[ab]/generations/${gen}`
+const owner = '/[ab]/tsreplicate-owner\\.[0-9]+\\.json'
 
 type Shape = Pick<CrashPoint, 'from'> & {
   readonly nth?: readonly number[]
@@ -103,6 +104,25 @@ export const daemonPoints: readonly CrashPoint[] = [
     from: 'running',
     since: `sync /b/generations/${gen}/wal$`,
     nth: [1, 3],
+  }),
+  ...atomicFile(
+    'owner: what was claimed is noted',
+    {
+      folder: meta,
+      name: 'owner-[ab]\\.json',
+      temporary: 'owner-[ab]\\.json\\.tmp',
+      call: 'replace',
+    },
+    { from: 'start', nth: [1, 2] },
+  ),
+  ...['create', 'write', 'sync'].map((call) =>
+    point(`owner: temporary file, ${call}`, call, `${owner}\\..*\\.tmp`, { from: 'start' }),
+  ),
+  point('owner: replica claimed', 'link', owner, { from: 'start' }),
+  point('owner: the version before removed', 'unlink', owner, { from: 'start' }),
+  point('owner: temporary file removed', 'unlink', `${owner}\\..*\\.tmp`, {
+    from: 'start',
+    nth: [1, 2],
   }),
   point('replica: folders made', 'mkdir', `/[ab]/generations/${gen}(/wal|/snapshots)?`, {
     from: 'new generation',
