@@ -59,7 +59,8 @@ export class OwnReplica {
   readonly #options: OwnReplicaOptions
   #held: { readonly owner: ReplicaOwner; readonly version: string } | undefined
   /** Why nobody can be kept from writing here. */
-  #unguarded = false
+  #unguarded: ReplicaError | undefined
+  #saidUnguarded = false
   #takenBy: string | undefined
   #look: Moment = { monotonicMs: Number.NEGATIVE_INFINITY, wallMs: 0 }
   /** Claims whose answer did not arrive. */
@@ -78,7 +79,9 @@ export class OwnReplica {
 
   /** Whether this process may write, as far as it knows. */
   get isOurs(): boolean {
-    return this.#takenBy === undefined && (this.#unguarded || this.#held !== undefined)
+    return (
+      this.#takenBy === undefined && (this.#unguarded !== undefined || this.#held !== undefined)
+    )
   }
 
   /**
@@ -92,13 +95,20 @@ export class OwnReplica {
       if (!(error instanceof ReplicaError) || error.retryable) throw error
       // A replica whose objects can be reached is worth more than knowing who else writes to it.
       await anyGeneration(this.#options.client, signal)
-      this.#unguarded = true
-      this.#options.logger.warn(
-        { err: error, ...(error.hint === undefined ? {} : { hint: error.hint }) },
-        'the replica cannot be claimed: another writer would not be noticed',
-      )
+      this.#unguarded = error
       return 'same writer'
     }
+  }
+
+  /** Something was stored. Where nothing can be, that is the problem, and not that the replica cannot be claimed. */
+  stored(): void {
+    const err = this.#unguarded
+    if (err === undefined || this.#saidUnguarded) return
+    this.#saidUnguarded = true
+    this.#options.logger.warn(
+      { err, ...(err.hint === undefined ? {} : { hint: err.hint }) },
+      'the replica cannot be claimed: another writer would not be noticed',
+    )
   }
 
   /** After a claim from another writer: a generation of our own has begun, and may go on after a restart. */
@@ -110,7 +120,7 @@ export class OwnReplica {
 
   /** Throws {@link InUseError} when another writer has taken the replica. Looks, if the last look is that old. */
   async check({ maxAgeMs }: { readonly maxAgeMs: number }, signal: AbortSignal): Promise<void> {
-    if (this.#unguarded) return
+    if (this.#unguarded !== undefined) return
     this.#throwIfTaken()
     if (this.#held === undefined) {
       throw new ReplicaError(`${this.#options.client.location} is not claimed yet`)

@@ -637,6 +637,7 @@ export class SyncReplica {
     place.hasSnapshot = true
     place.newestSnapshot = { ...finished, atMs: clock.now() }
     this.#lastStoredAtMs = clock.now()
+    this.#options.owner?.stored()
     feed.announce()
     this.#snapshotCounts[reason] += 1
     if (reason === 'generation') {
@@ -701,6 +702,7 @@ export class SyncReplica {
       segment.sizeBytes,
       firstCommitMs(segment) ?? this.#lastStoredAtMs,
     )
+    this.#options.owner?.stored()
     logger.info(
       {
         position: formatPosition({
