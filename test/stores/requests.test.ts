@@ -32,8 +32,8 @@ if (place === undefined || 'unavailable' in place) {
     await sleep(15_000)
     const writing = requests.slice(sent)
     const writes = writing.filter(({ kind }) => kind === 'write')
-    // Now and then a byte is read back of what was stored.
-    expect(writing.length - writes.length).toBeLessThanOrEqual(1)
+    // Now and then a byte is read back of what was stored, and every ten seconds who owns the replica.
+    expect(writing.length - writes.length).toBeLessThanOrEqual(3)
     expect(writing.filter(({ kind }) => kind !== 'write' && kind !== 'read')).toEqual([])
     // One commit, one segment, one request; what runs at either end of the time is one off.
     const segments = scene.daemon.count(/wal segment written/) - written
@@ -49,6 +49,7 @@ if (place === undefined || 'unavailable' in place) {
     const asked = () => requests.slice(idle).map(({ kind }) => kind)
     expect(['', 'read']).toContain(asked().join())
     expect(await scene.daemon.stop()).toBe(0)
-    expect(['', 'read']).toContain(asked().join())
+    // The replica is let go.
+    expect(['write', 'read,write']).toContain(asked().join())
   })
 }
