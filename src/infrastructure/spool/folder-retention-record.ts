@@ -1,68 +1,29 @@
-/** Deletions under way, as a small file beside the spool: `retention-<name of the replica>.json`. */
-import { readFile, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+/** Deletions under way: `retention-<name of the replica>.json`. */
 import { parseGeneration } from '../../domain/generation.js'
 import {
   type RecordedDeletion,
   type RetentionRecord,
 } from '../../usecase/ports/retention-record.js'
-import {
-  createFolder,
-  errorCode,
-  orLocalStateError,
-  type Ownership,
-  replaceFile,
-  syncFolder,
-} from './local-files.js'
+import { JsonRecord, type JsonRecordOptions } from './json-record.js'
 
 export class FolderRetentionRecord implements RetentionRecord {
-  readonly #path: string
-  readonly #owner: Ownership
+  readonly #record: JsonRecord
 
-  constructor(options: { path: string; replica: string } & Ownership) {
-    this.#path = join(options.path, `retention-${encodeURIComponent(options.replica)}.json`)
-    this.#owner = options
+  constructor(options: JsonRecordOptions) {
+    this.#record = new JsonRecord('retention', options)
   }
 
+  /** What cannot be read is left out: without it, less is deleted. */
   async load(signal: AbortSignal): Promise<readonly RecordedDeletion[]> {
     signal.throwIfAborted()
-    return orLocalStateError(`read ${this.#path}`, async () => {
-      try {
-        return parseRecord(await readFile(this.#path, 'utf8'))
-      } catch (error) {
-        if (errorCode(error) === 'ENOENT') return []
-        throw error
-      }
-    })
+    const { deletions } = await this.#record.load()
+    return Array.isArray(deletions) ? deletions.flatMap(parseDeletion) : []
   }
 
   async save(deletions: readonly RecordedDeletion[], signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
-    await orLocalStateError(`write ${this.#path}`, async () => {
-      const folder = dirname(this.#path)
-      await createFolder(folder, this.#owner)
-      if (deletions.length === 0) {
-        await rm(this.#path, { force: true })
-        await syncFolder(folder)
-        return
-      }
-      const text = `${JSON.stringify({ version: 1, deletions }, undefined, 2)}\n`
-      await replaceFile(this.#path, new TextEncoder().encode(text), this.#owner)
-    })
+    await (deletions.length === 0 ? this.#record.remove() : this.#record.save({ deletions }))
   }
-}
-
-/** What cannot be read is left out: without it, less is deleted. */
-function parseRecord(text: string): RecordedDeletion[] {
-  let content: unknown
-  try {
-    content = JSON.parse(text)
-  } catch {
-    return []
-  }
-  if (typeof content !== 'object' || content === null) return []
-  if (!('deletions' in content) || !Array.isArray(content.deletions)) return []
-  return content.deletions.flatMap(parseDeletion)
 }
 
 function parseDeletion(value: unknown): RecordedDeletion[] {

@@ -1,0 +1,65 @@
+/** A small file of JSON beside the spool, put in place whole: `<what>-<name of the replica>.json`. */
+import { readFile, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import {
+  createFolder,
+  errorCode,
+  orLocalStateError,
+  type Ownership,
+  replaceFile,
+  syncFolder,
+} from './local-files.js'
+
+export interface JsonRecordOptions extends Ownership {
+  /** The folder of the local state. */
+  readonly path: string
+  readonly replica: string
+}
+
+export class JsonRecord {
+  readonly #path: string
+  readonly #owner: Ownership
+
+  constructor(what: string, options: JsonRecordOptions) {
+    this.#path = join(options.path, `${what}-${encodeURIComponent(options.replica)}.json`)
+    this.#owner = options
+  }
+
+  /** The fields of what is there; none where nothing is, or nothing that can be understood. */
+  async load(): Promise<Readonly<Record<string, unknown>>> {
+    return orLocalStateError(`read ${this.#path}`, async () => {
+      try {
+        return parseFields(await readFile(this.#path, 'utf8'))
+      } catch (error) {
+        if (errorCode(error) === 'ENOENT') return {}
+        throw error
+      }
+    })
+  }
+
+  async save(fields: Readonly<Record<string, unknown>>): Promise<void> {
+    await orLocalStateError(`write ${this.#path}`, async () => {
+      await createFolder(dirname(this.#path), this.#owner)
+      const text = `${JSON.stringify({ version: 1, ...fields }, undefined, 2)}\n`
+      await replaceFile(this.#path, new TextEncoder().encode(text), this.#owner)
+    })
+  }
+
+  async remove(): Promise<void> {
+    await orLocalStateError(`remove ${this.#path}`, async () => {
+      const folder = dirname(this.#path)
+      await createFolder(folder, this.#owner)
+      await rm(this.#path, { force: true })
+      await syncFolder(folder)
+    })
+  }
+}
+
+function parseFields(text: string): Readonly<Record<string, unknown>> {
+  try {
+    const content: unknown = JSON.parse(text)
+    return typeof content === 'object' && content !== null ? { ...content } : {}
+  } catch {
+    return {}
+  }
+}
