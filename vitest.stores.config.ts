@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['test/contract/*.stores.test.ts', 'test/stores/**/*.test.ts'],
-    globalSetup: ['./test/support/stores/global-setup.ts'],
+    globalSetup: ['./test/support/stores/global-setup.ts', './test/support/last-lines.ts'],
     pool: 'forks',
     fileParallelism: false,
     testTimeout: 120_000,

@@ -14,6 +14,7 @@ import {
   temporaryFolder,
   writeConfig,
 } from '../support/cli.ts'
+import { sayAtTheEnd } from '../support/last-lines.ts'
 import { canListen, listenForNotifications } from '../support/notify-listener.ts'
 
 afterEach(cleanUp)
@@ -127,6 +128,12 @@ describe('SIGHUP', () => {
   })
 })
 
+const hasSystemdAnalyze = spawnSync('systemd-analyze', ['--version']).status === 0
+if (!canListen) {
+  sayAtTheEnd('what systemd is told was not tested: that takes systemd-notify and python3')
+}
+if (!hasSystemdAnalyze) sayAtTheEnd('the systemd unit was not tested: that takes systemd-analyze')
+
 describe.skipIf(!canListen)('a service manager', () => {
   it('is told of the start, of signs of life, of reloads and of the end', async () => {
     const folder = temporaryFolder()
@@ -151,7 +158,7 @@ describe.skipIf(!canListen)('a service manager', () => {
   })
 })
 
-describe.skipIf(spawnSync('systemd-analyze', ['--version']).status !== 0)('the unit', () => {
+describe.skipIf(!hasSystemdAnalyze)('the unit', () => {
   const unit = join(root, 'systemd/tsreplicate.service')
 
   it('is valid to systemd', () => {

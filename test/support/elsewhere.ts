@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { program, Running, temporaryFolder } from './cli.ts'
+import { sayAtTheEnd } from './last-lines.ts'
 
 export interface Place {
   readonly host: string
@@ -21,6 +22,9 @@ export const whyNotElsewhere: string | undefined = (() => {
   const tried = spawnSync('unshare', [...namespaces, 'sh', '-c', script], { encoding: 'utf8' })
   return tried.status === 0 ? undefined : tried.stderr || String(tried.error)
 })()
+if (whyNotElsewhere !== undefined) {
+  sayAtTheEnd(`daemons as if on two machines were not tested: ${whyNotElsewhere}`)
+}
 
 /** The program at another place. Signals reach it, not what started it. */
 export class Elsewhere extends Running {
