@@ -2,6 +2,9 @@ import { Worker } from 'node:worker_threads'
 import { DatabaseError } from '../../domain/errors.js'
 import { type SqliteCall, type SqliteReply } from './sqlite-messages.js'
 
+/** What a call allocates is short-lived and small, but for WAL pages, which lie outside the heap. By default, it grows to some 50. */
+const maxYoungGenerationSizeMb = 8
+
 interface Waiting {
   readonly resolve: (value: unknown) => void
   readonly reject: (error: Error) => void
@@ -15,7 +18,9 @@ export class SqliteThread {
   #failure: Error | undefined
 
   constructor() {
-    this.#worker = new Worker(new URL('./sqlite-thread.js', import.meta.url))
+    this.#worker = new Worker(new URL('./sqlite-thread.js', import.meta.url), {
+      resourceLimits: { maxYoungGenerationSizeMb },
+    })
     this.#worker.on('message', (reply: SqliteReply) => {
       const waiting = this.#waiting.get(reply.id)
       this.#waiting.delete(reply.id)
