@@ -209,12 +209,15 @@ export async function findOtherOwner(
   },
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const [{ findOtherOwner: find }, { FolderClaimRecord }] = await Promise.all([
-    import('./usecase/find-other-owner.js'),
-    import('./infrastructure/spool/folder-claim-record.js'),
-  ])
+  const [{ findOtherOwner: find }, { FolderClaimRecord }, { openSystemProcesses }] =
+    await Promise.all([
+      import('./usecase/find-other-owner.js'),
+      import('./infrastructure/spool/folder-claim-record.js'),
+      import('./infrastructure/processes/system-processes.js'),
+    ])
   const record = new FolderClaimRecord({ path: replica.metaPath, replica: replica.replica })
-  return find({ client: replica.client, record }, signal)
+  const { self } = await openSystemProcesses()
+  return find({ client: replica.client, record, self }, signal)
 }
 
 /** A replication, and what tells how it is. */

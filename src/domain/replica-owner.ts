@@ -58,12 +58,20 @@ export function judgeOwner(
   if (state === 'alive' && !isSelf && !released) {
     return leaseMs === undefined ? { kind: 'in use' } : { kind: 'leased', leaseMs }
   }
-  // A copy of the local state on another machine knows the token, too, and cannot go on where this one may.
-  if (tokens.includes(found.token) && isSameMachine(found.process, self)) {
-    return { kind: 'ours', ended: isOver || isSelf }
-  }
+  if (isOurClaim(found, { self, tokens })) return { kind: 'ours', ended: isOver || isSelf }
   if (isSelf && !released) return { kind: 'in use' }
   return isOver || leaseMs === undefined ? { kind: 'another' } : { kind: 'leased', leaseMs }
+}
+
+/**
+ * Whether a claim is one that this local state has made. A copy of it on another machine knows the token, too, and cannot
+ * go on where this one may.
+ */
+export function isOurClaim(
+  { token, process }: ReplicaOwner,
+  { self, tokens }: { readonly self: ProcessIdentity; readonly tokens: readonly string[] },
+): boolean {
+  return tokens.includes(token) && isSameMachine(process, self)
 }
 
 function isSameMachine(a: ProcessIdentity, b: ProcessIdentity): boolean {

@@ -1,4 +1,5 @@
 /** One writer: daemons that would do the same work, on one machine and on several. */
+import { randomUUID } from 'node:crypto'
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,7 +17,7 @@ import {
   writeConfig,
 } from '../support/cli.ts'
 import { type Elsewhere, startElsewhere, whyNotElsewhere } from '../support/elsewhere.ts'
-import { lastAcknowledged, verifyLedger, write } from '../support/ledger.ts'
+import { lastAcknowledged, startWriter, verifyLedger, write } from '../support/ledger.ts'
 import { testTwoWriters } from '../support/two-writers.ts'
 
 afterEach(cleanUp)
@@ -127,3 +128,27 @@ describe.skipIf(whyNotElsewhere !== undefined)('containers over one folder', () 
     expect(await next.stop(), next.output).toBe(0)
   })
 })
+
+test.skipIf(whyNotElsewhere !== undefined)(
+  'after a restart of the machine the generation goes on, once a clone of the machine would have stopped',
+  async () => {
+    const { folder, db, oracle, replica, config } = scene()
+    const boot = (): Elsewhere =>
+      startElsewhere({ host: 'machine', boot: randomUUID() }, ['replicate', '-config', config])
+    const writer = startWriter({ db, oracle, rate: 20 })
+    const first = boot()
+    await first.waitFor(/wal segment written/, { times: 3 })
+    await first.kill()
+    const second = boot()
+    await second.waitFor(/replica claimed/)
+    const claimedAt = Date.now()
+    await second.waitFor(/wal segment written/)
+    expect(Date.now() - claimedAt).toBeGreaterThan(11_000)
+    await writer.stop()
+    expect(await second.stop(), second.output).toBe(0)
+    expect(second.count(/new generation|level=(WARN|ERROR)/), second.output).toBe(0)
+    expect(listGenerations(replica)).toHaveLength(1)
+    await restore(replica, join(folder, 'end.db'))
+    expect(verifyLedger(join(folder, 'end.db'), oracle)).toEqual({ n: lastAcknowledged(oracle) })
+  },
+)
