@@ -511,7 +511,9 @@ export class SyncReplica {
     if (next === undefined && !hasReached(position, current.end)) {
       feed.requestNewGeneration(
         'replica missed segments that the spool no longer has',
-        `${client.location} ends at ${position === undefined ? 'nothing' : formatPosition({ generation, ...position })}`,
+        position === undefined
+          ? `${client.location} has none of them`
+          : `${client.location} ends at ${formatPosition({ generation, ...position })}`,
       )
       return undefined
     }

@@ -107,6 +107,26 @@ describe('-exec', () => {
     expect(await stored()).toEqual(signals)
   })
 
+  test('gets SIGHUP in the place of the daemon, which does not read its configuration again', async () => {
+    const { folder, db, replica, command, stored } = scene()
+    const config = join(folder, 'c.yml')
+    const exec = command('write=first', 'wait=SIGHUP', 'wait=SIGTERM')
+    const here = { path: db, replicas: [{ path: replica }] }
+    writeFileSync(config, JSON.stringify({ exec, dbs: [here] }))
+    const daemon = start('replicate', '-config', config)
+    await daemon.waitFor(/waits for SIGHUP/)
+    const added = { path: join(folder, 'added.db'), replicas: [{ path: join(folder, 'added') }] }
+    fill(added.path, 'row')
+    writeFileSync(config, JSON.stringify({ exec, dbs: [here, added] }))
+    daemon.signal('SIGHUP')
+    await daemon.waitFor(/waits for SIGTERM/)
+    expect(await daemon.stop(), daemon.output).toBe(0)
+    expect(daemon.stdout).toContain('msg="sending signal to exec process" signal=SIGHUP')
+    expect(daemon.output).not.toMatch(/configuration reloaded|added\.db/)
+    expect(listObjects(join(folder, 'added'))).toEqual([])
+    expect(await stored()).toEqual(['first', 'SIGHUP', 'SIGTERM'])
+  })
+
   test('ends with 128 and the number of the signal that the program died of', async () => {
     const { replicate, stored } = scene()
     const daemon = replicate(['write=row', 'kill=SIGKILL', 'wait=SIGTERM'])

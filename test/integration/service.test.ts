@@ -9,13 +9,22 @@ import {
   program,
   restore,
   root,
+  run,
   Running,
   start,
   temporaryFolder,
   writeConfig,
 } from '../support/cli.ts'
+import {
+  lastAcknowledged,
+  readOracle,
+  startWriter,
+  verifyLedger,
+  write,
+} from '../support/ledger.ts'
 import { sayAtTheEnd } from '../support/last-lines.ts'
 import { canListen, listenForNotifications } from '../support/notify-listener.ts'
+import { expectMomentsHit } from '../support/point-in-time.ts'
 
 afterEach(cleanUp)
 
@@ -96,6 +105,73 @@ describe('SIGHUP', () => {
     expect(await daemon.stop()).toBe(0)
     expect(await restoredRows(at('new'), at('restored-new.db'))).toBe(30)
     expect(await restoredRows(at('stays'), at('restored-stays.db'))).toBe(30)
+  })
+
+  it('adds a replica in the midst of a generation: the next one begins on both, and each has every later commit', async () => {
+    const folder = temporaryFolder()
+    const at = (name: string): string => join(folder, name)
+    const [db, oracle] = [at('app.db'), at('oracle')]
+    const first = { path: at('first'), name: 'first' }
+    const second = { path: at('second'), name: 'second' }
+    const writer = startWriter({ db, oracle, rate: 100, autocheckpoint: 20 })
+    const config = writeConfig(folder, { path: db, replicas: [first] })
+    const daemon = start('replicate', '-config', config)
+    await daemon.waitFor(firstObject)
+    // Nothing but the newest segments is kept locally.
+    await daemon.waitFor(/wal segment written/, { times: 10 })
+    const before = lastAcknowledged(oracle)
+    writeConfig(folder, { path: db, replicas: [first, second] })
+    daemon.signal('SIGHUP')
+    await daemon.waitFor(reloaded)
+    await daemon.waitFor(/snapshot written/, { times: 3 })
+    expect(daemon.output).toMatch(
+      /msg="new generation" .*reason="replica missed segments that the spool no longer has" detail="\S+\/second has none of them"/,
+    )
+    const whole = Date.now()
+    await restore(at('second'), at('meanwhile.db'))
+    expect(verifyLedger(at('meanwhile.db'), oracle).n).toBeGreaterThanOrEqual(before)
+    const soFar = daemon.count(/wal segment written/)
+    await daemon.waitFor(/wal segment written/, { times: soFar + 40 })
+    await writer.stop()
+    expect(await daemon.stop(), daemon.output).toBe(0)
+
+    const generations = listGenerations(at('second'))
+    expect(generations).toHaveLength(1)
+    expect(listGenerations(at('first'))).toHaveLength(2)
+    expect(listGenerations(at('first'))).toEqual(expect.arrayContaining(generations))
+    for (const { name, path } of [first, second]) {
+      await restore(path, at(`${name}-end.db`))
+      expect(verifyLedger(at(`${name}-end.db`), oracle)).toEqual({ n: lastAcknowledged(oracle) })
+      const outcome = await run('verify', `file://${path}`)
+      expect(outcome.code, outcome.stdout).toBe(0)
+    }
+    const commits = readOracle(oracle).filter(({ timeMs }) => timeMs > whole)
+    await expectMomentsHit({ folder, oracle, replica: at('second'), commits }, at('second'), 4)
+  })
+
+  it('adds a replica while all of the generation is still kept locally: it goes on, with a snapshot of its own there', async () => {
+    const folder = temporaryFolder()
+    const at = (name: string): string => join(folder, name)
+    const [db, oracle] = [at('app.db'), at('oracle')]
+    const first = { path: at('first'), name: 'first' }
+    const second = { path: at('second'), name: 'second' }
+    await write({ db, oracle, count: 10 })
+    const config = writeConfig(folder, { path: db, replicas: [first] })
+    const daemon = start('replicate', '-config', config)
+    await daemon.waitFor(firstObject)
+    await write({ db, oracle, count: 1 })
+    await daemon.waitFor(/wal segment written/)
+    writeConfig(folder, { path: db, replicas: [first, second] })
+    daemon.signal('SIGHUP')
+    await daemon.waitFor(firstObject, { times: 2 })
+    await write({ db, oracle, count: 10 })
+    expect(await daemon.stop(), daemon.output).toBe(0)
+    expect(listGenerations(at('first'))).toHaveLength(1)
+    expect(listGenerations(at('second'))).toEqual(listGenerations(at('first')))
+    for (const { name, path } of [first, second]) {
+      await restore(path, at(`${name}-end.db`))
+      expect(verifyLedger(at(`${name}-end.db`), oracle)).toEqual({ n: 21 })
+    }
   })
 
   it('changes nothing when the file is wrong, and names every problem', async () => {
