@@ -1,4 +1,5 @@
 /** What verifies replicas. Loaded only when that is asked for. */
+import { createHash } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { type DatabaseConfig } from './domain/config.js'
@@ -52,13 +53,18 @@ export function validate(
   )
 }
 
-/** Where restored copies of a database are put: in a folder that is named, or else beside its local state. */
+/**
+ * Where restored copies of a database are put: in a folder that is named, or else beside its local state. The folder may be
+ * shared by databases of one file name.
+ */
 export function scratchOf(
   { metaPath, validationPath }: Pick<DatabaseConfig, 'metaPath' | 'validationPath'>,
   replica: string,
 ): FolderScratch {
   const name = `${basename(metaPath)}-validation-${encodeURIComponent(replica)}`
-  return new FolderScratch(join(validationPath ?? dirname(metaPath), name))
+  if (validationPath === undefined) return new FolderScratch(join(dirname(metaPath), name))
+  const which = createHash('sha256').update(metaPath).digest('hex').slice(0, 16)
+  return new FolderScratch(join(validationPath, `${name}-${which}`))
 }
 
 /** Where a command puts a restored copy. */

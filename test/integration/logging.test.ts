@@ -110,7 +110,7 @@ describe('logging', () => {
     expect(outcome.stderr).toMatch(/logging\.(type|level): must be /)
   })
 
-  test('of a command is on stderr, wherever that of the daemon is', async () => {
+  test('of a command is on stderr, wherever that of the daemon is, and of the same type', async () => {
     const { config, db } = scene({ type: 'json', stderr: false })
     await replicate(ours, '-config', config)
     const output = join(config, '..', 'restored.db')
@@ -118,6 +118,14 @@ describe('logging', () => {
     expect(JSON.parse(restored.stdout)).toMatchObject({ outputPath: output })
     const skipped = await run('restore', '-if-db-not-exists', '-config', config, '-o', output, db)
     expect(skipped.stdout).toBe('')
-    expect(skipped.stderr).toContain('database already exists, skipping')
+    expect(JSON.parse(skipped.stderr)).toMatchObject({
+      level: 'INFO',
+      msg: 'database already exists, skipping',
+    })
+    const none = { path: join(config, '..', 'none.db'), replicas: [{ path: '/none' }] }
+    writeFileSync(config, JSON.stringify({ logging: { type: 'json' }, dbs: [none] }))
+    const absent = await run('restore', '-if-replica-exists', '-config', config, none.path)
+    expect(absent.code).toBe(0)
+    expect(JSON.parse(absent.stderr)).toMatchObject({ msg: 'no matching backups found' })
   })
 })

@@ -9,15 +9,7 @@ import {
   type RestoreRequest,
   type RestoreTarget,
 } from '../../../usecase/restore-types.js'
-import {
-  commandLogger,
-  type CommonFlags,
-  isUrl,
-  openSubject,
-  print,
-  printJson,
-  readConfig,
-} from '../context.js'
+import { type CommonFlags, isUrl, openSubject, print, printJson, readConfig } from '../context.js'
 import { createProgressBar } from '../progress-bar.js'
 
 export interface RestoreFlags extends CommonFlags {
@@ -43,10 +35,15 @@ export async function restore(
     throw new UsageError('output path required', { hint: 'Name the database to create with -o.' })
   }
   const outputPath = await expandPath(flags.o ?? subjectName)
-  if (flags.ifDbNotExists === true && existsSync(outputPath)) {
-    return skip(flags, 'database already exists, skipping')
-  }
   const subject = await openSubject(subjectName, flags)
+  const skip = (why: string): number => {
+    subject.logger.info({}, why)
+    if (flags.json === true) printJson({ skipped: why })
+    return 0
+  }
+  if (flags.ifDbNotExists === true && existsSync(outputPath)) {
+    return skip('database already exists, skipping')
+  }
   const bar = createProgressBar(process.stderr)
   try {
     const request = { ...choice, sources: subject.sources, outputPath }
@@ -58,7 +55,7 @@ export async function restore(
     return 0
   } catch (error) {
     bar.clear()
-    if (isNothingStored(error) && flags.ifReplicaExists === true) return skip(flags, nothingStored)
+    if (isNothingStored(error) && flags.ifReplicaExists === true) return skip(nothingStored)
     throw error
   }
 }
@@ -69,13 +66,6 @@ export const nothingStored = 'no matching backups found'
 /** Only where there is nothing at all: a backup that is there and cannot be used is never passed over in silence. */
 export function isNothingStored(error: unknown): boolean {
   return error instanceof NoBackupError && error.message === nothingStored
-}
-
-async function skip(flags: RestoreFlags, message: string): Promise<number> {
-  const logger = await commandLogger()
-  logger.info({}, message)
-  if (flags.json === true) printJson({ skipped: message })
-  return 0
 }
 
 async function onlyDatabase(flags: RestoreFlags): Promise<string> {
