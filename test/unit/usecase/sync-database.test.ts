@@ -30,6 +30,8 @@ const bound = 10_000
 let clock: ManualClock
 let calls: { readonly call: string; readonly atMs: number }[]
 let lines: string[]
+/** Calls that were made while another one of the same database was under way, which only a checkpoint may be. */
+let overlapping: string[]
 
 const called = (call: string): number[] =>
   calls.filter((each) => each.call === call).map(({ atMs }) => atMs)
@@ -45,6 +47,9 @@ class FakeDatabase implements ManagedDatabase {
   }
   forced: ForcedRestart['outcome'] = 'done'
   failure: Error | undefined
+  /** How long a checkpoint takes. */
+  checkpointing: () => Promise<void> = () => turn()
+  #underWay: string | undefined
   #runs: CapturedRun[] = []
   #seen = ''
   #index = -1
@@ -81,25 +86,43 @@ class FakeDatabase implements ManagedDatabase {
     })
   }
 
-  async open(): ReturnType<ManagedDatabase['open']> {
-    await turn()
-    note('open')
-    if (this.failure !== undefined) throw this.failure
-    return { identity: { device: 1, inode: 2 }, pageSizeBytes, formerJournalMode: 'wal' }
-  }
-
-  async begin(cursor: CaptureCursor | undefined): ReturnType<ManagedDatabase['begin']> {
-    await turn()
-    if (cursor === undefined) {
-      this.#index = 0
-      this.#offset = 0
-      this.#runs = []
-      if (this.wal.frameCount > 0) this.#append(this.wal.frameCount)
+  async #alone<T>(call: string, work: () => Promise<T>): Promise<T> {
+    if (this.#underWay !== undefined) overlapping.push(`${call} during ${this.#underWay}`)
+    this.#underWay = call
+    try {
+      return await work()
+    } finally {
+      this.#underWay = undefined
     }
-    return { kind: 'continuous' }
   }
 
-  async capture(): Promise<CaptureResult> {
+  open(): ReturnType<ManagedDatabase['open']> {
+    return this.#alone('open', async () => {
+      await turn()
+      note('open')
+      if (this.failure !== undefined) throw this.failure
+      return { identity: { device: 1, inode: 2 }, pageSizeBytes, formerJournalMode: 'wal' }
+    })
+  }
+
+  begin(cursor: CaptureCursor | undefined): ReturnType<ManagedDatabase['begin']> {
+    return this.#alone('begin', async () => {
+      await turn()
+      if (cursor === undefined) {
+        this.#index = 0
+        this.#offset = 0
+        this.#runs = []
+        if (this.wal.frameCount > 0) this.#append(this.wal.frameCount)
+      }
+      return { kind: 'continuous' }
+    })
+  }
+
+  capture(): Promise<CaptureResult> {
+    return this.#alone('capture', () => this.#capture())
+  }
+
+  async #capture(): Promise<CaptureResult> {
     note('capture')
     await turn()
     const state = JSON.stringify(this.wal)
@@ -118,23 +141,28 @@ class FakeDatabase implements ManagedDatabase {
 
   async checkpoint(): ReturnType<ManagedDatabase['checkpoint']> {
     note('checkpoint')
-    await turn()
+    await this.checkpointing()
     this.copyBack()
     return { ...this.wal, busy: false }
   }
 
   async syncFile(): Promise<void> {
     await turn()
+    note('synced')
   }
 
-  async forceRestart(): Promise<ForcedRestart> {
-    note('force-restart')
-    return { outcome: this.forced, lockedMs: 1, capture: await this.capture() }
+  forceRestart(): Promise<ForcedRestart> {
+    return this.#alone('force-restart', async () => {
+      note('force-restart')
+      return { outcome: this.forced, lockedMs: 1, capture: await this.#capture() }
+    })
   }
 
-  async rest(): Promise<void> {
-    await turn()
-    note('rest')
+  rest(): Promise<void> {
+    return this.#alone('rest', async () => {
+      await turn()
+      note('rest')
+    })
   }
 
   async identify(): ReturnType<ManagedDatabase['identify']> {
@@ -157,9 +185,11 @@ class FakeDatabase implements ManagedDatabase {
     return pageSizeBytes
   }
 
-  async close(): Promise<void> {
-    await turn()
-    note('close')
+  close(): Promise<void> {
+    return this.#alone('close', async () => {
+      await turn()
+      note('close')
+    })
   }
 }
 
@@ -277,6 +307,7 @@ const logger: Logger = {
 let database: FakeDatabase
 let spool: FakeSpool
 let watcher: FakeWatcher
+let feed: GenerationFeed
 let stop: AbortController
 let running: Promise<void>
 
@@ -284,6 +315,8 @@ beforeEach(() => {
   clock = new ManualClock()
   calls = []
   lines = []
+  overlapping = []
+  feed = new GenerationFeed()
   database = new FakeDatabase()
   spool = new FakeSpool()
   watcher = new FakeWatcher()
@@ -293,7 +326,7 @@ beforeEach(() => {
     spool,
     compressor,
     watcher,
-    feed: new GenerationFeed(),
+    feed,
     clock,
     logger,
     randomBytes: (count) => new Uint8Array(count),
@@ -316,6 +349,7 @@ afterEach(async () => {
   stop.abort()
   await clock.advance(100_000)
   await running
+  expect(overlapping).toEqual([])
 })
 
 /** The times from `fromMs` on at which `call` was made. */
@@ -373,6 +407,105 @@ describe('looking', () => {
     // All that came meanwhile is one segment.
     expect(called('sealed')).toHaveLength(2)
   })
+})
+
+describe('whoever waits for all to be captured', () => {
+  /** Fifty that ask now, and what they are told. */
+  function askFifty(): { readonly positions: (WalPosition | undefined)[]; refused: number } {
+    const told = { positions: new Array<WalPosition | undefined>(), refused: 0 }
+    for (let i = 0; i < 50; i += 1) {
+      feed.barrier().then(
+        ({ position }) => told.positions.push(position),
+        () => (told.refused += 1),
+      )
+    }
+    return told
+  }
+  const fifty = (frames: number): WalPosition[] =>
+    Array.from({ length: 50 }, () => ({ index: 0, offset: walHeaderBytes + frames * frameBytes }))
+
+  test('is answered with all the others by the next look', async () => {
+    await clock.advance(5000)
+    database.commit(3)
+    const askedAt = clock.monotonic()
+    const told = askFifty()
+    await clock.advance(10)
+    expect(told).toEqual({ positions: fifty(3), refused: 0 })
+    expect(since('capture', askedAt).length).toBeLessThanOrEqual(2)
+    expect(since('sealed', askedAt)).toHaveLength(1)
+  })
+
+  test('is answered at the end, which a slow disk holds up, and after it', async () => {
+    await clock.advance(2000)
+    let sync = (): void => undefined
+    spool.disk = () => new Promise((resolve) => (sync = resolve))
+    database.commit(3)
+    watcher.event()
+    await clock.advance(1500)
+    const before = askFifty()
+    await clock.advance(100)
+    stop.abort()
+    const after = askFifty()
+    await clock.advance(1000)
+    expect([before.positions, after.positions]).toEqual([[], []])
+    spool.disk = () => turn()
+    sync()
+    await clock.advance(1000)
+    await running
+    const late = askFifty()
+    await clock.advance(0)
+    for (const told of [before, after, late]) {
+      expect(told).toEqual({ positions: fifty(3), refused: 0 })
+    }
+  })
+
+  test('is told when that fails, and when it has ended without success', async () => {
+    await clock.advance(2000)
+    spool.disk = () => Promise.reject(new LocalStateError('the disk is full'))
+    database.commit(3)
+    const first = askFifty()
+    await clock.advance(100)
+    expect(first).toEqual({ positions: [], refused: 50 })
+    const second = askFifty()
+    stop.abort()
+    await clock.advance(40_000)
+    await running
+    const late = askFifty()
+    await clock.advance(0)
+    expect(second).toEqual({ positions: [], refused: 50 })
+    expect(late).toEqual({ positions: [], refused: 50 })
+  })
+})
+
+test('one call is made of a database at a time, but for checkpoints, whatever happens at once', async () => {
+  let state = 1
+  const random = (below: number): number => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return Math.floor((state / 4_294_967_296) * below)
+  }
+  const { signal } = new AbortController()
+  database.checkpointing = () => clock.sleep(random(200), signal)
+  spool.disk = () => clock.sleep(random(200), signal)
+  let checkpointed = 0
+  database.copyBack = () => {
+    checkpointed += 1
+    // Sometimes all is copied back, and then the writer lock is not taken.
+    const left = checkpointed % 7 === 0 ? 0 : 10
+    if (left > 0) database.commit(left)
+    const { frameCount } = database.wal
+    database.wal = { frameCount, copiedBackCount: frameCount - left }
+  }
+  for (let round = 0; round < 300; round += 1) {
+    database.commit(1 + random(400))
+    if (random(2) === 0) watcher.event()
+    for (let i = random(3); i > 0; i -= 1) feed.barrier().catch(() => undefined)
+    if (random(30) === 0) feed.requestNewGeneration('replica is ahead of the local state', '')
+    await clock.advance(random(150))
+  }
+  expect(called('checkpoint').length).toBeGreaterThan(10)
+  expect(called('force-restart').length).toBeGreaterThan(0)
+  expect(called('capture').length).toBeGreaterThan(500)
+  expect(overlapping).toEqual([])
 })
 
 describe('copying pages back', () => {
@@ -449,6 +582,18 @@ describe('the writer lock', () => {
     database.commit(300)
     await clock.advance(2000)
     expect(called('force-restart').length).toBeGreaterThan(0)
+  })
+
+  test('is taken only when what was copied back is on the disk: SQLite would sync it under the lock', async () => {
+    database.copyBack = flatOut
+    database.commit(2 * bound)
+    await clock.advance(10_000)
+    const order = calls.map(({ call }) => call)
+    const taken = order.flatMap((call, at) => (call === 'force-restart' ? at : []))
+    expect(taken.length).toBeGreaterThan(0)
+    for (const at of taken) {
+      expect(order.lastIndexOf('synced', at)).toBeGreaterThan(order.lastIndexOf('checkpoint', at))
+    }
   })
 
   test('is useless, and not taken, while a reader of the application pins the WAL', async () => {
