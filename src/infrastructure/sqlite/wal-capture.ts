@@ -145,7 +145,7 @@ interface Round {
   readonly schemaCookie: number
   /** Read before `next` began. */
   readonly stateBefore: WalState
-  /** Whether there was a reason to begin it but the age of the reader. */
+  /** Whether there was a reason to begin it but the age of the reader, or that it is the first look. */
   readonly changed: boolean
 }
 
@@ -418,7 +418,8 @@ export class WalCapture {
       timeMs,
       schemaCookie,
       stateBefore,
-      changed: !unchanged || (this.#cursor?.wal.offset ?? 0) < target,
+      changed:
+        (!unchanged && this.#firstLook === undefined) || (this.#cursor?.wal.offset ?? 0) < target,
     }
     return undefined
   }
