@@ -1,5 +1,5 @@
 /** The one place that knows which adapter stands behind which port. Adapters are loaded when they are needed. */
-import { homedir } from 'node:os'
+import { homedir, userInfo } from 'node:os'
 
 import {
   type AgeKeys,
@@ -45,7 +45,16 @@ export interface LoadOptions {
 }
 
 function configContext(): { home: string; cwd: string; env: NodeJS.ProcessEnv } {
-  return { home: homedir(), cwd: process.cwd(), env: process.env }
+  return { home: homeDirectory(), cwd: process.cwd(), env: process.env }
+}
+
+/** As to the original, `~` is what the system says of the user; only of one that it does not know, what HOME says. */
+function homeDirectory(): string {
+  try {
+    return userInfo().homedir
+  } catch {
+    return homedir()
+  }
 }
 
 /** Reads and validates a configuration file. */

@@ -1,7 +1,17 @@
 import { readFileSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 
-import { isMap, isScalar, isSeq, LineCounter, parseDocument, type Node, type YAMLMap } from 'yaml'
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  type Node,
+  type YAMLMap,
+} from 'yaml'
 
 import {
   type AgeKeys,
@@ -95,7 +105,7 @@ export function parseConfig(text: string, file: string, context: ConfigContext):
     problems.addAt(error.pos[0], '', error.message.split(/[\n:]/)[0] ?? error.code)
   }
   problems.throwIfAny()
-  return new Reader(problems, context, file).config(document.contents)
+  return new Reader(problems, context, { path: file, document }).config(document.contents)
 }
 
 class Problems {
@@ -138,10 +148,18 @@ interface Fields {
   readonly entries: ReadonlyMap<string, Entry>
 }
 
+/** A key and its value; `isMerged`: they come from another mapping. */
+interface Pair {
+  readonly key: Node
+  readonly value: Node | null
+  readonly isMerged: boolean
+}
+
 class Reader {
   readonly #problems: Problems
   readonly #context: ConfigContext
   readonly #file: string
+  readonly #document: Document
   readonly #warnings = new Set<string>()
   #globalCredentials: {
     readonly accessKeyId?: string | undefined
@@ -149,10 +167,15 @@ class Reader {
   } = {}
   #sawS3 = false
 
-  constructor(problems: Problems, context: ConfigContext, file: string) {
+  constructor(
+    problems: Problems,
+    context: ConfigContext,
+    file: { readonly path: string; readonly document: Document },
+  ) {
     this.#problems = problems
     this.#context = context
-    this.#file = file
+    this.#file = file.path
+    this.#document = file.document
   }
 
   config(root: Node | null): Config {
@@ -191,6 +214,39 @@ class Reader {
     return undefined
   }
 
+  /** What an alias (`*name`) stands for; every other node is what it is. */
+  #resolve(node: Node | null | undefined, path: string): Node | undefined {
+    if (!isAlias(node)) return node ?? undefined
+    const target = node.resolve(this.#document)
+    // Its name may be a secret that begins with a star.
+    if (target === undefined) this.#problems.add(node, path, 'no anchor has the name behind *')
+    return target
+  }
+
+  /** The pairs of a mapping, and behind them those of the mappings that it merges (`<<`), the first ones first. */
+  #pairs(map: YAMLMap<Node, Node | null>, path: string, outer: readonly Node[] = []): Pair[] {
+    const own = map.items.filter(({ key }) => !isMergeKey(key))
+    const merged = map.items.flatMap(({ key, value }) => {
+      if (!isMergeKey(key)) return []
+      const at = keyPathOf(path, '<<')
+      const source = this.#resolve(value, at)
+      const parts = isSeq(source)
+        ? (source.items as (Node | null)[]).map((item) => this.#resolve(item, at))
+        : [source]
+      return parts.flatMap((part) => {
+        if (!isMap(part) || part === map || outer.includes(part)) {
+          this.#problems.add(key, at, 'must be another mapping, or a list of such')
+          return []
+        }
+        return this.#pairs(part as YAMLMap<Node, Node | null>, path, [...outer, map])
+      })
+    })
+    return [
+      ...own.map(({ key, value }) => ({ key, value, isMerged: false })),
+      ...merged.map((pair) => ({ ...pair, isMerged: true })),
+    ]
+  }
+
   #fields(node: Node | null | undefined, section: Section, path: string): Fields | undefined {
     if (!isMap(node)) {
       this.#problems.add(node, path, isNull(node) ? 'is empty' : 'must be a mapping of keys')
@@ -198,7 +254,7 @@ class Reader {
     }
     const entries = new Map<string, Entry>()
     const known = Object.keys(keys[section])
-    for (const { key, value } of (node as YAMLMap<Node, Node | null>).items) {
+    for (const { key, value, isMerged } of this.#pairs(node as YAMLMap<Node, Node | null>, path)) {
       const name = isScalar(key) ? String(key.value) : ''
       const keyPath = keyPathOf(path, name)
       const info = Object.hasOwn(keys[section], name) ? keys[section][name] : undefined
@@ -207,11 +263,11 @@ class Reader {
         const suggestion = nearest === undefined ? '' : `, did you mean ${nearest}?`
         this.#problems.add(key, keyPath, `unknown key${suggestion}`)
       } else if (entries.has(name)) {
-        this.#problems.add(key, keyPath, 'is given twice')
+        if (!isMerged) this.#problems.add(key, keyPath, 'is given twice')
       } else if (info.state === 'unsupported') {
         this.#problems.add(key, keyPath, 'not supported by this version')
       } else {
-        entries.set(name, { node: value ?? undefined, keyNode: key })
+        entries.set(name, { node: this.#resolve(value, keyPath), keyNode: key })
       }
     }
     return { node, section, path, entries }
@@ -606,7 +662,10 @@ class Reader {
       return []
     }
     const items = entry.node.items as (Node | null)[]
-    return items.map((node, i) => ({ node: node ?? entry.keyNode, path: `${path}[${i}]` }))
+    return items.map((item, i) => {
+      const itemPath = `${path}[${i}]`
+      return { node: this.#resolve(item, itemPath) ?? entry.keyNode, path: itemPath }
+    })
   }
 
   /** Adds a problem with the value of a key. */
@@ -695,6 +754,10 @@ class Reader {
 
 function isNull(node: Node | null | undefined): boolean {
   return node === null || node === undefined || (isScalar(node) && node.value === null)
+}
+
+function isMergeKey(key: Node): boolean {
+  return isScalar(key) && key.type === 'PLAIN' && key.source === '<<'
 }
 
 function keyPathOf(path: string, key: string): string {

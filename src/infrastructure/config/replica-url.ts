@@ -32,7 +32,9 @@ export function parseReplicaUrl(url: string, env: Environment): ReplicaTarget {
 }
 
 export function splitReplicaUrl(url: string): ReplicaUrl {
-  const match = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/(.*)$/s.exec(url)
+  // A file's may do without an empty host: file:/a/b.
+  const full = url.replace(/^(file:)(?=\/(?!\/))/i, '$1//')
+  const match = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/(.*)$/s.exec(full)
   if (match?.[1] === undefined || match[2] === undefined) {
     throw new ConfigError(`replica url scheme required: ${url}`, {
       hint: 'Write a folder as file:///absolute/path.',
