@@ -119,6 +119,51 @@ describe('an index that grows past the bound under one WAL of SQLite', () => {
     60_000,
   )
 
+  it('is captured in runs that end at a commit wherever one is among their frames', () => {
+    const file = path.join(folder, 'app.db')
+    const writer = new Database(file)
+    writer.pragma('journal_mode = wal')
+    writer.pragma('wal_autocheckpoint = 0')
+    writer.exec('create table t (n integer primary key, text text)')
+    const capture = new WalCapture(file)
+    capture.open()
+    capture.begin(undefined)
+    const maxBytes = 64 * 1024
+    const commitBytes = 20_000
+    const insert = writer.prepare('insert into t (text) values (?)')
+    for (let n = 0; n < 100; n += 1) {
+      // Now and then one that is larger than all that is asked for.
+      insert.run('x'.repeat(n % 10 === 5 ? 200_000 : commitBytes))
+    }
+    const runs: CapturedRun[] = []
+    let isMore = true
+    while (isMore) {
+      const result = capture.capture(maxBytes)
+      expect(result.continuity).toEqual({ kind: 'continuous' })
+      runs.push(...result.runs)
+      isMore = result.more
+    }
+    capture.close()
+    writer.close()
+    for (const [i, run] of runs.entries()) {
+      expect(run.start).toEqual(runs[i - 1]?.end ?? { index: 0, offset: 0 })
+      expect(run.bytes.length).toBe(run.end.offset - run.start.offset)
+      const frames = Buffer.from(run.start.offset === 0 ? run.bytes.subarray(32) : run.bytes)
+      const { pageSizeBytes, bigEndian, salts, checksumBefore: checksum } = run
+      const verified = verifyFrames(frames, { pageSizeBytes, bigEndian, salts, checksum })
+      const frameCount = frames.length / (pageSizeBytes + 24)
+      expect(verified).toMatchObject({ frameCount, checksum: run.checksumAfter })
+      expect([0, frameCount]).toContain(verified.committedFrameCount)
+      expect(run.databaseSizePages > 0).toBe(verified.committedFrameCount > 0)
+    }
+    // A segment need never be much longer than its bound, but for a transaction that is.
+    const ends = runs.filter((run) => run.databaseSizePages > 0).map((run) => run.end.offset)
+    for (const [i, end] of ends.entries()) {
+      expect(end - (ends[i - 1] ?? 0)).toBeLessThan(maxBytes + 2 * 205_000)
+    }
+    expect(ends.length).toBeGreaterThan(30)
+  })
+
   it('goes on in its own salts after a restart of the daemon', () => {
     const file = path.join(folder, 'app.db')
     const writer = new Database(file)

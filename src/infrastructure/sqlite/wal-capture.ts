@@ -516,9 +516,8 @@ export class WalCapture {
     }
     let frameCount = verified.frameCount
     let walChecksum = verified.checksum
-    // Past the bound, stop at a commit, so that the next run can begin an index of its own.
-    const pastBound = cursor.position.offset + headBytes + wanted >= this.#rollBytes
-    if (pastBound && verified.committedFrameCount > 0) {
+    // What is cut by size stops at a commit, where there is one: there a segment can end, and an index of our own begin.
+    if (verified.committedFrameCount > 0) {
       frameCount = verified.committedFrameCount
       walChecksum = verified.committedChecksum
       bytes = bytes.subarray(0, headBytes + frameCount * stepBytes)
