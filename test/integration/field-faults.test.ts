@@ -1,14 +1,21 @@
 /** What went wrong in the field with programs of this kind, and is no other test's subject. */
 import Database from 'better-sqlite3'
-import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, expect, test } from 'vitest'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
+import { afterEach, describe, expect, test } from 'vitest'
+import { WalCapture } from '../../src/infrastructure/sqlite/wal-capture.js'
 import {
   cleanUp,
   listGenerations,
   listObjects,
+  program,
   restore,
+  root,
+  run,
   runLitestream,
+  Running,
   start,
   temporaryFolder,
   until,
@@ -207,4 +214,182 @@ test('a daemon that is told to stop while it takes the first snapshot finishes i
   await daemon.waitFor(/write snapshot/)
   expect(await daemon.stop()).toBe(0)
   expect(await restoreAndVerify(replica, out('end'), oracle)).toEqual({ n: 800 })
+})
+
+test('380 MB that were committed while it was down wait for one interval at most, and hold up nothing else (F-16)', async () => {
+  const { folder, db, replica, out } = scene()
+  const small = { db: join(folder, 'small.db'), oracle: join(folder, 'oracle') }
+  const smallReplica = join(folder, 'small-replica')
+  const keeper = new Database(db)
+  keeper.pragma('journal_mode = WAL')
+  keeper.pragma('wal_autocheckpoint = 0')
+  keeper.exec('create table t (n integer primary key, a blob)')
+  await write({ ...small, count: 10 })
+  const config = writeConfig(
+    folder,
+    { path: db, replicas: [replica], syncInterval: '15s' },
+    { path: small.db, replicas: [smallReplica] },
+  )
+  const first = start('replicate', '-config', config)
+  await first.waitFor(/snapshot written/, { times: 2 })
+  keeper.exec('insert into t (a) values (randomblob(100))')
+  await first.waitFor(/wal segment written/, { timeoutMs: 60_000 })
+  await first.kill()
+  const insert = keeper.prepare('insert into t (a) values (randomblob(1000000))')
+  for (let i = 0; i < 380; i += 1) insert.run()
+
+  const daemon = start('replicate', '-config', config)
+  await daemon.waitFor(/generation continues/)
+  const startedAt = performance.now()
+  const commit = write({ ...small, count: 1 })
+  const segmentsOf = (path: string): number =>
+    daemon.output
+      .split('\n')
+      .filter((line) => line.includes('msg="wal segment written"') && line.includes(` db=${path} `))
+      .length
+  let smallMs: number | undefined
+  // One in each interval would take a minute. What is left at the end is less than one object.
+  while (segmentsOf(db) < 5) {
+    const askedAt = performance.now()
+    const { stdout, code } = await run('status', '-config', config)
+    expect(code, stdout).toBeLessThan(2)
+    expect(performance.now() - askedAt).toBeLessThan(5000)
+    if (segmentsOf(small.db) > 0) smallMs ??= performance.now() - startedAt
+    expect(performance.now() - startedAt, daemon.output).toBeLessThan(50_000)
+  }
+  await commit
+  expect(smallMs ?? performance.now() - startedAt).toBeLessThan(10_000)
+  expect(await daemon.stop(), daemon.output).toBe(0)
+  expect(listGenerations(replica)).toHaveLength(1)
+  await restore(replica, out('end'))
+  const restored = new Database(out('end'), { readonly: true })
+  expect(restored.prepare('select count(*) from t').pluck().get()).toBe(381)
+  restored.close()
+  keeper.close()
+})
+
+describe('locks of the application (F-19)', () => {
+  test.each(['delete', 'wal'])(
+    'one of 800 ms is waited for when the database is opened (%s mode)',
+    async (mode) => {
+      const { db } = scene()
+      const script = `
+        const db = require('better-sqlite3')(process.argv[1])
+        db.pragma('journal_mode = ${mode}')
+        db.exec('create table t (n)')
+        db.exec('begin exclusive')
+        db.exec('insert into t values (1)')
+        process.stdout.write('held')
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 800)
+        db.exec('commit')
+      `
+      const holder = new Running('holder', process.execPath, ['-e', script, db])
+      await holder.waitFor(/held/)
+      const capture = new WalCapture(db)
+      expect(capture.open()).toMatchObject({ formerJournalMode: mode })
+      expect(capture.begin(undefined)).toEqual({ kind: 'continuous' })
+      expect(await holder.exit()).toBe(0)
+      expect(capture.capture(1 << 20).continuity).toEqual({ kind: 'continuous' })
+      capture.close()
+    },
+  )
+
+  test('of 900 ms, one after the other, are no problem of a daemon that copies pages back', async () => {
+    const { folder, db, replica, out } = scene()
+    const writer = new Database(db)
+    writer.pragma('journal_mode = WAL')
+    writer.exec('create table t (n integer primary key, a blob)')
+    const config = writeConfig(folder, {
+      path: db,
+      replicas: [replica],
+      'min-checkpoint-page-count': 1,
+    })
+    const daemon = start('replicate', '-config', config)
+    await daemon.waitFor(/snapshot written/)
+    const insert = writer.prepare('insert into t (a) values (randomblob(20000))')
+    for (let round = 0; round < 3; round += 1) {
+      insert.run()
+      writer.exec('begin exclusive')
+      insert.run()
+      await sleep(900)
+      writer.exec('commit')
+    }
+    writer.close()
+    expect(await daemon.stop(), daemon.output).toBe(0)
+    expect(daemon.output).not.toMatch(/level=(WARN|ERROR)|checkpoint failed/)
+    await restore(replica, out('end'))
+    const restored = new Database(out('end'), { readonly: true })
+    expect(restored.prepare('select count(*) from t').pluck().get()).toBe(6)
+    restored.close()
+  })
+
+  test('no connection copies pages back by itself, however long the WAL is', async () => {
+    const { folder, db, replica, out } = scene()
+    const writer = new Database(db)
+    writer.pragma('journal_mode = WAL')
+    writer.pragma('wal_autocheckpoint = 0')
+    writer.exec('create table t (n integer primary key, a blob)')
+    writer.pragma('wal_checkpoint(TRUNCATE)')
+    const { size, mtimeMs } = statSync(db)
+    const config = writeConfig(folder, {
+      path: db,
+      replicas: [replica],
+      'checkpoint-interval': '0s',
+      'min-checkpoint-page-count': 1_000_000,
+      'max-checkpoint-page-count': 0,
+    })
+    const daemon = start('replicate', '-config', config)
+    await daemon.waitFor(/snapshot written/)
+    const insert = writer.prepare('insert into t (a) values (randomblob(3000))')
+    for (let i = 0; i < 3000; i += 1) insert.run()
+    await daemon.waitFor(/wal segment written/)
+    expect(await daemon.stop(), daemon.output).toBe(0)
+    expect(statSync(db)).toMatchObject({ size, mtimeMs })
+    expect(statSync(`${db}-wal`).size).toBeGreaterThan(3000 * 4096)
+    writer.close()
+    await restore(replica, out('end'))
+    const restored = new Database(out('end'), { readonly: true })
+    expect(restored.prepare('select count(*) from t').pluck().get()).toBe(3000)
+    restored.close()
+  })
+})
+
+test('a restore takes no more memory for 400 MB than for a few pages, and less than 256 MiB (F-69)', async () => {
+  const { folder, db, replica, config, out } = scene()
+  const preload = pathToFileURL(join(root, 'test/bench/event-loop-delay.mjs')).href
+  const peakMib = async (name: string): Promise<number> => {
+    const file = join(folder, `${name}.json`)
+    const restoring = new Running('restore', process.execPath, [
+      ...['--import', `${preload}?file=${encodeURIComponent(file)}`],
+      ...[program, 'restore', '-o', out(name), `file://${replica}`],
+    ])
+    expect(await restoring.exit(120_000), restoring.output).toBe(0)
+    return (JSON.parse(readFileSync(file, 'utf8')) as { peakMib: number }).peakMib
+  }
+  const writer = new Database(db)
+  writer.pragma('journal_mode = WAL')
+  writer.exec('create table t (n integer primary key, a blob)')
+  const insert = writer.prepare('insert into t (a) values (randomblob(1000000))')
+  const small = start('replicate', '-config', config)
+  await small.waitFor(/snapshot written/)
+  insert.run()
+  expect(await small.stop(), small.output).toBe(0)
+  const fewPages = await peakMib('small')
+
+  rmSync(replica, { recursive: true })
+  for (let i = 0; i < 200; i += 1) insert.run()
+  writer.pragma('wal_checkpoint(TRUNCATE)')
+  const daemon = start('replicate', '-config', config)
+  await daemon.waitFor(/snapshot written/, { timeoutMs: 60_000 })
+  writer.transaction(() => {
+    for (let i = 0; i < 200; i += 1) insert.run()
+  })()
+  expect(await daemon.stop(), daemon.output).toBe(0)
+  writer.close()
+  const stored = listObjects(replica).map((name) => statSync(join(replica, name)).size)
+  expect(stored.reduce((sum, size) => sum + size, 0)).toBeGreaterThan(400_000_000)
+  const manyPages = await peakMib('big')
+  expect(manyPages).toBeLessThan(256)
+  expect(manyPages - fewPages).toBeLessThan(100)
+  expect(statSync(out('big')).size).toBeGreaterThan(400_000_000)
 })
