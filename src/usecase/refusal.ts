@@ -11,6 +11,7 @@ const startMs = 30_000
 export class Refusal {
   readonly #clock: Pick<Clock, 'monotonic'>
   readonly #startedAt: number
+  #isStartOver = false
   readonly #refused: Promise<never>
   #reject: (error: InUseError) => void = () => undefined
 
@@ -25,7 +26,13 @@ export class Refusal {
   }
 
   refuse(error: InUseError): void {
-    if (this.#clock.monotonic() - this.#startedAt < startMs) this.#reject(error)
+    const isStart = !this.#isStartOver && this.#clock.monotonic() - this.#startedAt < startMs
+    if (isStart) this.#reject(error)
+  }
+
+  /** Something else is wanted by now: what is refused may not be what the daemon was started for. */
+  startIsOver(): void {
+    this.#isStartOver = true
   }
 
   /** As `work`, but rejects when the daemon is refused. */

@@ -96,6 +96,7 @@ export class ReplicateDatabases implements Replication {
   }
 
   want({ databases, folders }: Pick<Config, 'databases' | 'folders'>): void {
+    if (this.#run !== undefined) this.#options.refusal.startIsOver()
     this.#named = databases
     this.#folders.want(folders)
     this.#want()

@@ -152,3 +152,30 @@ test.skipIf(whyNotElsewhere !== undefined)(
     expect(verifyLedger(join(folder, 'end.db'), oracle)).toEqual({ n: lastAcknowledged(oracle) })
   },
 )
+
+test('a replica that a reload adds and another process has is a problem of its own, right after the start, too', async () => {
+  const [other, here] = [scene(), scene()]
+  await write({ db: other.db, oracle: other.oracle, count: 3 })
+  await write({ db: here.db, oracle: here.oracle, count: 3 })
+  const first = start('replicate', '-config', other.config)
+  await first.waitFor(/snapshot written/)
+  const second = start('replicate', '-config', here.config)
+  await second.waitFor(/snapshot written/)
+  const replicas = [
+    { path: here.replica, name: 'own' },
+    { path: other.replica, name: 'taken' },
+  ]
+  writeConfig(here.folder, { path: here.db, replicas })
+  second.signal('SIGHUP')
+  await second.waitFor(
+    new RegExp(`level=ERROR .*replica=taken .*is in use by process ${first.pid} on `),
+  )
+  await write({ db: here.db, oracle: here.oracle, count: 3 })
+  await second.waitFor(/msg="wal segment written" .*replica=own/)
+  await first.stop()
+  // It is tried again, and stored there once it is free.
+  await second.waitFor(/msg="snapshot written" .*replica=taken/, { timeoutMs: 60_000 })
+  expect(await second.stop(), second.output).toBe(0)
+  await restore(here.replica, join(here.folder, 'end.db'))
+  expect(verifyLedger(join(here.folder, 'end.db'), here.oracle)).toEqual({ n: 6 })
+})
