@@ -24,7 +24,7 @@ export interface ReplicaOwner {
 /** What the local state remembers of its claims. */
 export interface RememberedClaims {
   readonly instance: string
-  /** The newest first, and the one before: a crash may have come between remembering a claim and making it. */
+  /** The newest first, and those before that may be stored: a crash may have come between remembering a claim and making it. */
   readonly tokens: readonly string[]
 }
 

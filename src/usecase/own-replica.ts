@@ -241,7 +241,7 @@ export class OwnReplica {
       mustSettle: verdict.kind === 'ours' && !verdict.ended,
     }
     if (isSame) {
-      const tokens = [mine.token, ...(remembered?.tokens ?? [])].slice(0, 2)
+      const tokens = [mine.token, ...tokensToKeep(remembered?.tokens ?? [], owner)]
       await record.save({ instance: mine.instance, tokens }, signal)
     }
     this.#attempts.set(mine.token, attempt)
@@ -386,6 +386,16 @@ export class OwnReplica {
     this.#turn = mine.catch(() => undefined)
     return mine
   }
+}
+
+/** The claim that is there now, which no number of claims that come to nothing may displace, and the last one tried. */
+function tokensToKeep(
+  remembered: readonly string[],
+  found: ReplicaOwner | undefined,
+): readonly string[] {
+  const isFound = (token: string): boolean => token === found?.token
+  const others = remembered.filter((token) => !isFound(token))
+  return [...remembered.filter(isFound), ...others.slice(0, 1)]
 }
 
 async function anyGeneration(client: ReplicaClient, signal: AbortSignal): Promise<string> {

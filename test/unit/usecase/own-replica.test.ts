@@ -203,6 +203,24 @@ describe('a claim', () => {
     await expect(start(here, record).owner.claim(signal)).resolves.toBe<Claimed>('same writer')
   })
 
+  test('may fail any number of times, by a crash or in one process, and what is there stays ours', async () => {
+    const record = new Folder()
+    await killedOwner(here, record)
+    client.beforeOperation = (operation) => {
+      if (operation === 'writeOwner') throw new ReplicaError('the connection was lost')
+    }
+    for (let i = 0; i < 3; i += 1) {
+      const crashing = start(here, record)
+      for (let j = 0; j < 3; j += 1) {
+        await expect(crashing.owner.claim(signal)).rejects.toThrow('the connection was lost')
+      }
+      crashing.kill()
+    }
+    client.beforeOperation = undefined
+    await expect(start(here, record).owner.claim(signal)).resolves.toBe<Claimed>('same writer')
+    expect(record.claims?.tokens.length).toBeLessThanOrEqual(3)
+  })
+
   test('whose answer was lost is known again', async () => {
     await killedOwner(there, new Folder())
     const daemon = start(here, new Folder())
