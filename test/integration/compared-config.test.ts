@@ -1,13 +1,20 @@
 /** One configuration file, given to both programs: what each accepts, and what it takes it to mean. */
-import { writeFileSync } from 'node:fs'
+import { readdirSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { type Config, type ReplicaTarget } from '../../src/domain/config.ts'
 import { ConfigError } from '../../src/domain/errors.ts'
 import { loadConfig } from '../../src/infrastructure/config/config-file.ts'
-import { both, ours, type Program, theirs } from '../support/both-programs.ts'
-import { cleanUp, temporaryFolder } from '../support/cli.ts'
+import {
+  addRows,
+  both,
+  onBothStages,
+  ours,
+  type Program,
+  theirs,
+} from '../support/both-programs.ts'
+import { cleanUp, Running, temporaryFolder } from '../support/cli.ts'
 import { createKeepingS3 } from '../support/stores/keeping-s3.ts'
 import { startScriptedS3 } from '../support/stores/scripted-s3.ts'
 
@@ -224,6 +231,37 @@ describe('values', () => {
     expect(crash.stderr).toContain('panic')
     expect(refusalOfOurs(path)).toContain(problem)
   })
+})
+
+test.each(['sync-interval', 'retention-check-interval'])(
+  'a daemon with a %s of 0 crashes as Litestream, and does not start here',
+  async (key) => {
+    const folder = temporaryFolder()
+    addRows(join(folder, 'a.db'), 'row')
+    const replicas = [{ path: join(folder, 'replica'), [key]: '0s' }]
+    const dbs = [{ path: join(folder, 'a.db'), 'monitor-interval': '50ms', replicas }]
+    const path = configFile(JSON.stringify({ dbs }))
+    const crash = await theirs.run(['replicate', '-config', path])
+    expect(crash.code).toBe(2)
+    expect(crash.stderr).toContain('panic: non-positive interval')
+    const { code, stderr } = await ours.run(['replicate', '-config', path])
+    expect(code).toBe(78)
+    expect(stderr).toContain(`${key}: must be above 0`)
+  },
+)
+
+test('meta-path is taken as it is, from the working directory, as in Litestream', async () => {
+  const settings = { database: { 'meta-path': '~/state' } }
+  const found = await onBothStages(settings, async ({ program, folder, config, db }) => {
+    addRows(db, 'row')
+    const args = [...program.command, 'replicate', '-config', config]
+    const script = 'cd "$STAGE" && exec "$@"'
+    const daemon = new Running(program.name, 'sh', ['-c', script, 'sh', ...args], { STAGE: folder })
+    await daemon.waitFor(/snapshot written/)
+    await daemon.stop()
+    return readdirSync(join(folder, '~/state')).length > 0
+  })
+  expect(found).toEqual({ theirs: true, ours: true })
 })
 
 describe('what both refuse, with the same words', () => {

@@ -9,6 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import Database from 'better-sqlite3'
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { afterAll, describe, test } from 'vitest'
 import { addRows, both, Log, onBothStages, rowsOf, theirs } from '../support/both-programs.ts'
@@ -148,6 +149,27 @@ describe.concurrent('the end', () => {
       expect(found.ours).toEqual(found.theirs)
     },
   )
+
+  test('does not come by SIGHUP, of which Litestream dies', async ({ expect }) => {
+    const found = await onBothStages({}, async (stage) => {
+      using log = new Log(stage.db)
+      log.add(['first'])
+      const daemon = stage.start('replicate', '-config', stage.config)
+      await daemon.waitFor(/wal segment written/)
+      daemon.signal('SIGHUP')
+      await until(
+        () => daemon.ended || daemon.count(/configuration reloaded/) > 0,
+        20_000,
+        () => daemon.output,
+      )
+      const isAlive = !daemon.ended
+      log.add(['last'])
+      await daemon.stop()
+      return { isAlive, rows: await stage.restored() }
+    })
+    expect(found.theirs).toEqual({ isAlive: false, rows: ['first'] })
+    expect(found.ours).toEqual({ isAlive: true, rows: ['first', 'last'] })
+  })
 
   test('at once stores everything; Litestream has not looked yet', async ({ expect }) => {
     const found = await onBothStages({ database: late }, async (stage) => {
@@ -415,6 +437,112 @@ describe.concurrent('a replica', () => {
     })
     expect(found.theirs).toBe(0)
     expect(found.ours).toBeGreaterThan(0)
+  })
+})
+
+describe.concurrent('side effects', () => {
+  test('there are none on a WAL that a reader holds; Litestream writes to it and stores that, again and again', async ({
+    expect,
+  }) => {
+    const settings = {
+      database: {
+        'monitor-interval': '200ms',
+        'min-checkpoint-page-count': 5,
+        'max-checkpoint-page-count': 10,
+      },
+    }
+    let isTheirsDone = false
+    const found = await onBothStages(settings, async (stage) => {
+      using log = new Log(stage.db)
+      log.add(['first'])
+      const daemon = stage.start('replicate', '-config', stage.config)
+      await daemon.waitFor(/snapshot written/)
+      const reader = new Database(stage.db)
+      reader.exec('begin; select * from log')
+      log.add(['large'], 100_000)
+      const isStored = (): boolean => daemon.count(/wal segment written/) > 1
+      await until(isStored, 20_000, () => daemon.output)
+      const bytes = statSync(`${stage.db}-wal`).size
+      const objects = listObjects(stage.replica).length
+      const grew = (): boolean =>
+        statSync(`${stage.db}-wal`).size > bytes && listObjects(stage.replica).length > objects + 2
+      if (stage.program === theirs) {
+        await until(grew, 30_000, () => daemon.output)
+        isTheirsDone = true
+      }
+      await until(() => isTheirsDone, 60_000, 'Litestream to write')
+      const result = {
+        bytes: statSync(`${stage.db}-wal`).size - bytes,
+        objects: listObjects(stage.replica).length - objects,
+      }
+      reader.close()
+      await daemon.stop()
+      return result
+    })
+    expect(found.theirs.bytes).toBeGreaterThan(0)
+    expect(found.ours).toEqual({ bytes: 0, objects: 0 })
+  })
+
+  test('a second daemon at one place is refused; of two of Litestream, a restore gives who wrote last', async ({
+    expect,
+  }) => {
+    const found = await onBothStages({}, async (stage) => {
+      addRows(stage.db, 'one')
+      const first = stage.start('replicate', '-config', stage.config)
+      await first.waitFor(/snapshot written/)
+      const other = join(stage.folder, 'other.db')
+      addRows(other, 'other')
+      const second = stage.start('replicate', other, `file://${stage.replica}`)
+      const isOver = (): boolean => second.ended || listGenerations(stage.replica).length > 1
+      await until(isOver, 20_000, () => second.output)
+      const code = second.ended ? await second.exit() : undefined
+      await first.stop()
+      await second.stop()
+      return { code, rows: await stage.restored() }
+    })
+    expect(found.theirs).toEqual({ code: undefined, rows: ['other'] })
+    expect(found.ours).toEqual({ code: 75, rows: ['one'] })
+  })
+
+  test('a path in a bucket that begins with a slash is one without it; Litestream writes snapshots without end', async ({
+    expect,
+  }) => {
+    await using server = await startScriptedS3()
+    const store = createKeepingS3()
+    server.answerWith(store.answer)
+    const replica = {
+      ...{ path: '/$PREFIX', type: 's3', bucket: 'b', region: 'us-east-1' },
+      ...{ endpoint: server.endpoint, 'access-key-id': 'a', 'secret-access-key': 'b' },
+    }
+    const found = await onBothStages({ replica }, async (stage) => {
+      using log = new Log(stage.db)
+      const names = ['first']
+      log.add(names)
+      const prefix = stage.program.name
+      const env = { STAGE: stage.folder, PREFIX: prefix }
+      const args = ['-config', stage.config]
+      const daemon = stage.program.start(['replicate', ...args], env)
+      const isOver = (): boolean =>
+        daemon.count(/msg="snapshot written/) > 2 ||
+        (daemon.count(/msg="snapshot written/) > 0 && daemon.count(/wal segment written/) > 3)
+      await until(
+        () => {
+          names.push(`row ${names.length}`)
+          log.add(names.slice(-1))
+          return isOver()
+        },
+        60_000,
+        () => daemon.output,
+      )
+      const snapshots = daemon.count(/msg="snapshot written/)
+      await daemon.stop()
+      const output = stage.out('end')
+      const restored = await stage.program.run(['restore', '-o', output, ...args, stage.db], env)
+      const isWhole = restored.code === 0 && rowsOf(output).length === names.length
+      return { snapshots: Math.min(snapshots, 3), isWhole }
+    })
+    expect(found.theirs).toEqual({ snapshots: 3, isWhole: false })
+    expect(found.ours).toEqual({ snapshots: 1, isWhole: true })
   })
 })
 

@@ -1,7 +1,7 @@
 /** What both programs list and restore of the same replicas, whole and damaged, and with which exit codes. */
 import Database from 'better-sqlite3'
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { decodeFrame } from '../../src/infrastructure/lz4/frame-decoder.ts'
 import { createLz4Compressor } from '../../src/infrastructure/lz4/frame-encoder.ts'
@@ -53,7 +53,7 @@ beforeAll(async () => {
   const hasEnough = (): boolean => {
     const snapshots = listObjects(replica).filter((name) => name.includes('/snapshots/'))
     const indexes = segments(replica).filter(isNew).map(indexOf)
-    return snapshots.filter(isNew).length > 1 && Math.max(...indexes) > 3
+    return Math.max(...snapshots.filter(isNew).map(indexOf)) > 1 && Math.max(...indexes) > 3
   }
   for (let n = 0; !hasEnough(); n += 1) {
     expect(n, second.output).toBeLessThan(500)
@@ -170,8 +170,30 @@ describe('a listing', () => {
       const rows = (stdout: string): number => stdout.match(/^whole /gm)?.length ?? 0
       expect(rows(found.ours.stdout)).toBeGreaterThan(0)
       expect(rows(found.ours.stdout)).toBe(rows(found.theirs.stdout))
+      // A table is for programs, too, which no log should be in.
+      expect(found.theirs.stdout).toContain('level=ERROR')
+      expect(found.ours.stdout).not.toContain('level=ERROR')
+      expect(found.ours.stderr).toContain('level=ERROR')
     },
   )
+})
+
+test.each([
+  [['generations'], 'database path or replica URL required'],
+  [['snapshots'], 'database path required'],
+  [['wal'], 'database path required'],
+  [['databases', 'x'], 'too many arguments'],
+  [['replicate', 'a.db'], 'must specify at least one replica URL for'],
+  [['wal', '-config', 'x', 'file:///x'], 'cannot specify a replica URL and the -config flag'],
+  [['restore', 'file:///x'], 'output path required'],
+  [['restore', '-nope', 'file:///x'], 'flag provided but not defined: -nope'],
+  [['nope'], 'nope: unknown command'],
+])('the command line %j is refused with the same words', async (args, words) => {
+  const found = await both((each) => each.run(args))
+  expect([found.theirs.code, found.ours.code]).toEqual([1, 2])
+  expect(found.theirs.stderr).toContain(words)
+  expect(found.ours.stderr).toContain(words)
+  expect(found.ours.stdout).toBe('')
 })
 
 describe.concurrent('a restore', () => {
@@ -182,6 +204,7 @@ describe.concurrent('a restore', () => {
   test.each<[string, number, number, () => string[]]>([
     ['of all', 0, 0, () => [url()]],
     ['by the configuration', 0, 0, () => ['-config', config, db]],
+    ['by a path from here', 0, 0, () => ['-config', config, relative(process.cwd(), db)]],
     ['of one replica', 0, 0, () => ['-config', config, '-replica', 'file', db]],
     ['of a generation', 0, 0, () => ['-generation', old, url()]],
     ['to the end of an index', 0, 0, () => ['-index', '2', url()]],
