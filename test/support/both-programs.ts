@@ -44,7 +44,7 @@ export async function both<T>(work: (program: Program) => Promise<T>): Promise<B
 }
 
 /** A folder of its own for one of the programs, and the configuration that the other has, too. */
-export interface Stage extends Scene {
+interface Stage extends Scene {
   readonly program: Program
   readonly config: string
   readonly start: (...args: string[]) => Running
@@ -53,7 +53,7 @@ export interface Stage extends Scene {
   readonly restored: (...flags: string[]) => Promise<string[] | undefined>
 }
 
-export interface StageSettings {
+interface StageSettings {
   readonly top?: object
   readonly database?: object
   readonly replica?: object
