@@ -9,6 +9,7 @@ import {
   type ReplicaTarget,
 } from './domain/config.js'
 import { databaseIn } from './domain/database-folder.js'
+import { DatabaseError } from './domain/errors.js'
 import { type RetentionRules } from './domain/retention-policy.js'
 import { type PrometheusMetrics } from './infrastructure/prometheus/prometheus-metrics.js'
 import { type EnforceRetention } from './usecase/enforce-retention.js'
@@ -180,17 +181,30 @@ export async function createRetention(options: RetentionOptions): Promise<Enforc
   })
 }
 
+export interface ListedDatabases {
+  readonly databases: readonly DatabaseConfig[]
+  /** Folders that cannot be read: whether there are databases in them is not known. */
+  readonly unreadable: readonly { readonly dir: string; readonly err: DatabaseError }[]
+}
+
 /** The databases of a configuration, and those that lie in its folders now. */
-export async function listDatabases(config: Config): Promise<readonly DatabaseConfig[]> {
+export async function listDatabases(config: Config): Promise<ListedDatabases> {
   const { SqliteFolder } = await import('./infrastructure/folder/sqlite-folder.js')
   const named = new Set(config.databases.map(({ path }) => path))
   const found: DatabaseConfig[] = []
+  const unreadable: ListedDatabases['unreadable'][number][] = []
   for (const each of config.folders) {
     await using folder = new SqliteFolder(each)
-    const scan = await folder.scan(nothingReplicated, new AbortController().signal)
-    found.push(...scan.found.map((relativePath) => databaseIn(each, relativePath)))
+    try {
+      const scan = await folder.scan(nothingReplicated, new AbortController().signal)
+      found.push(...scan.found.map((relativePath) => databaseIn(each, relativePath)))
+    } catch (err) {
+      if (!(err instanceof DatabaseError)) throw err
+      unreadable.push({ dir: each.path, err })
+    }
   }
-  return [...config.databases, ...found.filter(({ path }) => !named.has(path))]
+  const databases = [...config.databases, ...found.filter(({ path }) => !named.has(path))]
+  return { databases, unreadable }
 }
 
 /** In this process: opening a database that another one replicates does no harm. */

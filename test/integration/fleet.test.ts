@@ -95,3 +95,29 @@ it('is known to the commands, and restores a database that is lost', async () =>
   expect(code).toBe(0)
   expect(rowsOf(at('data/deep/b.db'))).toBe(10)
 })
+
+it('a folder that is not there is named, and hides no other database from the listing', async () => {
+  const folder = temporaryFolder()
+  const at = (name: string): string => join(folder, name)
+  mkdirSync(at('data'))
+  fill(at('data/a.db'), 1)
+  const config = at('c.yml')
+  const dbs = [
+    { dir: at('missing'), replicas: [{ path: at('replicas/missing') }] },
+    { dir: at('data'), replicas: [{ path: at('replicas/data') }] },
+    { path: at('named.db'), replicas: [{ path: at('replicas/named') }] },
+  ]
+  writeFileSync(config, JSON.stringify({ dbs }))
+  const { code, stdout, stderr } = await run('databases', '-config', config, '--json')
+  expect(code, stderr).toBe(1)
+  expect(JSON.parse(stdout)).toEqual([
+    { path: at('named.db'), replicas: ['file'] },
+    { path: at('data/a.db'), replicas: ['file'] },
+  ])
+  expect(stderr.trim().split('\n')).toHaveLength(1)
+  expect(stderr).toContain(`cannot read folder ${at('missing')}: it does not exist`)
+  // Which database is meant cannot be told without that folder.
+  const restored = await run('restore', '-config', config)
+  expect(restored.code).toBe(2)
+  expect(restored.stderr).toContain(`cannot read folder ${at('missing')}`)
+})

@@ -1,8 +1,10 @@
 import { type FSWatcher, watch } from 'chokidar'
+import { type Dirent } from 'node:fs'
 import { lstat, open, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { type DatabaseFolder } from '../../domain/config.js'
 import { isMeant, isStateFolder, mayBeDatabase } from '../../domain/database-folder.js'
+import { DatabaseError } from '../../domain/errors.js'
 import { type FileIdentity } from '../../usecase/ports/managed-database.js'
 import { type FolderScan, type WatchedFolder } from '../../usecase/ports/watched-folder.js'
 
@@ -38,7 +40,7 @@ export class SqliteFolder implements WatchedFolder {
 
   async *#files(subfolder: string): AsyncIterable<string> {
     const { path: folder, recursive } = this.#config
-    for (const entry of await readdir(path.join(folder, subfolder), { withFileTypes: true })) {
+    for (const entry of await entriesOf(path.join(folder, subfolder))) {
       const relativePath = subfolder === '' ? entry.name : `${subfolder}/${entry.name}`
       if (entry.isDirectory()) {
         if (recursive && !isStateFolder(entry.name)) yield* this.#files(relativePath)
@@ -108,6 +110,16 @@ export class SqliteFolder implements WatchedFolder {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#wake?.()
     await this.#watcher?.close()
+  }
+}
+
+async function entriesOf(folder: string): Promise<Dirent[]> {
+  try {
+    return await readdir(folder, { withFileTypes: true })
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
+    const why = code === 'ENOENT' ? 'it does not exist' : String(cause)
+    throw new DatabaseError(`cannot read folder ${folder}: ${why}`, { cause })
   }
 }
 

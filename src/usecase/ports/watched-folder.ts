@@ -11,7 +11,7 @@ export interface FolderScan {
 export interface WatchedFolder extends AsyncDisposable {
   /**
    * Looks for databases: files that are meant by name and begin as SQLite's do. A file that is `replicated` is not looked
-   * into: opening and closing it would drop SQLite's locks. Links are not followed. Throws when the folder cannot be read.
+   * into: opening and closing it would drop SQLite's locks. Links are not followed. Throws a `DatabaseError` when the folder cannot be read.
    */
   scan(
     replicated: { readonly paths: ReadonlySet<string>; has(file: FileIdentity): boolean },

@@ -15,10 +15,13 @@ import {
 } from '../context.js'
 import { formatLag, formatTable, formatTime } from '../table.js'
 
+/** A folder that cannot be read is logged, makes the exit code 1, and does not hide the rest. */
 export async function databases(flags: CommonFlags): Promise<number> {
   const { config, logger } = await readConfig(flags)
   for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
-  const rows = (await listDatabases(config)).map(({ path, replicas }) => ({
+  const { databases: listed, unreadable } = await listDatabases(config)
+  for (const folder of unreadable) logger.error(folder, 'folder cannot be read')
+  const rows = listed.map(({ path, replicas }) => ({
     path,
     replicas: replicas.map(({ name }) => name),
   }))
@@ -30,7 +33,7 @@ export async function databases(flags: CommonFlags): Promise<number> {
         rows.map((r) => [r.path, r.replicas.join(',')]),
       ),
     )
-  return 0
+  return unreadable.length === 0 ? 0 : 1
 }
 
 export async function generations(

@@ -70,7 +70,13 @@ export function isNothingStored(error: unknown): boolean {
 
 async function onlyDatabase(flags: RestoreFlags): Promise<string> {
   const { config } = await readConfig(flags)
-  const databases = await listDatabases(config)
+  const { databases, unreadable } = await listDatabases(config)
+  const [unread] = unreadable
+  if (unread !== undefined) {
+    throw new UsageError('database path or replica URL required', {
+      hint: `Which databases there are is not known: ${unread.err.message}`,
+    })
+  }
   const [only, ...others] = databases
   if (only === undefined) throw new UsageError('database path or replica URL required')
   if (others.length === 0) return only.path
