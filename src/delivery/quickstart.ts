@@ -7,7 +7,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
@@ -119,8 +119,9 @@ async function main(): Promise<void> {
     for (const { name, output, timestamp } of targets) {
       const commitTime = await restore(replica, output, timestamp)
       const { rows, newest } = await countRows(output)
-      say(`   as of ${name.padEnd(24)}  ${String(rows).padStart(4)} rows, the newest written at`)
-      say(`   ${newest ?? 'never'}, captured at ${commitTime}`)
+      say(
+        `   as of ${name.padEnd(24)}  ${String(rows).padStart(4)} rows, the newest of ${newest ?? 'never'} (captured at ${commitTime})`,
+      )
     }
     const live = await countRows(database)
     say(`   the live database             ${String(live.rows).padStart(4)} rows`)
@@ -130,12 +131,13 @@ async function main(): Promise<void> {
   }
   say()
   say('Both processes are stopped; the folder stays. By hand:')
-  say(`   node bin/tsreplicate.js replicate ${database} file://${replica}`)
-  say(`   node bin/tsreplicate.js generations file://${replica}`)
-  say(`   node bin/tsreplicate.js restore -o /tmp/restored.db file://${replica}`)
-  say(
-    `   node bin/tsreplicate.js restore -o /tmp/earlier.db -timestamp ${moment} file://${replica}`,
-  )
+  // The Node.js that npm has installed here may be newer than that of the machine.
+  const own = relative(process.cwd(), process.execPath)
+  const command = `${own.startsWith('node_modules') ? own : 'node'} bin/tsreplicate.js`
+  say(`   ${command} replicate ${database} file://${replica}`)
+  say(`   ${command} generations file://${replica}`)
+  say(`   ${command} restore -o /tmp/restored.db file://${replica}`)
+  say(`   ${command} restore -o /tmp/earlier.db -timestamp ${moment} file://${replica}`)
   say(`   rm -r ${folder}`)
 }
 

@@ -8,7 +8,7 @@ export type BreakReason =
   | 'no generation exists'
   | 'local state is unreadable'
   | 'max index exceeded'
-  | 'spool lost its last segment'
+  | 'local state has no segment'
   | 'database file replaced'
   | 'page size changed'
   | 'no wal'

@@ -311,8 +311,8 @@ export class SyncDatabase {
       return
     } else if (last === undefined) {
       reason = {
-        reason: 'spool lost its last segment',
-        detail: 'nothing tells where capturing stood',
+        reason: 'local state has no segment',
+        detail: `nothing was captured in ${state.generation}, or its segments were removed: no position to go on from`,
       }
     } else {
       const verdict = await database.begin(cursorAfter(last), kill)

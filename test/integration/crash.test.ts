@@ -182,7 +182,7 @@ describe('a spool that is damaged while the daemon is down', () => {
   test('begins a generation when all segments are missing', async () => {
     const { db, check } = await scene()
     for (const path of spooledSegments(db)) rmSync(path)
-    await check('spool lost its last segment')
+    await check('local state has no segment')
   })
 
   test('begins a generation when the end of its last segment is torn off', async () => {
