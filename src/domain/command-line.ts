@@ -51,9 +51,13 @@ export function splitCommandLine(line: string): CommandLine {
   }
   if (escaped || quotes.size > 0) return invalid
   if (word !== undefined) words.push(word)
-  return words.length === 0
-    ? { kind: 'malformed', problem: 'it is empty', hint: undefined }
-    : { kind: 'words', words }
+  return (words[0] ?? '') === '' ? empty : { kind: 'words', words }
+}
+
+const empty: CommandLine = {
+  kind: 'malformed',
+  problem: 'it is empty',
+  hint: 'It names no program. Is it a variable that is not set?',
 }
 
 const invalid: CommandLine = {

@@ -73,6 +73,33 @@ describe('usage', () => {
     if (status !== 0) expect(outcome.stderr).not.toMatch(/ {4}at /)
   })
 
+  it.each([
+    [['replicate', '-exec', '', 'a.db', 'file:///x'], 'Is it a variable that is not set?'],
+    [['restore', '-timestamp', '2026-11-28T22:00:00', 'a.db'], 'write 2026-11-28T22:00:00Z if'],
+    [['restore', '-timestamp', 'yesterday', 'a.db'], 'RFC 3339 with a zone'],
+    [['restore', '-parallelism', 'abc', 'a.db'], 'a whole number'],
+    [['restore', '-parallelsm', '1', 'a.db'], 'Did you mean -parallelism?'],
+    [['retention', '-keep-daily', 'x', 'file:///x'], 'a whole number'],
+    [['wal', 'a.db', 'b.db'], 'tsreplicate wal --help'],
+  ])('says of %j what is wanted', (argv, hint) => {
+    const { status, stderr } = run(...argv)
+    expect(status, stderr).toBe(2)
+    expect(stderr).toMatch(/^hint: /m)
+    expect(stderr).toContain(hint)
+  })
+
+  it('says how a folder is written when a path is no database of the configuration', () => {
+    const { status, stderr } = run('restore', '-o', 'x', 'backup/app')
+    expect(status).toBe(78)
+    expect(stderr).toContain('a folder is written file:///absolute/path')
+  })
+
+  it('says that -replica means nothing beside a URL', () => {
+    const { status, stderr } = run('snapshots', '-replica', 'foo', `file://${folder}/r`)
+    expect(status).toBe(0)
+    expect(stderr).toContain('msg="-replica means nothing beside a URL"')
+  })
+
   it('prints an error on one line and as JSON', () => {
     const { stdout, stderr } = run('databases', '-config=none.yml', '-json')
     expect(stderr.split('\n')[0]).toBe(

@@ -166,7 +166,7 @@ describe('-exec', () => {
     expect(listObjects(replica)).not.toEqual([])
   })
 
-  test.each([`app "a`, 'a; b', ' '])('refuses %j', async (command) => {
+  test.each([`app "a`, 'a; b', ' ', '', `''`])('refuses %j', async (command) => {
     const { db, replica } = scene()
     const outcome = await run('replicate', '-exec', command, db, `file://${replica}`)
     expect(outcome.code).toBe(2)

@@ -61,7 +61,10 @@ export async function openSubject(positional: string, flags: CommonFlags): Promi
     refuseConfigWithUrl(flags)
     const target = await parseReplicaUrl(positional)
     const source = { name: target.type, client: await openReplicaClient(target) }
-    return { databasePath: undefined, sources: [source], logger: await commandLogger() }
+    const logger = await commandLogger()
+    // As with the original; but whoever wrote it should know.
+    if (flags.replica !== undefined) logger.warn({}, '-replica means nothing beside a URL')
+    return { databasePath: undefined, sources: [source], logger }
   }
   const { config, logger } = await readConfig(flags)
   const database = await findDatabase(config, positional)
@@ -75,7 +78,7 @@ export async function findDatabase(config: Config, path: string): Promise<Databa
     databaseAt(config.folders, absolute)
   if (database !== undefined) return database
   throw new ConfigError(`database not found in config: ${absolute}`, {
-    hint: `The configuration has: ${config.databases.map((d) => d.path).join(', ') || 'none'}`,
+    hint: `The configuration has: ${config.databases.map((d) => d.path).join(', ') || 'none'}. A replica can be given as a URL: a folder is written file:///absolute/path.`,
   })
 }
 

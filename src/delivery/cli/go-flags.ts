@@ -1,6 +1,9 @@
 import { UsageError } from '../../domain/errors.js'
+import { nearestName } from '../../domain/nearest-name.js'
 
 export interface GoFlags {
+  /** The command whose flags these are. */
+  readonly command: string
   /** Long names of flags that take a value. */
   readonly valued: ReadonlySet<string>
   /** Long names of flags that are on or off. */
@@ -36,7 +39,9 @@ export function normalizeGoFlags(argv: readonly string[], flags: GoFlags): strin
       if (next === undefined) throw new UsageError(`flag needs an argument: -${name}`)
       result.push(`--${name}=${next}`)
     } else {
-      throw new UsageError(`flag provided but not defined: -${name}`)
+      throw new UsageError(`flag provided but not defined: -${name}`, {
+        hint: unknownFlagHint(name, flags),
+      })
     }
   }
   return result
@@ -45,5 +50,13 @@ export function normalizeGoFlags(argv: readonly string[], flags: GoFlags): strin
 function parseBoolean(name: string, value: string | undefined): boolean {
   if (value === undefined || /^(1|t|T|true|TRUE|True)$/.test(value)) return true
   if (/^(0|f|F|false|FALSE|False)$/.test(value)) return false
-  throw new UsageError(`invalid boolean value "${value}" for -${name}`)
+  throw new UsageError(`invalid boolean value "${value}" for -${name}`, {
+    hint: `Write -${name}, or -${name}=false.`,
+  })
+}
+
+function unknownFlagHint(name: string, { command, valued, booleans }: GoFlags): string {
+  const nearest = nearestName(name, [...valued, ...booleans])
+  const help = `tsreplicate ${command} --help lists its flags.`
+  return nearest === undefined ? help : `Did you mean -${nearest}? ${help}`
 }

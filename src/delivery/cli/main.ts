@@ -74,10 +74,11 @@ function prepare(program: Command, argv: readonly string[]): string[] {
   const names = (required: boolean): Set<string> =>
     new Set(
       command.options
-        .filter((option) => option.required === required)
+        .filter((option) => option.required === required && option.long !== undefined)
         .map((option) => (option.long ?? '').replace(/^--/, '')),
     )
-  return [name, ...normalizeGoFlags(rest, { valued: names(true), booleans: names(false) })]
+  const flags = { command: name, valued: names(true), booleans: names(false) }
+  return [name, ...normalizeGoFlags(rest, flags)]
 }
 
 function createProgram(interrupt: AbortController, exit: (code: number) => void): Command {
@@ -196,7 +197,8 @@ function report(error: unknown, argv: readonly string[]): number {
     if (error.code === 'overview') return exitCodes.usage
     const message = error.message.replace(/^error: /, '')
     const text = error.code === 'commander.excessArguments' ? 'too many arguments' : message
-    return report(new UsageError(text), argv)
+    const hint = `tsreplicate ${argv[0] ?? ''} --help says how it is used.`
+    return report(new UsageError(text, { hint }), argv)
   }
   if (isAbortError(error)) {
     process.stderr.write('tsreplicate: interrupted\n')

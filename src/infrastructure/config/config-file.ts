@@ -27,11 +27,12 @@ import {
 import { splitCommandLine } from '../../domain/command-line.js'
 import { parseDuration } from '../../domain/duration.js'
 import { ConfigError } from '../../domain/errors.js'
+import { nearestName } from '../../domain/nearest-name.js'
 import { Secret } from '../../domain/secret.js'
 import { type RetentionRules } from '../../domain/retention-policy.js'
 import { type Environment, expandEnvironment } from './environment.js'
 import { parseAddress } from './listen-address.js'
-import { keys, nearestName, objectStoreTypes, type Section } from './keys.js'
+import { keys, objectStoreTypes, type Section } from './keys.js'
 import { expandPath, type PathContext } from './paths.js'
 import { describePlace, type Place, readTarget } from './replica-target.js'
 import {
@@ -74,10 +75,10 @@ function findFile(options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'hom
   text: string
 } {
   const given = options.path ?? options.env['LITESTREAM_CONFIG']
-  const candidates =
-    given === undefined || given === ''
-      ? ['/etc/tsreplicate.yml', '/etc/litestream.yml']
-      : [expandPath(given, options)]
+  const isNamed = given !== undefined && given !== ''
+  const candidates = isNamed
+    ? [expandPath(given, options)]
+    : ['/etc/tsreplicate.yml', '/etc/litestream.yml']
   for (const path of candidates) {
     try {
       return { path, text: readFileSync(path, 'utf8') }
@@ -90,10 +91,16 @@ function findFile(options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'hom
       }
     }
   }
-  throw new ConfigError(`config file not found: ${candidates[0] ?? ''}`, {
-    hint: 'Name it with -config or in LITESTREAM_CONFIG.',
-  })
+  const message = `config file not found: ${candidates[0] ?? ''}`
+  if (!isNamed) throw new ConfigError(message, { hint: noFileHint })
+  throw new ConfigError(
+    message,
+    options.path === undefined ? { hint: 'LITESTREAM_CONFIG names it.' } : {},
+  )
 }
+
+const noFileHint =
+  'Name it with -config or in LITESTREAM_CONFIG. A replica needs none if it is given as a URL: a folder is written file:///absolute/path.'
 
 /** Validates the text of a configuration file, whose variables are already expanded. */
 export function parseConfig(text: string, file: string, context: ConfigContext): Config {
@@ -204,8 +211,8 @@ class Reader {
   }
 
   #exec(global: Fields | undefined): readonly string[] | undefined {
-    const text = this.#string(global, 'exec', true) ?? ''
-    if (text === '' || global === undefined) return undefined
+    const text = this.#string(global, 'exec')
+    if (text === undefined || global === undefined) return undefined
     const line = splitCommandLine(text)
     if (line.kind === 'words') return line.words
     const { problem, hint } = line

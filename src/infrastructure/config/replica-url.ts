@@ -5,8 +5,9 @@
  */
 import { posix } from 'node:path'
 import { ConfigError } from '../../domain/errors.js'
+import { nearestName } from '../../domain/nearest-name.js'
 import { type Environment } from './environment.js'
-import { keys, nearestName, type ObjectStoreType, objectStoreTypes } from './keys.js'
+import { keys, type ObjectStoreType, objectStoreTypes } from './keys.js'
 import { type Place, readTarget } from './replica-target.js'
 import { parseBoolean, parseSize, type TargetSettings } from './target-settings.js'
 import { type ReplicaTarget } from '../../domain/config.js'

@@ -6,7 +6,11 @@ import { formatLag, formatTable, formatTime } from '../../../src/delivery/cli/ta
 import { formatDuration, parseDuration } from '../../../src/domain/duration.ts'
 import { UsageError } from '../../../src/domain/errors.ts'
 
-const flags = { valued: new Set(['config', 'index']), booleans: new Set(['json', 'no-expand-env']) }
+const flags = {
+  command: 'wal',
+  valued: new Set(['config', 'index']),
+  booleans: new Set(['json', 'no-expand-env']),
+}
 
 describe('normalizeGoFlags', () => {
   it.each([
@@ -41,6 +45,14 @@ describe('normalizeGoFlags', () => {
 
   it.each([[['-nope']], [['-config']], [['-o']], [['-json=maybe']]])('refuses %j', (argv) => {
     expect(() => normalizeGoFlags(argv, flags)).toThrow(UsageError)
+  })
+
+  it.each([
+    ['-indx', 'Did you mean -index? tsreplicate wal --help lists its flags.'],
+    ['-frobnicate', 'tsreplicate wal --help lists its flags.'],
+    ['-json=maybe', 'Write -json, or -json=false.'],
+  ])('says what to write instead of %s', (argument, hint) => {
+    expect(() => normalizeGoFlags([argument], flags)).toThrow(expect.objectContaining({ hint }))
   })
 })
 

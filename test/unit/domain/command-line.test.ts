@@ -42,15 +42,15 @@ describe('splitCommandLine', () => {
     },
   )
 
-  it('refuses what has no word', () => {
-    expect(wordsOf(' ')).toBe('it is empty')
+  it('refuses what names no program', () => {
+    for (const line of ['', ' ', "''", '"" a']) expect(wordsOf(line)).toBe('it is empty')
   })
 
   it('gives back words that were quoted', () => {
     const quote = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`
     fc.assert(
-      fc.property(fc.array(fc.string(), { minLength: 1 }), (words) => {
-        expect(wordsOf(words.map(quote).join(' '))).toEqual(words)
+      fc.property(fc.array(fc.string()), (words) => {
+        expect(wordsOf(['app', ...words.map(quote)].join(' '))).toEqual(['app', ...words])
       }),
     )
   })

@@ -88,8 +88,8 @@ function parseTimeout(flag: string, text: string | undefined): number | undefine
   throw new UsageError(`invalid -${flag}: ${text}`, { hint: 'Write for example 30s.' })
 }
 
-function parseExec(text = ''): readonly string[] | undefined {
-  if (text === '') return undefined
+function parseExec(text: string | undefined): readonly string[] | undefined {
+  if (text === undefined) return undefined
   const line = splitCommandLine(text)
   if (line.kind === 'words') return line.words
   const { problem, hint } = line

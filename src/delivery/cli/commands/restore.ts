@@ -98,7 +98,11 @@ function parseChoice(flags: RestoreFlags): Omit<RestoreRequest, 'sources' | 'out
     throw new UsageError(`invalid --integrity-check: ${check}`, { hint: 'none, quick or full.' })
   }
   const parallelism = flags.parallelism ?? '64'
-  if (!/^-?\d+$/.test(parallelism)) throw new UsageError(`invalid -parallelism: ${parallelism}`)
+  if (!/^-?\d+$/.test(parallelism)) {
+    throw new UsageError(`invalid -parallelism: ${parallelism}`, {
+      hint: 'Write a whole number; below 1 it is 1.',
+    })
+  }
   return {
     generation,
     target: parseTarget(flags),
@@ -123,7 +127,14 @@ function parseTarget({ index, timestamp }: RestoreFlags): RestoreTarget {
   if (timeMs !== undefined) return { kind: 'timestamp', timeMs }
   throw new UsageError(
     'invalid -timestamp, must specify in ISO 8601 format (e.g. 2000-01-01T00:00:00Z)',
+    { hint: timestampHint(timestamp) },
   )
+}
+
+function timestampHint(text: string): string {
+  return parseTimestamp(`${text}Z`) === undefined
+    ? 'Write RFC 3339 with a zone, for example 2026-11-28T22:00:00Z or 2026-11-28T23:00:00+01:00.'
+    : `The zone is missing: write ${text}Z if it is UTC, or an offset like +01:00 in place of the Z.`
 }
 
 /** RFC 3339 with a zone, in milliseconds; a day that is not in the calendar is no time. */

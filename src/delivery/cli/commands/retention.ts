@@ -153,7 +153,9 @@ function rulesOf(flags: RetentionFlags): RetentionRules {
 function parseCount(name: string, text: string | undefined): number {
   if (text === undefined) return 0
   if (/^\d{1,6}$/.test(text)) return Number(text)
-  throw new UsageError(`invalid -keep-${name}: ${text}`)
+  throw new UsageError(`invalid -keep-${name}: ${text}`, {
+    hint: 'Write a whole number, 0 or more, of at most six digits.',
+  })
 }
 
 interface Result {

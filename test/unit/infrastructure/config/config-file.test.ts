@@ -173,6 +173,8 @@ describe('parseConfig', () => {
       'validation-interval: needs age.identities',
     ],
     ['exec: app "a', 'c.yml:1: exec: cannot parse exec command: invalid command line string'],
+    ['exec: ""', 'c.yml:1: exec: is empty'],
+    ['exec: " "', 'exec: cannot parse exec command: it is empty'],
     ['exec: a && b', 'exec: cannot parse exec command: unquoted &. There is no shell'],
     ['first-sync-timeout: 0s', 'first-sync-timeout: must be above 0'],
     [replica('bucket: b'), 'bucket: means nothing to a replica of type file'],
@@ -308,6 +310,18 @@ describe('loadConfig', () => {
     const load = (): unknown =>
       loadConfig({ ...context, path: '/none.yml', env: {}, expandEnv: true })
     expect(load).toThrow('config file not found: /none.yml')
+  })
+
+  it('says how to name a file only to those who named none', () => {
+    const hintOf = (options: { path?: string; env: Record<string, string> }): unknown => {
+      try {
+        return loadConfig({ ...context, ...options, expandEnv: true })
+      } catch (error) {
+        return error instanceof ConfigError ? error.hint : error
+      }
+    }
+    expect(hintOf({ path: '/none.yml', env: {} })).toBeUndefined()
+    expect(hintOf({ env: { LITESTREAM_CONFIG: '/none.yml' } })).toBe('LITESTREAM_CONFIG names it.')
   })
 })
 
