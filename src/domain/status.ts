@@ -18,10 +18,10 @@ export interface Failure {
 export type Counts = Readonly<Record<string, number>>
 
 /**
- * `opening`: nothing is known yet. `waiting`: there is no database file. `replicating`: what is committed is captured.
- * `failing`: it cannot be captured now. `ended`: the daemon stops.
+ * `opening`: nothing is known yet. `waiting`: there is no database file. `gone`: there is none any more, and nobody said that
+ * it would go. `replicating`: what is committed is captured. `failing`: it cannot be captured now. `ended`: the daemon stops.
  */
-export type CaptureState = 'opening' | 'waiting' | 'replicating' | 'failing' | 'ended'
+export type CaptureState = 'opening' | 'waiting' | 'gone' | 'replicating' | 'failing' | 'ended'
 
 /** What the capture of a database has done and where it stands. */
 export interface CaptureStatus {
@@ -149,9 +149,13 @@ export interface DaemonStatus {
   readonly fileSystems: readonly FileSystemUse[]
 }
 
-/** Whether what is committed can be restored from all of these, but for what is within the limit. */
-export function areSafe(replicas: readonly ReplicaStatus[]): boolean {
+/** Whether the database is there, and what is committed can be restored from all of these, but for what is within the limit. */
+export function areSafe(
+  { state }: Pick<CaptureStatus, 'state'>,
+  replicas: readonly ReplicaStatus[],
+): boolean {
   return (
+    state !== 'gone' &&
     replicas.length > 0 &&
     replicas.every(
       ({ hasSnapshot, refusal, confirmedLagMs, maxLagMs }) =>
@@ -163,16 +167,20 @@ export function areSafe(replicas: readonly ReplicaStatus[]): boolean {
 /** A loop that is silent for this long hangs. */
 const maxSilenceMs = 5 * 60_000
 
-/** Why what is committed is not safe, replica by replica; none: it is. */
+const goneReason = 'the database file is gone; what was stored of it is kept in its replicas'
+
+/** The databases that are gone, and why what is committed is not safe, replica by replica; none: all is well. */
 export function findNotReady(databases: readonly DatabaseStatus[]): readonly NotReady[] {
-  return databases.flatMap((database) =>
-    database.replicas.flatMap((replica) => {
+  return databases.flatMap((database) => {
+    const { path, state, replicas } = database
+    const gone =
+      state === 'gone' ? [{ database: path, replica: undefined, reason: goneReason }] : []
+    const late = replicas.flatMap((replica) => {
       const reason = notReadyReason(database, replica)
-      return reason === undefined
-        ? []
-        : [{ database: database.path, replica: replica.name, reason }]
-    }),
-  )
+      return reason === undefined ? [] : [{ database: path, replica: replica.name, reason }]
+    })
+    return [...gone, ...late]
+  })
 }
 
 function notReadyReason(database: DatabaseStatus, replica: ReplicaStatus): string | undefined {

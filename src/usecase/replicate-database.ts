@@ -214,7 +214,10 @@ export class ReplicateDatabase {
       config.heartbeat &&
       this.#parts.openHeartbeats(config.heartbeat, {
         replica: config.name,
-        isSafe: () => areSafe([replicaStatus({ config, ...parts }, this.capture.status())]),
+        isSafe: () => {
+          const captured = this.capture.status()
+          return areSafe(captured, [replicaStatus({ config, ...parts }, captured)])
+        },
       })
     const done = Promise.all([
       sync.run(stop, killed, leave.signal),
@@ -232,7 +235,10 @@ export class ReplicateDatabase {
     const { heartbeat } = this.#config
     if (heartbeat === undefined) return
     const stop = AbortSignal.any([this.#stop.signal, this.#heartbeats.signal])
-    const isSafe = (): boolean => areSafe(this.status().replicas)
+    const isSafe = (): boolean => {
+      const status = this.status()
+      return areSafe(status, status.replicas)
+    }
     void this.#parts.openHeartbeats(heartbeat, { replica: undefined, isSafe }).run(stop)
   }
 

@@ -112,6 +112,8 @@ export class SyncDatabase {
   #uncopiedFrames = 0
   #uncaptured: string | undefined
   #isAbsent = false
+  /** There was a database, by this process or as the local state says. */
+  #hasExisted = false
   #movedAt: number
   #isIdle = false
   #file: FileIdentity | undefined
@@ -241,25 +243,40 @@ export class SyncDatabase {
 
   /** One life of the database file: from opening it until it is gone or we stop. */
   async #live(stop: AbortSignal, kill: AbortSignal): Promise<void> {
-    const { database, watcher, logger } = this.#options
+    const { database, watcher } = this.#options
     this.#isBroken = false
+    // Opening makes the folder of the local state, which may lie in it.
+    const hasFolder = await database.hasFolder(kill)
     let opened = await this.#open(kill)
     let waiting = false
     while (opened === undefined) {
       if (stop.aborted) return
       this.#move()
-      if (!waiting) logger.info({ path: database.path }, 'waiting for the database to be created')
+      if (!waiting) this.#sayAbsent(hasFolder)
       waiting = true
       this.#isAbsent = true
-      this.#report.state = 'waiting'
+      this.#report.state = this.#isGone ? 'gone' : 'waiting'
       this.#report.looked()
       this.#options.feed.takeBarriers().reject(new Error('the database does not exist'))
       await watcher.waitForChange(this.#settings.monitorIntervalMs, stop)
       opened = await this.#open(kill)
     }
     this.#isAbsent = false
+    this.#hasExisted = true
     this.#report.state = 'replicating'
     await this.#follow(opened, stop, kill)
+  }
+
+  get #isGone(): boolean {
+    return this.#hasExisted && this.#settings.comesAndGoes !== true
+  }
+
+  #sayAbsent(hasFolder: boolean): void {
+    const { logger, database } = this.#options
+    const text = 'waiting for the database to be created'
+    if (!hasFolder) logger.warn({ path: database.path }, `${text}: its folder does not exist`)
+    else if (this.#isGone) logger.warn({ path: database.path }, `${text}: it is gone`)
+    else logger.info({ path: database.path }, text)
   }
 
   /** Opens the local state and the database and takes the first look, a few databases of the process at a time. */
@@ -271,6 +288,7 @@ export class SyncDatabase {
         const { state, ...problem } = await spool.open(kill)
         this.#spoolOpened = true
         this.#spoolState = state
+        this.#hasExisted ||= state !== undefined
         if ('reason' in problem && problem.reason === 'unreadable') {
           this.#spoolProblem = { reason: 'local state is unreadable', detail: problem.detail }
         }

@@ -292,6 +292,58 @@ describe('readiness', () => {
     expect(await restoreAndVerify(replica, join(folder, 'restored.db'), oracle)).toEqual({ n })
   })
 
+  test('a database that was replicated and is gone is a reason, also after a restart, until it is back', async () => {
+    const places = scene()
+    const { db, oracle } = places
+    const beats: string[] = []
+    const { port } = await serve((request, response) => {
+      beats.push(String(request.url))
+      response.end()
+    })
+    const heartbeat = (name: string): object => ({
+      'heartbeat-url': `http://127.0.0.1:${port}/${name}`,
+      'heartbeat-interval': '100ms',
+    })
+    await write({ db, oracle, count: 5 })
+    const config = configure(places, { database: heartbeat('db'), replica: heartbeat('replica') })
+    const first = await startServing(config)
+    let { daemon, get } = first
+    await writeAndWait(daemon, places)
+    await until(() => beats.includes('/db') && beats.includes('/replica'), 20_000, 'heartbeats')
+    expect((await get('/readyz')).status).toBe(200)
+
+    for (const suffix of ['', '-wal', '-shm']) rmSync(`${db}${suffix}`, { force: true })
+    await until(async () => (await get('/readyz')).status === 503, 10_000, '503')
+    expect((await get('/readyz')).text).toContain(`${db}: the database file is gone`)
+    expect((await first.status()).databases[0]?.state).toBe('gone')
+    const asked = await run('status', '-config', config)
+    expect(asked.code).toBe(1)
+    expect(asked.stdout).toContain('the database file is gone')
+    // Both that were under way when it went have arrived: 20 intervals pass without another one.
+    const before = beats.length
+    await new Promise((resolve) => setTimeout(resolve, 2000))
+    expect(beats.length - before).toBeLessThanOrEqual(2)
+    expect(await daemon.stop()).toBe(0)
+
+    ;({ daemon, get } = await startServing(config))
+    await until(async () => (await get('/readyz')).status === 503, 10_000, '503 after a restart')
+    await write({ db, oracle: join(places.folder, 'oracle-2'), count: 5 })
+    await until(async () => (await get('/readyz')).status === 200, 20_000, '200')
+    const back = beats.length
+    await until(() => beats.length > back + 2, 20_000, 'heartbeats again')
+    await daemon.stop()
+  })
+
+  test('a database that never existed is waited for, and said loudly if its folder is missing, too', async () => {
+    const places = scene()
+    const missing = join(places.folder, 'missing')
+    const config = configure({ ...places, db: join(missing, 'app.db') })
+    const { daemon, get } = await startServing(config)
+    await daemon.waitFor(/level=WARN msg="waiting for the database .*its folder does not exist/)
+    expect((await get('/readyz')).status).toBe(200)
+    await daemon.stop()
+  })
+
   test('a database that cannot be captured is named with what is wrong', async () => {
     const places = scene()
     writeFileSync(

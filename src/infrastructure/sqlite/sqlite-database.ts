@@ -136,6 +136,14 @@ export class SqliteDatabase implements ManagedDatabase {
     await this.#capture.call({ call: 'rest', database: this.#database })
   }
 
+  async hasFolder(signal: AbortSignal): Promise<boolean> {
+    signal.throwIfAborted()
+    return stat(path.dirname(this.path)).then(
+      () => true,
+      (error: unknown) => !(error instanceof Error && 'code' in error && error.code === 'ENOENT'),
+    )
+  }
+
   async identify(signal: AbortSignal): Promise<'same' | 'gone' | 'replaced'> {
     signal.throwIfAborted()
     try {

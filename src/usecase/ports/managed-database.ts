@@ -113,6 +113,9 @@ export interface ManagedDatabase {
   /** Closes what only an active database needs. Capturing again opens it. */
   rest(signal: AbortSignal): Promise<void>
 
+  /** Whether the folder exists in which the file lies, or is to lie. */
+  hasFolder(signal: AbortSignal): Promise<boolean>
+
   /** Whether the path still names the file that was opened. */
   identify(signal: AbortSignal): Promise<'same' | 'gone' | 'replaced'>
 

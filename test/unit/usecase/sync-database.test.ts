@@ -165,6 +165,11 @@ class FakeDatabase implements ManagedDatabase {
     })
   }
 
+  async hasFolder(): Promise<boolean> {
+    await turn()
+    return true
+  }
+
   async identify(): ReturnType<ManagedDatabase['identify']> {
     await turn()
     return 'same'
