@@ -25,6 +25,16 @@ export function isMeant(folder: DatabaseFolder, relativePath: string): boolean {
   return globToRegExp(pattern).test(pattern.includes('/') ? relativePath : name)
 }
 
+/** Whether the text is a pattern: every `[…]` is closed, and holds characters and ranges that there are. */
+export function isPattern(text: string): boolean {
+  try {
+    globToRegExp(text)
+  } catch {
+    return false
+  }
+  return !text.replaceAll(/\[!?[^\]]+\]/g, (token) => (token === '[!]' ? token : '')).includes('[')
+}
+
 /** `*` and `?` stop at a slash, `**` does not, `[…]` is one of these characters. */
 function globToRegExp(pattern: string): RegExp {
   const source = pattern.replaceAll(/\*\*\/|\*\*|\*|\?|\[!?[^\]]+\]|[\\^$.|+(){}[\]]/g, (token) => {

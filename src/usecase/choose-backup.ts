@@ -62,10 +62,13 @@ export async function chooseBackup(
 ): Promise<Backup> {
   const { notes, failed, signal } = choosing
   const candidates: Candidate[] = []
+  const searched = new Map<RestoreSource, Searched>()
   let earliest: Moment | undefined
   const search = async (source: RestoreSource): Promise<readonly Found[]> => {
     try {
-      return await searchSource(source, request, notes, signal)
+      const result = await searchSource(source, request, notes, signal)
+      searched.set(source, result)
+      return result.found
     } catch (error) {
       if (signal.aborted || isAbortError(error) || !isSourceFailure(error)) throw error
       failed.set(source, error)
@@ -107,6 +110,7 @@ export async function chooseBackup(
   if (earliest === undefined) {
     throw new NoBackupError(
       ['no matching backups found', notes.join('; ')].filter((text) => text !== '').join(': '),
+      { hint: describeSearch(searched) },
     )
   }
   throw request.target.kind === 'timestamp'
@@ -121,13 +125,30 @@ interface Found {
   readonly earliest: Moment | undefined
 }
 
+interface Searched {
+  readonly generationCount: number
+  readonly found: readonly Found[]
+}
+
+/** For somebody who has found nothing: where it was looked for, and what is there. */
+function describeSearch(searched: ReadonlyMap<RestoreSource, Searched>): string {
+  if (searched.size === 0) return 'The database has no replica.'
+  return [...searched]
+    .map(([{ name, client }, { generationCount: count }]) => {
+      const generations = count === 1 ? '1 generation' : `${count} generations`
+      const held = count === 0 ? 'no backup' : `${generations}, but nothing that was asked for`
+      return `Replica ${name}, ${client.location}, holds ${held}.`
+    })
+    .join(' ')
+}
+
 /** What each generation offers; looked up again when objects vanish under our eyes. */
 async function searchSource(
   source: RestoreSource,
   request: RestoreRequest,
   notes: string[],
   signal: AbortSignal,
-): Promise<readonly Found[]> {
+): Promise<Searched> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       const all = await Array.fromAsync(source.client.listGenerations(signal))
@@ -138,7 +159,7 @@ async function searchSource(
         const listing = await listGeneration(source, generation, notes, signal)
         return listing === undefined ? undefined : findCandidate(source, listing, request, signal)
       })
-      return found.filter((each) => each !== undefined)
+      return { generationCount: all.length, found: found.filter((each) => each !== undefined) }
     } catch (error) {
       if (!(error instanceof ObjectNotFoundError) || attempt === maxSearches) throw error
     }

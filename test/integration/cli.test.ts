@@ -155,7 +155,19 @@ describe('restore', () => {
     expect(run('restore', '-if-replica-exists', '-o', 'new.db', url).status).toBe(0)
     const outcome = run('restore', '-o', 'new.db', url)
     expect(outcome.status).toBe(1)
-    expect(outcome.stderr).toContain('tsreplicate: no matching backups found\n')
+    expect(outcome.stderr).toContain(
+      `tsreplicate: no matching backups found\nhint: Replica file, ${folder}/none, holds no backup.\n`,
+    )
+  })
+
+  it('says what is there when it is not what was asked for', () => {
+    const other = 'fedcba9876543210'
+    const outcome = run('restore', '-generation', other, '-o', 'new.db', 'a.db')
+    expect(outcome.status).toBe(1)
+    expect(outcome.stderr).toBe(
+      `tsreplicate: no matching backups found\nhint: Replica file, ${folder}/r, holds 1 generation, but nothing that was asked for.\n`,
+    )
+    expect(run('restore', '-o', 'new.db', 'b.db').stderr).toContain('The database has no replica.')
   })
 
   it('names the databases to choose from', () => {

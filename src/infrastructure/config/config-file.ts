@@ -25,12 +25,13 @@ import {
   type ReplicaTarget,
 } from '../../domain/config.js'
 import { splitCommandLine } from '../../domain/command-line.js'
+import { isPattern } from '../../domain/database-folder.js'
 import { parseDuration } from '../../domain/duration.js'
 import { ConfigError } from '../../domain/errors.js'
 import { nearestName } from '../../domain/nearest-name.js'
 import { Secret } from '../../domain/secret.js'
 import { type RetentionRules } from '../../domain/retention-policy.js'
-import { type Environment, expandEnvironment } from './environment.js'
+import { type Environment, expandEnvironment, findUnset } from './environment.js'
 import { parseAddress } from './listen-address.js'
 import { keys, objectStoreTypes, type Section } from './keys.js'
 import { expandPath, type PathContext } from './paths.js'
@@ -60,7 +61,18 @@ export interface LoadConfigOptions extends ConfigContext {
 /** Reads and validates a configuration file. All problems are in one {@link ConfigError}, one line each. */
 export function loadConfig(options: LoadConfigOptions): Config {
   const { path, text } = findFile(options)
-  return parseConfig(options.expandEnv ? expandEnvironment(text, options.env) : text, path, options)
+  if (!options.expandEnv) return parseConfig(text, path, options)
+  const unset = findUnset(text, options.env)
+  const expanded = expandEnvironment(text, options.env)
+  if (unset.length === 0) return parseConfig(expanded, path, options)
+  const warning = `not set in the environment, and so empty here: ${unset.join(', ')}`
+  try {
+    const config = parseConfig(expanded, path, options)
+    return { ...config, warnings: [warning, ...config.warnings] }
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    throw new ConfigError(error.message, { cause: error, hint: warning })
+  }
 }
 
 /** The configuration file that a command reads. Throws {@link ConfigError} if there is none. */
@@ -326,9 +338,17 @@ class Reader {
     const watch = this.#boolean(fields, 'watch') ?? true
     const metaPath = this.#string(fields, 'meta-path')
     const database = this.#databaseSettings(fields, seenPlaces)
+    if (!isPattern(pattern)) this.#at(fields, 'pattern', `not a pattern: ${pattern}`)
     if (dir === undefined) return undefined
+    const path = expandPath(dir, this.#context)
+    for (const { name, target } of database.replicas) {
+      if (target.type === 'file' && target.path === path) {
+        this.#at(fields, 'replicas', `replica "${name}" would lie at the databases: ${path}`)
+      }
+    }
+    this.#warnOfNoReplica(path, database)
     return {
-      path: expandPath(dir, this.#context),
+      path,
       pattern,
       recursive,
       watch,
@@ -346,13 +366,23 @@ class Reader {
     const metaPath = this.#string(fields, 'meta-path')
     const settings = this.#databaseSettings(fields, seenPlaces)
     if (path === undefined) return undefined
-    return {
+    const database = {
       path,
       // Used as it is, as the original does: no `~`.
       metaPath:
         metaPath === undefined ? defaultMetaPath(path) : resolve(this.#context.cwd, metaPath),
       ...settings,
     }
+    for (const replica of database.replicas) {
+      const problem = placeProblem(replica, database)
+      if (problem !== undefined) this.#at(fields, 'replicas', problem)
+    }
+    this.#warnOfNoReplica(path, database)
+    return database
+  }
+
+  #warnOfNoReplica(path: string, { replicas }: Pick<DatabaseConfig, 'replicas'>): void {
+    if (replicas.length === 0) this.#warnings.add(`${path} has no replica: it is stored nowhere`)
   }
 
   /** What one database and the databases of a folder have in common. */
@@ -360,7 +390,7 @@ class Reader {
     fields: Fields,
     seenPlaces: Map<string, string>,
   ): Omit<DatabaseConfig, 'path' | 'metaPath'> {
-    const checkpointIntervalMs = this.#duration(fields, 'checkpoint-interval') ?? 60_000
+    const checkpointIntervalMs = this.#interval(fields, 'checkpoint-interval') ?? 60_000
     const minPages = this.#integer(fields, 'min-checkpoint-page-count') ?? 1000
     const maxPages = this.#integer(fields, 'max-checkpoint-page-count') ?? 10_000
     if (minPages <= 0) {
@@ -412,7 +442,7 @@ class Reader {
     const target = this.#target(fields)
     const name = this.#string(fields, 'name') ?? target?.type
     const syncIntervalMs = this.#positive(fields, 'sync-interval', 1000)
-    const snapshotIntervalMs = this.#duration(fields, 'snapshot-interval') ?? 0
+    const snapshotIntervalMs = this.#interval(fields, 'snapshot-interval') ?? 0
     const retention = this.#retention(fields)
     const checkIntervalMs = this.#positive(fields, 'retention-check-interval', 3_600_000)
     const leaseMs = this.#duration(fields, 'lease') ?? 0
@@ -440,7 +470,7 @@ class Reader {
   }
 
   #validationInterval(fields: Fields, age: AgeKeys | undefined): number | undefined {
-    const intervalMs = this.#duration(fields, 'validation-interval') ?? 0
+    const intervalMs = this.#interval(fields, 'validation-interval') ?? 0
     if (intervalMs <= 0) return undefined
     if (age !== undefined && age.recipients.length > 0 && age.identities.length === 0) {
       this.#at(
@@ -571,6 +601,9 @@ class Reader {
     if (entry === undefined) return undefined
     const path = keyPathOf(replica.path, 'age')
     const fields = this.#fields(entry.node ?? entry.keyNode, 'age', path)
+    if (fields?.entries.size === 0) {
+      this.#problems.add(entry.keyNode, path, 'needs recipients, identities or both')
+    }
     const recipients = this.#ageKeys(fields, 'recipients', {
       pattern: /^age1[02-9ac-hj-np-z]{58}$/,
       problem: (line) => `malformed recipient at line ${line}`,
@@ -588,16 +621,21 @@ class Reader {
     key: 'recipients' | 'identities',
     form: { readonly pattern: RegExp; readonly problem: (line: number) => string },
   ): string[] {
+    const list = fields?.entries.get(key)?.node
+    // What was meant to be encrypted would be stored plain.
+    if (fields !== undefined && isSeq(list) && list.items.length === 0) {
+      this.#at(fields, key, 'is empty')
+    }
     return this.#list(fields, key).flatMap(({ node, path }) => {
       if (!isScalar(node) || typeof node.value !== 'string') {
         this.#problems.add(node, path, 'must be a text of keys, one a line')
         return []
       }
-      const malformed = node.value.split(/\r?\n/).findIndex((line) => {
-        const text = line.trim()
-        return text !== '' && !text.startsWith('#') && !form.pattern.test(text)
-      })
+      const lines = node.value.split(/\r?\n/).map((line) => line.trim())
+      const isKey = (line: string): boolean => line !== '' && !line.startsWith('#')
+      const malformed = lines.findIndex((line) => isKey(line) && !form.pattern.test(line))
       if (malformed >= 0) this.#problems.add(node, path, form.problem(malformed + 1))
+      if (!lines.some(isKey)) this.#problems.add(node, path, 'holds no key')
       return [node.value]
     })
   }
@@ -727,6 +765,15 @@ class Reader {
     return durationMs
   }
 
+  /** One that may be 0, which is off. */
+  #interval(fields: Fields, key: string): number | undefined {
+    const durationMs = this.#duration(fields, key)
+    if (durationMs !== undefined && durationMs < 0) {
+      this.#at(fields, key, 'must not be below 0 (0 is off)')
+    }
+    return durationMs
+  }
+
   #positive(fields: Fields | undefined, key: string, defaultMs: number): number {
     const durationMs = this.#duration(fields, key) ?? defaultMs
     if (durationMs <= 0 && fields) this.#at(fields, key, 'must be above 0')
@@ -783,6 +830,18 @@ function defaultMetaPath(databasePath: string): string {
   return join(dirname(databasePath), `.${basename(databasePath)}-tsreplicate`)
 }
 
+/** What is wrong with a replica in a place that its own database needs; undefined: nothing. */
+function placeProblem(
+  { name, target }: ReplicaConfig,
+  { path, metaPath }: Pick<DatabaseConfig, 'path' | 'metaPath'>,
+): string | undefined {
+  if (target.type !== 'file') return undefined
+  const liesIn = (place: string): boolean => `${target.path}/`.startsWith(`${place}/`)
+  if (liesIn(path)) return `replica "${name}" would lie at the database file: ${target.path}`
+  if (liesIn(metaPath)) return `replica "${name}" would lie in the meta-path: ${target.path}`
+  return undefined
+}
+
 /** The configuration of `replicate DB URL…`: defaults everywhere, every URL a replica. */
 export function configFromUrls(
   databasePath: string,
@@ -790,6 +849,7 @@ export function configFromUrls(
   context: ConfigContext,
 ): Config {
   const path = expandPath(databasePath, context)
+  const metaPath = defaultMetaPath(path)
   const places = new Set<string>()
   const replicas = urls.map((url, i): ReplicaConfig => {
     const target = parseReplicaUrl(url, context.env)
@@ -813,13 +873,17 @@ export function configFromUrls(
       leaseMs: undefined,
     }
   })
+  for (const replica of replicas) {
+    const problem = placeProblem(replica, { path, metaPath })
+    if (problem !== undefined) throw new ConfigError(problem)
+  }
   return {
     source: undefined,
     folders: [],
     databases: [
       {
         path,
-        metaPath: defaultMetaPath(path),
+        metaPath,
         monitorIntervalMs: 1000,
         checkpointIntervalMs: 60_000,
         minCheckpointPageCount: 1000,

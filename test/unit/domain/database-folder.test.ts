@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { type DatabaseFolder } from '../../../src/domain/config.ts'
-import { isMeant } from '../../../src/domain/database-folder.ts'
+import { isMeant, isPattern } from '../../../src/domain/database-folder.ts'
 
 const folder = (pattern: string, recursive = true): DatabaseFolder =>
   ({ path: '/data', pattern, recursive }) as DatabaseFolder
@@ -33,5 +33,23 @@ describe('isMeant', () => {
   it('leaves out what lies deeper unless it is recursive', () => {
     expect(isMeant(folder('*', false), 'deep/a.db')).toBe(false)
     expect(isMeant(folder('*', false), 'a.db')).toBe(true)
+  })
+})
+
+describe('isPattern', () => {
+  it.each([
+    ['*', true],
+    ['[ab]*.db', true],
+    ['[!a-c]', true],
+    ['[[]x]', true],
+    ['a]', true],
+    ['[', false],
+    ['[ab', false],
+    ['[]', false],
+    ['[!]', false],
+    ['[z-a]', false],
+    ['[\\]', false],
+  ])('%s: %s', (pattern, known) => {
+    expect(isPattern(pattern)).toBe(known)
   })
 })

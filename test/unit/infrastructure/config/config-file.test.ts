@@ -11,7 +11,7 @@ import {
   loadConfig,
   parseConfig,
 } from '../../../../src/infrastructure/config/config-file.ts'
-import { expandEnvironment } from '../../../../src/infrastructure/config/environment.ts'
+import { expandEnvironment, findUnset } from '../../../../src/infrastructure/config/environment.ts'
 import { keys } from '../../../../src/infrastructure/config/keys.ts'
 import { expandPath } from '../../../../src/infrastructure/config/paths.ts'
 import { parseSize } from '../../../../src/infrastructure/config/target-settings.ts'
@@ -140,6 +140,29 @@ describe('parseConfig', () => {
     ['dbs: [{path: ""}]', 'dbs[0].path: is empty'],
     [replica('sync-interval: 0s'), 'c.yml:5: dbs[0].replicas[0].sync-interval: must be above 0'],
     [replica('sync-interval: 5'), 'not a duration: 5'],
+    [replica('snapshot-interval: -1h'), 'snapshot-interval: must not be below 0'],
+    [replica('validation-interval: -1s'), 'validation-interval: must not be below 0'],
+    [database('checkpoint-interval: -1s'), 'checkpoint-interval: must not be below 0'],
+    [replica('age: {}'), 'replicas[0].age: needs recipients, identities or both'],
+    [replica('age: {identities: []}'), 'c.yml:5: dbs[0].replicas[0].age.identities: is empty'],
+    [
+      replica(`age: {recipients: [], identities: [AGE-SECRET-KEY-1${'Q'.repeat(58)}]}`),
+      'age.recipients: is empty',
+    ],
+    [replica('age: {recipients: [""]}'), 'age.recipients[0]: holds no key'],
+    [replica('age: {identities: ["# none"]}'), 'age.identities[0]: holds no key'],
+    [replica('age: {recipients: [null]}'), 'age.recipients[0]: must be a text of keys'],
+    [database('replicas: [{path: /a.db}]'), 'replicas: replica "file" would lie at the database'],
+    [
+      database('replicas: [{path: /.a.db-tsreplicate/r}]'),
+      'replica "file" would lie in the meta-path: /.a.db-tsreplicate/r',
+    ],
+    [
+      database('meta-path: /m\nreplicas: [{url: "file:///m"}]'),
+      'replica "file" would lie in the meta-path: /m',
+    ],
+    ['dbs: [{dir: /d, replicas: [{path: /d}]}]', 'replica "file" would lie at the databases: /d'],
+    ['dbs: [{dir: /d, pattern: "["}]', 'dbs[0].pattern: not a pattern: ['],
     [replica('snapshot-interval: 1d'), 'not a duration: 1d'],
     [replica('retention: never'), 'not a duration: never'],
     [replica('retention-check-interval: 0s'), 'retention-check-interval: must be above 0'],
@@ -214,6 +237,19 @@ describe('parseConfig', () => {
     expect(parse('access-key-id: x').warnings).toEqual([
       'access-key-id has no effect: there is no s3 replica',
     ])
+  })
+
+  it('warns of what is stored nowhere', () => {
+    expect(parse(database('replicas: []')).warnings).toEqual([
+      '/a.db has no replica: it is stored nowhere',
+    ])
+    expect(parse('dbs: [{dir: /d}]').warnings).toHaveLength(1)
+    expect(parse(replica('name: x')).warnings).toEqual([])
+  })
+
+  it('takes a replica beside the database and its local state', () => {
+    expect(problemsOf(database('meta-path: /m\nreplicas: [{path: /a.db-backup}]'))).toEqual([])
+    expect(problemsOf(database('meta-path: /m\nreplicas: [{path: /m2}]'))).toEqual([])
   })
 
   it('warns of keep rules for which snapshots are taken too rarely', () => {
@@ -312,6 +348,23 @@ describe('loadConfig', () => {
     expect(load).toThrow('config file not found: /none.yml')
   })
 
+  it('says which variables are not set, of a configuration that is valid and of one that is not', () => {
+    const path = join(folder, 'unset.yml')
+    const load = (text: string): Config => {
+      writeFileSync(path, text)
+      return loadConfig({ ...context, path, env: {}, expandEnv: true })
+    }
+    const text = 'dbs:\n  - path: /${NAME}.db # $HOME\n    replicas: [{path: /r}]\n'
+    const said = 'not set in the environment, and so empty here: $NAME (line 2)'
+    expect(load(text).warnings).toEqual([said])
+    expect(() => load('dbs:\n  - path: $NAME\n')).toThrow(
+      expect.objectContaining({
+        message: `${path}:2: dbs[0].path: is empty`,
+        hint: said,
+      }),
+    )
+  })
+
   it('says how to name a file only to those who named none', () => {
     const hintOf = (options: { path?: string; env: Record<string, string> }): unknown => {
       try {
@@ -322,6 +375,20 @@ describe('loadConfig', () => {
     }
     expect(hintOf({ path: '/none.yml', env: {} })).toBeUndefined()
     expect(hintOf({ env: { LITESTREAM_CONFIG: '/none.yml' } })).toBe('LITESTREAM_CONFIG names it.')
+  })
+})
+
+describe('findUnset', () => {
+  it.each([
+    ['$A ${A} $EMPTY', []],
+    ['# $B\na: $B # $C', ['$B (line 2)']],
+    ['a: $B\nb: x/${C}y', ['$B (line 1)', '$C (line 2)']],
+    ['a: $B $B', ['$B (line 1)']],
+    ['password: pa$$word', ['a variable (line 1)']],
+    ['password: pa$WORD', ['a variable (line 1)']],
+    ['password: $ecret', ['a variable (line 1)']],
+  ])('of %j: %j', (text, unset) => {
+    expect(findUnset(text, { A: 'x', EMPTY: '' })).toEqual(unset)
   })
 })
 
@@ -379,5 +446,11 @@ describe('configFromUrls', () => {
     ['s3://b/x?region=eu-west-1', 's3://b//x/'],
   ])('refuses one place twice: %s and %s', (one, other) => {
     expect(() => configFromUrls('a.db', [one, other], context)).toThrow('two replicas in one place')
+  })
+})
+
+describe('configFromUrls of a replica', () => {
+  it.each(['file:///a.db', 'file:///.a.db-tsreplicate/r'])('refuses %s for /a.db', (url) => {
+    expect(() => configFromUrls('/a.db', [url], context)).toThrow(ConfigError)
   })
 })
