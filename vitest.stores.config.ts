@@ -7,7 +7,7 @@ export default defineConfig({
     globalSetup: ['./test/support/stores/global-setup.ts', './test/support/last-lines.ts'],
     pool: 'forks',
     fileParallelism: false,
-    testTimeout: 120_000,
+    testTimeout: 300_000,
     hookTimeout: 300_000,
   },
 })
