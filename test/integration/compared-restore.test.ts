@@ -1,6 +1,15 @@
 /** What both programs list and restore of the same replicas, whole and damaged, and with which exit codes. */
 import Database from 'better-sqlite3'
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { join, relative } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { decodeFrame } from '../../src/infrastructure/lz4/frame-decoder.ts'
@@ -66,6 +75,12 @@ beforeAll(async () => {
     )
   }
   await second.stop()
+  // We know times to the millisecond, and round up: at the end of a second that would be the next one.
+  for (const name of listObjects(replica)) {
+    const path = join(replica, name)
+    const seconds = Math.floor(statSync(path).mtimeMs) / 1000
+    utimesSync(path, seconds, seconds)
+  }
   const connection = new Database(db)
   connection.exec(`update log set name = 'changed'`)
   connection.close()
