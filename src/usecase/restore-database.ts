@@ -14,6 +14,7 @@ import {
   type RestoreRequest,
   type RestoreSource,
 } from './restore-types.js'
+import { refuseEncrypted } from './refuse-encrypted.js'
 import { firstOf, isSourceFailure, messageOf } from './source-failures.js'
 
 export interface RestoreDependencies {
@@ -75,6 +76,7 @@ async function restoreBackup(
   const onProgress = dependencies.onProgress ?? ((): void => undefined)
   const { storedBytes } = backup
   onProgress({ phase: 'plan', doneBytes: 0, totalBytes: storedBytes })
+  await refuseEncrypted(backup.source.client, backup.snapshot, signal)
   if (request.dryRun) return plannedDatabase(backup)
   await using image = await dependencies.image.create(request.outputPath)
   const { parallelism } = request

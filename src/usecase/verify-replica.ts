@@ -20,6 +20,7 @@ import { isPageSize, type WalHeader } from '../domain/wal-format.js'
 import { mapAtOnce } from './map-at-once.js'
 import { type ReplicaClient } from './ports/replica-client.js'
 import { readTrailer } from './read-trailer.js'
+import { refuseEncrypted } from './refuse-encrypted.js'
 
 export type Decode = (source: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>
 
@@ -48,7 +49,10 @@ const parallelism = 32
 const maxObjectsAtOnce = 8
 const maxListings = 3
 
-/** Verifies all generations, the newest last. An abort ends it between two objects. */
+/**
+ * Verifies all generations, the newest last. An abort ends it between two objects. Throws a `ReplicaError` when it is
+ * encrypted and the client has no key: nothing is known of it then.
+ */
 export async function verifyReplica(
   options: VerifyReplicaOptions,
   signal: AbortSignal,
@@ -80,6 +84,8 @@ async function verifyGeneration(
   for (let attempt = 1; ; attempt += 1) {
     try {
       const listing = await list(client, generation, signal)
+      const [first] = [...listing.snapshots, ...listing.segments]
+      if (first !== undefined) await refuseEncrypted(client, first, signal)
       const tails = await readTails(client, listing, signal)
       const findings = [...checkStructure(listing, tails, { isNewest })]
       if (level === 'full') {

@@ -73,6 +73,39 @@ describe('an encrypted replica', () => {
     }
   })
 
+  test('without an identity is not called damaged or restorable, and says what is missing', async () => {
+    const { folder, db, oracle, replica, configure, full } = scene()
+    await write({ db, oracle, count: 20 })
+    const daemon = start('replicate', '-config', full)
+    await daemon.waitFor(/snapshot written/)
+    await write({ db, oracle, count: 20, rate: 50 })
+    expect(await daemon.stop(), daemon.output).toBe(0)
+    const ways = [
+      [`file://${replica}`],
+      ['-config', configure('blind', { recipients: [recipient] }), db],
+      ['-config', configure('none', {}), db],
+    ]
+    const why = 'it is encrypted with age and no identity was given'
+    for (const way of ways) {
+      for (const level of ['structure', 'full', 'restore']) {
+        const { code, stdout, stderr } = await run('verify', '-level', level, ...way)
+        expect(code, `${level} ${way.join(' ')}`).toBe(1)
+        expect(stdout.trim().split('\n')).toHaveLength(1)
+        expect(stdout).toMatch(new RegExp(`not verified: cannot read .*${why} .hint: use -config`))
+        expect(stdout + stderr).not.toContain('damage')
+      }
+      const output = join(folder, 'never.db')
+      for (const dryRun of [[], ['-dry-run']]) {
+        const { code, stderr } = await run('restore', '-o', output, ...dryRun, ...way)
+        expect(code).toBe(1)
+        expect(stderr).toContain(why)
+        expect(stderr).toMatch(/^hint: use -config .*age\.identities/m)
+      }
+    }
+    expect(readdirSync(folder).filter((name) => name.startsWith('never'))).toEqual([])
+    expect(await run('verify', '-config', full, db)).toMatchObject({ code: 0 })
+  })
+
   test('of the original is restored by us', async () => {
     const { folder, db, oracle, full } = scene()
     await write({ db, oracle, count: 50, rows: 10 })

@@ -113,7 +113,9 @@ async function verifySource(
   } catch (error) {
     if (!(error instanceof TsreplicateError)) throw error
     const verdict = error instanceof CorruptionError ? 'damaged' : 'failed'
-    return { replica, verdict, generations, restored: undefined, problem: error.message }
+    const { message, hint } = error
+    const problem = hint === undefined ? message : `${message} (hint: ${hint})`
+    return { replica, verdict, generations, restored: undefined, problem }
   }
 }
 
@@ -160,7 +162,7 @@ function describe(results: readonly Result[], level: Level): string {
     ...['first', 'last', 'result'],
   ]
   return [
-    formatTable(header, rows),
+    ...(rows.length === 0 ? [] : [formatTable(header, rows)]),
     ...results.flatMap(describeFindings),
     ...results.map((result) => `${describeVerdict(result, level)}\n`),
   ].join('')
