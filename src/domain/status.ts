@@ -122,6 +122,7 @@ export interface DatabaseStatus extends CaptureStatus {
 
 /** Something for which a daemon is not ready. */
 export interface NotReady {
+  /** Its path, or that of a folder whose databases are not known. */
   readonly database: string
   /** Undefined: all of them are meant. */
   readonly replica: string | undefined

@@ -25,11 +25,15 @@ interface Followed {
   readonly stop: AbortController
   readonly scanned: Promise<void>
   found: readonly DatabaseConfig[]
+  /** Why it could not be read when it was last looked at; undefined: it could. */
+  problem: string | undefined
 }
 
 /** What no event announced is found after this long, and a file that is still empty is looked at again after that. */
 const rescanMs = 30_000
 const emptyRescanMs = 1000
+/** A folder that cannot be read is tried this soon, or later where trying takes long. */
+const unreadableRescanMs = 1000
 /** Files that come together are found together. */
 const gatherMs = 100
 
@@ -58,6 +62,13 @@ export class FollowFolders {
     return this.#followed.flatMap(({ found }) => found)
   }
 
+  /** The folders that cannot be read now. */
+  get unreadable(): readonly { readonly dir: string; readonly problem: string }[] {
+    return this.#followed.flatMap(({ folder, problem }) =>
+      problem === undefined ? [] : [{ dir: folder.path, problem }],
+    )
+  }
+
   /** Resolves when every folder has been looked through once. */
   async scanned(): Promise<void> {
     await Promise.all(this.#followed.map(({ scanned }) => scanned))
@@ -75,7 +86,8 @@ export class FollowFolders {
     const found = (former?.found ?? []).map(({ path }) =>
       databaseIn(folder, path.slice(folder.path.length + 1)),
     )
-    const followed: Followed = { folder, stop, scanned: aborted(first.signal), found }
+    const scanned = aborted(first.signal)
+    const followed: Followed = { folder, stop, scanned, found, problem: undefined }
     void this.#run(followed, () => first.abort())
     return followed
   }
@@ -84,22 +96,26 @@ export class FollowFolders {
     const { open, clock } = this.#options
     const { folder, stop } = followed
     await using opened = open(folder)
-    let reported = ''
     while (!stop.signal.aborted) {
       let pauseMs = rescanMs
+      const startedAt = clock.monotonic()
       try {
         const hasEmpty = await this.#scan(followed, opened)
         if (hasEmpty) pauseMs = emptyRescanMs
-        reported = ''
+        if (followed.problem !== undefined) {
+          this.#options.logger.info({ dir: folder.path }, 'folder can be read again')
+        }
+        followed.problem = undefined
       } catch (err) {
         const message = err instanceof Error ? err.message : String(err)
-        if (!isAbortError(err) && message !== reported) {
-          reported = message
+        if (!isAbortError(err) && message !== followed.problem) {
+          followed.problem = message
           this.#options.logger.error({ dir: folder.path, err }, 'folder cannot be read')
         }
+        pauseMs = Math.max(unreadableRescanMs, 20 * (clock.monotonic() - startedAt))
       }
       scanned()
-      if (!folder.watch && reported === '') return
+      if (!folder.watch && followed.problem === undefined) return
       await opened.waitForChange(pauseMs, stop.signal)
       await clock.sleep(gatherMs, stop.signal).catch(() => undefined)
     }

@@ -163,11 +163,17 @@ export class ReplicateDatabases implements Replication {
   }
 
   get failing(): readonly NotReady[] {
-    return [...this.#slots].flatMap(([database, { problem }]) =>
+    const folders = this.#folders.unreadable.map(({ dir, problem }) => ({
+      database: dir,
+      replica: undefined,
+      reason: `its databases are not known: ${problem}`,
+    }))
+    const databases = [...this.#slots].flatMap(([database, { problem }]) =>
       problem === undefined
         ? []
         : [{ database, replica: undefined, reason: `it cannot be replicated: ${problem}` }],
     )
+    return [...folders, ...databases]
   }
 
   async #runUntil(stop: AbortSignal, kill: AbortSignal): Promise<readonly NotStored[]> {

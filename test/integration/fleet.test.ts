@@ -121,3 +121,33 @@ it('a folder that is not there is named, and hides no other database from the li
   expect(restored.code).toBe(2)
   expect(restored.stderr).toContain(`cannot read folder ${at('missing')}`)
 })
+
+it('a folder that does not exist yet makes the daemon unready, and is found as soon as it does', async () => {
+  const { at, config } = scene({})
+  rmSync(at('data'), { recursive: true })
+  const daemon = start('replicate', '-config', config)
+  await daemon.waitFor(/folder cannot be read/)
+  const before = await run('status', '-config', config)
+  expect(before.code).toBe(1)
+  expect(before.stdout).toContain(`cannot read folder ${at('data')}: it does not exist`)
+
+  mkdirSync(at('data'))
+  await daemon.waitFor(/folder can be read again/, { timeoutMs: 5000 })
+  expect((await run('status', '-config', config)).code).toBe(0)
+  fill(at('data/a.db'), 10)
+  await daemon.waitFor(/database found.*a\.db/, { timeoutMs: 5000 })
+  await daemon.waitFor(/snapshot written/)
+
+  // The same name is another folder the next time.
+  rmSync(at('data'), { recursive: true })
+  await daemon.waitFor(/folder cannot be read/, { times: 2 })
+  mkdirSync(at('data'))
+  await daemon.waitFor(/folder can be read again/, { times: 2, timeoutMs: 5000 })
+  fill(at('data/b.db'), 10)
+  await daemon.waitFor(/database found.*b\.db/, { timeoutMs: 5000 })
+  await daemon.waitFor(/snapshot written/, { times: 2 })
+  await daemon.stop()
+  const output = at('restored')
+  await restore(at('replica/b.db'), output)
+  expect(rowsOf(output)).toBe(10)
+})

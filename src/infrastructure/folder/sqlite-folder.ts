@@ -16,6 +16,7 @@ type Replicated = Parameters<WatchedFolder['scan']>[0]
 export class SqliteFolder implements WatchedFolder {
   readonly #config: DatabaseFolder
   #watcher: FSWatcher | undefined
+  #isReadable = false
   #wake: (() => void) | undefined
   #isWoken = false
   /** Files that are no databases, as they were when that was seen. */
@@ -27,6 +28,21 @@ export class SqliteFolder implements WatchedFolder {
 
   async scan(replicated: Replicated, signal: AbortSignal): Promise<FolderScan> {
     this.#isWoken = false
+    try {
+      const scan = await this.#look(replicated, signal)
+      this.#isReadable = true
+      return scan
+    } catch (error) {
+      if (!(error instanceof DatabaseError)) throw error
+      // What is there later under this name is another folder: it is watched anew.
+      this.#isReadable = false
+      await this.#watcher?.close()
+      this.#watcher = undefined
+      throw error
+    }
+  }
+
+  async #look(replicated: Replicated, signal: AbortSignal): Promise<FolderScan> {
     const found: string[] = []
     let hasEmpty = false
     for await (const relativePath of this.#files('')) {
@@ -70,7 +86,7 @@ export class SqliteFolder implements WatchedFolder {
   }
 
   async waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void> {
-    this.#watcher ??= this.#watch()
+    if (this.#isReadable) this.#watcher ??= this.#watch()
     if (this.#isWoken || signal.aborted) return
     await new Promise<void>((resolve) => {
       const done = (): void => {
@@ -97,6 +113,8 @@ export class SqliteFolder implements WatchedFolder {
       this.#isWoken = true
       this.#wake?.()
     }
+    // What came between the look and the watch is not announced.
+    watcher.on('ready', wake)
     watcher.on('addDir', wake)
     watcher.on('unlinkDir', wake)
     // A write is `change`; what comes and goes is `rename`.
