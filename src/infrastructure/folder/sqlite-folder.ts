@@ -56,7 +56,7 @@ export class SqliteFolder implements WatchedFolder {
 
   async *#files(subfolder: string): AsyncIterable<string> {
     const { path: folder, recursive } = this.#config
-    for (const entry of await entriesOf(path.join(folder, subfolder))) {
+    for (const entry of await entriesOf(folder, subfolder)) {
       const relativePath = subfolder === '' ? entry.name : `${subfolder}/${entry.name}`
       if (entry.isDirectory()) {
         if (recursive && !isStateFolder(entry.name)) yield* this.#files(relativePath)
@@ -131,13 +131,16 @@ export class SqliteFolder implements WatchedFolder {
   }
 }
 
-async function entriesOf(folder: string): Promise<Dirent[]> {
+/** A subfolder that vanishes while the others are looked through has nothing in it. */
+async function entriesOf(folder: string, subfolder: string): Promise<Dirent[]> {
+  const whole = path.join(folder, subfolder)
   try {
-    return await readdir(folder, { withFileTypes: true })
+    return await readdir(whole, { withFileTypes: true })
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
+    if (subfolder !== '' && code === 'ENOENT') return []
     const why = code === 'ENOENT' ? 'it does not exist' : String(cause)
-    throw new DatabaseError(`cannot read folder ${folder}: ${why}`, { cause })
+    throw new DatabaseError(`cannot read folder ${whole}: ${why}`, { cause })
   }
 }
 
