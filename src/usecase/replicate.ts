@@ -141,8 +141,7 @@ export class ReplicateDatabases implements Replication {
 
   async settled(signal: AbortSignal): Promise<void> {
     await Promise.race([this.#folders.scanned(), aborted(signal)])
-    const settling = [...this.#slots.values()].flatMap((slot) => slot.settling ?? [])
-    await Promise.race([Promise.all(settling), aborted(signal)])
+    await Promise.race([Promise.all(this.#settling), aborted(signal)])
   }
 
   async stored(signal: AbortSignal): Promise<void> {
@@ -180,17 +179,36 @@ export class ReplicateDatabases implements Replication {
     this.#run = { stop, kill }
     for (const [path, slot] of this.#slots) this.#settle(path, slot)
     await aborted(stop)
+    // However soon the end comes, what is wanted is stored once.
+    await Promise.race([this.#folders.scanned(), aborted(kill)])
     this.#folders.stop()
-    await Promise.all([...this.#slots.values()].flatMap(({ settling }) => settling ?? []))
+    while (this.#settling.length > 0) await Promise.all(this.#settling)
     const notStored = await Promise.all(this.databases.map((database) => database.stop(kill)))
     for (const database of this.databases) await database.releaseState()
-    return [...this.#leftBehind, ...notStored.flat()]
+    return [...this.#leftBehind, ...notStored.flat(), ...this.#neverStarted]
+  }
+
+  get #settling(): readonly Promise<void>[] {
+    return [...this.#slots.values()].flatMap(({ settling }) => settling ?? [])
+  }
+
+  get #neverStarted(): readonly NotStored[] {
+    return [...this.#slots.values()].flatMap(({ wanted, running, problem }) =>
+      wanted === undefined || running !== undefined || problem === undefined
+        ? []
+        : wanted.replicas.map(({ name }) => ({
+            database: wanted.path,
+            replica: name,
+            detail: `it cannot be replicated: ${problem}`,
+          })),
+    )
   }
 
   /** Sees to it that what is wanted of a path becomes so: one step after the other, whatever is wanted meanwhile. */
   #settle(path: string, slot: Slot): void {
     const run = this.#run
-    if (run === undefined || run.stop.aborted || slot.settling !== undefined) return
+    if (run === undefined || slot.settling !== undefined) return
+    if (run.stop.aborted && !isUntried(slot)) return
     if (isSettled(slot)) {
       if (slot.wanted === undefined) this.#slots.delete(path)
       return
@@ -207,7 +225,7 @@ export class ReplicateDatabases implements Replication {
     { stop, kill }: { readonly stop: AbortSignal; readonly kill: AbortSignal },
   ): Promise<void> {
     let pauseMs = firstPauseMs
-    while (!stop.aborted && !isSettled(slot)) {
+    do {
       try {
         await this.#step(slot, kill)
         slot.problem = undefined
@@ -218,7 +236,7 @@ export class ReplicateDatabases implements Replication {
         await this.#options.clock.sleep(pauseMs, stop).catch(ignoreAbort)
         pauseMs = Math.min(pauseMs * 2, maxPauseMs)
       }
-    }
+    } while (!stop.aborted && !isSettled(slot))
   }
 
   async #step(slot: Slot, kill: AbortSignal): Promise<void> {
@@ -269,6 +287,10 @@ export class ReplicateDatabases implements Replication {
       this.#options.logger.error({ db: database, replica, detail }, 'not stored')
     }
   }
+}
+
+function isUntried({ wanted, running, problem }: Slot): boolean {
+  return wanted !== undefined && running === undefined && problem === undefined
 }
 
 function isSettled({ wanted, running }: Slot): boolean {

@@ -171,6 +171,54 @@ test('what the engine logs comes to the logger of the application', async () => 
   expect(replication.pid).toBeUndefined()
 })
 
+/** A process that runs this and is told to end before it has begun to replicate. */
+function stoppedAtOnce(config: object): Running {
+  const script = `
+    import { pathToFileURL } from 'node:url'
+    const at = (name) => import(pathToFileURL(${JSON.stringify(root)} + '/dist/' + name).href)
+    const { composeDaemon, loadConfig } = await at("compose.js")
+    const config = await loadConfig({ path: process.env.CONFIG })
+    const logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => logger }
+    const { replication } = await composeDaemon(config, { logger, version: 'v0' })
+    const kill = new AbortController()
+    console.log(JSON.stringify(await replication.run(AbortSignal.abort(), kill.signal)))
+    process.exit()`
+  const folder = temporaryFolder()
+  writeFileSync(join(folder, 'c.yml'), JSON.stringify(config))
+  writeFileSync(join(folder, 'engine.mjs'), script)
+  const env = { CONFIG: join(folder, 'c.yml') }
+  return new Running('engine', process.execPath, [join(folder, 'engine.mjs')], env)
+}
+
+test('an engine that is told to end before it has begun stores everything, or says what is missing', async () => {
+  const { folder, db, oracle, replicateTo, output } = scene()
+  await write({ db, oracle, count: 5 })
+  const inFolder = join(folder, 'tenants')
+  mkdirSync(inFolder)
+  const tenant = join(inFolder, 'a.db')
+  await write({ db: tenant, oracle: `${oracle}-a`, count: 7 })
+  const replicas = [{ path: join(folder, 'replica') }]
+  const dbs = [
+    { path: db, replicas },
+    { dir: inFolder, replicas: [{ path: join(folder, 'of-tenants') }] },
+  ]
+  const engine = stoppedAtOnce({ dbs })
+  expect(await engine.exit(), engine.output).toBe(0)
+  expect(JSON.parse(engine.stdout)).toEqual([])
+  await restoreByLibrary(replicateTo, output)
+  expect(verifyLedger(output, oracle)).toEqual({ n: 5 })
+  await restoreByLibrary(`file://${join(folder, 'of-tenants/a.db')}`, `${output}-a`)
+  expect(verifyLedger(`${output}-a`, `${oracle}-a`)).toEqual({ n: 7 })
+
+  // A file where the folder of the local state should be made.
+  writeFileSync(join(folder, 'file'), '')
+  const unusable = { path: join(folder, 'other.db'), 'meta-path': join(folder, 'file/state') }
+  await write({ db: unusable.path, oracle: `${oracle}-other`, count: 1 })
+  const failing = stoppedAtOnce({ dbs: [{ ...unusable, replicas }] })
+  expect(await failing.exit(), failing.output).toBe(0)
+  expect(JSON.parse(failing.stdout)).toMatchObject([{ database: unusable.path }])
+})
+
 test('of two that replicate one database one waits, and goes on when the other ends', async () => {
   const { db, oracle, replicateTo, output } = scene()
   await write({ db, oracle, count: 5 })
