@@ -101,6 +101,8 @@ export class SyncReplica {
   /** The last place that was known, also while it is in doubt. */
   #lastPlace: Place | undefined
   #doubtfulSinceMs: number | undefined
+  /** The first snapshot of the generation was acknowledged, and whether it is there is not known yet. */
+  #isFirstUnconfirmed = false
   #claimed: Claimed | undefined
   /** The claim is made, and the generation is one that we may write to. */
   #mayWrite: boolean
@@ -227,7 +229,16 @@ export class SyncReplica {
           : { generation: place.generation, ...place.position },
       hasSnapshot: place?.hasSnapshot ?? false,
       lagMs,
-      confirmedLagMs: Math.max(lagMs, lagSince([this.#readBack.sinceMs], clock.now())),
+      confirmedLagMs: Math.max(
+        lagMs,
+        lagSince(
+          [
+            this.#readBack.sinceMs,
+            this.#isFirstUnconfirmed ? capture.generationSinceMs : undefined,
+          ],
+          clock.now(),
+        ),
+      ),
       pendingBytes: pending.walBytes + capture.unsealedBytes,
       lastFailure: problems.log.last,
       lastStoredAtMs: this.#lastStoredAtMs,
@@ -298,6 +309,7 @@ export class SyncReplica {
       if (place === undefined) return true
       this.#place = place
       this.#lastPlace = place
+      if (place.hasSnapshot) this.#isFirstUnconfirmed = false
       this.#doubtfulSinceMs = undefined
       this.#locatedAt = clock.monotonic()
     }
@@ -636,6 +648,7 @@ export class SyncReplica {
       await settled
     }
     const finished = await body
+    if (first) this.#isFirstUnconfirmed = true
     place.hasSnapshot = true
     place.newestSnapshot = { ...finished, atMs: clock.now() }
     this.#lastStoredAtMs = clock.now()
@@ -649,6 +662,7 @@ export class SyncReplica {
       { kind: 'snapshot', generation: place.generation, index: finished.index },
       kill,
     )
+    this.#isFirstUnconfirmed = false
 
     function isDone(): boolean {
       return done
