@@ -153,7 +153,8 @@ for (const [name, place] of Object.entries(placesOf(inject('stores')))) {
     })
 
     test('a daemon that is killed or stopped within a snapshot leaves no parts', async (context) => {
-      await using scene = await open({ rows: 2400 })
+      // Of more than two parts, also where one has 8 MiB.
+      await using scene = await open({ rows: 4800 })
       scene.configure({}, { 'shutdown-timeout': '1s' })
       scene.proxy.follow(on(['part'], { stall: 'before' }, (nth) => nth > 0)())
       const begun = () => scene.proxy.requests.filter(({ kind }) => kind === 'begin')

@@ -4,7 +4,7 @@ import { cleanUp, run, start, writeConfig } from '../../support/cli.ts'
 import { lastAcknowledged, startWriter, verifyLedger } from '../../support/ledger.ts'
 import { scene } from '../../support/scene.ts'
 
-afterAll(cleanUp)
+afterAll(() => cleanUp())
 
 const restores = Number(process.env['RETENTION_RACES'] ?? 200)
 
@@ -19,7 +19,7 @@ test(`${restores} restores raced against retention all succeed`, async () => {
       replicas: [
         {
           path: replica,
-          retention: '1500ms',
+          retention: '4s',
           'retention-check-interval': '100ms',
           'snapshot-interval': '200ms',
         },
@@ -33,8 +33,8 @@ test(`${restores} restores raced against retention all succeed`, async () => {
   for (let i = 0; i < restores; i += 1) {
     const output = out(String(i))
     const before = lastAcknowledged(oracle)
-    // Every third one wants a moment from the oldest part of the window, which is about to be deleted.
-    const target = i % 3 === 0 ? ['-timestamp', new Date(Date.now() - 1000).toISOString()] : []
+    // Every third one wants a moment that has left the window a while after it began, when what it reads may go.
+    const target = i % 3 === 0 ? ['-timestamp', new Date(Date.now() - 2000).toISOString()] : []
     moments += target.length / 2
     const { code, stderr } = await run('restore', '-o', output, ...target, `file://${replica}`)
     expect(code, `restore ${i}: ${stderr}`).toBe(0)
