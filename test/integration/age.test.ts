@@ -28,7 +28,7 @@ function scene() {
   const db = join(folder, 'app.db')
   const replica = join(folder, 'replica')
   /** A configuration with these keys. */
-  const configure = (name: string, age: Readonly<Record<string, readonly string[]>>): string => {
+  const configure = (name: string, age?: Readonly<Record<string, readonly string[]>>): string => {
     const path = join(folder, `${name}.yml`)
     const replicas = [{ type: 'file', path: replica, age, 'sync-interval': '100ms' }]
     writeFileSync(path, JSON.stringify({ dbs: [{ path: db, replicas }] }))
@@ -83,7 +83,7 @@ describe('an encrypted replica', () => {
     const ways = [
       [`file://${replica}`],
       ['-config', configure('blind', { recipients: [recipient] }), db],
-      ['-config', configure('none', {}), db],
+      ['-config', configure('none'), db],
     ]
     const why = 'it is encrypted with age and no identity was given'
     for (const way of ways) {
