@@ -61,7 +61,7 @@ test(`${hours} hours of mixed load in steps: memory and descriptors stay flat`, 
   }
   configure({ withExtra: false })
   const inspected = ['--inspect=127.0.0.1:0', program, 'replicate', '-config', at('c.yml')]
-  // As in the systemd unit. With as many arenas as there are threads, memory grows for hours before it stays.
+  // As in the systemd unit.
   const env = { MALLOC_ARENA_MAX: '2' }
   const daemon = new Running('tsreplicate', process.execPath, inspected, env)
   await daemon.waitFor(/serving metrics on/)
