@@ -58,6 +58,7 @@ export {
   type ObjectUpload,
   type ReplicaClient,
   type SnapshotInfo,
+  type UploadOptions,
   type WalSegmentInfo,
 } from './usecase/ports/replica-client.js'
 export { type NotStored } from './usecase/replicate.js'

@@ -701,12 +701,15 @@ export class SyncReplica {
       offset: segment.startOffset,
     }
     {
-      await using upload = await client.startUpload(ref, { expectedBytes: segment.sizeBytes }, kill)
+      const offer = { expectedBytes: segment.sizeBytes, file: spool.fileOf(segment) }
+      await using upload = await client.startUpload(ref, offer, kill)
       const writer = new ObjectWriter(upload)
-      // A chunk that is a part is sent as it is.
-      const options = { chunkBytes: upload.partSizeBytes }
-      for await (const chunk of spool.read(segment, kill, options)) await writer.write(chunk)
-      await writer.end()
+      if (upload.isWhole !== true) {
+        // A chunk that is a part is sent as it is.
+        const options = { chunkBytes: upload.partSizeBytes }
+        for await (const chunk of spool.read(segment, kill, options)) await writer.write(chunk)
+        await writer.end()
+      }
       await writer.finish()
     }
     place.position = endOf(segment)

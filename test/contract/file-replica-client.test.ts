@@ -1,7 +1,17 @@
-import { mkdir, mkdtemp, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import {
+  link,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ReplicaError } from '../../src/domain/errors.js'
 import { FileReplicaClient } from '../../src/infrastructure/replica-clients/file/file-replica-client.js'
 import {
@@ -106,6 +116,70 @@ test.skipIf(process.platform !== 'linux')(
     })
   },
 )
+
+describe('a finished local file', () => {
+  const name = '00000000_00000000.wal.lz4'
+  const wal = (): string => join(root, 'replica', 'generations', generation, 'wal')
+  const client = (): FileReplicaClient =>
+    new FileReplicaClient({ path: join(root, 'replica'), owner: undefined })
+
+  async function offer(file: string, expectedBytes: number): Promise<boolean> {
+    await using upload = await client().startUpload(segment(0, 0), { expectedBytes, file }, signal)
+    if (upload.isWhole === true) await upload.finish()
+    return upload.isWhole === true
+  }
+
+  test('is taken as it is, and the object stays when the file is removed', async () => {
+    const file = join(root, 'sealed')
+    await writeFile(file, 'frames')
+    expect(await offer(file, 6)).toBe(true)
+    expect((await stat(join(wal(), name))).ino).toBe((await stat(file)).ino)
+    await rm(file)
+    expect(String(await get(client(), segment(0, 0)))).toBe('frames')
+    expect(await readdir(wal())).toEqual([name])
+  })
+
+  test('that had been stored before the process died leaves no temporary name', async () => {
+    const file = join(root, 'sealed')
+    await writeFile(file, 'frames')
+    await mkdir(wal(), { recursive: true })
+    await link(file, join(wal(), name))
+    expect(await offer(file, 6)).toBe(true)
+    expect(await readdir(wal())).toEqual([name])
+  })
+
+  test('takes the place of another object of its name, whose file does not change', async () => {
+    await put(client(), segment(0, 0), Buffer.from('other'))
+    await link(join(wal(), name), join(root, 'other'))
+    await writeFile(join(root, 'sealed'), 'frames')
+    expect(await offer(join(root, 'sealed'), 6)).toBe(true)
+    expect(String(await get(client(), segment(0, 0)))).toBe('frames')
+    expect(await readFile(join(root, 'other'), 'utf8')).toBe('other')
+  })
+
+  test('is not taken when it is gone or not what it was, and nothing stays', async () => {
+    const file = join(root, 'sealed')
+    await writeFile(file, 'frames and more')
+    expect(await offer(file, 6)).toBe(false)
+    expect(await offer(join(root, 'no such file'), 6)).toBe(false)
+    expect(await collect(client().listGenerations(signal))).toEqual([])
+  })
+
+  test('is given up without a trace', async () => {
+    const file = join(root, 'sealed')
+    await writeFile(file, 'frames')
+    {
+      await using upload = await client().startUpload(
+        segment(0, 0),
+        { expectedBytes: 6, file },
+        signal,
+      )
+      expect(upload.isWhole).toBe(true)
+    }
+    expect(await collect(client().listGenerations(signal))).toEqual([])
+    expect(await readFile(file, 'utf8')).toBe('frames')
+  })
+})
 
 test('an object is no older than its file, to the millisecond', async () => {
   const client = new FileReplicaClient({ path: root, owner: undefined })

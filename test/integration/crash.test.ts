@@ -10,7 +10,7 @@ import {
   until,
   writeConfig,
 } from '../support/cli.ts'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { Arena } from '../support/crash-arena.ts'
 import {
   killApplicationAt,
@@ -76,8 +76,27 @@ test.skipIf(!hasCompiler)(
         before.findLastIndex(
           (each) => each.call === call && each.path.startsWith(path) && each.path !== path,
         )
-      expect(ofTemporary('write'), path).toBeGreaterThan(-1)
-      expect(ofTemporary('sync'), path).toBeGreaterThan(ofTemporary('write'))
+      const linkedAt = ofTemporary('link')
+      if (linkedAt === -1) {
+        expect(ofTemporary('write'), path).toBeGreaterThan(-1)
+        expect(ofTemporary('sync'), path).toBeGreaterThan(ofTemporary('write'))
+      } else {
+        // What is linked was durable before.
+        const spooledAt = before.findLastIndex(
+          (each) =>
+            ['rename', 'replace'].includes(each.call) &&
+            each.path.includes('/spool/') &&
+            basename(each.path) === basename(path),
+        )
+        expect(spooledAt, path).toBeGreaterThan(-1)
+        const spoolFolder = dirname(before[spooledAt]?.path ?? '')
+        expect(
+          before
+            .slice(spooledAt, linkedAt)
+            .some((each) => each.call === 'sync' && each.path === spoolFolder),
+          path,
+        ).toBe(true)
+      }
       const after = calls
         .slice(at)
         .find((each) => each.call === 'sync' && each.path === dirname(path))

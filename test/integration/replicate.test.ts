@@ -1,5 +1,5 @@
 import Database from 'better-sqlite3'
-import { renameSync, rmSync, writeFileSync } from 'node:fs'
+import { readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
@@ -39,6 +39,23 @@ describe('replicate', () => {
     expect(await restoreAndVerify(replica, out('end'), oracle)).toEqual({
       n: lastAcknowledged(oracle),
     })
+  })
+
+  test('a segment is written to the disk once for itself and a folder on the same file system', async () => {
+    const { folder, db, oracle, replica, out } = scene()
+    await write({ db, oracle, count: 3 })
+    const daemon = startReplicating({ folder, db, replica })
+    await daemon.waitFor(/snapshot written/)
+    await write({ db, oracle, count: 3 })
+    expect(await daemon.stop()).toBe(0)
+    const inodesIn = (path: string): number[] =>
+      readdirSync(path, { recursive: true, encoding: 'utf8' })
+        .filter((name) => name.endsWith('.wal.lz4'))
+        .map((name) => statSync(join(path, name)).ino)
+    const spooled = inodesIn(join(folder, '.app.db-tsreplicate', 'spool'))
+    expect(spooled.length).toBeGreaterThan(0)
+    expect(inodesIn(replica)).toEqual(expect.arrayContaining(spooled))
+    expect(await restoreAndVerify(replica, out('end'), oracle)).toEqual({ n: 6 })
   })
 
   test('database and replica can be given as arguments', async () => {

@@ -51,6 +51,18 @@ function atomicFile(
   ]
 }
 
+/** A spooled segment that a replica on the same file system takes as it is. */
+function linkedFile(name: string, folder: string): CrashPoint[] {
+  const segment = '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4'
+  const shape: Shape = { from: 'running' }
+  const renamed = `${folder}/${segment}`
+  return [
+    point(`${name}: linked`, 'link', `${renamed}\\..*\\.tmp`, shape),
+    point(`${name}: renamed`, 'rename', renamed, shape),
+    point(`${name}: folder synced`, 'sync', folder, { ...shape, since: `rename ${renamed}$` }),
+  ]
+}
+
 export const daemonPoints: readonly CrashPoint[] = [
   point('lock: written', 'create,write', `${meta}/lock\\.[0-9-]+\\.tmp`, {
     from: 'start',
@@ -150,24 +162,8 @@ export const daemonPoints: readonly CrashPoint[] = [
     },
     { from: 'running' },
   ),
-  ...atomicFile(
-    'stored segment',
-    {
-      folder: `/a/generations/${gen}/wal`,
-      name: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4',
-      temporary: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4\\..*\\.tmp',
-    },
-    { from: 'running' },
-  ),
-  ...atomicFile(
-    'stored merged segment',
-    {
-      folder: `/b/generations/${gen}/wal`,
-      name: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4',
-      temporary: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4\\..*\\.tmp',
-    },
-    { from: 'running' },
-  ),
+  ...linkedFile('stored segment', `/a/generations/${gen}/wal`),
+  ...linkedFile('stored merged segment', `/b/generations/${gen}/wal`),
   point('replica: leftover swept', 'unlink', `${stored}/(wal|snapshots)/.*\\.tmp`, {
     from: 'start',
   }),

@@ -63,6 +63,7 @@ const types = [
   'RunningReplication',
   'SnapshotInfo',
   'SnapshotRef',
+  'UploadOptions',
   'WalPosition',
   'WalSegmentInfo',
   'WalSegmentRef',

@@ -152,7 +152,7 @@ export class FolderSpool implements Spool {
     signal: AbortSignal,
     { chunkBytes } = { chunkBytes: usualChunkBytes },
   ): AsyncIterable<Uint8Array> {
-    const path = this.#segmentPath(segment)
+    const path = this.fileOf(segment)
     signal.throwIfAborted()
     const file = await orLocalStateError(`read ${path}`, () => open(path, 'r'))
     try {
@@ -173,6 +173,10 @@ export class FolderSpool implements Spool {
     } finally {
       await file.close()
     }
+  }
+
+  fileOf(segment: SpooledSegment): string {
+    return join(this.#generationFolder(segment.generation), nameOf(segment))
   }
 
   async replace(
@@ -227,10 +231,6 @@ export class FolderSpool implements Spool {
     return join(this.#spoolFolder, generation)
   }
 
-  #segmentPath(segment: SpooledSegment): string {
-    return join(this.#generationFolder(segment.generation), nameOf(segment))
-  }
-
   #assertOpen(): void {
     if (this.#lock === undefined) throw new Error('the spool is not open')
   }
@@ -243,7 +243,7 @@ export class FolderSpool implements Spool {
 
   async #removeFiles(segments: readonly SpooledSegment[]): Promise<void> {
     for (const segment of segments) {
-      const path = this.#segmentPath(segment)
+      const path = this.fileOf(segment)
       await orLocalStateError(`remove ${path}`, () => rm(path, { force: true }))
     }
   }

@@ -44,6 +44,8 @@ export interface ObjectUpload extends AsyncDisposable {
   readonly partSizeBytes: number
   /** Parts that may be in flight at once; 1: strictly in order. */
   readonly maxConcurrentParts: number
+  /** The store has taken the offered file as it is: no part is to be sent, only `finish` to be called. */
+  readonly isWhole?: boolean
   /** Sends a part, whose bytes are not changed afterwards. The same part again, with the same bytes, is harmless. */
   sendPart(part: ObjectPart): Promise<void>
   /**
@@ -56,6 +58,17 @@ export interface ObjectUpload extends AsyncDisposable {
    * is harmless.
    */
   [Symbol.asyncDispose](): Promise<void>
+}
+
+/** What is known of an object before it is sent. */
+export interface UploadOptions {
+  /** A guess at its size, for stores that choose part sizes by it; the body may be longer or shorter. */
+  readonly expectedBytes: number
+  /**
+   * A durable local file of exactly `expectedBytes` that is the whole object and never changes: a store on the same file
+   * system may take it without copying, and says so by `isWhole`.
+   */
+  readonly file?: string
 }
 
 /** Bytes of a stored object. */
@@ -87,14 +100,9 @@ export interface ReplicaClient {
   listWalSegments(generation: Generation, signal: AbortSignal): AsyncIterable<WalSegmentInfo>
 
   /**
-   * Begins an object. `expectedBytes` is a guess at its size, for stores that choose part sizes by it; the body may be
-   * longer or shorter. An object of the same name is replaced on finish. The signal covers the whole upload.
+   * Begins an object. One of the same name is replaced on finish. The signal covers the whole upload.
    */
-  startUpload(
-    ref: ObjectRef,
-    options: { expectedBytes: number },
-    signal: AbortSignal,
-  ): Promise<ObjectUpload>
+  startUpload(ref: ObjectRef, options: UploadOptions, signal: AbortSignal): Promise<ObjectUpload>
 
   /**
    * Reads an object or a part of it. A range that begins past the end yields nothing; one that reaches past it is cut.

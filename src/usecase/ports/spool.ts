@@ -68,6 +68,9 @@ export interface Spool extends AsyncDisposable {
     options?: { readonly chunkBytes: number },
   ): AsyncIterable<Uint8Array>
 
+  /** The path of a finished segment's file, which holds what `read` yields and never changes. */
+  fileOf(segment: SpooledSegment): string
+
   /** Puts one segment in the place of the consecutive ones that it was merged from, durably, in that order. */
   replace(
     merged: {

@@ -237,6 +237,10 @@ class FakeSpool implements Spool {
     yield new Uint8Array(0)
   }
 
+  fileOf(): string {
+    return ''
+  }
+
   replace(): never {
     throw new Error('nothing is merged here')
   }

@@ -12,6 +12,7 @@ import {
   type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
+  type UploadOptions,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
 import {
@@ -69,12 +70,14 @@ export class AgeReplicaClient implements ReplicaClient {
 
   async startUpload(
     ref: ObjectRef,
-    options: { expectedBytes: number },
+    options: UploadOptions,
     signal: AbortSignal,
   ): Promise<ObjectUpload> {
-    const inner = await this.#client.startUpload(ref, options, signal)
     this.#heads.delete(formatObjectPath(ref))
-    if (this.#recipients.length === 0) return inner
+    if (this.#recipients.length === 0) return this.#client.startUpload(ref, options, signal)
+    // A file that is offered is not encrypted.
+    const { expectedBytes } = options
+    const inner = await this.#client.startUpload(ref, { expectedBytes }, signal)
     try {
       return new AgeUpload(inner, await newFile(this.#recipients))
     } catch (error) {

@@ -7,6 +7,7 @@ import {
   type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
+  type UploadOptions,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
 import { type ReplicaMetrics } from '../../../usecase/ports/replica-metrics.js'
@@ -45,15 +46,16 @@ export class CountingReplicaClient implements ReplicaClient {
 
   async startUpload(
     ref: ObjectRef,
-    options: { expectedBytes: number },
+    options: UploadOptions,
     signal: AbortSignal,
   ): Promise<ObjectUpload> {
     const upload = await this.#client.startUpload(ref, options, signal)
     // The body of an object of one part goes up when it is finished.
-    let onlyPartBytes = 0
+    let onlyPartBytes = upload.isWhole === true ? options.expectedBytes : 0
     return {
       partSizeBytes: upload.partSizeBytes,
       maxConcurrentParts: upload.maxConcurrentParts,
+      isWhole: upload.isWhole === true,
       sendPart: (part: ObjectPart) => {
         if (part.last && part.number === 0) onlyPartBytes = part.bytes.byteLength
         else this.#metrics.countOperation('PUT', part.bytes.byteLength)

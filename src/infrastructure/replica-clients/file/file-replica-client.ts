@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import {
   chown,
   type FileHandle,
+  link,
   mkdir,
   open,
   readdir,
@@ -33,6 +34,7 @@ import {
   type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
+  type UploadOptions,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
 import { errorCode, toReplicaError } from './file-errors.js'
@@ -101,7 +103,7 @@ export class FileReplicaClient implements ReplicaClient {
 
   async startUpload(
     ref: ObjectRef,
-    _options: { expectedBytes: number },
+    { file, expectedBytes }: UploadOptions,
     signal: AbortSignal,
   ): Promise<ObjectUpload> {
     signal.throwIfAborted()
@@ -110,7 +112,10 @@ export class FileReplicaClient implements ReplicaClient {
     const temporaryPath = `${path}.${process.pid}-${uploadCount}.tsr.tmp`
     livePaths.add(temporaryPath)
     try {
-      return new FileUpload(await this.#createFile(temporaryPath), { path, temporaryPath, signal })
+      const isLinked =
+        file !== undefined && (await this.#linkFile(file, expectedBytes, temporaryPath))
+      const opened = isLinked ? undefined : await this.#createFile(temporaryPath)
+      return new FileUpload(opened, { path, temporaryPath, signal })
     } catch (error) {
       livePaths.delete(temporaryPath)
       throw toReplicaError(`create ${temporaryPath}`, error)
@@ -230,6 +235,20 @@ export class FileReplicaClient implements ReplicaClient {
     }
   }
 
+  /** Gives a file another name, which costs no copy; false: it is of another file system, or that cannot be done. */
+  async #linkFile(file: string, sizeBytes: number, path: string): Promise<boolean> {
+    await this.#createFolder(dirname(path))
+    try {
+      await link(file, path)
+    } catch {
+      return false
+    }
+    // A file that is not what it was is for its reader to find out.
+    if ((await stat(path)).size === sizeBytes) return true
+    await rm(path, { force: true })
+    return false
+  }
+
   /** Creates a folder and those above it, durably. Existing ones are left as they are. */
   async #createFolder(path: string): Promise<void> {
     try {
@@ -261,21 +280,24 @@ export class FileReplicaClient implements ReplicaClient {
   }
 }
 
-/** Its parts are written where they belong, so that one may come again. */
+/** Its parts are written where they belong, so that one may come again. Without a file it is one that was linked. */
 class FileUpload implements ObjectUpload {
   readonly partSizeBytes = uploadPartBytes
   readonly maxConcurrentParts = 1
-  readonly #file: FileHandle
+  readonly isWhole: boolean
+  readonly #file: FileHandle | undefined
   readonly #path: string
   readonly #temporaryPath: string
   readonly #signal: AbortSignal
-  #state: 'open' | 'closed' | 'renamed' | 'finished' | 'given up' = 'open'
+  #state: 'open' | 'closed' | 'renamed' | 'finished' | 'given up'
   #running: Promise<void> = Promise.resolve()
 
   constructor(
-    file: FileHandle,
+    file: FileHandle | undefined,
     options: { path: string; temporaryPath: string; signal: AbortSignal },
   ) {
+    this.isWhole = file === undefined
+    this.#state = file === undefined ? 'closed' : 'open'
     this.#file = file
     this.#path = options.path
     this.#temporaryPath = options.temporaryPath
@@ -296,7 +318,7 @@ class FileUpload implements ObjectUpload {
     this.#state = 'given up'
     // Pulling the file from under what runs would break it; its error is its caller's.
     await this.#running
-    if (before === 'open') await this.#file.close().catch(() => undefined)
+    if (before === 'open') await this.#file?.close().catch(() => undefined)
     if (before !== 'renamed') {
       // What cannot be removed now is swept later.
       await rm(this.#temporaryPath, { force: true }).catch(() => undefined)
@@ -315,11 +337,12 @@ class FileUpload implements ObjectUpload {
   }
 
   async #write({ number, bytes }: ObjectPart): Promise<void> {
-    assert(this.#state === 'open', 'a part after the end of the upload')
+    const file = this.#file
+    assert(file !== undefined && this.#state === 'open', 'a part after the end of the upload')
     const start = number * this.partSizeBytes
     for (let at = 0; at < bytes.byteLength;) {
       this.#signal.throwIfAborted()
-      const { bytesWritten } = await this.#file.write(bytes, at, bytes.byteLength - at, start + at)
+      const { bytesWritten } = await file.write(bytes, at, bytes.byteLength - at, start + at)
       at += bytesWritten
     }
   }
@@ -332,6 +355,8 @@ class FileUpload implements ObjectUpload {
     this.#signal.throwIfAborted()
     if (this.#state === 'closed') {
       await rename(this.#temporaryPath, this.#path)
+      // Two names of one file stay both: it had been linked here before, by a process that died.
+      if (this.isWhole) await rm(this.#temporaryPath, { force: true })
       livePaths.delete(this.#temporaryPath)
       this.#state = 'renamed'
     }
@@ -344,11 +369,11 @@ class FileUpload implements ObjectUpload {
   /** After a sync that failed the kernel may have dropped what it could not write, and would call a second one good. */
   async #close(): Promise<void> {
     try {
-      await this.#file.sync()
+      await this.#file?.sync()
     } catch (error) {
       throw toReplicaError(`write ${this.#path}`, error, { retryable: false })
     }
-    await this.#file.close()
+    await this.#file?.close()
   }
 }
 

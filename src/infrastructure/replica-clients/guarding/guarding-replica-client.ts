@@ -6,6 +6,7 @@ import {
   type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
+  type UploadOptions,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
 
@@ -51,7 +52,7 @@ export class GuardingReplicaClient implements ReplicaClient {
 
   async startUpload(
     ref: ObjectRef,
-    options: { expectedBytes: number },
+    options: UploadOptions,
     signal: AbortSignal,
   ): Promise<ObjectUpload> {
     await this.#guard.check({ maxAgeMs: writeMaxAgeMs }, signal)
@@ -59,6 +60,7 @@ export class GuardingReplicaClient implements ReplicaClient {
     return {
       partSizeBytes: upload.partSizeBytes,
       maxConcurrentParts: upload.maxConcurrentParts,
+      isWhole: upload.isWhole === true,
       sendPart: (part) => upload.sendPart(part),
       finish: async () => {
         await this.#guard.check({ maxAgeMs: writeMaxAgeMs }, signal)

@@ -6,6 +6,7 @@ import {
   type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
+  type UploadOptions,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
 
@@ -46,13 +47,14 @@ export class LimitingReplicaClient implements ReplicaClient {
 
   async startUpload(
     ref: ObjectRef,
-    options: { expectedBytes: number },
+    options: UploadOptions,
     signal: AbortSignal,
   ): Promise<ObjectUpload> {
     const upload = await this.#run(() => this.#client.startUpload(ref, options, signal), signal)
     return {
       partSizeBytes: upload.partSizeBytes,
       maxConcurrentParts: upload.maxConcurrentParts,
+      isWhole: upload.isWhole === true,
       sendPart: (part) => this.#run(() => upload.sendPart(part), signal),
       finish: () => this.#run(() => upload.finish(), signal),
       [Symbol.asyncDispose]: () => upload[Symbol.asyncDispose](),

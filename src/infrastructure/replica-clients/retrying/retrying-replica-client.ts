@@ -12,6 +12,7 @@ import {
   type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
+  type UploadOptions,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
 
@@ -59,11 +60,7 @@ export class RetryingReplicaClient implements ReplicaClient {
     return this.#list(() => this.#client.listWalSegments(generation, signal), signal)
   }
 
-  startUpload(
-    ref: ObjectRef,
-    options: { expectedBytes: number },
-    signal: AbortSignal,
-  ): Promise<ObjectUpload> {
+  startUpload(ref: ObjectRef, options: UploadOptions, signal: AbortSignal): Promise<ObjectUpload> {
     const start = async (): Promise<ObjectUpload> => {
       const givenUp = new AbortController()
       const either = AbortSignal.any([signal, givenUp.signal])
@@ -72,6 +69,7 @@ export class RetryingReplicaClient implements ReplicaClient {
       return {
         partSizeBytes: upload.partSizeBytes,
         maxConcurrentParts: upload.maxConcurrentParts,
+        isWhole: upload.isWhole === true,
         sendPart: (part) => {
           isLarge ||= !part.last || part.number > 0
           return this.#retry(() => upload.sendPart(part), either, isLarge)
