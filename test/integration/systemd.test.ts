@@ -1,0 +1,104 @@
+/** The unit as it is shipped, run by a real systemd; only paths are its own, because nothing is installed. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { cleanUp, program, root, until, writeConfig } from '../support/cli.ts'
+import { sayAtTheEnd } from '../support/last-lines.ts'
+import { lastAcknowledged, restoreAndVerify, startWriter, write } from '../support/ledger.ts'
+import { lackOfSystemd, Systemd } from '../support/systemd.ts'
+
+const unit = 'tsreplicate.service'
+
+if (lackOfSystemd !== undefined) {
+  sayAtTheEnd(`the unit was not run by a real systemd: ${lackOfSystemd}`)
+}
+
+describe.skipIf(lackOfSystemd !== undefined)('under systemd', () => {
+  let systemd: Systemd
+  /** Not in a folder for temporary files: the unit has one of its own. */
+  let folder: string
+  const at = (name: string): string => join(folder, name)
+  const log = (): string => (existsSync(at('log')) ? readFileSync(at('log'), 'utf8') : '')
+  const property = (name: string): string | undefined => systemd.show(unit)[name]
+  const configure = (...names: string[]): void => {
+    const dbs = names.map((name) => ({ path: at(name), replicas: [at(`replica-${name}`)] }))
+    writeConfig(folder, ...dbs)
+  }
+
+  beforeAll(async () => {
+    folder = mkdtempSync('/var/lib/tsreplicate-test-')
+    systemd = await Systemd.start()
+    systemd.addUnit(unit, readFileSync(join(root, 'systemd', unit), 'utf8'))
+    const start = `${process.execPath} ${program} replicate -config ${at('tsreplicate.yml')}`
+    const paths = `BindReadOnlyPaths=${root} ${dirname(process.execPath)}`
+    const output = `StandardOutput=append:${at('log')}\nStandardError=append:${at('log')}`
+    const override = `[Service]\nExecStart=\nExecStart=${start}\n${paths}\n${output}\nWatchdogSec=4s\n`
+    systemd.addUnit(`${unit}.d/paths.conf`, override)
+  })
+
+  afterAll(async () => {
+    await systemd[Symbol.asyncDispose]()
+    rmSync(folder, { recursive: true, force: true })
+    await cleanUp()
+  })
+
+  test('it is active once it replicates, and says what it does', async () => {
+    await write({ db: at('a.db'), oracle: at('oracle-a'), count: 5 })
+    configure('a.db')
+    systemd.control('start', unit)
+    expect(property('ActiveState')).toBe('active')
+    expect(property('StatusText')).toMatch(/^replicating 1 database/)
+  })
+
+  test('a reload takes the new configuration, in the same process', async () => {
+    const pid = property('MainPID')
+    await write({ db: at('b.db'), oracle: at('oracle-b'), count: 5 })
+    configure('a.db', 'b.db')
+    systemd.control('reload', unit)
+    expect(property('ActiveState')).toBe('active')
+    await until(
+      () => property('StatusText')?.includes('2 databases') ?? false,
+      20_000,
+      'its status',
+    )
+    expect(property('MainPID')).toBe(pid)
+  })
+
+  test('one that hangs is ended by the watchdog and started again', async () => {
+    const writer = startWriter({ db: at('a.db'), oracle: at('oracle-a'), rate: 50, seconds: 60 })
+    const restarts = Number(property('NRestarts'))
+    const pid = Number(property('MainPID'))
+    systemd.control('kill', '--signal=STOP', unit)
+    await until(() => Number(property('NRestarts')) > restarts, 60_000, 'a restart')
+    await until(() => property('ActiveState') === 'active', 60_000, 'it to be active again')
+    expect(Number(property('MainPID'))).not.toBe(pid)
+    expect(property('StatusText')).toMatch(/^replicating/)
+    await writer.stop()
+  })
+
+  test('one that is killed is started again', async () => {
+    const restarts = Number(property('NRestarts'))
+    systemd.control('kill', '--signal=KILL', '--kill-who=main', unit)
+    await until(() => Number(property('NRestarts')) > restarts, 60_000, 'a restart')
+    await until(() => property('ActiveState') === 'active', 60_000, 'it to be active again')
+  })
+
+  test('a stop stores what was written last', async () => {
+    await write({ db: at('a.db'), oracle: at('oracle-a'), rate: 100, seconds: 1 })
+    systemd.control('stop', unit)
+    expect(property('ActiveState')).toBe('inactive')
+    expect(property('ExecMainStatus')).toBe('0')
+    const restored = await restoreAndVerify(at('replica-a.db'), at('restored.db'), at('oracle-a'))
+    expect(restored.n).toBe(lastAcknowledged(at('oracle-a')))
+  })
+
+  test('a wrong configuration is said and not tried again', () => {
+    writeFileSync(at('tsreplicate.yml'), 'unknown-key: 1\n')
+    const before = log().length
+    expect(() => systemd.control('start', unit)).toThrow()
+    expect(property('ActiveState')).toBe('failed')
+    expect(property('ExecMainStatus')).toBe('78')
+    expect(property('SubState')).toBe('failed')
+    expect(log().slice(before)).toMatch(/unknown-key/)
+  })
+})

@@ -1,0 +1,105 @@
+/** A systemd of its own: the first process of new namespaces, with no unit but those that a test gives it. */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, globSync, readFileSync, rmdirSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Running } from './cli.ts'
+
+const systemd = ['/lib/systemd/systemd', '/usr/lib/systemd/systemd'].find((path) =>
+  existsSync(path),
+)
+
+/** Why there can be none here; undefined: it can be tried. */
+export const lackOfSystemd = ((): string | undefined => {
+  if (process.platform !== 'linux' || systemd === undefined) return 'systemd is not installed'
+  if (process.getuid?.() !== 0) return 'that takes root'
+  const namespaces = ['--fork', '--pid', '--mount-proc', '--mount', '--cgroup', 'true']
+  return spawnSync('unshare', namespaces).status === 0 ? undefined : 'namespaces are not allowed'
+})()
+
+/** Where it looks for units, and nowhere else: those of this machine would set up, or clean up, the machine. */
+const unitFolder = '/run/units-of-a-test'
+/** What every service and this one ask for; here they are empty. */
+const targets = ['nothing', 'sysinit', 'basic', 'shutdown', 'network-online', 'multi-user']
+
+const script = `
+set -e
+mount -t tmpfs tmpfs /run
+mkdir -p ${unitFolder} /run/systemd /run/lock
+for target in ${targets.join(' ')}; do
+  printf '[Unit]\\nDescription=empty\\nDefaultDependencies=no\\n' > ${unitFolder}/$target.target
+done
+export container=test SYSTEMD_UNIT_PATH=${unitFolder} SYSTEMD_GENERATOR_PATH=/nowhere
+exec ${systemd} --system --unit=nothing.target --log-target=console --show-status=no
+`
+
+const cgroupsNow = (): string[] => globSync('/sys/fs/cgroup/**/{init.scope,*.slice,*.service}')
+
+export class Systemd implements AsyncDisposable {
+  readonly #unshare: Running
+  readonly #cgroupsBefore = cgroupsNow()
+
+  private constructor() {
+    const namespaces = ['--fork', '--kill-child', '--pid', '--mount-proc', '--mount', '--cgroup']
+    this.#unshare = new Running('systemd', 'unshare', [...namespaces, 'sh', '-c', script])
+  }
+
+  /** Throws what it printed if it does not come up. */
+  static async start(): Promise<Systemd> {
+    const started = new Systemd()
+    for (const deadline = Date.now() + 30_000; ;) {
+      const state = started.#run('systemctl', 'is-system-running').stdout.trim()
+      if (state === 'running') return started
+      if (started.#unshare.ended || Date.now() > deadline) {
+        throw new Error(`systemd is ${state}:\n${started.#unshare.output}`)
+      }
+      await sleep(50)
+    }
+  }
+
+  /** Gives it a unit file, or a file of a unit's folder `.d`. */
+  addUnit(name: string, text: string): void {
+    const path = `${unitFolder}/${name}`
+    const write = `mkdir -p "$(dirname ${path})" && cat > ${path}`
+    execFileSync('nsenter', [...this.#inside, 'sh', '-c', write], { input: text })
+    this.control('daemon-reload')
+  }
+
+  /** Runs `systemctl`; throws what it printed if it fails. */
+  control(...args: string[]): string {
+    const { status, stdout, stderr } = this.#run('systemctl', ...args)
+    if (status !== 0) throw new Error(`systemctl ${args.join(' ')}: ${stdout}${stderr}`)
+    return stdout
+  }
+
+  /** Properties of a unit. */
+  show(unit: string): Readonly<Record<string, string>> {
+    const lines = this.control('show', unit).split('\n')
+    return Object.fromEntries(
+      lines.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+    )
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // Their private folders go with them.
+    this.#run('systemctl', 'stop', '*.service')
+    await this.#unshare.kill()
+    const made = cgroupsNow().filter((path) => !this.#cgroupsBefore.includes(path))
+    for (const path of made.sort().reverse()) {
+      try {
+        rmdirSync(path)
+      } catch {
+        // A process in it has not quite ended; an empty group costs nothing.
+      }
+    }
+  }
+
+  get #inside(): string[] {
+    const { pid } = this.#unshare
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
+    return ['--target', children[0] ?? '', '--mount', '--pid', '--']
+  }
+
+  #run(...command: string[]): { status: number | null; stdout: string; stderr: string } {
+    return spawnSync('nsenter', [...this.#inside, ...command], { encoding: 'utf8' })
+  }
+}
