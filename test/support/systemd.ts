@@ -2,7 +2,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, globSync, readFileSync, rmdirSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Running } from './cli.ts'
+import { Running, until } from './cli.ts'
 
 const systemd = ['/lib/systemd/systemd', '/usr/lib/systemd/systemd'].find((path) =>
   existsSync(path),
@@ -83,14 +83,17 @@ export class Systemd implements AsyncDisposable {
     // Their private folders go with them.
     this.#run('systemctl', 'stop', '*.service')
     await this.#unshare.kill()
-    const made = cgroupsNow().filter((path) => !this.#cgroupsBefore.includes(path))
-    for (const path of made.sort().reverse()) {
+    const isGone = (path: string): boolean => {
       try {
         rmdirSync(path)
+        return true
       } catch {
-        // A process in it has not quite ended; an empty group costs nothing.
+        return !existsSync(path)
       }
     }
+    const made = cgroupsNow().filter((path) => !this.#cgroupsBefore.includes(path))
+    // As long as a process is ending in it, a group stays.
+    await until(() => made.sort().reverse().every(isGone), 10_000, `${made.join(', ')} to go`)
   }
 
   get #inside(): string[] {
