@@ -55,12 +55,9 @@ describe.skipIf(lackOfSystemd !== undefined)('under systemd', () => {
     await write({ db: at('b.db'), oracle: at('oracle-b'), count: 5 })
     configure('a.db', 'b.db')
     systemd.control('reload', unit)
-    expect(property('ActiveState')).toBe('active')
-    await until(
-      () => property('StatusText')?.includes('2 databases') ?? false,
-      20_000,
-      'its status',
-    )
+    const isReloaded = (): boolean =>
+      property('ActiveState') === 'active' && (property('StatusText') ?? '').includes('2 databases')
+    await until(isReloaded, 20_000, 'its status')
     expect(property('MainPID')).toBe(pid)
   })
 
