@@ -455,6 +455,8 @@ export class SyncDatabase {
         // A wish says nothing of the application.
         const wokenBy = isAtRest ? await this.#idle(before, stop) : 'change'
         if (wokenBy === 'change') changedAt = clock.monotonic()
+        // What is captured for a wish opens connections: not to be taken for a sign of life.
+        else await watcher.disarm()
       } else {
         await watcher.disarm()
         await clock.sleep(busyPollMs, stop).catch(ignoreAbort)

@@ -1,4 +1,5 @@
 import path from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { type ChangeWatcher } from '../../usecase/ports/change-watcher.js'
 import { type FileLooks } from './file-looks.js'
 import { type FolderWatches } from './folder-watches.js'
@@ -19,8 +20,13 @@ export class DatabaseWatcher implements ChangeWatcher {
     this.#looks = parts.looks
   }
 
-  arm(signal: AbortSignal): Promise<void> {
-    if (this.#disarm === undefined && !signal.aborted) {
+  async arm(signal: AbortSignal): Promise<void> {
+    if (this.#disarm !== undefined) return
+    // As root SQLite changes the owner of the WAL, to what it is, whenever a connection is opened, and ours are no sign of
+    // life. All that has happened is told once a turn of the event loop has begun and ended.
+    await setImmediate()
+    await setImmediate()
+    if (!signal.aborted) {
       this.#isWoken = false
       const name = path.basename(this.#path)
       this.#disarm = this.#watches.listen(path.dirname(this.#path), [name, `${name}-wal`], () => {
@@ -28,7 +34,6 @@ export class DatabaseWatcher implements ChangeWatcher {
         this.#wake?.()
       })
     }
-    return Promise.resolve()
   }
 
   disarm(): Promise<void> {
