@@ -1,7 +1,10 @@
 import { type Logger } from './ports/logger.js'
 
-/** Of a database: its file for each of SQLite's connections and for snapshots, the WAL, and the wal-index. */
-const perDatabase = 7
+/**
+ * Of a database at rest: its file for the reader, for snapshots, and twice for connections that are closed (SQLite keeps
+ * those while another one of the process holds a lock); the WAL, and the wal-index.
+ */
+const perDatabase = 6
 /** Of the process itself, and of uploads. */
 const besides = 150
 

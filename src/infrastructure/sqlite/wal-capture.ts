@@ -52,6 +52,9 @@ const defaultRollBytes = 1024 * 1024 * 1024
  */
 const renewAfterMs = 50
 
+/** How often R2 begins again because somebody has committed in that moment. Beside 200 transactions a second it is one in 50. */
+const maxUndisturbedTries = 3
+
 /** How often a header is read again when it changes between two looks; a restart takes microseconds. */
 const maxHeaderLooks = 1000
 
@@ -74,29 +77,25 @@ function parseCheckpointRow(row: unknown): WalCheckpointRow {
 /** A read-only connection that holds at most one read transaction. */
 class Reader {
   readonly #database: Database.Database
-  readonly #begin: Database.Statement
-  readonly #cookie: Database.Statement
-  readonly #commit: Database.Statement
-  readonly #noop: Database.Statement
+  // Prepared when first needed: of a thousand databases at rest, each statement of each is a megabyte or two.
+  #cookie: Database.Statement | undefined
+  #noop: Database.Statement | undefined
+  #version: Database.Statement | undefined
 
   constructor(path: string) {
     this.#database = new Database(path, { readonly: true, fileMustExist: true, timeout: 1000 })
-    this.#database.pragma('wal_autocheckpoint = 0')
     // It reads page 1 and no other. Of a thousand databases, a cache of 20 pages that is taken in one piece and a parsed
     // schema in each connection are most of the memory.
-    this.#database.pragma('cache_size = 1')
-    this.#database.pragma('writable_schema = RESET')
-    this.#database.pragma('shrink_memory')
-    this.#begin = this.#database.prepare('BEGIN')
-    this.#cookie = this.#database.prepare('PRAGMA schema_version').pluck()
-    this.#commit = this.#database.prepare('COMMIT')
-    this.#noop = this.#database.prepare('PRAGMA wal_checkpoint(NOOP)')
+    this.#database.exec(
+      'PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = 1; PRAGMA writable_schema = RESET; PRAGMA shrink_memory',
+    )
   }
 
   /** Takes a mark (`BEGIN` alone takes none) and returns the schema cookie. */
   begin(): number {
-    this.#begin.run()
+    this.#database.exec('BEGIN')
     try {
+      this.#cookie ??= this.#database.prepare('PRAGMA schema_version').pluck()
       return Number(this.#cookie.get())
     } catch (error) {
       this.#database.exec('ROLLBACK')
@@ -105,13 +104,24 @@ class Reader {
   }
 
   end(): void {
-    if (this.#database.inTransaction) this.#commit.run()
+    if (this.#database.inTransaction) this.#database.exec('COMMIT')
+  }
+
+  /** Another number, on this connection, once somebody has committed since it was last asked for. */
+  version(): number {
+    this.#version ??= this.#database.prepare('PRAGMA data_version').pluck()
+    return Number(this.#version.get())
   }
 
   /** Frames that SQLite has published, and how many are copied back. Only outside a transaction. */
   state(): WalState {
+    this.#noop ??= this.#database.prepare('PRAGMA wal_checkpoint(NOOP)')
     const row = parseCheckpointRow(this.#noop.get())
     return { frameCount: row.log, copiedBackCount: row.checkpointed }
+  }
+
+  journalMode(): string {
+    return String(this.#database.pragma('journal_mode', { simple: true }))
   }
 
   pageSizeBytes(): number {
@@ -152,13 +162,22 @@ interface Round {
 const sameState = (a: WalState, b: WalState): boolean =>
   a.frameCount === b.frameCount && a.copiedBackCount === b.copiedBackCount
 
+/** What SQLite says of the WAL, and the header that this is about; undefined: the file has none. */
+interface Look {
+  readonly header: Uint8Array | undefined
+  readonly state: WalState
+}
+
+const sameHeader = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
+  a === undefined || b === undefined ? a === b : Buffer.compare(a, b) === 0
+
 export class WalCapture {
   readonly #path: string
   readonly #rollBytes: number
   /** The reader held now. */
   #held: Reader | undefined
   #spare: Reader | undefined
-  /** Never in a transaction: asks SQLite what is committed. */
+  /** Never in a transaction: asks SQLite what is committed. Opened only beside a busy writer. */
   #asker: Reader | undefined
   #walDescriptor: number | undefined
   #pageSizeBytes = 0
@@ -185,27 +204,31 @@ export class WalCapture {
     if (stat === undefined) return undefined
     if (!stat.isFile()) throw new Error('it is not a regular file')
     if (stat.size === 0) return undefined
-    // A writable connection sets the mode and makes -wal and -shm; it is closed again while the reader is held.
-    const writable = new Database(this.#path, { fileMustExist: true, timeout: 1000 })
-    let formerJournalMode: string
+    let writable: Database.Database | undefined
+    let formerJournalMode = 'wal'
     try {
-      writable.pragma('wal_autocheckpoint = 0')
-      formerJournalMode = String(writable.pragma('journal_mode', { simple: true }))
-      if (formerJournalMode !== 'wal') {
-        const mode = String(writable.pragma('journal_mode = wal', { simple: true }))
-        if (mode !== 'wal') throw new Error(`it stays in journal mode ${mode}`)
+      this.#held = openReaderOfWal(this.#path)
+      if (this.#held === undefined) {
+        // A writable connection sets the mode; it is closed again while the reader is held. SQLite keeps its descriptor as
+        // long, which is why a database that is in WAL mode has none opened.
+        writable = new Database(this.#path, { fileMustExist: true, timeout: 1000 })
+        writable.pragma('wal_autocheckpoint = 0')
+        formerJournalMode = String(writable.pragma('journal_mode', { simple: true }))
+        if (formerJournalMode !== 'wal') {
+          const mode = String(writable.pragma('journal_mode = wal', { simple: true }))
+          if (mode !== 'wal') throw new Error(`it stays in journal mode ${mode}`)
+        }
+        writable.pragma('schema_version')
+        this.#held = new Reader(this.#path)
       }
-      writable.pragma('schema_version')
-      this.#held = new Reader(this.#path)
-      this.#asker = new Reader(this.#path)
-      this.#stateBeforeHeld = this.#asker.state()
+      this.#stateBeforeHeld = this.#held.state()
       this.#schemaCookie = this.#held.begin()
       this.#pageSizeBytes = this.#held.pageSizeBytes()
     } catch (error) {
       this.#closeReaders()
       throw error
     } finally {
-      writable.close()
+      writable?.close()
     }
     return {
       identity: { device: stat.dev, inode: stat.ino },
@@ -221,8 +244,8 @@ export class WalCapture {
     this.#pendingPrevious = undefined
     this.#startIndex = 0
     // A fresh reader: what it sees is what the first look begins with.
-    this.#renew()
-    const { header, state } = this.#look()
+    const former = this.#renew()
+    const { header, state } = this.#look(former ?? this.#askerNow())
     this.#lastSalts = undefined
     this.#firstLook = { salts: header === undefined ? undefined : readSalts(header) }
     if (cursor === undefined) return continuous
@@ -388,8 +411,8 @@ export class WalCapture {
 
   /** Opens R2 and finds out how far is committed. Returns a result if there is nothing to do. */
   #beginRound(force: boolean): CaptureResult | undefined {
-    const asker = this.#askerNow()
-    const stateBefore = asker.state()
+    const next = this.#spareNow()
+    const stateBefore = next.state()
     const saltsBefore = this.#readHeader()
     const unchanged =
       !force &&
@@ -400,10 +423,9 @@ export class WalCapture {
         : this.#lastSalts !== undefined && sameSalts(readSalts(saltsBefore), this.#lastSalts))
     const isYoung = performance.now() - this.#heldSince < renewAfterMs
     if (unchanged && isYoung) return this.#nothing(stateBefore, false)
-    const next = this.#spare ?? new Reader(this.#path)
-    this.#spare = next
-    const schemaCookie = next.begin()
-    const { header, state } = this.#look()
+    const { header, state, schemaCookie } =
+      (this.#asker === undefined ? this.#beginUndisturbed(next) : undefined) ??
+      this.#beginBeside(next)
     const timeMs = Date.now()
     this.#lastSalts = header === undefined ? undefined : readSalts(header)
     const target = this.#target(header, state)
@@ -650,32 +672,56 @@ export class WalCapture {
     this.#heldSince = performance.now()
   }
 
-  /** A fresh reader without capturing anything: only before a first look. */
-  #renew(): void {
-    const stateBefore = this.#askerNow().state()
-    const next = this.#spare ?? new Reader(this.#path)
-    this.#spare = next
+  /** A fresh reader without capturing anything: only before a first look. Returns the former one, which has ended. */
+  #renew(): Reader | undefined {
+    const next = this.#spareNow()
+    const stateBefore = next.state()
     const schemaCookie = next.begin()
     this.#swap(next, schemaCookie, stateBefore)
+    return this.#spare
   }
 
-  /** Header and state that belong together. */
-  #look(): { header: Uint8Array | undefined; state: WalState } {
-    const asker = this.#askerNow()
+  /**
+   * Begins R2 with what its own connection was told before: without the descriptor and the memory of a third one. It
+   * holds if nobody has committed meanwhile, which the connection itself knows; a restart of the WAL is a commit, too.
+   * Undefined, and R2 has not begun: somebody commits all the time.
+   */
+  #beginUndisturbed(next: Reader): (Look & { schemaCookie: number }) | undefined {
+    for (let tries = 0; tries < maxUndisturbedTries; tries += 1) {
+      const version = next.version()
+      const look = this.#look(next)
+      const schemaCookie = next.begin()
+      const header = this.#readHeader()
+      if (next.version() === version && sameHeader(header, look.header)) {
+        return { ...look, schemaCookie }
+      }
+      next.end()
+    }
+    return undefined
+  }
+
+  /** Begins R2, and asks a third connection meanwhile what is committed. */
+  #beginBeside(next: Reader): Look & { schemaCookie: number } {
+    const schemaCookie = next.begin()
+    return { ...this.#look(this.#askerNow()), schemaCookie }
+  }
+
+  /** Header and state that belong together. The connection that is asked is in no transaction. */
+  #look(asker: Reader): Look {
     for (let look = 0; look < maxHeaderLooks; look += 1) {
       const before = this.#readHeader()
       const state = asker.state()
       const after = this.#readHeader()
-      if (before === undefined || after === undefined) {
-        if (before === after) return { header: undefined, state }
-      } else if (
-        sameSalts(readSalts(before), readSalts(after)) &&
-        Buffer.compare(before, after) === 0
-      ) {
-        return { header: after, state }
-      }
+      if (sameHeader(before, after)) return { header: after, state }
     }
     throw new Error('the WAL header kept changing while it was read')
+  }
+
+  #spareNow(): Reader {
+    this.#spare ??= new Reader(this.#path)
+    // An error may have left it in a transaction.
+    this.#spare.end()
+    return this.#spare
   }
 
   #askerNow(): Reader {
@@ -754,6 +800,22 @@ export class WalCapture {
     if (this.#walDescriptor !== undefined) fs.closeSync(this.#walDescriptor)
     this.#walDescriptor = undefined
   }
+}
+
+/**
+ * A reader of a database that is in WAL mode: it makes `-wal` and `-shm` where they are missing. Undefined: it is in another
+ * mode, or cannot be read without being written to first; a writable connection finds out.
+ */
+function openReaderOfWal(path: string): Reader | undefined {
+  let reader: Reader | undefined
+  try {
+    reader = new Reader(path)
+    if (reader.journalMode() === 'wal') return reader
+  } catch {
+    // Whatever it is, a writable connection is told it, too.
+  }
+  reader?.close()
+  return undefined
 }
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4))
