@@ -4,6 +4,7 @@ import { isAbortError } from '../domain/errors.js'
 import { type Logger } from '../usecase/ports/logger.js'
 import { type NotStored, type Replication } from '../usecase/replicate.js'
 import { type ExecutedProgram } from './executed-program.js'
+import { MemoryThrift } from './memory-thrift.js'
 import { type Service } from './service.js'
 
 const exitNotStored = 74
@@ -51,6 +52,7 @@ export async function runDaemon(
   const shutdown = new Shutdown(options)
   const delay = monitorEventLoopDelay({ resolution: 20 })
   delay.enable()
+  const thrift = new MemoryThrift()
   const reloading = async (): Promise<void> => {
     if (reload !== undefined && !shutdown.stop.aborted) await service.reload(reload, replication)
   }
@@ -83,6 +85,7 @@ export async function runDaemon(
     for (const signal of endingSignals) process.off(signal, shutdown.onSignal)
     for (const signal of passedOnSignals) process.off(signal, passOn)
     delay.disable()
+    thrift.end()
     logger.debug(
       {
         'loop-delay-p99-ms': delay.percentile(99) / 1e6,

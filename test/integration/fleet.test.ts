@@ -1,8 +1,16 @@
 import Database from 'better-sqlite3'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, it } from 'vitest'
-import { cleanUp, listGenerations, restore, run, start, temporaryFolder } from '../support/cli.ts'
+import {
+  cleanUp,
+  listGenerations,
+  restore,
+  run,
+  start,
+  temporaryFolder,
+  until,
+} from '../support/cli.ts'
 
 afterEach(cleanUp)
 
@@ -150,4 +158,44 @@ it('a folder that does not exist yet makes the daemon unready, and is found as s
   const output = at('restored')
   await restore(at('replica/b.db'), output)
   expect(rowsOf(output)).toBe(10)
+})
+
+it('databases at rest cost five descriptors each, one of the WAL among them, and give memory back', async () => {
+  const { at, config } = scene({})
+  const names = Array.from({ length: 100 }, (_, n) => `${n}.db`)
+  for (const name of names) fill(at(`data/${name}`), 10)
+  const daemon = start('replicate', '-config', config)
+  await daemon.waitFor(/snapshot written/, { times: names.length, timeoutMs: 60_000 })
+
+  /** How many descriptors are open of each file. */
+  const descriptors = (): Map<string, number> => {
+    const counts = new Map<string, number>()
+    for (const name of readdirSync(`/proc/${daemon.pid}/fd`)) {
+      let file: string
+      try {
+        file = readlinkSync(`/proc/${daemon.pid}/fd/${name}`)
+      } catch {
+        continue
+      }
+      counts.set(file, (counts.get(file) ?? 0) + 1)
+    }
+    return counts
+  }
+  const ofDatabase = (name: string): readonly number[] => {
+    const counts = descriptors()
+    return ['', '-wal', '-shm'].map((suffix) => counts.get(at(`data/${name}${suffix}`)) ?? 0)
+  }
+  await until(() => ofDatabase('7.db').join() === '3,1,1', 10_000, 'the last database to rest')
+  for (const name of names) expect(ofDatabase(name), name).toEqual([3, 1, 1])
+
+  // One that was written to comes back to rest with as many.
+  const stored = daemon.count(/wal segment written/)
+  fill(at('data/7.db'), 20)
+  await daemon.waitFor(/wal segment written/, { times: stored + 1 })
+  await until(() => ofDatabase('7.db').join() === '3,1,1', 10_000, 'it to rest again')
+
+  const residentMib = (): number =>
+    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${daemon.pid}/status`, 'utf8'))![1]) / 1024
+  await until(() => residentMib() < 170, 40_000, 'memory to be given back')
+  expect(await daemon.stop()).toBe(0)
 })

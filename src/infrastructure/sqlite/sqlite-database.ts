@@ -4,6 +4,7 @@ import path from 'node:path'
 import { DatabaseError } from '../../domain/errors.js'
 import { type FileSigns, formatFingerprint } from '../../domain/file-fingerprint.js'
 import { type Continuity } from '../../domain/continuity.js'
+import { freeMemory } from '../../domain/free-memory.js'
 import {
   type CaptureCursor,
   type CaptureResult,
@@ -168,12 +169,16 @@ export class SqliteDatabase implements ManagedDatabase {
     const file = await this.#openFile()
     // One piece of memory for all: the garbage collector would leave many lying about before it looks.
     const chunk = new Uint8Array(snapshotChunkBytes)
-    for (let at = 0; ;) {
-      signal.throwIfAborted()
-      const { bytesRead } = await file.read(chunk, 0, chunk.length, at)
-      if (bytesRead === 0) return
-      at += bytesRead
-      yield chunk.subarray(0, bytesRead)
+    try {
+      for (let at = 0; ;) {
+        signal.throwIfAborted()
+        const { bytesRead } = await file.read(chunk, 0, chunk.length, at)
+        if (bytesRead === 0) return
+        at += bytesRead
+        yield chunk.subarray(0, bytesRead)
+      }
+    } finally {
+      freeMemory(chunk)
     }
   }
 
