@@ -11,6 +11,8 @@ const windowBytes = 64 * 1024
 const sizeBytes = 4
 /** The most that a byte of compressed data can become. */
 const greatestRatio = 255
+/** What a block is expected to become at first: the blocks that we write are no larger. */
+const usualBlockBytes = 256 * 1024
 
 let library: Promise<XXHashAPI> | undefined
 
@@ -105,6 +107,8 @@ async function readHeader(input: Input, xxh: XXHashAPI): Promise<FrameHeader> {
 
 class BlockDecoder {
   readonly #maxBlockBytes: number
+  /** No block has been larger yet. */
+  #expectedBytes = usualBlockBytes
   /** The library wants the content's size in front of a block. Used again, because fresh memory costs page faults. */
   #stored = new Uint8Array(0)
 
@@ -122,17 +126,38 @@ class BlockDecoder {
     }
     const stored = this.#stored.subarray(0, sizeBytes + length)
     await input.fill(stored.subarray(sizeBytes))
-    // A greater size does no harm, the result is cut.
     const limit = Math.min(this.#maxBlockBytes, length * greatestRatio + 64)
-    new DataView(stored.buffer).setUint32(0, limit, true)
+    // The library clears as much memory as the size says: the 4 MiB that a frame may allow would take longer than decoding,
+    // and stay with each thread. A size that is too small only fails.
+    if (this.#expectedBytes < limit) {
+      try {
+        return uncompress(stored, { roomBytes: this.#expectedBytes, dictionary })
+      } catch {
+        // It is larger than any before, or damaged.
+      }
+    }
     try {
-      return dictionary === undefined || dictionary.length === 0
-        ? uncompressSync(stored)
-        : uncompressSync(stored, dictionary)
+      const content = uncompress(stored, { roomBytes: limit, dictionary })
+      this.#expectedBytes = Math.max(this.#expectedBytes, content.length)
+      return content
     } catch (error) {
       throw new CorruptionError('a block cannot be decompressed', { cause: error })
     }
   }
+}
+
+/** What is stored behind four bytes, which become the size that the library makes room for. It cuts what is not filled. */
+function uncompress(
+  stored: Uint8Array,
+  {
+    roomBytes,
+    dictionary,
+  }: { readonly roomBytes: number; readonly dictionary: Uint8Array | undefined },
+): Uint8Array {
+  new DataView(stored.buffer).setUint32(0, roomBytes, true)
+  return dictionary === undefined || dictionary.length === 0
+    ? uncompressSync(stored)
+    : uncompressSync(stored, dictionary)
 }
 
 /** The last 64 KiB of what was decompressed. */

@@ -99,6 +99,23 @@ describe('the LZ4 frame that is read', () => {
     expect((await decode(bytes)).toString()).toBe(`${first.toString()}${second.toString()}`)
   })
 
+  it.each([false, true])(
+    'may have small and large blocks in any order, linked: %s',
+    async (linked) => {
+      const sizes = [10, 300_000, 262_144, 262_145, 5, 4 * 1024 * 1024, 1_000_000, 70_000]
+      const contents = sizes.map((size) => Buffer.alloc(size, randomBytes(Math.min(size, 30_000))))
+      const blocks = contents.map((content, i) => {
+        const before = contents.slice(0, i)
+        const window = Buffer.concat(before).subarray(-64 * 1024)
+        const block = linked && i > 0 ? compressSync(content, window) : compressSync(content)
+        return Buffer.concat([word(block.length - 4), block.subarray(4)])
+      })
+      const bytes = Buffer.concat([header(linked ? 0x40 : 0x60, 0x70), ...blocks, word(0)])
+      const decoded = await decode(bytes, 100_000)
+      expect(decoded.equals(Buffer.concat(contents))).toBe(true)
+    },
+  )
+
   it.each<[string, (bytes: Buffer) => Buffer]>([
     ['the object is empty', () => Buffer.alloc(0)],
     ['bad magic', (bytes) => Buffer.concat([Buffer.from('x'), bytes])],
