@@ -53,7 +53,7 @@ function answer(request: SqliteRequest): unknown {
       // Opened for this call alone: a writable connection that is closed last, at exit, would delete the WAL.
       const connection = new Database(request.path, { fileMustExist: true, timeout: 0 })
       try {
-        connection.pragma('wal_autocheckpoint = 0')
+        connection.exec('PRAGMA wal_autocheckpoint = 0')
         const [row] = connection.prepare('PRAGMA wal_checkpoint(PASSIVE)').raw().all()
         const [busy, log, copied] = Array.isArray(row) ? row.map(Number) : []
         return { busy: busy === 1, frameCount: log ?? 0, copiedBackCount: copied ?? 0 }

@@ -64,14 +64,16 @@ interface WalCheckpointRow {
   readonly checkpointed: number
 }
 
+/**
+ * Of a `raw` statement: for one that gives objects, as `pragma` does, better-sqlite3 compiles a function each time. Where
+ * connections come and go, they gather in the old part of the heap, which a thread with little to do hardly ever collects.
+ */
 function parseCheckpointRow(row: unknown): WalCheckpointRow {
-  if (typeof row === 'object' && row !== null && 'busy' in row && 'log' in row) {
-    const busy = Number(row.busy)
-    const log = Number(row.log)
-    const checkpointed = 'checkpointed' in row ? Number(row.checkpointed) : 0
-    return { busy, log: Math.max(log, 0), checkpointed: Math.max(checkpointed, 0) }
+  if (!Array.isArray(row) || row.length !== 3) {
+    throw new TypeError('SQLite answered wal_checkpoint without its three columns')
   }
-  throw new TypeError('SQLite answered wal_checkpoint without its three columns')
+  const [busy = 0, log = 0, checkpointed = 0] = row.map(Number)
+  return { busy, log: Math.max(log, 0), checkpointed: Math.max(checkpointed, 0) }
 }
 
 /** A read-only connection that holds at most one read transaction. */
@@ -115,7 +117,7 @@ class Reader {
 
   /** Frames that SQLite has published, and how many are copied back. Only outside a transaction. */
   state(): WalState {
-    this.#noop ??= this.#database.prepare('PRAGMA wal_checkpoint(NOOP)')
+    this.#noop ??= this.#database.prepare('PRAGMA wal_checkpoint(NOOP)').raw()
     const row = parseCheckpointRow(this.#noop.get())
     return { frameCount: row.log, copiedBackCount: row.checkpointed }
   }
@@ -212,7 +214,7 @@ export class WalCapture {
         // A writable connection sets the mode; it is closed again while the reader is held. SQLite keeps its descriptor as
         // long, which is why a database that is in WAL mode has none opened.
         writable = new Database(this.#path, { fileMustExist: true, timeout: 1000 })
-        writable.pragma('wal_autocheckpoint = 0')
+        writable.exec('PRAGMA wal_autocheckpoint = 0')
         formerJournalMode = String(writable.pragma('journal_mode', { simple: true }))
         if (formerJournalMode !== 'wal') {
           const mode = String(writable.pragma('journal_mode = wal', { simple: true }))
@@ -355,7 +357,7 @@ export class WalCapture {
   forceRestart(options: { maxBytes: number; spinMs: number }): ForcedRestart {
     const locker = new Database(this.#path, { fileMustExist: true, timeout: 0 })
     try {
-      locker.pragma('wal_autocheckpoint = 0')
+      locker.exec('PRAGMA wal_autocheckpoint = 0')
       const deadline = performance.now() + options.spinMs
       // Not a busy timeout: SQLite's sleeps are longer than the gaps that a busy writer leaves.
       while (!tryBeginImmediate(locker)) {
@@ -370,8 +372,7 @@ export class WalCapture {
         if (capture.continuity.kind === 'continuous' && !capture.more) {
           const checkpointer = new Database(this.#path, { fileMustExist: true, timeout: 0 })
           try {
-            checkpointer.pragma('wal_autocheckpoint = 0')
-            checkpointer.pragma('wal_checkpoint(PASSIVE)')
+            checkpointer.exec('PRAGMA wal_autocheckpoint = 0; PRAGMA wal_checkpoint(PASSIVE)')
           } finally {
             checkpointer.close()
           }
