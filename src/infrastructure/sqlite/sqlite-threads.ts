@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { DatabaseError } from '../../domain/errors.js'
 import { type SqliteCall, type SqliteReply } from './sqlite-messages.js'
@@ -70,8 +71,11 @@ function translated(message: string, code: string | undefined): DatabaseError {
   return new DatabaseError(code === undefined ? message : `${message} (${code})`)
 }
 
-/** More than this shares no more load: SQLite's calls are short, but for a disk that is slow. */
-const maxCaptureThreads = 4
+/**
+ * More than this shares no more load: SQLite's calls are short, but for a disk that is slow. A thread takes some 10 MB, and
+ * more of them than processors make the start of many databases slower; with one alone, one slow disk stops all.
+ */
+const maxCaptureThreads = Math.min(Math.max(availableParallelism(), 2), 4)
 
 /**
  * The threads that all databases of the process share: a few for readers, and others for checkpoints, so that a disk
