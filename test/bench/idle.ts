@@ -14,8 +14,8 @@ import { temporaryFolder, until } from '../support/cli.ts'
 import { cpuSeconds, type Results, rounds, startTool, tools } from './measure.ts'
 
 const idleSeconds = 20
-/** What is left to do when all is stored: first checkpoints, connections that are given back. */
-const settleMs = 10_000
+/** What is left to do when all is stored: first checkpoints, connections and memory that are given back. */
+const settleMs = 20_000
 
 /** What many databases cost at which nothing happens: processor, memory, descriptors; and how long all of them take to be stored. */
 export async function benchIdle(results: Results): Promise<void> {
