@@ -14,6 +14,7 @@ import {
   type FileIdentity,
   type ManagedDatabase,
   type OpenedDatabase,
+  type WalState,
 } from './ports/managed-database.js'
 import { type Spool, type SpooledSegment, type SpoolState } from './ports/spool.js'
 import { CaptureReport } from './capture-report.js'
@@ -566,6 +567,13 @@ export class SyncDatabase {
     const current = feed.current
     if (current === undefined) return
     for (const run of result.runs) {
+      const end = this.#assembly?.end ?? this.#sealer.end ?? current.end
+      if (!isNext(end, run.start)) {
+        // Never stored: the spool knows where to go on from.
+        throw new Error(
+          `what was captured begins at ${formatWalPosition(run.start)}, and what was captured before ends at ${formatWalPosition(end)}`,
+        )
+      }
       if (this.#assembly !== undefined && comparePositions(this.#assembly.end, run.start) !== 0) {
         await this.#seal(kill)
       }
@@ -690,62 +698,71 @@ export class SyncDatabase {
     this.#lastCheckpointAt = now
     let wal = latest.wal
     let reached = false
-    try {
-      for (let tries = 0; tries < checkpointTries; tries += 1) {
-        const copied = await this.#beside(
-          this.#report.timed('PASSIVE', () => database.checkpoint(kill)),
-          kill,
-        )
-        reached = copied.copiedBackCount >= wal.frameCount
-        await this.#beside(database.syncFile(kill), kill)
-        if (this.#isBroken) return
-        const result = await this.#captureAll(kill)
-        if (result.continuity.kind === 'broken') {
-          this.#options.feed.requestNewGeneration(
-            result.continuity.reason,
-            result.continuity.detail,
-          )
-          return
-        }
-        wal = result.wal
-        if (wal.copiedBackCount >= wal.frameCount || this.#options.feed.hasWish) break
+    for (let tries = 0; tries < checkpointTries; tries += 1) {
+      const copied = await this.#copyBack(kill)
+      if (copied === undefined) return
+      reached = copied.copiedBackCount >= wal.frameCount
+      if (this.#isBroken) return
+      const result = await this.#captureAll(kill)
+      if (result.continuity.kind === 'broken') {
+        this.#options.feed.requestNewGeneration(result.continuity.reason, result.continuity.detail)
+        return
       }
-      const done = wal.copiedBackCount >= wal.frameCount
-      this.#restartIsOurs ||= done
-      // A reader of the application that pins the WAL makes further tries useless for a while.
-      this.#checkpointPauseMs = done
-        ? 0
-        : Math.min(Math.max(this.#checkpointPauseMs * 2, 250), 10_000)
-      if (
-        !done &&
-        reached &&
-        maxCheckpointPageCount !== undefined &&
-        wal.frameCount >= maxCheckpointPageCount &&
-        clock.monotonic() >= this.#forcePauseUntil
-      ) {
-        const forced = await this.#report.timed('RESTART', () =>
-          database.forceRestart({ maxBytes: captureBytes }, kill),
-        )
-        this.#report.locked(forced.lockedMs)
-        await this.#keep(forced.capture, kill)
-        if (forced.capture.continuity.kind === 'broken') {
-          this.#options.feed.requestNewGeneration(
-            forced.capture.continuity.reason,
-            forced.capture.continuity.detail,
-          )
-          return
-        }
-        this.#restartIsOurs ||= forced.outcome === 'done'
-        logger.debug({ outcome: forced.outcome, lockedMs: forced.lockedMs }, 'writer lock taken')
-        this.#forcePauseMs =
-          forced.outcome === 'done' ? 1000 : Math.min(this.#forcePauseMs * 2, 60_000)
-        this.#forcePauseUntil = clock.monotonic() + this.#forcePauseMs
-      }
-    } catch (error) {
-      if (isAbortError(error)) throw error
-      this.#checkpointPauseMs = Math.min(Math.max(this.#checkpointPauseMs * 2, 1000), 60_000)
-      logger.debug({ err: error }, 'checkpoint failed')
+      wal = result.wal
+      if (wal.copiedBackCount >= wal.frameCount || this.#options.feed.hasWish) break
     }
+    const done = wal.copiedBackCount >= wal.frameCount
+    this.#restartIsOurs ||= done
+    // A reader of the application that pins the WAL makes further tries useless for a while.
+    this.#checkpointPauseMs = done
+      ? 0
+      : Math.min(Math.max(this.#checkpointPauseMs * 2, 250), 10_000)
+    if (
+      !done &&
+      reached &&
+      maxCheckpointPageCount !== undefined &&
+      wal.frameCount >= maxCheckpointPageCount &&
+      clock.monotonic() >= this.#forcePauseUntil
+    ) {
+      const forced = await this.#report.timed('RESTART', () =>
+        database.forceRestart({ maxBytes: captureBytes }, kill),
+      )
+      this.#report.locked(forced.lockedMs)
+      await this.#keep(forced.capture, kill)
+      if (forced.capture.continuity.kind === 'broken') {
+        this.#options.feed.requestNewGeneration(
+          forced.capture.continuity.reason,
+          forced.capture.continuity.detail,
+        )
+        return
+      }
+      this.#restartIsOurs ||= forced.outcome === 'done'
+      logger.debug({ outcome: forced.outcome, lockedMs: forced.lockedMs }, 'writer lock taken')
+      this.#forcePauseMs =
+        forced.outcome === 'done' ? 1000 : Math.min(this.#forcePauseMs * 2, 60_000)
+      this.#forcePauseUntil = clock.monotonic() + this.#forcePauseMs
+    }
+  }
+
+  /**
+   * Copies frames back into the database file and syncs it, and captures meanwhile. Undefined: that failed, as on a full
+   * disk, and is tried again later. What capturing fails with is thrown, for what had been captured by then is lost.
+   */
+  async #copyBack(kill: AbortSignal): Promise<WalState | undefined> {
+    const { database, logger } = this.#options
+    const copying = async (): Promise<WalState | undefined> => {
+      try {
+        const copied = await this.#report.timed('PASSIVE', () => database.checkpoint(kill))
+        await database.syncFile(kill)
+        return copied
+      } catch (error) {
+        if (isAbortError(error)) throw error
+        this.#checkpointPauseMs = Math.min(Math.max(this.#checkpointPauseMs * 2, 1000), 60_000)
+        logger.debug({ err: error }, 'checkpoint failed')
+        return undefined
+      }
+    }
+    return this.#beside(copying(), kill)
   }
 
   async #discard(): Promise<void> {
@@ -770,6 +787,12 @@ function cursorAfter(segment: SpooledSegment): CaptureCursor {
     checksum: trailer.checksumAfter,
     source: trailer.source,
   }
+}
+
+/** Whether frames that begin at `start` go on from where others end. */
+function isNext(end: WalPosition, start: WalPosition): boolean {
+  if (start.index === end.index) return start.offset === end.offset
+  return start.index === end.index + 1 && start.offset === 0 && end.offset > 0
 }
 
 const never = new AbortController().signal

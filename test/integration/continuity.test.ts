@@ -1,7 +1,7 @@
 import Database from 'better-sqlite3'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { WalCapture } from '../../src/infrastructure/sqlite/wal-capture.js'
@@ -45,6 +45,19 @@ function captured(): { file: string; writer: Database.Database; cursor: CaptureC
   if (last === undefined) throw new Error('nothing was captured')
   return { file, writer, cursor: cursorAfter(last) }
 }
+
+test('a database that cannot be opened costs no descriptor, however often it is tried', () => {
+  const file = join(temporaryFolder(), 'app.db')
+  writeFileSync(file, 'this is no database, and longer than the header of one: '.repeat(40))
+  const descriptors = (): number => readdirSync('/proc/self/fd').length
+  const before = descriptors()
+  for (let i = 0; i < 20; i += 1) {
+    const capture = new WalCapture(file)
+    expect(() => capture.open()).toThrow(/not a database/)
+    capture.close()
+  }
+  expect(descriptors()).toBe(before)
+})
 
 const insert = (writer: Database.Database): unknown =>
   writer.prepare('insert into t (text) values (?)').run('y'.repeat(500))

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { describeCheckpoints, measureCheckpoints } from '../support/checkpoints.ts'
-import { cleanUp, listGenerations } from '../support/cli.ts'
+import { cleanUp, listGenerations, type Running } from '../support/cli.ts'
 import {
   lastAcknowledged,
   restoreAndVerify,
@@ -21,6 +21,13 @@ const writers: Record<string, Hostility> = {
   'that checkpoints every 10 pages': { autocheckpoint: 10, rows: 5 },
   'with the usual settings': { autocheckpoint: 1000, rows: 10 },
   'that runs checkpoints of all kinds': { rate: 200, checkpointChance: 0.1, autocheckpoint: 100 },
+}
+
+/** Why generations were begun, but for a restart in the very moment of the start, which no look can rule out. */
+function generationsBegun({ output }: Running): (string | undefined)[] {
+  return [...output.matchAll(/msg="new generation".* reason="([^"]+)"/g)]
+    .map(([, reason]) => reason)
+    .filter((reason) => reason !== 'wal restarted during the first look')
 }
 
 describe('an application', () => {
@@ -52,7 +59,7 @@ describe('an application', () => {
         n: lastAcknowledged(oracle),
       })
       expect(listGenerations(replica)).toHaveLength(1)
-      expect(daemon.count(/new generation/)).toBe(1)
+      expect(generationsBegun(daemon)).toEqual(['no generation exists'])
       if (summary.checkpoints > 0) {
         console.log(
           `${summary.checkpoints} checkpoints, ${summary.busyCheckpoints} busy (${summary.busyPassive} PASSIVE), ` +
@@ -77,7 +84,7 @@ describe('an application', () => {
     // It would be the busy timeout, 10 s, behind a reader that is not renewed; a disk that others use takes its time too.
     expect(Math.max(...measured.map(({ ms }) => ms))).toBeLessThan(1000)
     expect(await daemon.stop()).toBe(0)
-    expect(daemon.count(/new generation/)).toBe(1)
+    expect(generationsBegun(daemon)).toEqual(['no generation exists'])
     expect(await restoreAndVerify(replica, out('end'), oracle)).toEqual({ n: 10 })
   })
 })

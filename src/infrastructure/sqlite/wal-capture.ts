@@ -55,6 +55,12 @@ const renewAfterMs = 50
 /** How often R2 begins again because somebody has committed in that moment. Beside 200 transactions a second it is one in 50. */
 const maxUndisturbedTries = 3
 
+/**
+ * How often SQLite is asked what is committed when it does not tell: it says busy, and no number, when a writer publishes a
+ * commit in that very moment, which takes it microseconds.
+ */
+const maxAsked = 500
+
 /** How often a header is read again when it changes between two looks; a restart takes microseconds. */
 const maxHeaderLooks = 1000
 
@@ -73,7 +79,7 @@ function parseCheckpointRow(row: unknown): WalCheckpointRow {
     throw new TypeError('SQLite answered wal_checkpoint without its three columns')
   }
   const [busy = 0, log = 0, checkpointed = 0] = row.map(Number)
-  return { busy, log: Math.max(log, 0), checkpointed: Math.max(checkpointed, 0) }
+  return { busy, log, checkpointed: Math.max(checkpointed, 0) }
 }
 
 /** A read-only connection that holds at most one read transaction. */
@@ -86,6 +92,16 @@ class Reader {
 
   constructor(path: string) {
     this.#database = new Database(path, { readonly: true, fileMustExist: true, timeout: 1000 })
+    try {
+      this.#configure()
+    } catch (error) {
+      // Left to the garbage collector, it keeps its descriptors and locks until then.
+      this.#database.close()
+      throw error
+    }
+  }
+
+  #configure(): void {
     // It reads page 1 and no other. Of a thousand databases, a cache of 20 pages that is taken in one piece and a parsed
     // schema in each connection are most of the memory.
     this.#database.exec(
@@ -118,8 +134,12 @@ class Reader {
   /** Frames that SQLite has published, and how many are copied back. Only outside a transaction. */
   state(): WalState {
     this.#noop ??= this.#database.prepare('PRAGMA wal_checkpoint(NOOP)').raw()
-    const row = parseCheckpointRow(this.#noop.get())
-    return { frameCount: row.log, copiedBackCount: row.checkpointed }
+    for (let asked = 0; asked < maxAsked; asked += 1) {
+      const { busy, log, checkpointed } = parseCheckpointRow(this.#noop.get())
+      if (busy === 0 && log >= 0) return { frameCount: log, copiedBackCount: checkpointed }
+      if (asked > 10) Atomics.wait(sleeper, 0, 0, 0.2)
+    }
+    throw new Error('SQLite does not tell what is committed: its wal-index cannot be read')
   }
 
   journalMode(): string {
@@ -375,11 +395,9 @@ export class WalCapture {
       try {
         let capture = this.capture(options.maxBytes, { force: true })
         if (capture.continuity.kind === 'continuous' && !capture.more) {
-          const checkpointer = new Database(this.#path, { fileMustExist: true, timeout: 0 })
-          try {
-            checkpointer.exec('PRAGMA wal_autocheckpoint = 0; PRAGMA wal_checkpoint(PASSIVE)')
-          } finally {
-            checkpointer.close()
+          // Whatever it fails with, as on a full disk: what was captured before it is to be kept.
+          if (!tryCheckpoint(this.#path)) {
+            return { outcome: 'blocked', lockedMs: performance.now() - lockedAt, capture }
           }
           const renewed = this.capture(options.maxBytes, { force: true })
           capture = { ...renewed, runs: [...capture.runs, ...renewed.runs] }
@@ -657,10 +675,12 @@ export class WalCapture {
       const at = cursor.wal.offset - frameBytes(this.#pageSizeBytes) + 16
       const stored = new DataView(new ArrayBuffer(8))
       this.#readWalInto(new Uint8Array(stored.buffer), at)
-      if (
-        stored.getUint32(0) !== cursor.wal.checksum.s0 ||
-        stored.getUint32(4) !== cursor.wal.checksum.s1
-      ) {
+      const isSame =
+        stored.getUint32(0) === cursor.wal.checksum.s0 &&
+        stored.getUint32(4) === cursor.wal.checksum.s1
+      // Somebody may restart or truncate the WAL between the two looks, when all of it is copied back.
+      const headerNow = isSame ? header : this.#readHeader()
+      if (!isSame && headerNow !== undefined && sameSalts(readSalts(headerNow), cursor.wal.salts)) {
         return broken('wal overwritten by another process', `the frame at ${at - 16} has changed`)
       }
     }
@@ -818,11 +838,28 @@ function openReaderOfWal(path: string): Reader | undefined {
   try {
     reader = new Reader(path)
     if (reader.journalMode() === 'wal') return reader
-  } catch {
-    // Whatever it is, a writable connection is told it, too.
+  } catch (error) {
+    reader?.close()
+    // Whatever else it is, a writable connection is told it, too. This one has waited for its time already.
+    if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) throw error
+    return undefined
   }
-  reader?.close()
+  reader.close()
   return undefined
+}
+
+/** Copies back what it can; false: it could not even be tried. */
+function tryCheckpoint(path: string): boolean {
+  let connection: Database.Database | undefined
+  try {
+    connection = new Database(path, { fileMustExist: true, timeout: 0 })
+    connection.exec('PRAGMA wal_autocheckpoint = 0; PRAGMA wal_checkpoint(PASSIVE)')
+    return true
+  } catch {
+    return false
+  } finally {
+    connection?.close()
+  }
 }
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4))

@@ -673,4 +673,48 @@ describe('a failure', () => {
     await clock.advance(2500)
     expect(called('open').length).toBeGreaterThan(opens)
   })
+
+  test.each([
+    ['fails, in a checkpoint round', () => Promise.reject(new Error('disk I/O error'))],
+    ['leaves frames out', (result: CaptureResult) => Promise.resolve({ ...result, runs: [] })],
+  ])('of a capture that %s leaves no gap', async (_how, answer) => {
+    database.commit(10)
+    await clock.advance(3000)
+    const capture = database.capture.bind(database)
+    const begin = database.begin.bind(database)
+    /** What was captured from the failure on: all of it comes again from where the spool ends. */
+    const since: CapturedRun[] = []
+    let again: readonly CapturedRun[] = []
+    let hasFailed = false
+    database.copyBack = () => {
+      if (!hasFailed) database.commit(5)
+    }
+    database.capture = async () => {
+      const result = await capture()
+      const isTheOne = !hasFailed && called('synced').length === 1
+      hasFailed ||= isTheOne
+      if (hasFailed) since.push(...result.runs)
+      if (isTheOne) return answer(result)
+      const runs = [...again, ...result.runs]
+      again = []
+      return { ...result, runs }
+    }
+    database.begin = (cursor) => {
+      again = since.splice(0)
+      return begin(cursor)
+    }
+    database.commit(limit)
+    watcher.event()
+    await clock.advance(3000)
+    database.commit(7)
+    watcher.event()
+    await clock.advance(5000)
+    expect(hasFailed).toBe(true)
+    expect(lines.filter((line) => line === 'sync error')).toHaveLength(1)
+    const segments = feed.current?.segments ?? []
+    expect(segments.slice(1).map(({ startOffset }) => startOffset)).toEqual(
+      segments.slice(0, -1).map(({ endOffset }) => endOffset),
+    )
+    expect(segments.at(-1)?.endOffset).toBe(walHeaderBytes + (10 + limit + 5 + 7) * frameBytes)
+  })
 })
