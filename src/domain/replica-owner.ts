@@ -2,7 +2,22 @@
  * Who writes to a replica. One object of the replica names its owner: a process that has claimed it. Each claim has a
  * token of its own, by which everybody sees whether the owner is still the one that they know.
  */
+import { type Generation, parseGeneration } from './generation.js'
+import { type WalPosition } from './position.js'
 import { parseProcessIdentity, type ProcessIdentity } from './process-identity.js'
+
+/** What an owner says that it, or the one before it, has stored: what is not there is lost. */
+export interface StoredRecord {
+  readonly generation: Generation
+  /** See `Lineage`. */
+  readonly ordinal: number
+  /** Its first snapshot was finished and looked at. Without one, the generation has only been begun. */
+  readonly hasSnapshot: boolean
+  /** Up to where its segments were confirmed to be stored; undefined: none was. */
+  readonly position: WalPosition | undefined
+  /** Time of the last commit there, or of the beginning; milliseconds since 1970. */
+  readonly commitTimeMs: number
+}
 
 export interface ReplicaOwner {
   /** Of this claim and no other. */
@@ -19,6 +34,8 @@ export interface ReplicaOwner {
   readonly leaseMs: number | undefined
   /** It has ended, and writes no more. */
   readonly released: boolean
+  /** The newest generation; undefined: not known, as in an object of an earlier version. Never ahead of what is stored. */
+  readonly stored: StoredRecord | undefined
 }
 
 /** What the local state remembers of its claims. */
@@ -79,13 +96,14 @@ function isSameMachine(a: ProcessIdentity, b: ProcessIdentity): boolean {
 }
 
 export function formatReplicaOwner(owner: ReplicaOwner): string {
-  const { claimedAtMs, renewedAtMs, leaseMs, ...rest } = owner
+  const { claimedAtMs, renewedAtMs, leaseMs, stored, ...rest } = owner
   const fields = {
     version: 1,
     ...rest,
     claimedAt: new Date(claimedAtMs).toISOString(),
     renewedAt: new Date(renewedAtMs).toISOString(),
     leaseMs: leaseMs ?? null,
+    stored: stored === undefined ? null : formatStored(stored),
   }
   return `${JSON.stringify(fields, undefined, 2)}\n`
 }
@@ -112,7 +130,52 @@ export function parseReplicaOwner(text: string): ReplicaOwner | undefined {
   if (typeof released !== 'boolean') return undefined
   if (leaseMs !== null && !(typeof leaseMs === 'number' && leaseMs > 0)) return undefined
   const lease = leaseMs ?? undefined
-  return { token, epoch, instance, process, claimedAtMs, renewedAtMs, leaseMs: lease, released }
+  return {
+    token,
+    epoch,
+    instance,
+    process,
+    claimedAtMs,
+    renewedAtMs,
+    leaseMs: lease,
+    released,
+    stored: parseStored(fields.stored),
+  }
+}
+
+function formatStored({ commitTimeMs, position, ...rest }: StoredRecord): unknown {
+  return {
+    ...rest,
+    position: position ?? null,
+    commitTime: new Date(commitTimeMs).toISOString(),
+  }
+}
+
+/** What is no such record says nothing. */
+function parseStored(value: unknown): StoredRecord | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  const fields = value as Readonly<Record<string, unknown>>
+  const { ordinal, hasSnapshot } = fields
+  const generation =
+    typeof fields.generation === 'string' ? parseGeneration(fields.generation) : undefined
+  const commitTimeMs = parseTime(fields.commitTime)
+  const position = parsePosition(fields.position)
+  if (generation === undefined || commitTimeMs === undefined || position === 'none') {
+    return undefined
+  }
+  if (!isCount(ordinal) || typeof hasSnapshot !== 'boolean') return undefined
+  return { generation, ordinal, hasSnapshot, position, commitTimeMs }
+}
+
+function parsePosition(value: unknown): WalPosition | undefined | 'none' {
+  if (value === null) return undefined
+  if (typeof value !== 'object') return 'none'
+  const { index, offset } = value as Readonly<Record<string, unknown>>
+  return isCount(index) && isCount(offset) ? { index, offset } : 'none'
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 }
 
 function parseTime(value: unknown): number | undefined {

@@ -3,7 +3,8 @@
  * and the original pass over:
  *
  *     0  magic 0x184D2A5A, little-endian      4  length of what follows, little-endian
- *     8  version (1)     9  kind (1 WAL segment, 2 snapshot)     10  fields, as varints and big-endian words
+ *     8  version (1; 2 for a snapshot with its lineage)     9  kind (1 WAL segment, 2 snapshot)
+ *     10 fields, as varints and big-endian words
  *     …  checksum of bytes 8 to here (SQLite's WAL checksum, two words)
  *     …  length of the whole trailer, 4 bytes little-endian      …  the letters `tsr1`
  *
@@ -11,6 +12,7 @@
  * this reader, as if there were no trailer.
  */
 import { type Generation, parseGeneration } from './generation.js'
+import { type FollowedGeneration, type Lineage } from './lineage.js'
 import { type WalPosition } from './position.js'
 import { type Checksum, checksumBytes, isPageSize, type Salts } from './wal-format.js'
 
@@ -71,12 +73,15 @@ export interface SnapshotTrailer {
   readonly endTimeMs: number
   /** Time of the commit at `consistentFrom`: from this moment on, the snapshot can be restored. */
   readonly commitTimeMs: number
+  /** Undefined: what its generation follows was not known, or the snapshot is of an earlier version. */
+  readonly lineage: Lineage | undefined
 }
 
 export type Trailer = WalSegmentTrailer | SnapshotTrailer
 
 const skippableMagic = 0x184d2a5a
 const version = 1
+const versionWithLineage = 2
 /** `tsr1` */
 const footerMagic = [0x74, 0x73, 0x72, 0x31] as const
 const headBytes = 8
@@ -217,10 +222,38 @@ function readGeneration(reader: Reader): Generation {
   return generation
 }
 
+function writeLineage(writer: Writer, { ordinal, epoch, follows }: Lineage): void {
+  writer.varint(ordinal)
+  writer.varint(epoch)
+  writer.varint(follows.length)
+  for (const { generation, end } of follows) {
+    writeGeneration(writer, generation)
+    writer.byte(end === undefined ? 0 : 1)
+    if (end === undefined) continue
+    writer.varint(end.index)
+    writer.varint(end.offset)
+  }
+}
+
+function readLineage(reader: Reader): Lineage {
+  const ordinal = reader.varint()
+  const epoch = reader.varint()
+  const count = reader.varint()
+  const follows: FollowedGeneration[] = []
+  for (let i = 0; i < count; i += 1) {
+    const generation = readGeneration(reader)
+    const end =
+      reader.byte() === 0 ? undefined : { index: reader.varint(), offset: reader.varint() }
+    follows.push({ generation, end })
+  }
+  return { ordinal, epoch, follows }
+}
+
 /** The trailer as bytes, to be written behind the LZ4 frame. */
 export function formatTrailer(trailer: Trailer): Uint8Array {
   const body = new Writer()
-  body.byte(version)
+  const hasLineage = trailer.kind === 'snapshot' && trailer.lineage !== undefined
+  body.byte(hasLineage ? versionWithLineage : version)
   body.byte(trailer.kind === 'wal-segment' ? 1 : 2)
   writeGeneration(body, trailer.generation)
   body.varint(trailer.index)
@@ -232,6 +265,7 @@ export function formatTrailer(trailer: Trailer): Uint8Array {
     body.varint(trailer.startTimeMs)
     body.varint(trailer.endTimeMs)
     body.varint(trailer.commitTimeMs)
+    if (trailer.lineage !== undefined) writeLineage(body, trailer.lineage)
   } else {
     body.byte(
       (trailer.bigEndian ? flagBigEndian : 0) |
@@ -317,7 +351,7 @@ export function parseTrailer(tail: Uint8Array): TrailerTail {
   if (stored.s0 !== computed.s0 || stored.s1 !== computed.s1) {
     return { kind: 'unreadable', problem: 'bad checksum' }
   }
-  if (fields[0] !== version) return { kind: 'none' }
+  if (fields[0] !== version && fields[0] !== versionWithLineage) return { kind: 'none' }
   try {
     const trailer = readFields(new Reader(fields))
     return trailer === undefined
@@ -330,7 +364,7 @@ export function parseTrailer(tail: Uint8Array): TrailerTail {
 }
 
 function readFields(reader: Reader): Trailer | undefined {
-  reader.byte()
+  const hasLineage = reader.byte() === versionWithLineage
   const kind = reader.byte()
   const generation = readGeneration(reader)
   const index = reader.varint()
@@ -347,10 +381,11 @@ function readFields(reader: Reader): Trailer | undefined {
       startTimeMs: reader.varint(),
       endTimeMs: reader.varint(),
       commitTimeMs: reader.varint(),
+      lineage: hasLineage ? readLineage(reader) : undefined,
     }
     return reader.atEnd ? trailer : undefined
   }
-  if (kind !== 1) return undefined
+  if (kind !== 1 || hasLineage) return undefined
   const flags = reader.byte()
   const startOffset = reader.varint()
   const databaseSizePages = reader.varint()

@@ -234,6 +234,7 @@ export class OwnReplica {
       renewedAtMs: nowMs,
       leaseMs,
       released: false,
+      stored: owner?.stored,
     }
     const isSame = verdict.kind === 'free' || verdict.kind === 'ours'
     const attempt: Attempt = {

@@ -605,6 +605,7 @@ export class SyncReplica {
       clock,
       logger,
       generation: place.generation,
+      lineage: undefined,
       pageSizeBytes: current.pageSizeBytes,
       barrier: () => feed.barrier(),
       storedUpTo: async (position: WalPosition, waiting: AbortSignal) => {

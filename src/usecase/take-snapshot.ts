@@ -1,4 +1,5 @@
 import { type Generation } from '../domain/generation.js'
+import { type Lineage } from '../domain/lineage.js'
 import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
 import { formatTrailer } from '../domain/trailer.js'
 import { type Barrier } from './generation-feed.js'
@@ -16,6 +17,8 @@ export interface TakeSnapshotOptions {
   readonly clock: Clock
   readonly logger: Logger
   readonly generation: Generation
+  /** Its place on this replica; undefined: not known. */
+  readonly lineage: Lineage | undefined
   readonly pageSizeBytes: number
   /** Everything committed by now, captured and spooled. */
   readonly barrier: () => Promise<Barrier>
@@ -88,6 +91,7 @@ async function attemptSnapshot(
     startTimeMs,
     endTimeMs: Math.max(clock.now(), startTimeMs),
     commitTimeMs: after.commitTimeMs,
+    lineage: options.lineage,
   })
   await writer.write(trailer)
   await writer.end()

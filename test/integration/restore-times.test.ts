@@ -107,6 +107,7 @@ beforeAll(async () => {
           startTimeMs: 9000,
           endTimeMs: 9500,
           commitTimeMs: captures[0]!.timeMs,
+          lineage: undefined,
         })
       }
     }

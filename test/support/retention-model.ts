@@ -266,6 +266,7 @@ export class RetentionHistory {
       pageCount: 1,
       startTimeMs: Math.max(0, snapshot.startMs),
       endTimeMs: Math.max(snapshot.startMs, this.wallMs),
+      lineage: undefined,
       commitTimeMs,
     })
   }

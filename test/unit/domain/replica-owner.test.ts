@@ -1,3 +1,4 @@
+import { formatGeneration } from '../../../src/domain/generation.js'
 import { describe, expect, test } from 'vitest'
 import { type ProcessIdentity } from '../../../src/domain/process-identity.js'
 import {
@@ -39,6 +40,7 @@ const owner: ReplicaOwner = {
   renewedAtMs: Date.parse('2026-01-01T00:01:00Z'),
   leaseMs: undefined,
   released: false,
+  stored: undefined,
 }
 
 interface Found {
@@ -189,6 +191,26 @@ describe('the text of the owner', () => {
     owner,
     { ...owner, leaseMs: 30_000 },
     { ...owner, released: true },
+    {
+      ...owner,
+      stored: {
+        generation: formatGeneration(new Uint8Array(8).fill(7)),
+        ordinal: 3,
+        hasSnapshot: true,
+        position: { index: 4, offset: 4152 },
+        commitTimeMs: 1_700_000_000_123,
+      },
+    },
+    {
+      ...owner,
+      stored: {
+        generation: formatGeneration(new Uint8Array(8).fill(7)),
+        ordinal: 1,
+        hasSnapshot: false,
+        position: undefined,
+        commitTimeMs: 0,
+      },
+    },
     { ...owner, process: { ...self, machine: '', boot: '', pidNamespace: '', startTicks: '' } },
   ])('is read as it was written', (written) => {
     expect(parseReplicaOwner(formatReplicaOwner(written))).toEqual(written)
@@ -198,7 +220,7 @@ describe('the text of the owner', () => {
     expect(Object.keys(JSON.parse(formatReplicaOwner(owner)) as object).sort()).toEqual(
       [
         ...['version', 'token', 'epoch', 'instance', 'process', 'claimedAt', 'renewedAt'],
-        ...['leaseMs', 'released'],
+        ...['leaseMs', 'released', 'stored'],
       ].sort(),
     )
   })

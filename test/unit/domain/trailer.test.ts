@@ -57,6 +57,17 @@ const snapshotTrailer: fc.Arbitrary<SnapshotTrailer> = fc.record({
   startTimeMs: timeMs,
   endTimeMs: timeMs,
   commitTimeMs: timeMs,
+  lineage: fc.option(
+    fc.record({
+      ordinal: fc.nat(),
+      epoch: fc.nat(),
+      follows: fc.array(
+        fc.record({ generation, end: fc.option(fc.record({ index, offset }), { nil: undefined }) }),
+        { maxLength: 5 },
+      ),
+    }),
+    { nil: undefined },
+  ),
 })
 
 const trailer = fc.oneof(segmentTrailer, snapshotTrailer)

@@ -1,0 +1,77 @@
+import { describe, expect, test } from 'vitest'
+import { formatGeneration, type Generation } from '../../../src/domain/generation.js'
+import {
+  type GenerationFacts,
+  type Lineage,
+  orderGenerations,
+} from '../../../src/domain/lineage.js'
+
+const [g1, g2, g3, original] = [1, 2, 3, 255].map((byte) =>
+  formatGeneration(new Uint8Array(8).fill(byte)),
+) as [Generation, Generation, Generation, Generation]
+
+function facts(
+  generation: Generation,
+  lineage: Partial<Lineage> | undefined,
+  stored: readonly [number, number] = [0, 0],
+): GenerationFacts {
+  const [firstStoredMs, lastStoredMs] = stored
+  const whole = lineage && { ordinal: 1, epoch: 1, follows: [], ...lineage }
+  return { generation, lineage: whole, firstStoredMs, lastStoredMs }
+}
+
+const after = (...generations: readonly Generation[]): Lineage['follows'] =>
+  generations.map((generation) => ({ generation, end: undefined }))
+
+describe('the order of generations', () => {
+  test('is what they say to follow, whatever the clocks say', () => {
+    const order = orderGenerations([
+      facts(g1, { ordinal: 1 }, [5000, 9000]),
+      facts(g2, { ordinal: 2, follows: after(g1) }, [100, 200]),
+    ])
+    expect(order.newest).toEqual([g2])
+    expect(order.isBefore(g1, g2)).toBe(true)
+    expect(order.isBefore(g2, g1)).toBe(false)
+  })
+
+  test('is told by ordinals where one in between is deleted', () => {
+    const order = orderGenerations([
+      facts(g3, { ordinal: 3, follows: after(g2) }, [0, 0]),
+      facts(g1, { ordinal: 1 }, [5000, 9000]),
+    ])
+    expect(order.newest).toEqual([g3])
+  })
+
+  test('of two that found the same replica is told by the later claim, and else by nothing', () => {
+    const one = facts(g1, { ordinal: 2, epoch: 4 })
+    expect(orderGenerations([one, facts(g2, { ordinal: 2, epoch: 5 })]).newest).toEqual([g2])
+    const names = orderGenerations([one, facts(g2, { ordinal: 2, epoch: 4 })]).newest
+    expect(names).toEqual([g1, g2])
+  })
+
+  test('of the original’s generations is that of their newest objects; equal ones have none', () => {
+    const one = facts(g1, undefined, [100, 900])
+    expect(orderGenerations([one, facts(g2, undefined, [200, 800])]).newest).toEqual([g1])
+    expect(orderGenerations([one, facts(g2, undefined, [200, 900])]).newest).toEqual([g1, g2])
+  })
+
+  test('of one of the original’s and one of ours is that of the store, unless ours knows it', () => {
+    const ours = facts(g1, { ordinal: 1 }, [1000, 2000])
+    const isNewest = (stored: readonly [number, number]): readonly Generation[] =>
+      orderGenerations([ours, facts(original, undefined, stored)]).newest
+    expect(isNewest([2001, 2002])).toEqual([original])
+    expect(isNewest([500, 999])).toEqual([g1])
+    expect(isNewest([1500, 2500])).toEqual([g1, original])
+    const knowing = facts(g1, { ordinal: 1, follows: after(original) }, [1000, 2000])
+    const order = orderGenerations([knowing, facts(original, undefined, [1500, 2500])])
+    expect(order.newest).toEqual([g1])
+  })
+
+  test('that goes round in a circle is none', () => {
+    const order = orderGenerations([
+      facts(g1, { ordinal: 1, follows: after(g2) }),
+      facts(g2, { ordinal: 1, follows: after(g1) }),
+    ])
+    expect(order.newest).toEqual([g1, g2])
+  })
+})
