@@ -8,3 +8,8 @@ export function freeMemory(bytes: Uint8Array): void {
   const isOurs = bytes.byteLength === buffer.byteLength
   if (isOurs && buffer instanceof ArrayBuffer && !buffer.detached) buffer.transfer(0)
 }
+
+/** A copy in memory of its own. `slice` gives none of a Buffer, but a view: it goes when what it was cut from is freed. */
+export function copyOf(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(bytes)
+}

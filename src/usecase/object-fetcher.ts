@@ -2,6 +2,7 @@
  * Fetches objects in parts, several at once and in order, ahead of their use and within a bound of memory. Every part is
  * read to its end as soon as it has been asked for: a body that waits for its reader is cut by some stores.
  */
+import { copyOf } from '../domain/free-memory.js'
 import { type ObjectRef } from '../domain/replica-layout.js'
 import { type ReplicaClient } from './ports/replica-client.js'
 
@@ -127,5 +128,5 @@ function* partsOf(objects: readonly StoredObject[]): Generator<Part> {
 
 /** Chunks of a client may be views on memory that it shares between them. */
 function ownMemory(chunk: Uint8Array): Uint8Array {
-  return chunk.byteLength === chunk.buffer.byteLength ? chunk : chunk.slice()
+  return chunk.byteLength === chunk.buffer.byteLength ? chunk : copyOf(chunk)
 }

@@ -93,6 +93,7 @@ async function attemptSnapshot(
     commitTimeMs: after.commitTimeMs,
     lineage: options.lineage,
   })
+  const sentBytes = body.sentBytes + trailer.length
   await writer.write(trailer)
   await writer.end()
   await options.storedUpTo(consistentFrom, signal)
@@ -101,7 +102,7 @@ async function attemptSnapshot(
     {
       position: formatPosition({ generation, ...consistentFrom }),
       elapsed: `${Math.round(clock.monotonic() - started)}ms`,
-      sz: body.sentBytes + trailer.length,
+      sz: sentBytes,
     },
     'snapshot written',
   )

@@ -10,6 +10,7 @@ import {
   parseRecipients,
 } from '../../src/infrastructure/replica-clients/age/age-keys.js'
 import { AgeReplicaClient } from '../../src/infrastructure/replica-clients/age/age-replica-client.js'
+import { ObjectWriter } from '../../src/usecase/object-writer.js'
 import { type ReplicaClient } from '../../src/usecase/ports/replica-client.js'
 import { MemoryReplicaClient } from '../support/memory-replica-client.js'
 import {
@@ -51,6 +52,21 @@ describeReplicaClient('age over memory', () => {
 })
 
 describe('age', () => {
+  test('a part whose memory is freed once it was sent, in the middle of an encrypted chunk', async () => {
+    const memory = new MemoryReplicaClient({ partSizeBytes: 10_000 })
+    const client = new AgeReplicaClient(memory, keys)
+    const bytes = randomBytes(35_000)
+    await using upload = await client.startUpload(snapshot(0), { expectedBytes: 35_000 }, signal)
+    const writer = new ObjectWriter(upload)
+    for (let at = 0; at < bytes.length; at += 10_000) {
+      const chunk = Buffer.from(new Uint8Array(bytes.subarray(at, at + 10_000)).buffer)
+      await writer.write(chunk)
+    }
+    await writer.end()
+    await writer.finish()
+    expect((await get(client, snapshot(0))).equals(bytes)).toBe(true)
+  })
+
   test.each(sizes)('%i bytes are one age file that its library opens', async (size) => {
     const memory = new MemoryReplicaClient()
     const bytes = randomBytes(size)

@@ -121,7 +121,7 @@ export class MemoryReplicaClient implements ReplicaClient {
         try {
           assert(inFlight <= maxConcurrentParts, 'too many parts at once')
           await check('sendPart')
-          parts[part.number] = { ...part, bytes: part.bytes.slice() }
+          parts[part.number] = { ...part, bytes: new Uint8Array(part.bytes) }
         } finally {
           inFlight -= 1
         }

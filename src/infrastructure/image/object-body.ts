@@ -1,5 +1,5 @@
 import { parseTrailer, type TrailerTail } from '../../domain/trailer.js'
-import { freeMemory } from '../../domain/free-memory.js'
+import { copyOf, freeMemory } from '../../domain/free-memory.js'
 
 /** This much of a body's end is kept, for the trailer. */
 const keptTailBytes = 64 * 1024
@@ -35,9 +35,9 @@ export class ObjectBody implements AsyncIterable<Uint8Array> {
       }
       let sizeBytes = 0
       for (const chunk of part.chunks) {
-        yield chunk
         sizeBytes += chunk.length
         this.#keepEnd(chunk)
+        yield chunk
         freeMemory(chunk)
       }
       if (part.isLast) return
@@ -48,7 +48,7 @@ export class ObjectBody implements AsyncIterable<Uint8Array> {
   #keepEnd(chunk: Uint8Array): void {
     const keptBytes = Math.min(this.#tail.length, Math.max(0, keptTailBytes - chunk.length))
     if (keptBytes === 0) {
-      this.#tail = chunk.slice(-keptTailBytes)
+      this.#tail = copyOf(chunk.subarray(-keptTailBytes))
       return
     }
     const tail = new Uint8Array(keptBytes + chunk.length)

@@ -1,6 +1,7 @@
 import { uncompressSync } from 'lz4-napi'
 import xxhash, { type XXHashAPI } from 'xxhash-wasm'
 import { CorruptionError } from '../../domain/errors.js'
+import { copyOf } from '../../domain/free-memory.js'
 
 /** The first letters of an age file, `age-`. */
 const ageMagic = 0x2d656761
@@ -20,6 +21,7 @@ let library: Promise<XXHashAPI> | undefined
  * Decompresses the one LZ4 frame of an object, block by block, and fails with {@link CorruptionError} unless the object
  * is whole: behind the frame nothing but skippable frames may follow. What has been yielded can only be trusted once the
  * end has been reached. `verifyContent: false` passes over the checksum of the content: where that proves itself.
+ * A chunk of the source is its owner's again once the next is asked for; what is yielded is the taker's.
  */
 export async function* decodeFrame(
   source: AsyncIterable<Uint8Array>,
@@ -160,9 +162,9 @@ function uncompress(
     : uncompressSync(stored, dictionary)
 }
 
-/** The last 64 KiB of what was decompressed. */
+/** The last 64 KiB of what was decompressed, in memory of their own: the content is its taker's. */
 function slide(window: Uint8Array, content: Uint8Array): Uint8Array {
-  if (content.length >= windowBytes) return content.slice(content.length - windowBytes)
+  if (content.length >= windowBytes) return copyOf(content.subarray(-windowBytes))
   const kept = window.subarray(Math.max(0, window.length + content.length - windowBytes))
   const result = new Uint8Array(kept.length + content.length)
   result.set(kept)
@@ -186,22 +188,28 @@ function cut(): CorruptionError {
   return new CorruptionError('the object ends too early')
 }
 
-/** Takes exact counts of bytes from a stream of chunks. */
+/** Takes exact counts of bytes from a stream of chunks, each of which is its owner's again once the next is asked for. */
 class Input {
   readonly #chunks: AsyncIterator<Uint8Array>
+  /** What is left of the latest chunk. No other view of it outlives a wait. */
   #chunk: Uint8Array = new Uint8Array(0)
 
   constructor(source: AsyncIterable<Uint8Array>) {
     this.#chunks = source[Symbol.asyncIterator]()
   }
 
-  /** The next bytes of the current chunk, at least one and at most `limit`; undefined at the end. */
-  async #some(limit: number): Promise<Uint8Array | undefined> {
+  /** Whether there is a byte to take. */
+  async #more(): Promise<boolean> {
     while (this.#chunk.length === 0) {
       const next = await this.#chunks.next()
-      if (next.done === true) return undefined
+      if (next.done === true) return false
       this.#chunk = next.value
     }
+    return true
+  }
+
+  /** The next bytes of the latest chunk, at most `limit`; to be used before anything is waited for. */
+  #take(limit: number): Uint8Array {
     const part = this.#chunk.subarray(0, limit)
     this.#chunk = this.#chunk.subarray(part.length)
     return part
@@ -209,12 +217,7 @@ class Input {
 
   /** Four bytes, or undefined if nothing is left. */
   async magic(): Promise<number | undefined> {
-    const first = await this.#some(4)
-    if (first === undefined) return undefined
-    const bytes = new Uint8Array(4)
-    bytes.set(first)
-    if (first.length < 4) bytes.set(await this.exactly(4 - first.length), first.length)
-    return readWord(bytes)
+    return (await this.#more()) ? readWord(await this.exactly(4)) : undefined
   }
 
   async exactly(count: number): Promise<Uint8Array> {
@@ -225,8 +228,8 @@ class Input {
 
   async fill(bytes: Uint8Array): Promise<void> {
     for (let filled = 0; filled < bytes.length;) {
-      const part = await this.#some(bytes.length - filled)
-      if (part === undefined) throw cut()
+      if (!(await this.#more())) throw cut()
+      const part = this.#take(bytes.length - filled)
       bytes.set(part, filled)
       filled += part.length
     }
@@ -234,9 +237,8 @@ class Input {
 
   async skip(count: number): Promise<void> {
     for (let left = count; left > 0;) {
-      const part = await this.#some(left)
-      if (part === undefined) throw cut()
-      left -= part.length
+      if (!(await this.#more())) throw cut()
+      left -= this.#take(left).length
     }
   }
 

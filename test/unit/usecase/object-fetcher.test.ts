@@ -49,6 +49,24 @@ describe('the fetcher of objects', () => {
     await expect(fetcher.take()).rejects.toThrow('no other part')
   })
 
+  it('gives chunks with memory of their own, whatever those of the client are views of', async () => {
+    const client = new MemoryReplicaClient()
+    const [object] = storeObjects(client, [3000])
+    const shared = Buffer.alloc(10_000, 'shared')
+    client.read = async function* () {
+      await setImmediate()
+      yield shared.subarray(0, 1000)
+      yield shared.subarray(1000, 3000)
+    }
+    const options = { parallelism: 1, maxBytes: 100, signal: never }
+    const { chunks } = await new ObjectFetcher(client, [object!], options).take()
+    for (const chunk of chunks) {
+      expect(chunk.buffer.byteLength).toBe(chunk.byteLength)
+      expect(chunk.buffer).not.toBe(shared.buffer)
+    }
+    expect(Buffer.concat(chunks).equals(shared.subarray(0, 3000))).toBe(true)
+  })
+
   it('throws what a request failed with, in its place, and begins nothing after an abort', async () => {
     const client = new MemoryReplicaClient()
     const objects = storeObjects(client, [1, 2, 3, 4])

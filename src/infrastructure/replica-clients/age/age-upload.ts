@@ -2,6 +2,7 @@
  * An object that is encrypted on its way. Its parts come in order, because every byte of the payload stands where those
  * before it put it; what comes out is cut into parts of the store's size again.
  */
+import { copyOf } from '../../../domain/free-memory.js'
 import { type ObjectPart, type ObjectUpload } from '../../../usecase/ports/replica-client.js'
 import { chunkBytes, sealChunk } from './age-file.js'
 
@@ -57,7 +58,7 @@ export class AgeUpload implements ObjectUpload {
       at += taken
     }
     const rest = this.#joined(bytes.subarray(at))
-    this.#plain = last ? new Uint8Array(0) : rest.slice()
+    this.#plain = last ? new Uint8Array(0) : copyOf(rest)
     if (last) this.#sealOne(rest, true)
   }
 
