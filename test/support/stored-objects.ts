@@ -41,7 +41,10 @@ const snapshot: Trailer = {
   startTimeMs: 1_700_000_000_000,
   endTimeMs: 1_700_000_000_001,
   commitTimeMs: 1_700_000_000_000,
+  lineage: undefined,
 }
+
+export const storedTrailer = formatTrailer(segment)
 
 /** A snapshot and a segment as we store them, small enough to be cut at every byte: a block that shrank, and a raw one. */
 export async function storedObjects(): Promise<readonly StoredObject[]> {

@@ -34,6 +34,7 @@ test('the log tells the size of the object that was stored', async () => {
     {
       client,
       database: database as ManagedDatabase,
+      lineage: undefined,
       generation,
       compressor: await createLz4Compressor(),
       clock: systemClock,
