@@ -71,8 +71,8 @@ export class GenerationFeed {
   continued: Generation | undefined
   /** No more will be captured: replicas carry on what there is and stop. */
   ended = false
-  /** What one replica is merging: no other may begin to send a part of it. */
-  merging: { readonly index: number; readonly start: number; readonly end: number } | undefined
+  /** One replica is merging segments: no other may begin to send a part of them. */
+  merging = false
   /** Bytes that the spool may hold. */
   maxSpoolBytes = Number.POSITIVE_INFINITY
   #final: Barrier | undefined

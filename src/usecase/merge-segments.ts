@@ -2,21 +2,17 @@ import { type WalSegmentTrailer } from '../domain/trailer.js'
 import { type Compressor, maxBlockBytes } from './ports/compressor.js'
 import { type Spool, type SpooledSegment } from './ports/spool.js'
 
-/** A replica this many segments behind gets them merged. */
-const minBehind = 8
 /** Frames in one merged object. */
 const maxMergedWalBytes = 64 * 1024 * 1024
 
-/** The consecutive segments of one index, from `first` on, that may become one object; fewer than two: none. */
+/** The consecutive segments of one index, from `first` on, that may become one object. */
 export function planMerge(
   segments: readonly SpooledSegment[],
   first: SpooledSegment,
 ): readonly SpooledSegment[] {
-  const pending = segments.slice(segments.indexOf(first))
-  if (pending.length <= minBehind) return []
   const parts: SpooledSegment[] = []
   let walBytes = 0
-  for (const segment of pending) {
+  for (const segment of segments.slice(segments.indexOf(first))) {
     if (segment.index !== first.index) break
     walBytes += segment.walBytes
     if (walBytes > maxMergedWalBytes) break

@@ -30,6 +30,7 @@ import { ReadBack } from './read-back.js'
 import { readTrailer } from './read-trailer.js'
 import { type ReplicaProblems } from './replica-problems.js'
 import { type Permits } from './permits.js'
+import { SendSchedule } from './send-schedule.js'
 import { GenerationEndedError, hasReached, takeSnapshot } from './take-snapshot.js'
 
 export interface SyncReplicaOptions {
@@ -108,7 +109,7 @@ export class SyncReplica {
   #mayWrite: boolean
   #unwanted: Generation | undefined
   #locatedAt = 0
-  #lastSendAt = Number.NEGATIVE_INFINITY
+  readonly #schedule: SendSchedule
   #swept = false
   readonly #snapshotCounts: Record<SnapshotReason, number> = {
     generation: 0,
@@ -129,6 +130,7 @@ export class SyncReplica {
     this.#options = options
     const { client, clock, readBackIntervalMs: intervalMs = usualReadBackIntervalMs } = options
     this.#readBack = new ReadBack({ client, clock, intervalMs })
+    this.#schedule = new SendSchedule({ clock, intervalMs: options.syncIntervalMs })
     this.#mayWrite = options.owner === undefined
     options.feed.addReplica(options.name)
   }
@@ -309,6 +311,7 @@ export class SyncReplica {
       if (place === undefined) return true
       this.#place = place
       this.#lastPlace = place
+      this.#schedule.defer()
       if (place.hasSnapshot) this.#isFirstUnconfirmed = false
       this.#doubtfulSinceMs = undefined
       this.#locatedAt = clock.monotonic()
@@ -325,8 +328,9 @@ export class SyncReplica {
       await this.#snapshot(place, next.reason, kill)
       return false
     }
-    if (await this.#sendNext(place, kill)) return false
-    return !(await this.#checkedBack(place, kill))
+    // Before what is to be sent, of which there may always be some.
+    if (await this.#checkedBack(place, kill)) return false
+    return !(await this.#sendNext(place, kill))
   }
 
   /** Reads back what was sent, when it is time for that. False: it is not. */
@@ -390,10 +394,18 @@ export class SyncReplica {
     }
   }
 
-  async #untilCheck(signal: AbortSignal): Promise<void> {
-    const { dueInMs } = this.#readBack
+  /** Sleeps until something is due; undefined: until the signal. */
+  async #until(dueInMs: number | undefined, signal: AbortSignal): Promise<void> {
     if (dueInMs === undefined) await aborted(signal)
     else await this.#options.clock.sleep(dueInMs, signal).catch(ignoreAbort)
+  }
+
+  /** How long until something is to be sent; undefined: there is nothing. */
+  #sendDueInMs(place: Place | undefined): number | undefined {
+    const { current } = this.#options.feed
+    if (place === undefined || current?.generation !== place.generation) return undefined
+    const isUrgent = this.#isEnding || !place.hasSnapshot
+    return this.#schedule.dueInMs({ position: place.position, end: current.end }, { isUrgent })
   }
 
   #nextSnapshot(place: Place): NextSnapshot {
@@ -438,7 +450,11 @@ export class SyncReplica {
     const { feed, clock } = this.#options
     const woken = new AbortController()
     const any = AbortSignal.any([kill, woken.signal])
-    const waits = [feed.waitForChange(any), this.#untilCheck(any)]
+    const waits = [
+      feed.waitForChange(any),
+      this.#until(this.#readBack.dueInMs, any),
+      this.#until(this.#sendDueInMs(this.#place), any),
+    ]
     // Idle, too, the replica is listed once a day.
     const trustedForMs = Math.max(0, this.#locatedAt + trustMs - clock.monotonic())
     if (this.#place !== undefined) waits.push(clock.sleep(trustedForMs, any).catch(ignoreAbort))
@@ -636,11 +652,16 @@ export class SyncReplica {
       while (!isDone()) {
         if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
         const maySend = !holding || feed.spoolBytes > feed.maxSpoolBytes / 2
-        if (maySend && (await this.#sendNext(place, kill))) continue
         if (await this.#checkedBackMeanwhile(place, kill)) continue
+        if (maySend && (await this.#sendNext(place, kill))) continue
         const woken = new AbortController()
         const any = AbortSignal.any([kill, woken.signal])
-        await Promise.race([settled, feed.waitForChange(any), this.#untilCheck(any)])
+        await Promise.race([
+          settled,
+          feed.waitForChange(any),
+          this.#until(this.#readBack.dueInMs, any),
+          this.#until(maySend ? this.#sendDueInMs(place) : undefined, any),
+        ])
         woken.abort()
         kill.throwIfAborted()
       }
@@ -670,30 +691,17 @@ export class SyncReplica {
     }
   }
 
-  /** Sends the next segment, if there is one. Waits for the sync interval first, unless this is the end. */
+  /** Sends the next segment, if one is due. */
   async #sendNext(place: Place, kill: AbortSignal): Promise<boolean> {
-    const { feed, clock, client, spool, logger, name, syncIntervalMs } = this.#options
+    const { feed, clock, client, spool, logger, name } = this.#options
     const current = feed.current
-    if (current?.generation !== place.generation) return false
-    const pending = nextSegment(current.segments, place.position)
-    if (pending === undefined) {
-      if (hasReached(place.position, current.end)) return false
+    if (current === undefined || this.#sendDueInMs(place) !== 0) return false
+    if (nextSegment(current.segments, place.position) === undefined) {
       throw new LocalStateError(`the spool does not have what ${client.location} needs next`)
     }
-    const waitMs = this.#lastSendAt + syncIntervalMs - clock.monotonic()
-    const backlog = pending !== current.segments.at(-1)
-    if (waitMs > 0 && !backlog && !this.#isEnding && place.hasSnapshot) {
-      const any = new AbortController()
-      await Promise.race([
-        clock.sleep(waitMs, AbortSignal.any([kill, any.signal])).catch(ignoreAbort),
-        this.#untilEnding(AbortSignal.any([kill, any.signal])),
-      ])
-      any.abort()
-      kill.throwIfAborted()
-    }
+    this.#schedule.begin({ position: place.position, end: current.end })
     const segment = await this.#choose(place, kill)
     if (segment === undefined) return true
-    this.#lastSendAt = clock.monotonic()
     const started = clock.monotonic()
     const ref: WalSegmentRef = {
       kind: 'wal-segment',
@@ -742,44 +750,37 @@ export class SyncReplica {
     return this.#options.feed.ended || this.#leave.aborted
   }
 
-  async #untilEnding(signal: AbortSignal): Promise<void> {
-    while (!this.#isEnding && !signal.aborted) await this.#options.feed.waitForChange(signal)
-  }
-
   /** What to send next; undefined if the world has changed. */
   async #choose(place: Place, kill: AbortSignal): Promise<SpooledSegment | undefined> {
     const { feed, name } = this.#options
-    for (;;) {
-      const current = feed.current
-      if (current?.generation !== place.generation) return undefined
-      const next = nextSegment(current.segments, place.position)
-      if (next === undefined) return undefined
-      if (isBeingMerged(next, feed.merging)) {
-        await feed.waitForChange(kill)
-        kill.throwIfAborted()
-        continue
-      }
-      const chosen = await this.#merged(current, next, kill)
-      feed.attempt(name, endOf(chosen))
-      return chosen
+    while (feed.merging) {
+      await feed.waitForChange(kill)
+      kill.throwIfAborted()
     }
+    const current = feed.current
+    if (current?.generation !== place.generation) return undefined
+    const next = nextSegment(current.segments, place.position)
+    if (next === undefined) return undefined
+    const chosen = await this.#merged(current, next, kill)
+    feed.attempt(name, endOf(chosen))
+    return chosen
   }
 
-  /** Far behind, puts consecutive segments into one object, so that a day offline is not 86,400 requests. */
+  /** Puts consecutive segments into one object, so that one per interval is enough, and a day offline not 86,400 requests. */
   async #merged(
     current: FeedGeneration,
     first: SpooledSegment,
     kill: AbortSignal,
   ): Promise<SpooledSegment> {
     const { feed, spool, compressor, decode } = this.#options
-    if (feed.merging !== undefined) return first
     const limit = feed.mayMergeUpTo({ index: first.index, offset: first.startOffset })
-    const parts = planMerge(current.segments, first).filter(
-      (part) => comparePositions(endOf(part), limit) <= 0,
-    )
+    const pending = planMerge(current.segments, first)
+    const parts = pending.filter((part) => comparePositions(endOf(part), limit) <= 0)
+    // What another replica is being sent at this moment cannot be a part, and is no object of its own.
+    if (parts.length > 0 && parts.length < pending.length) this.#schedule.defer()
     const last = parts.at(-1)
     if (parts.length < 2 || last === undefined) return first
-    feed.merging = { index: first.index, start: first.startOffset, end: last.endOffset }
+    feed.merging = true
     try {
       const merged = await mergeSegments({ parts, spool, compressor, decode }, kill)
       const at = current.segments.indexOf(first)
@@ -788,17 +789,10 @@ export class SyncReplica {
       current.segments.splice(at, parts.length, merged)
       return merged
     } finally {
-      feed.merging = undefined
+      feed.merging = false
       feed.announce()
     }
   }
-}
-
-function isBeingMerged(
-  { index, startOffset }: SpooledSegment,
-  merging: GenerationFeed['merging'],
-): boolean {
-  return merging?.index === index && startOffset >= merging.start && startOffset < merging.end
 }
 
 function endOf(segment: SpooledSegment): WalPosition {

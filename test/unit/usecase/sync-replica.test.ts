@@ -16,6 +16,7 @@ import { GenerationFeed } from '../../../src/usecase/generation-feed.js'
 import { Permits } from '../../../src/usecase/permits.js'
 import { type Logger } from '../../../src/usecase/ports/logger.js'
 import { type ManagedDatabase } from '../../../src/usecase/ports/managed-database.js'
+import { type CaptureStatus } from '../../../src/domain/status.js'
 import { ReplicaProblems } from '../../../src/usecase/replica-problems.js'
 import { SyncReplica } from '../../../src/usecase/sync-replica.js'
 import { until } from '../../support/cli.js'
@@ -63,7 +64,7 @@ afterEach(async () => {
 })
 
 /** Captures `count` more segments. */
-async function add(count: number): Promise<void> {
+async function add(count: number, timeMs = 1000): Promise<void> {
   const current = feed.current!
   for (let i = 0; i < count; i += 1) {
     const start = current.end.offset
@@ -85,7 +86,7 @@ async function add(count: number): Promise<void> {
       salts: { salt1: 1, salt2: 2 },
       checksumBefore: { s0: 0, s1: start },
       checksumAfter: { s0: 0, s1: end },
-      captures: [{ endOffset: end, timeMs: 1000 }],
+      captures: [{ endOffset: end, timeMs }],
       previousIndexEnd: undefined,
       source: undefined,
     })
@@ -146,6 +147,35 @@ function spansOf(client: MemoryReplicaClient): [number, number][] {
     })
     .sort(([a], [b]) => a - b)
 }
+
+/** What the capture says of itself when all is well. */
+const captured = (): CaptureStatus => ({
+  state: 'replicating',
+  lastFailure: undefined,
+  silentMs: 0,
+  blindSinceMs: undefined,
+  pageSizeBytes: 512,
+  position: { generation, ...feed.current!.end },
+  generationSinceMs: 0,
+  unsealedBytes: 0,
+  unsealedSinceMs: undefined,
+  spoolBytes: 0,
+  maxSpoolBytes: 1,
+  totals: {
+    syncs: 0,
+    syncMs: 0,
+    errors: {},
+    frameBytes: 0,
+    checkpoints: {
+      PASSIVE: { count: 0, errors: 0, durationMs: 0 },
+      RESTART: { count: 0, errors: 0, durationMs: 0 },
+    },
+    writerLocks: 0,
+    writerLockMs: 0,
+    maxWriterLockMs: 0,
+    generations: {},
+  },
+})
 
 const everythingIsStored = (...syncs: SyncReplica[]): Promise<void> =>
   until(
@@ -302,7 +332,7 @@ describe('requests', () => {
   }
 
   /** A replica on a clock of its own, with what it asks of the store and says in the log. */
-  function replicateBy(clock: FakeClock) {
+  function replicateBy(clock: FakeClock, { name = 'a', syncIntervalMs = secondMs } = {}) {
     const client = new MemoryReplicaClient({ now: () => clock.now() })
     const snapshot = formatObjectPath({ kind: 'snapshot', generation, index: 0 })
     client.objects.set(snapshot, { bytes: Buffer.from('body'), createdAtMs: clock.now() })
@@ -320,7 +350,7 @@ describe('requests', () => {
     const problems = new ReplicaProblems({ logger, clock, location: 'memory' })
     const retry = { attempts: 4, baseDelayMs: 250, maxDelayMs: 10_000, random: () => 0.5 }
     const sync = new SyncReplica({
-      name: 'a',
+      name,
       database: {} as ManagedDatabase,
       client: new RetryingReplicaClient(client, { ...retry, clock, patience: problems }),
       spool,
@@ -329,7 +359,7 @@ describe('requests', () => {
       feed,
       clock,
       logger,
-      syncIntervalMs: secondMs,
+      syncIntervalMs,
       snapshotIntervalMs: undefined,
       retentionMs: undefined,
       snapshotSlots: new Permits(2),
@@ -376,6 +406,36 @@ describe('requests', () => {
     const minutes = (clock.monotonic() - startedAtMs) / 60_000
     expect(count('read') - reads).toBeLessThanOrEqual(1 + minutes)
   })
+
+  test('each of two replicas with different intervals gets one object per interval of its own, and is read back', async () => {
+    const clock = new FakeClock()
+    const fast = replicateBy(clock)
+    const slow = replicateBy(clock, { name: 'b', syncIntervalMs: 5 * secondMs })
+    run(fast.sync, slow.sync)
+    const capturedAtMs: number[] = []
+    const waitsMs: number[] = []
+    for (let i = 0; i < 120; i += 1) {
+      await add(1, clock.now())
+      capturedAtMs.push(clock.monotonic())
+      await clock.pass(secondMs)
+      // Merging takes real time, and none of the clock's.
+      await systemClock.sleep(5, signal)
+      await until(() => !feed.merging && slow.client.openUploads.size === 0, 10_000, 'rest')
+      const stored = spansOf(slow.client).at(-1)?.[1] ?? -1
+      while (waitsMs.length <= stored) {
+        waitsMs.push(clock.monotonic() - capturedAtMs[waitsMs.length]!)
+      }
+    }
+    expect(fast.count('upload')).toBeGreaterThan(110)
+    expect(slow.count('upload')).toBeLessThanOrEqual(120 / 5 + 2)
+    expect(waitsMs.length).toBeGreaterThan(110)
+    expect(Math.max(...waitsMs)).toBeLessThanOrEqual(7 * secondMs)
+    for (const { sync } of [fast, slow]) {
+      const { position } = sync.status(captured())
+      expect(position).toBeDefined()
+      expect(sync.status(captured()).confirmedLagMs).toBeLessThan(70 * secondMs)
+    }
+  }, 30_000)
 
   test('an outage of ten minutes is at most a line in 30 s, and over within 30 s', async () => {
     const clock = new FakeClock()
