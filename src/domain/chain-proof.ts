@@ -7,6 +7,7 @@ import { CorruptionError } from './errors.js'
 import { comparePositions, formatPosition, type WalPosition } from './position.js'
 import { formatObjectPath, type ObjectRef } from './replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from './restore-plan.js'
+import { type ChainTail, succession } from './segment-chain.js'
 import { type SegmentContent } from './segment-verifier.js'
 import { type SnapshotTrailer, type Trailer, type WalSegmentTrailer } from './trailer.js'
 import { type Checksum, sameChecksum, sameSalts, type WalHeader } from './wal-format.js'
@@ -79,19 +80,21 @@ export class ChainProof {
 
   addSegment(segment: StoredSegment, facts: SegmentFacts): void {
     this.#guard(segment, () => {
-      const previousEnd = { offset: this.#position.offset, checksum: this.#checksum }
-      this.#last = segment
-      this.#begin(segment)
-      const before = this.#header === undefined ? undefined : this.#checksum
-      this.#takeContent(segment, facts.content)
-      if (facts.problem !== undefined) throw new CorruptionError(facts.problem)
-      const { trailer } = facts
-      if (trailer === undefined) return
-      if (trailer.kind !== 'wal-segment') throw new CorruptionError('its trailer is a snapshot’s')
-      this.#compare(segment, trailer, before)
-      if (segment.offset === 0 && segment.index !== this.#snapshot.index) {
-        comparePrevious(trailer, previousEnd)
+      const { content, trailer } = facts
+      if (trailer !== undefined && !isOf(segment, trailer)) {
+        throw new CorruptionError('its trailer belongs to another object')
       }
+      this.#follow(segment, content, trailer)
+      this.#last = segment
+      if (segment.offset === 0) {
+        if (segment.index !== this.#snapshot.index) this.#endIndex()
+        this.#header = undefined
+      }
+      const before = this.#header === undefined ? undefined : this.#checksum
+      this.#takeContent(segment, content)
+      if (facts.problem !== undefined) throw new CorruptionError(facts.problem)
+      if (trailer === undefined) return
+      this.#compare(trailer, before)
       const commit = this.#commit
       if (commit !== undefined) {
         const at = commit.position.offset
@@ -120,17 +123,37 @@ export class ChainProof {
     }
   }
 
-  #begin(segment: StoredSegment): void {
-    if (segment.offset === 0) {
-      if (segment.index !== this.#snapshot.index) this.#endIndex()
-      this.#header = undefined
-      this.#position = { index: segment.index, offset: 0 }
-    } else if (comparePositions(segment, this.#position) !== 0) {
-      throw new CorruptionError(
-        `it begins at ${this.#at(segment)}, but what comes before it ends at ${this.#at(this.#position)}: ${
-          segment.offset > this.#position.offset ? 'a segment is missing' : 'segments overlap'
-        }`,
-      )
+  /** Nothing may be missing between what is proven and a segment, or be there twice. */
+  #follow(
+    segment: StoredSegment,
+    { checksumBefore, salts }: SegmentContent,
+    trailer: WalSegmentTrailer | undefined,
+  ): void {
+    const tail: ChainTail = {
+      ...this.#position,
+      isExact: true,
+      checksum: this.#header === undefined ? undefined : this.#checksum,
+      salts: this.#header?.salts,
+    }
+    const { index, offset } = segment
+    const previousIndexEnd = trailer?.previousIndexEnd
+    const found = succession(tail, { index, offset, checksumBefore, salts, previousIndexEnd })
+    switch (found.kind) {
+      case 'gap': {
+        const { generation } = segment
+        const path = formatObjectPath({ kind: 'wal-segment', generation, ...found.missing })
+        throw new CorruptionError(
+          `a segment is missing before it, ${path}: nothing is there from ${this.#at(found.from)} to ${this.#at(found.to)}`,
+        )
+      }
+      case 'overlap':
+        throw new CorruptionError(
+          `it begins before ${this.#at(tail)}, where what comes before it ends: segments overlap`,
+        )
+      case 'other frames':
+        throw new CorruptionError('the frame there does not continue the one before it')
+      case 'continues':
+      case 'unknown':
     }
   }
 
@@ -144,14 +167,8 @@ export class ChainProof {
         )
       }
       this.#header = header
-    } else if (content.salts !== undefined && content.checksumBefore !== undefined) {
-      if (
-        this.#header === undefined ||
-        !sameSalts(content.salts, this.#header.salts) ||
-        !sameChecksum(content.checksumBefore, this.#checksum)
-      ) {
-        throw new CorruptionError('the frame there does not continue the one before it')
-      }
+    } else if (this.#header === undefined && content.salts !== undefined) {
+      throw new CorruptionError('its index has no header')
     }
     this.#checksum = content.checksumAfter ?? this.#checksum
     this.#position = { index: segment.index, offset: content.endOffset }
@@ -184,15 +201,8 @@ export class ChainProof {
     this.#imageBytes = commit.pageCount * (this.#pageSizeBytes ?? 0)
   }
 
-  #compare(segment: StoredSegment, trailer: WalSegmentTrailer, before: Checksum | undefined): void {
+  #compare(trailer: WalSegmentTrailer, before: Checksum | undefined): void {
     const header = this.#header
-    if (
-      trailer.generation !== segment.generation ||
-      trailer.index !== segment.index ||
-      trailer.startOffset !== segment.offset
-    ) {
-      throw new CorruptionError('its trailer belongs to another object')
-    }
     if (
       trailer.endOffset !== this.#position.offset ||
       trailer.pageSizeBytes !== this.#pageSizeBytes ||
@@ -231,14 +241,11 @@ export class ChainProof {
   }
 }
 
-/** A trailer at offset 0 says where the index before it ended: a lost last segment shows. */
-function comparePrevious(
-  { previousIndexEnd: stated }: WalSegmentTrailer,
-  stored: { readonly offset: number; readonly checksum: Checksum },
-): void {
-  if (stated === undefined) return
-  if (stated.offset === stored.offset && sameChecksum(stated.checksum, stored.checksum)) return
-  throw new CorruptionError(
-    `the index before it ended at offset ${stated.offset}, but its stored segments end at ${stored.offset}: a segment is missing`,
+function isOf(segment: StoredSegment, trailer: Trailer): trailer is WalSegmentTrailer {
+  return (
+    trailer.kind === 'wal-segment' &&
+    trailer.generation === segment.generation &&
+    trailer.index === segment.index &&
+    trailer.startOffset === segment.offset
   )
 }

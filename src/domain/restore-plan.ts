@@ -2,6 +2,7 @@
 import { type Generation } from './generation.js'
 import { comparePositions, type WalPosition } from './position.js'
 import { type SnapshotRef, type WalSegmentRef } from './replica-layout.js'
+import { chainStart, headOf, succession, tailOf } from './segment-chain.js'
 
 interface Stored {
   readonly sizeBytes: number
@@ -48,11 +49,13 @@ export function isBefore(segment: WalPosition, end: ChainEnd): boolean {
 
 export type Chain =
   | { readonly kind: 'whole'; readonly segments: readonly StoredSegment[] }
-  /** An object is not there; everything before `lastKnown` can still be had. */
+  /** An object is not there; everything up to `lastKnown` can still be had. */
   | {
       readonly kind: 'gap'
       readonly missing: WalSegmentRef
-      readonly lastKnown: WalSegmentRef | undefined
+      readonly lastKnown: StoredSegment | undefined
+      /** Where the next segment begins that is there. */
+      readonly next: WalPosition
     }
 
 /** The segments that lead from a snapshot to the end. Segments of indexes before the snapshot's play no part. */
@@ -64,23 +67,16 @@ export function chainSegments(
   const segments = listing.segments.filter(
     (segment) => segment.index >= snapshotIndex && isBefore(segment, end),
   )
-  let expectedIndex = snapshotIndex
+  let tail = chainStart(snapshotIndex)
   let last: StoredSegment | undefined
   for (const segment of segments) {
-    const begins = last?.index !== segment.index
-    if (begins && (segment.index !== expectedIndex || segment.offset !== 0)) {
-      return {
-        kind: 'gap',
-        missing: {
-          kind: 'wal-segment',
-          generation: listing.generation,
-          index: expectedIndex,
-          offset: 0,
-        },
-        lastKnown: last,
-      }
+    const follows = succession(tail, headOf(segment, undefined))
+    if (follows.kind === 'gap') {
+      const { generation } = listing
+      const missing: WalSegmentRef = { kind: 'wal-segment', generation, ...follows.missing }
+      return { kind: 'gap', missing, lastKnown: last, next: follows.to }
     }
-    if (begins) expectedIndex += 1
+    tail = tailOf(segment, undefined)
     last = segment
   }
   return { kind: 'whole', segments }

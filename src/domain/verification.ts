@@ -1,10 +1,15 @@
 /** What can be said of a generation's objects from their names, sizes and trailers alone. */
 import { type Generation } from './generation.js'
-import { comparePositions, formatPosition, type WalPosition } from './position.js'
+import {
+  comparePositions,
+  formatPosition,
+  formatWalPosition,
+  type WalPosition,
+} from './position.js'
 import { formatObjectPath, type ObjectRef } from './replica-layout.js'
 import { type GenerationListing, type StoredSegment, type StoredSnapshot } from './restore-plan.js'
+import { chainStart, headOf, succession, type Succession, tailOf } from './segment-chain.js'
 import { type SnapshotTrailer, type TrailerTail, type WalSegmentTrailer } from './trailer.js'
-import { sameChecksum, sameSalts } from './wal-format.js'
 
 /** Something that is not as it should be. `damage`: an object is missing or is not what was stored. */
 export interface Finding {
@@ -72,24 +77,20 @@ class StructureCheck {
   #checkSegments(firstIndex: number, segments: readonly StoredSegment[]): void {
     let isWhole = true
     let before: StoredSegment | undefined
-    let expectedIndex = firstIndex
+    let tail = chainStart(firstIndex)
     for (const segment of segments) {
-      const begins = before?.index !== segment.index
-      const problems = [
-        ...this.#checkSegment(segment),
-        ...(begins
-          ? this.#checkBegin(segment, before, expectedIndex)
-          : this.#checkNext(segment, before)),
-      ]
+      const trailer = this.#segmentTrailer(segment)
+      const follows = succession(tail, headOf(segment, trailer))
+      const problems = [...this.#checkSegment(segment), ...describeSuccession(segment, follows)]
       for (const { ref, problem } of problems) {
         isWhole = false
         this.#damage(ref, problem)
       }
-      expectedIndex = segment.index + 1
-      if (isWhole) {
-        const end = this.#segmentTrailer(segment)?.endOffset
-        if (end !== undefined) this.#provenTo = { index: segment.index, offset: end }
+      if (before !== undefined) this.#checkTimes(before, segment)
+      if (isWhole && trailer !== undefined) {
+        this.#provenTo = { index: segment.index, offset: trailer.endOffset }
       }
+      tail = tailOf(segment, trailer)
       before = segment
     }
   }
@@ -111,51 +112,11 @@ class StructureCheck {
     return isItsOwn ? [] : [{ ref: segment, problem: 'its trailer belongs to another object' }]
   }
 
-  /** The first segment of an index. */
-  #checkBegin(
-    segment: StoredSegment,
-    before: StoredSegment | undefined,
-    expectedIndex: number,
-  ): Problem[] {
-    if (segment.index !== expectedIndex) {
-      const { generation } = segment
-      const ref = { kind: 'wal-segment', generation, index: expectedIndex, offset: 0 } as const
-      const last = segment.index - 1
-      const more = last === expectedIndex ? '' : `, and the indexes up to ${last}`
-      return [{ ref, problem: `it is missing${more}` }]
-    }
-    if (segment.offset !== 0) return [{ ref: { ...segment, offset: 0 }, problem: 'it is missing' }]
-    const stated = this.#segmentTrailer(segment)?.previousIndexEnd
-    const stored = before && this.#segmentTrailer(before)
-    if (stated === undefined || stored === undefined) return []
-    if (stated.offset === stored.endOffset && sameChecksum(stated.checksum, stored.checksumAfter)) {
-      return []
-    }
-    const problem = `the index before it ended at offset ${stated.offset}, but its stored segments end at ${stored.endOffset}: a segment is missing`
-    return [{ ref: segment, problem }]
-  }
-
-  /** Another segment of the same index. */
-  #checkNext(segment: StoredSegment, before: StoredSegment | undefined): Problem[] {
-    const previous = before && this.#segmentTrailer(before)
-    if (previous === undefined) return []
-    if (segment.offset < previous.endOffset) {
-      const problem = `it begins before the end of the one before it, at offset ${previous.endOffset}: segments are doubled`
-      return [{ ref: segment, problem }]
-    }
-    if (segment.offset > previous.endOffset) {
-      const ref = { ...segment, offset: previous.endOffset }
-      return [{ ref, problem: `it is missing: the next one begins at offset ${segment.offset}` }]
-    }
-    const trailer = this.#segmentTrailer(segment)
-    if (trailer === undefined) return []
-    if ((trailer.captures[0]?.timeMs ?? 0) < (previous.captures.at(-1)?.timeMs ?? 0)) {
-      this.#warn(segment, 'its commits are older than those of the one before it')
-    }
-    return sameChecksum(trailer.checksumBefore, previous.checksumAfter) &&
-      sameSalts(trailer.salts, previous.salts)
-      ? []
-      : [{ ref: segment, problem: 'it does not continue the one before it' }]
+  #checkTimes(before: StoredSegment, segment: StoredSegment): void {
+    const lastMs = this.#segmentTrailer(before)?.captures.at(-1)?.timeMs
+    const firstMs = this.#segmentTrailer(segment)?.captures[0]?.timeMs
+    if (lastMs === undefined || firstMs === undefined || firstMs >= lastMs) return
+    this.#warn(segment, 'its commits are older than those of the one before it')
   }
 
   #checkSnapshot(snapshot: StoredSnapshot, last: StoredSegment | undefined): void {
@@ -218,6 +179,30 @@ class StructureCheck {
 interface Problem {
   readonly ref: ObjectRef
   readonly problem: string
+}
+
+function describeSuccession(segment: StoredSegment, follows: Succession): readonly Problem[] {
+  switch (follows.kind) {
+    case 'continues':
+    case 'unknown':
+      return []
+    case 'gap': {
+      const { from, to, missing } = follows
+      const { generation } = segment
+      const ref: ObjectRef = { kind: 'wal-segment', generation, ...missing }
+      const range = `nothing is there from ${formatWalPosition(from)} to ${formatWalPosition(to)}`
+      return [{ ref, problem: `it is missing: ${range}` }]
+    }
+    case 'overlap':
+      return [
+        {
+          ref: segment,
+          problem: 'it begins before the end of the one before it: doubled segments',
+        },
+      ]
+    case 'other frames':
+      return [{ ref: segment, problem: 'it does not continue the one before it' }]
+  }
 }
 
 function unreadable({ problem }: { readonly problem: string }): string {

@@ -4,6 +4,7 @@ import { comparePositions, type WalPosition } from '../domain/position.js'
 import { formatObjectPath } from '../domain/replica-layout.js'
 import { orderListing, type StoredSegment, type StoredSnapshot } from '../domain/restore-plan.js'
 import { type RetainedGeneration, type RetainedSnapshot } from '../domain/retention-policy.js'
+import { chainStart, headOf, succession, tailOf } from '../domain/segment-chain.js'
 import { type SnapshotTrailer, type Trailer, type WalSegmentTrailer } from '../domain/trailer.js'
 import { type ReplicaClient } from './ports/replica-client.js'
 import { readTrailer } from './read-trailer.js'
@@ -128,20 +129,15 @@ export class RetainedListing {
     segments: readonly StoredSegment[],
     signal: AbortSignal,
   ): Promise<boolean> {
-    let at = start
+    let tail = chainStart(start.index)
     for (const segment of segments) {
       const trailer = await this.#segmentOrMissing(segment, signal)
       if (trailer === undefined) return false
-      const goesOn = comparePositions(segment, at) === 0
-      const nextIndex =
-        segment.index === at.index + 1 &&
-        segment.offset === 0 &&
-        trailer.previousIndexEnd?.offset === at.offset
-      if (!goesOn && !nextIndex) return false
-      at = { index: segment.index, offset: trailer.endOffset }
+      if (succession(tail, headOf(segment, trailer)).kind !== 'continues') return false
+      tail = tailOf(segment, trailer)
     }
-    const endsBefore = end.offset === 0 && end.index === at.index + 1
-    return endsBefore || comparePositions(at, end) >= 0
+    const endsBefore = end.offset === 0 && end.index === tail.index + 1
+    return endsBefore || comparePositions(tail, end) >= 0
   }
 
   async #segmentOrMissing(
