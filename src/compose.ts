@@ -91,13 +91,17 @@ export async function expandPath(path: string): Promise<string> {
   return expand(path, configContext())
 }
 
-/** The log. `stderr` decides where it goes. */
-export async function createLogger(config: LoggingConfig): Promise<Logger> {
+/** The log. `stderr` decides where it goes; `isShared`: another program writes there, too. */
+export async function createLogger(
+  config: LoggingConfig,
+  { isShared = false }: { readonly isShared?: boolean } = {},
+): Promise<Logger> {
   const { createPinoLogger } = await import('./infrastructure/logging/pino-logger.js')
   return createPinoLogger({
     level: config.level,
     type: config.type,
     destination: config.stderr ? 2 : 1,
+    isShared,
   })
 }
 

@@ -30,14 +30,6 @@ export function isUrl(text: string): boolean {
   return /^\w+:\/\//.test(text)
 }
 
-export function print(text: string): void {
-  process.stdout.write(text)
-}
-
-export function printJson(value: unknown): void {
-  print(`${JSON.stringify(value, null, 2)}\n`)
-}
-
 /** The configuration a command reads, with a log on stderr: stdout is for what the command prints. */
 export async function readConfig(flags: CommonFlags): Promise<{ config: Config; logger: Logger }> {
   const config = await loadConfig({ path: flags.config, expandEnv: flags.expandEnv })

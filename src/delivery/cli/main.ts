@@ -15,8 +15,9 @@ import { restore, type RestoreFlags } from './commands/restore.js'
 import { status } from './commands/status.js'
 import { retention, type RetentionFlags } from './commands/retention.js'
 import { verify, type VerifyFlags } from './commands/verify.js'
-import { type CommonFlags, print, printJson } from './context.js'
+import { type CommonFlags } from './context.js'
 import { normalizeGoFlags } from './go-flags.js'
+import { complain, print, printed, printJson } from './output.js'
 import { version } from './version.js'
 
 const exitCodes = {
@@ -32,7 +33,6 @@ const exitCodes = {
 
 /** Runs a command line and returns the exit code of the process. */
 export async function main(argv: readonly string[]): Promise<number> {
-  process.stdout.on('error', onBrokenPipe)
   const interrupt = new AbortController()
   let exitCode = 0
   const program = createProgram(interrupt, (code) => {
@@ -40,9 +40,9 @@ export async function main(argv: readonly string[]): Promise<number> {
   })
   try {
     await program.parseAsync(prepare(program, argv), { from: 'user' })
-    return exitCode
+    return await afterPrinting(exitCode, argv)
   } catch (error) {
-    if (error instanceof CommanderError && error.exitCode === 0) return 0
+    if (error instanceof CommanderError && error.exitCode === 0) return afterPrinting(0, argv)
     const failure = report(error, argv)
     // Threads of the engine would keep the process alive.
     if (argv[0] === 'replicate') process.exit(failure)
@@ -50,10 +50,17 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** A reader that has seen enough (`| head`) is no failure of ours. */
-function onBrokenPipe(error: NodeJS.ErrnoException): void {
-  if (error.code === 'EPIPE') process.exit(0)
-  throw error
+/** Commands that have done what they were to do when they print, and whose exit code says so. */
+const effective = new Set(['restore', 'retention'])
+
+/** The exit code, when all that a command printed is written or cannot be. */
+async function afterPrinting(exitCode: number, [name = '']: readonly string[]): Promise<number> {
+  const problem = await printed()
+  if (problem === undefined) return exitCode
+  const isDone = effective.has(name) && exitCode === 0
+  const done = isDone ? `${name} is done, but ` : ''
+  complain(`tsreplicate: ${done}what it prints cannot be written to stdout: ${problem}`)
+  return exitCode === 0 && !isDone ? exitCodes.failure : exitCode
 }
 
 /** Finds the command and puts its flags into the form that commander reads. */
@@ -88,7 +95,8 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     .helpCommand(false)
     .exitOverride()
     .configureOutput({
-      writeErr: (text) => void process.stderr.write(text),
+      writeOut: print,
+      writeErr: (text) => complain(text.trimEnd()),
       outputError: () => undefined,
     })
 
@@ -201,18 +209,18 @@ function report(error: unknown, argv: readonly string[]): number {
     return report(new UsageError(text, { hint }), argv)
   }
   if (isAbortError(error)) {
-    process.stderr.write('tsreplicate: interrupted\n')
+    complain('tsreplicate: interrupted')
     return exitCodes.interrupted
   }
   if (!(error instanceof TsreplicateError)) {
     const detail = error instanceof Error ? (error.stack ?? error.message) : String(error)
-    process.stderr.write(`tsreplicate: this is a bug, please report it: ${detail}\n`)
+    complain(`tsreplicate: this is a bug, please report it: ${detail}`)
     printErrorJson(argv, { code: 'BUG', message: String(error) })
     return exitCodes.bug
   }
   const { code, message, hint } = error
-  for (const line of message.split('\n')) process.stderr.write(`tsreplicate: ${line}\n`)
-  if (hint !== undefined) process.stderr.write(`hint: ${hint}\n`)
+  for (const line of message.split('\n')) complain(`tsreplicate: ${line}`)
+  if (hint !== undefined) complain(`hint: ${hint}`)
   printErrorJson(argv, { code, message, hint })
   if (error instanceof UsageError) return exitCodes.usage
   if (error instanceof ConfigError) return exitCodes.config

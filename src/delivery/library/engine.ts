@@ -81,10 +81,30 @@ function tell(message: FromEngine): Promise<void> {
   })
 }
 
+/** Lines on their way to an application that may be too busy to take them; more are dropped, and the count is said later. */
+const maxLinesUnderWay = 1000
+let linesUnderWay = 0
+let lostLines = 0
+
+async function tellLine(line: Omit<Extract<FromEngine, { kind: 'log' }>, 'kind'>): Promise<void> {
+  if (linesUnderWay >= maxLinesUnderWay) {
+    lostLines += 1
+    return
+  }
+  linesUnderWay += 1
+  await tell({ kind: 'log', ...line })
+  linesUnderWay -= 1
+  if (lostLines === 0 || linesUnderWay > maxLinesUnderWay / 2) return
+  const message = `${lostLines} log lines were lost: the application did not take them in time`
+  const fields = { lines: lostLines }
+  lostLines = 0
+  void tellLine({ level: 'error', fields, message })
+}
+
 function logger(level: LogLevel, bound: LogFields = {}): Logger {
   const write = (of: LogLevel) => (fields: LogFields, message: string) => {
     if (logLevels.indexOf(of) < logLevels.indexOf(level)) return
-    void tell({ kind: 'log', level: of, fields: { ...bound, ...fields }, message })
+    void tellLine({ level: of, fields: { ...bound, ...fields }, message })
   }
   return {
     debug: write('debug'),

@@ -1,20 +1,27 @@
 import pino from 'pino'
 
 import { type LogFields, type Logger } from '../../usecase/ports/logger.js'
+import { openLogDescriptor } from './log-descriptor.js'
+import { LogOutput } from './log-output.js'
 
 export interface LoggerOptions {
   readonly level: 'debug' | 'info' | 'warn' | 'error'
   readonly type: 'text' | 'json'
   /** The file descriptor written to. */
   readonly destination: 1 | 2
+  /** Whether another program writes to it, too. */
+  readonly isShared: boolean
 }
 
-/** A logger that writes every record before the call returns, so that nothing is lost when the process ends. */
+/** A logger that writes every record before the call returns where that is possible, and never waits where it is not. */
 export function createPinoLogger(options: LoggerOptions): Logger {
-  const file = pino.destination({ fd: options.destination, sync: true })
-  const stream =
-    options.type === 'json' ? file : { write: (line: string) => file.write(formatText(line)) }
-  return wrap(
+  const sink = openLogDescriptor(options.destination, options.isShared)
+  const output = new LogOutput(sink, (lines) => {
+    // As loud as can be: whatever was to be seen may be among them.
+    logger.error({ lines }, `${lines} log lines were lost: they could not be written in time`)
+  })
+  const format = options.type === 'json' ? (line: string) => line : formatText
+  const logger = wrap(
     pino(
       {
         level: options.level,
@@ -24,9 +31,10 @@ export function createPinoLogger(options: LoggerOptions): Logger {
         formatters: { level: (label) => ({ level: label.toUpperCase() }) },
         serializers: { err: (error: unknown) => describeError(error, options.level === 'debug') },
       },
-      stream,
+      { write: (line: string) => output.write(format(line)) },
     ),
   )
+  return logger
 }
 
 function wrap(logger: pino.Logger): Logger {

@@ -5,15 +5,9 @@ import { isAbortError, UsageError } from '../../../domain/errors.js'
 import { parseGeneration } from '../../../domain/generation.js'
 import { listGenerations, listSnapshots, listWalSegments } from '../../../usecase/list-backups.js'
 import { type RestoreSource } from '../../../usecase/restore-types.js'
-import {
-  type CommonFlags,
-  openSubject,
-  print,
-  printJson,
-  readConfig,
-  type Subject,
-} from '../context.js'
+import { type CommonFlags, openSubject, readConfig, type Subject } from '../context.js'
 import { formatLag, formatTable, formatTime } from '../table.js'
+import { print, printJson } from '../output.js'
 
 /** A folder that cannot be read is logged, makes the exit code 1, and does not hide the rest. */
 export async function databases(flags: CommonFlags): Promise<number> {

@@ -1,3 +1,4 @@
+import { isatty } from 'node:tty'
 import {
   composeDaemon,
   configFromUrls,
@@ -39,7 +40,7 @@ export async function replicate(
     })
   }
   const config = await load()
-  const logger = await createLogger(config.logging)
+  const logger = await createLogger(config.logging, { isShared: config.exec !== undefined })
   const service = new Service(await openServiceManager(logger), logger)
   service.starting('starting')
   logStart(config, logger)
@@ -102,7 +103,8 @@ function execOption(config: Config, logger: Logger): Pick<DaemonOptions, 'exec'>
   const [only, ...others] = databases
   const env: Record<string, string> = {}
   if (only !== undefined && others.length === 0) env['TSREPLICATE_DB_PATH'] = only.path
-  const onTerminal = process.stdin.isTTY
+  // Node's stream would make reads of it fail in the program, where there is nothing to read yet.
+  const onTerminal = isatty(0)
   const program = new ExecutedProgram({ words, env, stopTimeoutMs, logger, onTerminal })
   return { exec: { program, firstSyncTimeoutMs } }
 }

@@ -9,8 +9,9 @@ import {
   type RestoreRequest,
   type RestoreTarget,
 } from '../../../usecase/restore-types.js'
-import { type CommonFlags, isUrl, openSubject, print, printJson, readConfig } from '../context.js'
+import { type CommonFlags, isUrl, openSubject, readConfig } from '../context.js'
 import { createProgressBar } from '../progress-bar.js'
+import { print, printJson } from '../output.js'
 
 export interface RestoreFlags extends CommonFlags {
   readonly o?: string

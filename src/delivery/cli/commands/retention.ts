@@ -11,11 +11,10 @@ import {
   isUrl,
   openReplicas,
   openSubject,
-  print,
-  printJson,
   readConfig,
 } from '../context.js'
 import { formatTable, formatTime } from '../table.js'
+import { print, printJson } from '../output.js'
 
 export interface RetentionFlags extends CommonFlags {
   readonly dryRun?: boolean

@@ -4,8 +4,9 @@ import { ConfigError, NotRunningError } from '../../../domain/errors.js'
 import { formatWalPosition } from '../../../domain/position.js'
 import { type DaemonStatus, type Failure, type ReplicaStatus } from '../../../domain/status.js'
 import { type DaemonSubject, statusSocket } from '../../status-socket.js'
-import { type CommonFlags, print } from '../context.js'
+import { type CommonFlags } from '../context.js'
 import { formatLag, formatTable, formatTime } from '../table.js'
+import { print } from '../output.js'
 
 const exitNotReady = 1
 const timeoutMs = 10_000

@@ -12,11 +12,10 @@ import {
   isUrl,
   openReplicas,
   openSubject,
-  print,
-  printJson,
   readConfig,
 } from '../context.js'
 import { formatTable, formatTime } from '../table.js'
+import { print, printJson } from '../output.js'
 
 export interface VerifyFlags extends CommonFlags {
   readonly level?: string
