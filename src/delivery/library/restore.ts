@@ -6,6 +6,7 @@ import {
   type RestoreReport,
   type RestoreRequest,
 } from '../../usecase/restore-types.js'
+import { checkRestoreOptions } from './restore-options.js'
 
 /** By default the newest commit is restored, 64 segments at once, and checked with `quick_check`. */
 export interface RestoreOptions extends Partial<Omit<RestoreRequest, 'sources'>> {
@@ -18,11 +19,17 @@ export interface RestoreOptions extends Partial<Omit<RestoreRequest, 'sources'>>
 }
 
 /**
- * Restores a database from the replica that has the newest commit that is wanted. Never overwrites a file. Throws
- * `NoBackupError`, `CorruptionError`, `OutputExistsError`, `OutputError` or `ReplicaError`; then there is no output.
+ * Restores a database from the replica that has the newest commit that is wanted. Never overwrites a file. Rejects with
+ * `UsageError` for options that it does not know or understand, `NoBackupError`, `CorruptionError`, `OutputExistsError`,
+ * `OutputError` or `ReplicaError`; then there is no output.
  */
-export function restore(options: RestoreOptions): Promise<RestoreReport> {
-  const { onProgress, signal = new AbortController().signal, outputPath, ...request } = options
+export async function restore(options: RestoreOptions): Promise<RestoreReport> {
+  const {
+    onProgress,
+    signal = new AbortController().signal,
+    outputPath,
+    ...request
+  } = checkRestoreOptions(options)
   return runRestore(
     {
       generation: undefined,
