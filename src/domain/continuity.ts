@@ -21,6 +21,7 @@ export type BreakReason =
   | 'replica is ahead of the local state'
   | 'replica differs from the local state'
   | 'replica taken over from another writer'
+  | 'replica has later commit times'
 
 export type Continuity =
   | { readonly kind: 'continuous' }

@@ -4,13 +4,25 @@
  * writer found on the replica.
  */
 import { type Generation } from './generation.js'
-import { type WalPosition } from './position.js'
+import { comparePositions, type WalPosition } from './position.js'
 
 /** A generation that another one follows. */
 export interface FollowedGeneration {
   readonly generation: Generation
-  /** Where it ended on the replica then: what was stored of it later is a fork. Undefined: not known. */
+  /**
+   * Up to where the history that follows holds what is stored of it: where it ended on the replica then, or in the local
+   * state that captured it; of one that somebody else began meanwhile, its beginning. What is stored of it behind that is a
+   * fork. Undefined: not known.
+   */
   readonly end: WalPosition | undefined
+}
+
+/** How a generation began, as the local state knows it. */
+export interface GenerationOrigin {
+  /** Its first moment, with commits or without: all that it follows is earlier. */
+  readonly beganAtMs: number
+  /** Those before it in the local state, the newest first. */
+  readonly follows: readonly FollowedGeneration[]
 }
 
 /** The place of a generation in the history of one replica. The same in all its snapshots there. */
@@ -38,6 +50,78 @@ export interface GenerationFacts {
   readonly firstStoredMs: number
   readonly lastStoredMs: number
 }
+
+/** A generation that lies on a replica when another one is begun there. */
+export interface FoundGeneration extends GenerationFacts {
+  /** Where what is stored of it ends; undefined: nothing tells. */
+  readonly end: WalPosition | undefined
+  /** Time of its last commit, or of its beginning; by the store's clock where nothing else tells. */
+  readonly lastMomentMs: number
+}
+
+/** A generation of somebody else, or a part of one, that the history which goes on does not hold. */
+export interface Fork {
+  readonly generation: Generation
+  /** Behind this, it is not held. */
+  readonly from: WalPosition
+}
+
+/** The place of a generation that is begun on a replica, and what is there that its history does not hold. */
+export function lineageAfter(
+  found: readonly FoundGeneration[],
+  own: {
+    readonly epoch: number
+    /** Those before it in the local state, the newest first. */
+    readonly follows: readonly FollowedGeneration[]
+    /** The highest ordinal that is known by other means. */
+    readonly recordedOrdinal: number
+  },
+): { readonly lineage: Lineage; readonly forks: readonly Fork[] } {
+  const { newest } = orderGenerations(found)
+  const held = new Map(own.follows.map((each) => [each.generation, each.end]))
+  // Of a file that took the place of another one, and without local state, nothing tells what it holds.
+  const named = found.flatMap(({ lineage }) => lineage?.follows ?? [])
+  const known = new Set([...found, ...named].map(({ generation }) => generation))
+  const wasHere = own.follows.some(
+    ({ generation, end }) => end !== undefined && known.has(generation),
+  )
+  const forks = found
+    .filter(({ generation }) => wasHere && newest.includes(generation))
+    .flatMap(({ generation, end }): Fork[] => {
+      if (!held.has(generation)) return [{ generation, from: beginning }]
+      const from = held.get(generation)
+      const isAhead = from !== undefined && end !== undefined && comparePositions(end, from) > 0
+      return isAhead ? [{ generation, from }] : []
+    })
+  const forked = new Map(forks.map(({ generation, from }) => [generation, from]))
+  const follow = ({ generation, end }: FoundGeneration): FollowedGeneration => {
+    const usual = held.has(generation) ? held.get(generation) : end
+    return { generation, end: forked.get(generation) ?? usual }
+  }
+  const placed = orderGenerations(found.filter(({ lineage }) => lineage !== undefined)).newest
+  const first = found
+    .filter(({ generation }) => newest.includes(generation) || placed.includes(generation))
+    .map(follow)
+  const unplaced = found
+    .filter(({ lineage }) => lineage === undefined)
+    .toSorted((a, b) => b.lastStoredMs - a.lastStoredMs)
+    .map(follow)
+  const follows = new Map<Generation, FollowedGeneration>()
+  for (const each of [...first, ...own.follows, ...unplaced]) {
+    if (!follows.has(each.generation)) follows.set(each.generation, each)
+  }
+  const ordinals = found.map(({ lineage }) => lineage?.ordinal ?? 0)
+  return {
+    lineage: {
+      ordinal: 1 + ordinals.reduce((a, b) => Math.max(a, b), own.recordedOrdinal),
+      epoch: own.epoch,
+      follows: [...follows.values()].slice(0, maxFollowedGenerations),
+    },
+    forks,
+  }
+}
+
+const beginning: WalPosition = { index: 0, offset: 0 }
 
 /** The order of a replica's generations. */
 export interface GenerationOrder {

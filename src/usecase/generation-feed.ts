@@ -4,6 +4,7 @@
  */
 import { type BreakReason } from '../domain/continuity.js'
 import { type Generation } from '../domain/generation.js'
+import { type GenerationOrigin } from '../domain/lineage.js'
 import { comparePositions, type WalPosition } from '../domain/position.js'
 import { type SpooledSegment } from './ports/spool.js'
 
@@ -19,6 +20,8 @@ export interface Barrier {
 export interface FeedGeneration {
   readonly generation: Generation
   readonly pageSizeBytes: number
+  /** Absent: the local state of an earlier version does not tell. */
+  readonly origin?: GenerationOrigin
   segments: SpooledSegment[]
   /** The end of the last segment. */
   end: WalPosition
@@ -71,6 +74,8 @@ export class GenerationFeed {
   continued: Generation | undefined
   /** No more will be captured: replicas carry on what there is and stop. */
   ended = false
+  /** The newest moment that a replica holds: a new generation begins later. */
+  notBeforeMs = 0
   /** One replica is merging segments: no other may begin to send a part of them. */
   merging = false
   /** Bytes that the spool may hold. */

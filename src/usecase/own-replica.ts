@@ -7,6 +7,7 @@ import {
   parseReplicaOwner,
   type RememberedClaims,
   type ReplicaOwner,
+  type StoredRecord,
 } from '../domain/replica-owner.js'
 import { type ClaimRecord } from './ports/claim-record.js'
 import { type Clock } from './ports/clock.js'
@@ -75,6 +76,16 @@ export class OwnReplica {
   /** Who has taken the replica from this process, for people. Nothing is written any more then. */
   get takenBy(): string | undefined {
     return this.#takenBy
+  }
+
+  /** Of our claim; 0: there is none. */
+  get epoch(): number {
+    return this.#held?.owner.epoch ?? 0
+  }
+
+  /** What the owner object says to be stored; undefined: nothing is known. */
+  get recorded(): StoredRecord | undefined {
+    return this.#held?.owner.stored
   }
 
   /** Whether this process may write, as far as it knows. */

@@ -18,6 +18,7 @@ import {
 } from './ports/managed-database.js'
 import { type Spool, type SpooledSegment, type SpoolState } from './ports/spool.js'
 import { CaptureReport } from './capture-report.js'
+import { LocalHistory } from './local-history.js'
 import { type Permits } from './permits.js'
 import { type Refusal } from './refusal.js'
 import { SegmentAssembly } from './segment-assembly.js'
@@ -91,8 +92,7 @@ export class SyncDatabase {
   #settings: CaptureSettings
   #assembly: SegmentAssembly | undefined
   readonly #sealer = new SegmentSealer((segment) => this.#onSealed(segment))
-  #lastTimeMs = 0
-  #clockWentBack = false
+  readonly #history: LocalHistory
   #lastSealAt = Number.NEGATIVE_INFINITY
   #lastCheckpointAt = 0
   #checkpointPauseMs = 0
@@ -128,6 +128,7 @@ export class SyncDatabase {
     this.#movedAt = options.clock.monotonic()
     options.feed.maxSpoolBytes = options.settings.maxSpoolBytes
     this.#report = new CaptureReport(options)
+    this.#history = new LocalHistory(options)
   }
 
   /** When this loop was last seen to go on, by the monotonic clock. */
@@ -289,6 +290,7 @@ export class SyncDatabase {
         const { state, ...problem } = await spool.open(kill)
         this.#spoolOpened = true
         this.#spoolState = state
+        if (state !== undefined) this.#history.resume(state)
         this.#hasExisted ||= state !== undefined
         if ('reason' in problem && problem.reason === 'unreadable') {
           this.#spoolProblem = { reason: 'local state is unreadable', detail: problem.detail }
@@ -340,10 +342,10 @@ export class SyncDatabase {
         feed.current = {
           generation: state.generation,
           pageSizeBytes: opened.pageSizeBytes,
+          ...(state.origin === undefined ? {} : { origin: state.origin }),
           segments: [...state.segments],
           end: { index: last.index, offset: last.endOffset },
         }
-        this.#lastTimeMs = last.trailer.captures.at(-1)?.timeMs ?? 0
         this.#report.continued()
         logger.info(
           { generation: state.generation, position: formatWalPosition(feed.current.end) },
@@ -366,15 +368,22 @@ export class SyncDatabase {
     await this.#discard()
     feed.takeNewGeneration()
     const generation = formatGeneration(randomBytes(8))
-    await spool.beginGeneration(generation, opened.identity, kill)
+    const origin = this.#history.begin(generation, {
+      former: feed.current,
+      isSameFile: why.reason !== 'database file replaced',
+      notBeforeMs: feed.notBeforeMs,
+    })
+    const { identity } = opened
+    await spool.beginGeneration({ generation, identity, origin }, kill)
     await database.begin(undefined, kill)
     this.#isBroken = false
     this.#unused = generation
     this.#spoolProblem = undefined
-    this.#spoolState = { generation, identity: opened.identity, segments: [] }
+    this.#spoolState = { generation, identity, origin, segments: [] }
     feed.current = {
       generation,
       pageSizeBytes: opened.pageSizeBytes,
+      origin,
       segments: [],
       end: { index: 0, offset: 0 },
     }
@@ -427,7 +436,7 @@ export class SyncDatabase {
             generation: current.generation,
             position: end,
             schemaCookie: result.schemaCookie,
-            commitTimeMs: this.#lastTimeMs > 0 ? this.#lastTimeMs : clock.now(),
+            commitTimeMs: this.#history.lastMs,
           }
           if (barriers.count > 0) this.#unused = undefined
           barriers.resolve(this.#latest)
@@ -563,7 +572,7 @@ export class SyncDatabase {
 
   /** Puts captured runs into the segment under way. */
   async #keep(result: CaptureResult, kill: AbortSignal): Promise<void> {
-    const { spool, compressor, feed, logger } = this.#options
+    const { spool, compressor, feed } = this.#options
     const current = feed.current
     if (current === undefined) return
     for (const run of result.runs) {
@@ -584,12 +593,7 @@ export class SyncDatabase {
         start: run.start,
       })
       if (run.start.offset === 0) this.#noteRestart()
-      const timeMs = Math.max(run.timeMs, this.#lastTimeMs)
-      if (timeMs > run.timeMs + 1000 && !this.#clockWentBack) {
-        logger.warn({ byMs: timeMs - run.timeMs }, 'the clock went back: commit times stand still')
-      }
-      this.#clockWentBack = timeMs > run.timeMs + 1000
-      this.#lastTimeMs = timeMs
+      const timeMs = this.#history.stamp(run.timeMs)
       await this.#assembly.append(run, timeMs, kill)
       this.#report.captured(run, timeMs)
       if (this.#assembly.walBytes >= maxSegmentBytes && this.#assembly.endsInCommit) {
@@ -626,6 +630,7 @@ export class SyncDatabase {
     current.segments.push(segment)
     current.end = { index: segment.index, offset: segment.endOffset }
     this.#spoolState = {
+      ...this.#spoolState,
       generation: current.generation,
       identity: this.#spoolState?.identity ?? { device: 0, inode: 0 },
       segments: current.segments,

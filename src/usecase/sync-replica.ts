@@ -2,6 +2,7 @@ import { isAbortError, LocalStateError, ReplicaError } from '../domain/errors.js
 import { type Generation } from '../domain/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
 import { formatObjectPath, type SnapshotRef, type WalSegmentRef } from '../domain/replica-layout.js'
+import { type Lineage } from '../domain/lineage.js'
 import { type Checksum, sameChecksum } from '../domain/wal-format.js'
 import { type CaptureStatus, lagSince, type ReplicaStatus } from '../domain/status.js'
 import {
@@ -12,6 +13,7 @@ import {
   unscheduledBurst,
   unscheduledWaitMs,
 } from '../domain/snapshot-schedule.js'
+import { findLineage } from './find-lineage.js'
 import { type Barrier, type FeedGeneration, type GenerationFeed } from './generation-feed.js'
 import { mergeSegments, planMerge } from './merge-segments.js'
 import { type Claimed, type OwnReplica } from './own-replica.js'
@@ -89,6 +91,8 @@ interface Place {
   position: WalPosition | undefined
   hasSnapshot: boolean
   newestSnapshot: NewestSnapshot | undefined
+  /** Undefined: what is stored of the generation does not tell. */
+  lineage: Lineage | undefined
 }
 
 /**
@@ -522,11 +526,13 @@ export class SyncReplica {
         return undefined
       }
     }
+    const described = newest === undefined ? undefined : await this.#describe(newest, kill)
     const place: Place = {
       generation,
       position,
       hasSnapshot: newest !== undefined,
-      newestSnapshot: newest === undefined ? undefined : await this.#describe(newest, kill),
+      newestSnapshot: described?.snapshot,
+      lineage: described?.lineage,
     }
     const next = nextSegment(current.segments, position)
     if (position !== undefined && comparePositions(position, current.end) > 0) {
@@ -544,6 +550,10 @@ export class SyncReplica {
           : `${client.location} ends at ${formatPosition({ generation, ...position })}`,
       )
       return undefined
+    }
+    if (described === undefined) {
+      place.lineage = await this.#begin(current, kill)
+      if (place.lineage === undefined) return undefined
     }
     feed.confirm(name, generation, position)
     // The process before may have sent it already.
@@ -592,16 +602,51 @@ export class SyncReplica {
     }
   }
 
-  async #describe(snapshot: SnapshotInfo, kill: AbortSignal): Promise<NewestSnapshot> {
+  async #describe(
+    snapshot: SnapshotInfo,
+    kill: AbortSignal,
+  ): Promise<{ readonly snapshot: NewestSnapshot; readonly lineage: Lineage | undefined }> {
     const object = { ref: snapshot, sizeBytes: snapshot.sizeBytes }
     const found = await readTrailer(this.#options.client, object, kill)
     const trailer =
       found.kind === 'trailer' && found.trailer.kind === 'snapshot' ? found.trailer : undefined
     return {
-      index: snapshot.index,
-      consistentFrom: trailer?.consistentFrom,
-      atMs: trailer?.endTimeMs ?? snapshot.createdAtMs,
+      snapshot: {
+        index: snapshot.index,
+        consistentFrom: trailer?.consistentFrom,
+        atMs: trailer?.endTimeMs ?? snapshot.createdAtMs,
+      },
+      lineage: trailer?.lineage,
     }
+  }
+
+  /**
+   * Finds the place of a generation among the others here, before its first object is stored. Undefined: commits there are
+   * as late as its own, so that another one has to begin.
+   */
+  async #begin(current: FeedGeneration, kill: AbortSignal): Promise<Lineage | undefined> {
+    const { client, feed, owner } = this.#options
+    const { generation, origin } = current
+    const { lineage, lastMomentMs } = await findLineage(
+      {
+        client,
+        generation,
+        follows: origin?.follows ?? [],
+        epoch: owner?.epoch ?? 0,
+        recorded: owner?.recorded,
+      },
+      kill,
+    )
+    const beganAtMs = origin?.beganAtMs ?? current.segments[0]?.trailer.captures[0]?.timeMs
+    if (lastMomentMs === undefined || beganAtMs === undefined || lastMomentMs < beganAtMs) {
+      return lineage
+    }
+    feed.notBeforeMs = Math.max(feed.notBeforeMs, lastMomentMs)
+    feed.requestNewGeneration(
+      'replica has later commit times',
+      `${client.location} has commits of ${new Date(lastMomentMs).toISOString()}, and this generation begins at ${new Date(beganAtMs).toISOString()}`,
+    )
+    return undefined
   }
 
   /** Takes a snapshot. The first of a generation goes ahead of its segments. */
@@ -621,7 +666,7 @@ export class SyncReplica {
       clock,
       logger,
       generation: place.generation,
-      lineage: undefined,
+      lineage: place.lineage,
       pageSizeBytes: current.pageSizeBytes,
       barrier: () => feed.barrier(),
       storedUpTo: async (position: WalPosition, waiting: AbortSignal) => {

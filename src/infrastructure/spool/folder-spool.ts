@@ -1,7 +1,7 @@
 /**
  * The spool as a folder:
  *
- *     state.json                                     the current generation and the database file it belongs to
+ *     state.json                                     the current generation, how it began, and its database file
  *     lock, lock.kernel                              who uses the folder
  *     spool/<generation>/<index>_<offset>.wal.lz4    finished segments
  *     *.tmp                                          unfinished files, removed at the next start
@@ -10,6 +10,7 @@ import { type FileHandle, open, readdir, readFile, rename, rm } from 'node:fs/pr
 import { join } from 'node:path'
 import { LocalStateError } from '../../domain/errors.js'
 import { type Generation, parseGeneration } from '../../domain/generation.js'
+import { type FollowedGeneration, type GenerationOrigin } from '../../domain/lineage.js'
 import { comparePositions, formatPosition, type WalPosition } from '../../domain/position.js'
 import { formatWalSegmentName, parseWalSegmentName } from '../../domain/replica-layout.js'
 import {
@@ -19,7 +20,6 @@ import {
   type WalSegmentTrailer,
 } from '../../domain/trailer.js'
 import { sameChecksum } from '../../domain/wal-format.js'
-import { type FileIdentity } from '../../usecase/ports/managed-database.js'
 import { type Processes } from '../../usecase/ports/processes.js'
 import {
   type SegmentWriter,
@@ -45,10 +45,7 @@ const usualChunkBytes = 1024 * 1024
 const temporarySuffix = '.tmp'
 const stateFileName = 'state.json'
 
-interface StateFile {
-  readonly generation: Generation
-  readonly identity: FileIdentity
-}
+type StateFile = Omit<SpoolState, 'segments'>
 
 /** A segment's file whose trailer was read, or what is wrong with it. */
 type ReadSegment =
@@ -95,7 +92,7 @@ export class FolderSpool implements Spool {
     if (state.kind === 'unreadable') {
       return { state: undefined, reason: 'unreadable', detail: state.problem }
     }
-    const { generation, identity } = state.file
+    const { generation } = state.file
     await this.#removeOtherGenerations(generation)
     const folder = this.#generationFolder(generation)
     await createFolder(folder, this.#owner)
@@ -105,24 +102,16 @@ export class FolderSpool implements Spool {
       return { state: undefined, reason: 'unreadable', detail: loaded.problem }
     }
     this.#generation = generation
-    return { state: { generation, identity, segments: loaded.segments } satisfies SpoolState }
+    return { state: { ...state.file, segments: loaded.segments } satisfies SpoolState }
   }
 
-  async beginGeneration(
-    generation: Generation,
-    identity: FileIdentity,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async beginGeneration(begun: StateFile, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
+    const { generation } = begun
     this.#assertOpen()
     await orLocalStateError(`begin generation ${generation} in ${this.#path}`, async () => {
       await createFolder(this.#generationFolder(generation), this.#owner)
-      const content = { version: 1, generation, device: identity.device, inode: identity.inode }
-      await replaceFile(
-        this.#statePath,
-        new TextEncoder().encode(`${JSON.stringify(content)}\n`),
-        this.#owner,
-      )
+      await replaceFile(this.#statePath, new TextEncoder().encode(formatState(begun)), this.#owner)
       this.#generation = generation
       await this.#removeOtherGenerations(generation)
     })
@@ -313,6 +302,10 @@ async function readStateFile(
     : { kind: 'state', file }
 }
 
+function formatState({ generation, identity, origin }: StateFile): string {
+  return `${JSON.stringify({ version: 1, generation, ...identity, ...origin })}\n`
+}
+
 function parseState(text: string): StateFile | undefined {
   let value: unknown
   try {
@@ -327,7 +320,33 @@ function parseState(text: string): StateFile | undefined {
   if (!('inode' in value) || typeof value.inode !== 'number') return undefined
   const generation = parseGeneration(value.generation)
   if (generation === undefined) return undefined
-  return { generation, identity: { device: value.device, inode: value.inode } }
+  const identity = { device: value.device, inode: value.inode }
+  const origin = parseOrigin(value)
+  return { generation, identity, ...(origin === undefined ? {} : { origin }) }
+}
+
+/** Undefined: it is of an earlier version. */
+function parseOrigin(fields: object): GenerationOrigin | undefined {
+  if (!('beganAtMs' in fields) || !isCount(fields.beganAtMs)) return undefined
+  if (!('follows' in fields) || !Array.isArray(fields.follows)) return undefined
+  const follows = fields.follows.map(parseFollowed).filter((each) => each !== undefined)
+  return { beganAtMs: fields.beganAtMs, follows }
+}
+
+function parseFollowed(value: unknown): FollowedGeneration | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  if (!('generation' in value) || typeof value.generation !== 'string') return undefined
+  const generation = parseGeneration(value.generation)
+  if (generation === undefined) return undefined
+  const end = 'end' in value ? value.end : undefined
+  if (typeof end !== 'object' || end === null) return { generation, end: undefined }
+  if (!('index' in end) || !isCount(end.index)) return undefined
+  if (!('offset' in end) || !isCount(end.offset)) return undefined
+  return { generation, end: { index: end.index, offset: end.offset } }
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 }
 
 /**

@@ -4,6 +4,7 @@
  * kept when all others are gone. Nothing half-written is ever seen in it after a crash.
  */
 import { type Generation } from '../../domain/generation.js'
+import { type GenerationOrigin } from '../../domain/lineage.js'
 import { type WalPosition } from '../../domain/position.js'
 import { type WalSegmentTrailer } from '../../domain/trailer.js'
 import { type FileIdentity } from './managed-database.js'
@@ -25,6 +26,8 @@ export interface SpooledSegment {
 export interface SpoolState {
   readonly generation: Generation
   readonly identity: FileIdentity
+  /** Absent: the local state is of an earlier version. */
+  readonly origin?: GenerationOrigin
   /** In order, tiling. The last one is where capturing stands. */
   readonly segments: readonly SpooledSegment[]
 }
@@ -51,12 +54,8 @@ export interface Spool extends AsyncDisposable {
     | { readonly state: undefined; readonly reason: 'none' | 'unreadable'; readonly detail: string }
   >
 
-  /** Makes `generation` the current one, durably, and removes everything of others. */
-  beginGeneration(
-    generation: Generation,
-    identity: FileIdentity,
-    signal: AbortSignal,
-  ): Promise<void>
+  /** Makes a generation the current one, durably, and removes everything of others. */
+  beginGeneration(begun: Omit<SpoolState, 'segments'>, signal: AbortSignal): Promise<void>
 
   /** Begins a segment at a position of the current generation. */
   startSegment(position: WalPosition, signal: AbortSignal): Promise<SegmentWriter>

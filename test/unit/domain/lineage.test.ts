@@ -1,10 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { formatGeneration, type Generation } from '../../../src/domain/generation.js'
 import {
+  type FoundGeneration,
   type GenerationFacts,
   type Lineage,
+  lineageAfter,
   orderGenerations,
 } from '../../../src/domain/lineage.js'
+import { type WalPosition } from '../../../src/domain/position.js'
 
 const [g1, g2, g3, original] = [1, 2, 3, 255].map((byte) =>
   formatGeneration(new Uint8Array(8).fill(byte)),
@@ -73,5 +76,71 @@ describe('the order of generations', () => {
       facts(g2, { ordinal: 1, follows: after(g1) }),
     ])
     expect(order.newest).toEqual([g1, g2])
+  })
+})
+
+describe('the place of a generation that begins', () => {
+  const found = (
+    generation: Generation,
+    lineage: Partial<Lineage> | undefined,
+    end: WalPosition | undefined,
+    stored: readonly [number, number] = [0, 0],
+  ): FoundGeneration => ({ ...facts(generation, lineage, stored), end, lastMomentMs: 0 })
+  const own = { epoch: 7, follows: [], recordedOrdinal: 0 }
+  const at = (index: number): WalPosition => ({ index, offset: 4152 })
+
+  test('is the first one of an empty replica', () => {
+    expect(lineageAfter([], own)).toEqual({
+      lineage: { ordinal: 1, epoch: 7, follows: [] },
+      forks: [],
+    })
+  })
+
+  test('is behind all others: it follows the newest, those without lineage, and those of the local state', () => {
+    const { lineage, forks } = lineageAfter(
+      [
+        found(g1, { ordinal: 3 }, at(1)),
+        found(g2, { ordinal: 4, follows: after(g1) }, at(2)),
+        found(original, undefined, undefined, [5, 6]),
+      ],
+      { ...own, recordedOrdinal: 6, follows: [{ generation: g3, end: at(3) }] },
+    )
+    expect(lineage).toEqual({
+      ordinal: 7,
+      epoch: 7,
+      follows: [
+        { generation: g2, end: at(2) },
+        { generation: original, end: undefined },
+        { generation: g3, end: at(3) },
+      ],
+    })
+    expect(forks).toEqual([])
+  })
+
+  test('says a fork where somebody else began one since, or stored more than was captured', () => {
+    const was = [{ generation: g1, end: at(1) }]
+    const others = [
+      found(g1, { ordinal: 1 }, at(1)),
+      found(g2, { ordinal: 2, follows: after(g1) }, at(2)),
+    ]
+    const beginning = { index: 0, offset: 0 }
+    const forked = lineageAfter(others, { ...own, follows: was })
+    expect(forked.forks).toEqual([{ generation: g2, from: beginning }])
+    expect(forked.lineage.follows).toEqual([{ generation: g2, end: beginning }, ...was])
+    // Of those before, retention has deleted everything.
+    expect(lineageAfter(others.slice(1), { ...own, follows: was }).forks).toEqual(forked.forks)
+    const ahead = lineageAfter([found(g1, { ordinal: 1 }, at(2))], { ...own, follows: was })
+    expect(ahead.forks).toEqual([{ generation: g1, from: at(1) }])
+    expect(ahead.lineage.follows).toEqual(was)
+  })
+
+  test('says no fork where nothing tells what the database holds', () => {
+    const others = [
+      found(g1, { ordinal: 1 }, at(2)),
+      found(g2, { ordinal: 2, follows: after(g1) }, at(2)),
+    ]
+    for (const follows of [[], after(g1), [{ generation: g3, end: at(1) }]]) {
+      expect(lineageAfter(others, { ...own, follows }).forks).toEqual([])
+    }
   })
 })

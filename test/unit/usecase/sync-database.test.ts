@@ -209,7 +209,7 @@ class FakeSpool implements Spool {
     return { state: undefined, reason: 'none', detail: '' }
   }
 
-  async beginGeneration(generation: Generation): Promise<void> {
+  async beginGeneration({ generation }: { generation: Generation }): Promise<void> {
     await turn()
     this.#generation = generation
   }

@@ -49,7 +49,7 @@ beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'tsreplicate-test-'))
   spool = new FolderSpool({ path: folder, processes: await openSystemProcesses() })
   await spool.open(signal)
-  await spool.beginGeneration(generation, { device: 1, inode: 2 }, signal)
+  await spool.beginGeneration({ generation, identity: { device: 1, inode: 2 } }, signal)
   feed = new GenerationFeed()
   feed.current = { generation, pageSizeBytes: 512, segments: [], end: { index: 0, offset: 0 } }
   kill = new AbortController()

@@ -89,13 +89,13 @@ const filesOf = (): Promise<string[]> => readdir(join(path, 'spool', generation)
 
 async function begin(): Promise<void> {
   await spool.open(signal)
-  await spool.beginGeneration(generation, identity, signal)
+  await spool.beginGeneration({ generation, identity }, signal)
 }
 
 describe('FolderSpool', () => {
   test('is empty at first, then remembers a generation without segments', async () => {
     expect(await spool.open(signal)).toMatchObject({ state: undefined, reason: 'none' })
-    await spool.beginGeneration(generation, identity, signal)
+    await spool.beginGeneration({ generation, identity }, signal)
     expect(await reopen()).toEqual({ state: { generation, identity, segments: [] } })
   })
 
@@ -246,7 +246,7 @@ describe('FolderSpool', () => {
   test('a new generation replaces the old one', async () => {
     await begin()
     await add(spool, trailerOf(0, 0, 568))
-    await spool.beginGeneration(other, identity, signal)
+    await spool.beginGeneration({ generation: other, identity }, signal)
     expect(await readdir(join(path, 'spool'))).toEqual([other])
     expect(await reopen()).toEqual({ state: { generation: other, identity, segments: [] } })
   })
