@@ -27,6 +27,8 @@ export type CaptureState = 'opening' | 'waiting' | 'gone' | 'replicating' | 'fai
 export interface CaptureStatus {
   readonly state: CaptureState
   readonly lastFailure: Failure | undefined
+  /** Why frames can't be copied back into the database file for some time, while the WAL grows; undefined: they can. */
+  readonly copyingProblem: string | undefined
   /** How long the loop has given no sign of life, beyond its monitor interval. */
   readonly silentMs: number
   /** Since when commits may be waiting that nobody has looked for, milliseconds since 1970; undefined: there are none. */
@@ -170,17 +172,25 @@ const maxSilenceMs = 5 * 60_000
 
 const goneReason = 'the database file is gone; what was stored of it is kept in its replicas'
 
-/** The databases that are gone, and why what is committed is not safe, replica by replica; none: all is well. */
+function stuckReason(problem: string): string {
+  return `WAL pages cannot be copied back into the database file, and its -wal grows: ${problem}`
+}
+
+/** The databases that are gone, those whose WAL cannot be copied back, and why what is committed is not safe, replica by replica; none: all is well. */
 export function findNotReady(databases: readonly DatabaseStatus[]): readonly NotReady[] {
   return databases.flatMap((database) => {
-    const { path, state, replicas } = database
+    const { path, state, copyingProblem, replicas } = database
     const gone =
       state === 'gone' ? [{ database: path, replica: undefined, reason: goneReason }] : []
+    const stuck =
+      copyingProblem === undefined
+        ? []
+        : [{ database: path, replica: undefined, reason: stuckReason(copyingProblem) }]
     const late = replicas.flatMap((replica) => {
       const reason = notReadyReason(database, replica)
       return reason === undefined ? [] : [{ database: path, replica: replica.name, reason }]
     })
-    return [...gone, ...late]
+    return [...gone, ...stuck, ...late]
   })
 }
 

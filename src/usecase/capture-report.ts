@@ -11,6 +11,9 @@ import { type SegmentAssembly } from './segment-assembly.js'
 /** Beyond its interval, a look may be late by this before commits are taken to be waiting for it. */
 const lateMs = 5000
 
+/** So many checkpoints that fail one after the other, some seconds, are more than a failure of the moment. */
+const lastingFailures = 3
+
 /** Keeps account of one database's capture. What is called often only counts. */
 export class CaptureReport {
   state: CaptureState = 'opening'
@@ -30,6 +33,8 @@ export class CaptureReport {
   #syncs = 0
   #syncMs = 0
   #frameBytes = 0
+  #copyingFailures = 0
+  #copyingProblem: string | undefined
   #writerLocks = 0
   #writerLockMs = 0
   #maxWriterLockMs = 0
@@ -103,6 +108,27 @@ export class CaptureReport {
     this.#maxWriterLockMs = Math.max(this.#maxWriterLockMs, lockedMs)
   }
 
+  /** A checkpoint failed. Returns whether that is to be said: it lasts, and was not said yet. */
+  copyingFailed(error: unknown): boolean {
+    this.#copyingFailures += 1
+    if (this.#copyingFailures < lastingFailures) return false
+    this.#copyingProblem = error instanceof Error ? error.message : String(error)
+    return this.#copyingFailures === lastingFailures
+  }
+
+  /** Whether the last checkpoint failed. */
+  get copyingFails(): boolean {
+    return this.#copyingFailures > 0
+  }
+
+  /** A checkpoint worked, or all is copied back. Returns whether a failure that was said is over. */
+  copyingWorks(): boolean {
+    const wasSaid = this.#copyingProblem !== undefined
+    this.#copyingFailures = 0
+    this.#copyingProblem = undefined
+    return wasSaid
+  }
+
   /** Counts a checkpoint. */
   async timed<T>(mode: CheckpointMode, checkpoint: () => Promise<T>): Promise<T> {
     const totals = this.#checkpoints[mode]
@@ -137,6 +163,7 @@ export class CaptureReport {
     return {
       state: this.state,
       lastFailure: this.#failures.last,
+      copyingProblem: this.#copyingProblem,
       silentMs: Math.max(0, now - movedAt - monitorIntervalMs),
       blindSinceMs: isLate && this.state !== 'ended' ? this.#lookedAtMs : undefined,
       pageSizeBytes: current?.pageSizeBytes,

@@ -1,5 +1,5 @@
 import { type BreakReason } from '../domain/continuity.js'
-import { InUseError, isAbortError, TsreplicateError } from '../domain/errors.js'
+import { DatabaseError, InUseError, isAbortError, TsreplicateError } from '../domain/errors.js'
 import { formatGeneration, type Generation } from '../domain/generation.js'
 import { comparePositions, formatWalPosition, type WalPosition } from '../domain/position.js'
 import { type CaptureStatus } from '../domain/status.js'
@@ -70,6 +70,8 @@ const maxWaitingSegments = 100
 /** Pauses after failures: the first may be one of the moment, for which the reader is kept. */
 const firstPauseMs = 250
 const maxPauseMs = 30_000
+/** Between checkpoints that fail, as on a full disk. */
+const maxCheckpointPauseMs = 15_000
 /** Tries of one round to let the WAL restart: one is not enough beside 200 transactions a second. */
 const checkpointTries = 6
 
@@ -461,7 +463,10 @@ export class SyncDatabase {
         const before = await database.fingerprint(kill)
         const last = await this.#captureAll(kill)
         const isAtRest = !last.changed && !this.#isBroken && this.#assembly === undefined
-        if (isAtRest) await database.rest(kill)
+        if (isAtRest) {
+          await database.rest(kill)
+          this.#options.logger.debug({}, 'at rest')
+        }
         // A wish says nothing of the application.
         const wokenBy = isAtRest ? await this.#idle(before, stop) : 'change'
         if (wokenBy === 'change') changedAt = clock.monotonic()
@@ -486,23 +491,34 @@ export class SyncDatabase {
     ]
     const dueInMs = this.#checkpointDueInMs
     if (dueInMs !== undefined) waits.push(clock.sleep(dueInMs, any).catch(ignoreAbort))
+    waits.push(this.#watchReader(any))
     this.#isIdle = true
-    await Promise.race(waits)
-    this.#isIdle = false
-    this.#move()
-    woken.abort()
+    try {
+      await Promise.race(waits)
+    } finally {
+      this.#isIdle = false
+      this.#move()
+      woken.abort()
+    }
     this.#report.looked()
     if (stop.aborted || feed.hasWish) return 'wish'
     await this.#checkFile()
     return 'change'
   }
 
-  /** When frames have to be copied back whatever their number; undefined: there are none, or it is by size only. */
+  /** Throws when the reader is lost, behind which the WAL may restart unseen. */
+  async #watchReader(signal: AbortSignal): Promise<void> {
+    await this.#options.database.waitForLoss(signal)
+    if (!signal.aborted) throw new DatabaseError('the thread that held its reader has ended')
+  }
+
+  /** When frames are to be copied back whatever their number; undefined: there are none, or it is by size only. */
   get #checkpointDueInMs(): number | undefined {
     const { clock } = this.#options
     const { checkpointIntervalMs } = this.#settings
-    if (this.#uncopiedFrames === 0 || checkpointIntervalMs === undefined) return undefined
-    return Math.max(0, this.#lastCheckpointAt + checkpointIntervalMs - clock.monotonic())
+    const intervalMs = this.#report.copyingFails ? this.#checkpointPauseMs : checkpointIntervalMs
+    if (this.#uncopiedFrames === 0 || intervalMs === undefined) return undefined
+    return Math.max(0, this.#lastCheckpointAt + intervalMs - clock.monotonic())
   }
 
   /** Ends this life if the path names another file now, or none. */
@@ -626,6 +642,7 @@ export class SyncDatabase {
     const current = feed.current
     if (current?.generation !== segment.generation) return
     this.#unused = undefined
+    this.#recovered()
     this.#report.sealed()
     current.segments.push(segment)
     current.end = { index: segment.index, offset: segment.endOffset }
@@ -693,6 +710,7 @@ export class SyncDatabase {
     const now = clock.monotonic()
     const { frameCount, copiedBackCount } = latest.wal
     if (copiedBackCount >= frameCount) {
+      this.#copiedBack()
       if (frameCount === 0) this.#lastCheckpointAt = now
       return
     }
@@ -759,15 +777,27 @@ export class SyncDatabase {
       try {
         const copied = await this.#report.timed('PASSIVE', () => database.checkpoint(kill))
         await database.syncFile(kill)
+        this.#copiedBack()
         return copied
       } catch (error) {
         if (isAbortError(error)) throw error
-        this.#checkpointPauseMs = Math.min(Math.max(this.#checkpointPauseMs * 2, 1000), 60_000)
+        this.#checkpointPauseMs = Math.min(
+          Math.max(this.#checkpointPauseMs * 2, 1000),
+          maxCheckpointPauseMs,
+        )
         logger.debug({ err: error }, 'checkpoint failed')
+        if (this.#report.copyingFailed(error)) {
+          const hint = 'until this works again, its -wal file grows'
+          logger.warn({ path: database.path, err: error, hint }, 'checkpoints keep failing')
+        }
         return undefined
       }
     }
     return this.#beside(copying(), kill)
+  }
+
+  #copiedBack(): void {
+    if (this.#report.copyingWorks()) this.#options.logger.info({}, 'checkpoints work again')
   }
 
   async #discard(): Promise<void> {

@@ -34,7 +34,13 @@ function run(
       lowerPriority(child.pid)
       child.send(request)
     })
-    child.once('error', reject)
+    // One that died may be told to us more than once.
+    child.on('error', (cause) => {
+      signal.removeEventListener('abort', stop)
+      reject(
+        new DatabaseError(`cannot compare ${request.databasePath}: no process for it`, { cause }),
+      )
+    })
     child.once('message', (reply: ComparisonReply) => {
       if (reply.kind === 'result') resolve(reply.result)
       else reject(new DatabaseError(`cannot compare ${request.databasePath}: ${reply.message}`))

@@ -134,7 +134,8 @@ function handled<T>(resolvers: PromiseWithResolvers<T>): PromiseWithResolvers<T>
 
 class ImageThread {
   waitingBytes = 0
-  readonly #worker: Worker
+  /** Undefined: it could not be started. */
+  readonly #worker: Worker | undefined
   readonly #outputPath: string
   readonly #inputs = new Map<number, Input>()
   #checked: PromiseWithResolvers<CheckResult> | undefined
@@ -142,16 +143,27 @@ class ImageThread {
 
   constructor(entry: URL, outputPath: string) {
     this.#outputPath = outputPath
-    this.#worker = new Worker(entry, { resourceLimits: { maxYoungGenerationSizeMb } })
+    try {
+      this.#worker = new Worker(entry, { resourceLimits: { maxYoungGenerationSizeMb } })
+    } catch (error) {
+      this.#end(error)
+      return
+    }
     this.#worker.on('message', (reply: ImageReply) => this.#take(reply))
-    this.#worker.on('error', (error: Error) => this.#fail(error))
-    this.#worker.on('exit', (code) =>
-      this.#fail(new Error(`a thread that builds ${outputPath} ended with code ${code}`)),
+    this.#worker.on('error', (error) => this.#end(error))
+    this.#worker.on('exit', (code) => this.#end(new Error(`its exit code is ${code}`)))
+  }
+
+  /** It died, or never lived: of a machine that is short of something, or of a bug. The restore can be tried again. */
+  #end(cause: unknown): void {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    this.#fail(
+      new OutputError(`a thread that builds ${this.#outputPath} has ended: ${why}`, { cause }),
     )
   }
 
   send(request: ImageRequest, given: readonly ArrayBuffer[] = []): void {
-    this.#worker.postMessage(request, [...given])
+    this.#worker?.postMessage(request, [...given])
   }
 
   start(turn: number, task: ImageTask, budget: ByteBudget): Input {
@@ -170,7 +182,7 @@ class ImageThread {
   }
 
   async end(): Promise<void> {
-    await this.#worker.terminate()
+    await this.#worker?.terminate()
   }
 
   #take(reply: ImageReply): void {

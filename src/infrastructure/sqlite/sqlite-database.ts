@@ -42,6 +42,9 @@ export class SqliteDatabase implements ManagedDatabase {
   readonly #allowNetworkFileSystem: boolean
   readonly #rollBytes: number | undefined
   #identity: FileIdentity | undefined
+  /** The life of the thread in which it is open. */
+  #openedIn: number | undefined
+  #checkpointing: Promise<unknown> | undefined
   /** Never closed while a reader is held: closing it would drop the process's locks on the file. */
   #opening: Promise<FileHandle> | undefined
 
@@ -64,6 +67,7 @@ export class SqliteDatabase implements ManagedDatabase {
     signal.throwIfAborted()
     await this.close()
     if (!this.#allowNetworkFileSystem) await this.#refuseNetworkFileSystem()
+    this.#openedIn = this.#capture.life
     const opened = (await this.#capture.call({
       call: 'open',
       database: this.#database,
@@ -112,9 +116,9 @@ export class SqliteDatabase implements ManagedDatabase {
 
   async checkpoint(signal: AbortSignal): Promise<WalState & { readonly busy: boolean }> {
     signal.throwIfAborted()
-    return (await this.#checkpoint.call({ call: 'checkpoint', path: this.path })) as WalState & {
-      readonly busy: boolean
-    }
+    const checkpointing = this.#checkpoint.call({ call: 'checkpoint', path: this.path })
+    this.#checkpointing = checkpointing
+    return (await checkpointing) as WalState & { readonly busy: boolean }
   }
 
   async syncFile(signal: AbortSignal): Promise<void> {
@@ -207,11 +211,26 @@ export class SqliteDatabase implements ManagedDatabase {
     throw new DatabaseError('another file has taken its place')
   }
 
+  async waitForLoss(signal: AbortSignal): Promise<void> {
+    if (this.#openedIn !== undefined) await this.#capture.untilDeath(this.#openedIn, signal)
+  }
+
   async close(): Promise<void> {
-    await this.#capture.call({ call: 'close', database: this.#database })
+    const { life } = this.#capture
+    try {
+      // A thread that died has closed it.
+      if (this.#openedIn === life) {
+        await this.#capture.call({ call: 'close', database: this.#database })
+      }
+    } catch (error) {
+      if (this.#capture.life === life) throw error
+    }
+    this.#openedIn = undefined
     this.#identity = undefined
     const file = this.#opening
     this.#opening = undefined
+    // Its connection has locks, too, which go with any descriptor of the file that is closed.
+    await this.#checkpointing?.catch(() => undefined)
     await (await file?.catch(() => undefined))?.close()
   }
 }

@@ -11,46 +11,89 @@ interface Waiting {
   readonly reject: (error: Error) => void
 }
 
-/** One thread that makes SQLite calls, seen from the main thread. */
-export class SqliteThread {
-  readonly #worker: Worker
-  readonly #waiting = new Map<number, Waiting>()
-  #nextId = 1
-  #failure: Error | undefined
+/** One that died is started again no sooner than this after its start: what it died of may last. */
+const leastRestartMs = 1000
 
-  constructor() {
-    this.#worker = new Worker(new URL('./sqlite-thread.js', import.meta.url), {
-      resourceLimits: { maxYoungGenerationSizeMb },
+/** A thread that makes SQLite calls, seen from the main thread. One that died is replaced at the next call. */
+export class SqliteThread {
+  #worker: Worker | undefined
+  #life = 0
+  #startedAt = Number.NEGATIVE_INFINITY
+  #failure: DatabaseError | undefined
+  readonly #waiting = new Map<number, Waiting>()
+  readonly #mourners = new Set<() => void>()
+  #nextId = 1
+
+  /** Another number with each thread that takes the place of a dead one: what was open in that one is closed. */
+  get life(): number {
+    return this.#life
+  }
+
+  /** Makes a call. It cannot be interrupted: SQLite decides how long it takes. Rejects if the thread dies meanwhile. */
+  async call(request: SqliteCall): Promise<unknown> {
+    const worker = this.#worker ?? this.#start()
+    const id = this.#nextId++
+    const answered = new Promise<unknown>((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject })
     })
-    this.#worker.on('message', (reply: SqliteReply) => {
+    worker.postMessage({ ...request, id })
+    return answered
+  }
+
+  /** Resolves when what was opened in that life is closed, as the thread has died, or at an abort. */
+  async untilDeath(life: number, signal: AbortSignal): Promise<void> {
+    if (signal.aborted || life !== this.#life) return
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        signal.removeEventListener('abort', done)
+        this.#mourners.delete(done)
+        resolve()
+      }
+      this.#mourners.add(done)
+      signal.addEventListener('abort', done, { once: true })
+    })
+  }
+
+  #start(): Worker {
+    const now = performance.now()
+    if (this.#failure !== undefined && now - this.#startedAt < leastRestartMs) throw this.#failure
+    this.#startedAt = now
+    let worker: Worker
+    try {
+      worker = new Worker(new URL('./sqlite-thread.js', import.meta.url), {
+        resourceLimits: { maxYoungGenerationSizeMb },
+      })
+    } catch (error) {
+      this.#failure = ended(error)
+      throw this.#failure
+    }
+    worker.on('message', (reply: SqliteReply) => {
       const waiting = this.#waiting.get(reply.id)
       this.#waiting.delete(reply.id)
       if (waiting === undefined) return
       if (reply.ok) waiting.resolve(reply.value)
       else waiting.reject(translated(reply.message, reply.code))
     })
-    this.#worker.on('error', (error: Error) => this.#fail(error))
-    this.#worker.on('exit', (code) =>
-      this.#fail(new Error(`the SQLite thread ended with code ${code}`)),
-    )
+    worker.on('error', (error) => this.#bury(worker, error))
+    worker.on('exit', (code) => this.#bury(worker, new Error(`its exit code is ${code}`)))
+    this.#worker = worker
+    return worker
   }
 
-  /** Makes a call. It cannot be interrupted: SQLite decides how long it takes. */
-  async call(request: SqliteCall): Promise<unknown> {
-    if (this.#failure !== undefined) throw this.#failure
-    const id = this.#nextId++
-    const answered = new Promise<unknown>((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject })
-    })
-    this.#worker.postMessage({ ...request, id })
-    return answered
-  }
-
-  #fail(error: Error): void {
-    this.#failure ??= error
-    for (const waiting of this.#waiting.values()) waiting.reject(error)
+  #bury(worker: Worker, cause: unknown): void {
+    if (worker !== this.#worker) return
+    this.#worker = undefined
+    this.#life += 1
+    this.#failure = ended(cause)
+    for (const waiting of this.#waiting.values()) waiting.reject(this.#failure)
     this.#waiting.clear()
+    for (const done of [...this.#mourners]) done()
   }
+}
+
+function ended(cause: unknown): DatabaseError {
+  const why = cause instanceof Error ? cause.message : String(cause)
+  return new DatabaseError(`the thread that makes SQLite calls has ended: ${why}`, { cause })
 }
 
 function translated(message: string, code: string | undefined): DatabaseError {

@@ -1,9 +1,13 @@
 import { Worker } from 'node:worker_threads'
 import { type LookReply, type LookRequest } from './look-messages.js'
 
-/** Looks at the files of idle databases, in a thread of its own. */
+/** A thread that died is started again no sooner than this after its start: what it died of may last. */
+const leastRestartMs = 1000
+
+/** Looks at the files of idle databases, in a thread of its own. One that died is replaced at the next look. */
 export class FileLooks {
   #worker: Worker | undefined
+  #startedAt = Number.NEGATIVE_INFINITY
   readonly #waiting = new Map<number, () => void>()
   #nextId = 1
 
@@ -12,36 +16,48 @@ export class FileLooks {
     options: { readonly path: string; readonly before: string; readonly intervalMs: number },
     changed: () => void,
   ): () => void {
+    const worker = this.#worker ?? this.#start()
+    if (worker === undefined) {
+      const timer = setTimeout(changed, options.intervalMs)
+      return () => clearTimeout(timer)
+    }
     const id = this.#nextId++
     this.#waiting.set(id, changed)
-    this.#post({ kind: 'look', id, ...options })
+    worker.postMessage({ kind: 'look', id, ...options } satisfies LookRequest)
     return () => {
-      if (this.#waiting.delete(id)) this.#post({ kind: 'forget', id })
+      if (this.#waiting.delete(id)) worker.postMessage({ kind: 'forget', id } satisfies LookRequest)
     }
   }
 
-  #post(request: LookRequest): void {
-    this.#worker ??= this.#start()
-    this.#worker.postMessage(request)
-  }
-
-  #start(): Worker {
-    const worker = new Worker(new URL('./look-thread.js', import.meta.url), {
-      resourceLimits: { maxYoungGenerationSizeMb: 2 },
-    })
+  /** Undefined: there is none now, and everybody looks for himself on the interval. */
+  #start(): Worker | undefined {
+    const now = performance.now()
+    if (now - this.#startedAt < leastRestartMs) return undefined
+    this.#startedAt = now
+    let worker: Worker
+    try {
+      worker = new Worker(new URL('./look-thread.js', import.meta.url), {
+        resourceLimits: { maxYoungGenerationSizeMb: 2 },
+      })
+    } catch {
+      return undefined
+    }
     worker.on('message', ({ id }: LookReply) => {
       const changed = this.#waiting.get(id)
       this.#waiting.delete(id)
       changed?.()
     })
-    // Without it everybody looks for himself, and asks a new one.
-    worker.on('error', () => {
+    const bury = (): void => {
+      if (worker !== this.#worker) return
       this.#worker = undefined
       const waiting = [...this.#waiting.values()]
       this.#waiting.clear()
       for (const changed of waiting) changed()
-    })
+    }
+    worker.on('error', bury)
+    worker.on('exit', bury)
     worker.unref()
+    this.#worker = worker
     return worker
   }
 }

@@ -131,6 +131,9 @@ export interface ManagedDatabase {
   /** Size of the database file now. */
   fileSizeBytes(signal: AbortSignal): Promise<number>
 
+  /** Resolves when the reader is lost though nothing was called, as its thread has died, or at an abort: open it again. */
+  waitForLoss(signal: AbortSignal): Promise<void>
+
   /** Lets the reader and all descriptors go, e.g. because the file was replaced. The WAL stays as it is. */
   close(): Promise<void>
 }

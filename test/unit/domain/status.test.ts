@@ -43,6 +43,7 @@ const database: DatabaseStatus = {
   metaPath: '/.app.db-tsreplicate',
   state: 'replicating',
   lastFailure: undefined,
+  copyingProblem: undefined,
   silentMs: 10,
   blindSinceMs: undefined,
   pageSizeBytes: 4096,
@@ -107,6 +108,12 @@ describe('findNotReady', () => {
     ['another owner', { refusal: 'taken over by host b' }, 'taken over by host b'],
   ])('%s', (_, change, reason) => {
     expect(reasonOf(change)).toBe(reason)
+  })
+
+  test('checkpoints that keep failing', () => {
+    expect(reasonOf({}, { copyingProblem: 'disk I/O error' })).toBe(
+      'WAL pages cannot be copied back into the database file, and its -wal grows: disk I/O error',
+    )
   })
 
   test('names the failure of the database first', () => {

@@ -47,6 +47,8 @@ class FakeDatabase implements ManagedDatabase {
   }
   forced: ForcedRestart['outcome'] = 'done'
   failure: Error | undefined
+  /** Its reader is lost. */
+  lose = (): void => undefined
   /** How long a checkpoint takes. */
   checkpointing: () => Promise<void> = () => turn()
   #underWay: string | undefined
@@ -190,6 +192,13 @@ class FakeDatabase implements ManagedDatabase {
     return pageSizeBytes
   }
 
+  async waitForLoss(signal: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.lose = resolve
+      signal.addEventListener('abort', () => resolve())
+    })
+  }
+
   close(): Promise<void> {
     return this.#alone('close', async () => {
       await turn()
@@ -318,6 +327,7 @@ let spool: FakeSpool
 let watcher: FakeWatcher
 let feed: GenerationFeed
 let stop: AbortController
+let sync: SyncDatabase
 let running: Promise<void>
 
 beforeEach(() => {
@@ -330,7 +340,7 @@ beforeEach(() => {
   spool = new FakeSpool()
   watcher = new FakeWatcher()
   stop = new AbortController()
-  const sync = new SyncDatabase({
+  sync = new SyncDatabase({
     database,
     spool,
     compressor,
@@ -672,6 +682,29 @@ describe('a failure', () => {
     const opens = called('open').length
     await clock.advance(2500)
     expect(called('open').length).toBeGreaterThan(opens)
+  })
+
+  test('of the thread that holds the reader opens the database again, also at rest', async () => {
+    await clock.advance(5000)
+    expect(called('open')).toHaveLength(1)
+    database.lose()
+    await clock.advance(1000)
+    expect(called('open')).toHaveLength(2)
+    expect(lines).toContain('DatabaseError: the thread that held its reader has ended')
+  })
+
+  test('of checkpoints that lasts is said once and in the status, and so is its end', async () => {
+    database.checkpointing = () => Promise.reject(new Error('disk I/O error'))
+    database.commit(limit)
+    await clock.advance(1500)
+    expect(sync.status().copyingProblem).toBeUndefined()
+    await clock.advance(60_000)
+    expect(sync.status().copyingProblem).toBe('disk I/O error')
+    expect(lines.filter((line) => line === 'checkpoints keep failing')).toHaveLength(1)
+    database.checkpointing = () => turn()
+    await clock.advance(30_000)
+    expect(sync.status().copyingProblem).toBeUndefined()
+    expect(lines.at(-1)).toBe('checkpoints work again')
   })
 
   test.each([
