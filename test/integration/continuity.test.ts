@@ -2,7 +2,7 @@ import Database from 'better-sqlite3'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { WalCapture } from '../../src/infrastructure/sqlite/wal-capture.js'
 import { type CaptureCursor, type CapturedRun } from '../../src/usecase/ports/managed-database.js'
@@ -155,6 +155,48 @@ describe('the first look after the daemon was down', () => {
     capture.close()
     writer.close()
   })
+})
+
+describe('a WAL that is being restarted in the very moment of the first look', () => {
+  test.skipIf(!hasCompiler)(
+    'ends the generation, as its tail was never read (a writer held up before the header; needs a C compiler)',
+    async () => {
+      const { file, writer, cursor } = captured()
+      insert(writer)
+      writer.pragma('wal_checkpoint(PASSIVE)')
+      const capture = new WalCapture(file)
+      capture.open()
+      expect(capture.begin(cursor)).toEqual({ kind: 'continuous' })
+      const trap = new Trap(
+        dirname(file),
+        { calls: 'write', path: 'app\\.db-wal$' },
+        { moment: 'hold', armed: true },
+      )
+      const script = `
+        const Database = require('better-sqlite3')
+        new Database(process.argv[1]).prepare('insert into t (text) values (?)').run('restarts the WAL')
+      `
+      const child = spawn(process.execPath, ['-e', script, file], {
+        cwd: root,
+        stdio: 'inherit',
+        env: { ...process.env, ...trap.env },
+      })
+      const exited = once(child, 'exit')
+      await until(() => trap.killed !== undefined, 20_000, 'the writer to be held up')
+      // The wal-index is empty, and the header in the file is still that of the WAL whose tail nobody read.
+      const held = capture.capture(1 << 24)
+      child.kill('SIGCONT')
+      await exited
+      expect(held).toMatchObject({
+        continuity: { kind: 'broken', reason: 'wal restarted during the first look' },
+        runs: [],
+      })
+      expect(capture.begin(undefined)).toEqual({ kind: 'continuous' })
+      expect(capture.capture(1 << 24).runs[0]?.start).toEqual({ index: 0, offset: 0 })
+      capture.close()
+      writer.close()
+    },
+  )
 })
 
 describe('a commit frame that was never published', () => {

@@ -8,7 +8,8 @@
  *     KILL_SINCE    "call regex": only after such a call
  *     KILL_WHEN     only once this file exists
  *     KILL_NTH      the n-th of them, from 1
- *     KILL_MOMENT   before it, after it, or half: when half of what it writes is written
+ *     KILL_MOMENT   before it, after it, or half: when half of what it writes is written; hold: it is only stopped before it,
+ *                   and goes on with a SIGCONT
  *     KILL_MARK     the file that says so: "call moment path"
  *     KILL_TRACE    instead of killing, appends "call path" of each call of any kind on such a path to this file
  */
@@ -94,6 +95,11 @@ static int is_it(const char *call, const char *path) {
               atomic_fetch_add(&count, 1) + 1 == nth;
   if (has_since && strcmp(call, since_call) == 0 && regexec(&since_regex, path, 0, NULL, 0) == 0)
     atomic_store(&since_seen, 1);
+  if (found && strcmp(moment, "hold") == 0) {
+    if (mark != NULL) append(mark, call, moment, path);
+    syscall(SYS_kill, getpid(), SIGSTOP);
+    return 0;
+  }
   return found;
 }
 

@@ -1,4 +1,4 @@
-/** Kills a process at one system call: `kill-at-call.c` compiled, and the environment that tells it which. */
+/** Kills or stops a process at one system call: `kill-at-call.c` compiled, and the environment that tells it which. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
   appendFileSync,
@@ -19,7 +19,7 @@ if (!hasCompiler) {
   sayAtTheEnd('no C compiler (cc): nothing was killed at named steps, nor in the sync of its WAL')
 }
 
-export type Moment = 'before' | 'half' | 'after'
+export type Moment = 'before' | 'half' | 'after' | 'hold'
 
 export interface Call {
   /** Kinds of calls, separated by commas; see `kill-at-call.c`. */
@@ -44,7 +44,7 @@ export function killLibrary(): string {
   return library
 }
 
-/** One process that is to be killed. */
+/** One process that is to be killed, or stopped. */
 export class Trap {
   readonly env: Record<string, string>
   readonly #mark: string

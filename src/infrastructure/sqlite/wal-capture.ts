@@ -216,8 +216,8 @@ export class WalCapture {
   #stateBeforeHeld: WalState = { frameCount: -1, copiedBackCount: -1 }
   #heldSince = Number.NEGATIVE_INFINITY
   #lastSalts: Salts | undefined
-  /** Until the first full copy has ended, with the salts that it began with. */
-  #firstLook: { salts: Salts | undefined } | undefined
+  /** Until the first full copy has ended: the salts that it began with, and how many frames there were. */
+  #firstLook: { readonly salts: Salts | undefined; readonly frameCount: number } | undefined
   #pendingPrevious: PreviousIndexEnd | undefined
 
   constructor(path: string, options: { rollBytes?: number } = {}) {
@@ -274,7 +274,10 @@ export class WalCapture {
     const former = this.#renew()
     const { header, state } = this.#look(former ?? this.#askerNow())
     this.#lastSalts = undefined
-    this.#firstLook = { salts: header === undefined ? undefined : readSalts(header) }
+    this.#firstLook = {
+      salts: header === undefined ? undefined : readSalts(header),
+      frameCount: state.frameCount,
+    }
     if (cursor === undefined) return continuous
     const verdict = this.#resume(cursor, header, state)
     return verdict
@@ -485,6 +488,10 @@ export class WalCapture {
     }
     const end = offsetAfterFrames(state.frameCount, this.#pageSizeBytes)
     if (cursor !== undefined && sameSalts(readSalts(header), cursor.wal.salts)) {
+      // Everything may have been copied back before we came: what is let go now was not read.
+      if (state.frameCount < (this.#firstLook?.frameCount ?? 0)) {
+        return brokenNow('wal restarted during the first look', 'SQLite has just let it go')
+      }
       // No frames under the old salts is a restart under way: the wal-index is reset before the header is rewritten.
       if (state.frameCount === 0) return nothing
       if (end < cursor.wal.offset) {
