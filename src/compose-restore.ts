@@ -1,5 +1,6 @@
 /** Puts a restore together. Loaded only when there is one. */
 import { systemClock } from './infrastructure/clock/system-clock.js'
+import { followLinks } from './infrastructure/config/paths.js'
 import { fileImages } from './infrastructure/image/file-image.js'
 import { restoreDatabase } from './usecase/restore-database.js'
 import {
@@ -17,7 +18,8 @@ export function restore(
   signal: AbortSignal,
 ): Promise<RestoreReport> {
   return restoreDatabase(
-    request,
+    // The link stays: the application finds its database behind it.
+    { ...request, outputPath: followLinks(request.outputPath) },
     { image: fileImages(restoreThread), clock: systemClock, onProgress },
     signal,
   )

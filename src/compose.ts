@@ -91,6 +91,12 @@ export async function expandPath(path: string): Promise<string> {
   return expand(path, configContext())
 }
 
+/** The file that a link leads to; any other path is what it is. */
+export async function followLinks(path: string): Promise<string> {
+  const { followLinks: follow } = await import('./infrastructure/config/paths.js')
+  return follow(path)
+}
+
 /** The log. `stderr` decides where it goes; `isShared`: another program writes there, too. */
 export async function createLogger(
   config: LoggingConfig,
@@ -194,7 +200,7 @@ export interface ListedDatabases {
 /** The databases of a configuration, and those that lie in its folders now. */
 export async function listDatabases(config: Config): Promise<ListedDatabases> {
   const { SqliteFolder } = await import('./infrastructure/folder/sqlite-folder.js')
-  const named = new Set(config.databases.map(({ path }) => path))
+  const named = new Set(config.databases.map(({ path, linkTarget }) => linkTarget ?? path))
   const found: DatabaseConfig[] = []
   const unreadable: ListedDatabases['unreadable'][number][] = []
   for (const each of config.folders) {

@@ -117,6 +117,8 @@ export interface ReplicaConfig {
 export interface DatabaseConfig {
   /** Absolute path of the database file. */
   readonly path: string
+  /** The file that `path` leads to, where that was a link when the configuration was read. */
+  readonly linkTarget?: string
   /** Absolute path of the folder that holds the local state. */
   readonly metaPath: string
   /** How often files are looked at when nothing announces a change. Above 0. */

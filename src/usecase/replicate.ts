@@ -59,7 +59,7 @@ export interface ReplicateDatabasesOptions {
   readonly lastSyncTimeoutMs: number
 }
 
-/** One path: what is wanted of it, and what is. */
+/** One database file: what is wanted of it, and what is. */
 interface Slot {
   wanted: DatabaseConfig | undefined
   running: ReplicateDatabase | undefined
@@ -81,6 +81,7 @@ export class ReplicateDatabases implements Replication {
 
   readonly #folders: FollowFolders
   #named: readonly DatabaseConfig[] = []
+  readonly #same = new Set<string>()
 
   constructor(options: ReplicateDatabasesOptions) {
     this.#options = options
@@ -117,7 +118,12 @@ export class ReplicateDatabases implements Replication {
   #want(): void {
     // What is named has its own settings.
     const databases = [...this.#folders.found, ...this.#named]
-    const wanted = new Map(databases.map((config) => [config.path, config]))
+    const wanted = new Map<string, DatabaseConfig>()
+    for (const config of databases) {
+      const file = config.linkTarget ?? config.path
+      this.#saySame(wanted.get(file), config)
+      wanted.set(file, config)
+    }
     for (const path of new Set([...this.#slots.keys(), ...wanted.keys()])) {
       const slot = this.#slots.get(path) ?? {
         wanted: undefined,
@@ -129,6 +135,15 @@ export class ReplicateDatabases implements Replication {
       this.#slots.set(path, slot)
       this.#settle(path, slot)
     }
+  }
+
+  /** A file in a folder and a link to it that is named are one database. */
+  #saySame(found: DatabaseConfig | undefined, named: DatabaseConfig): void {
+    if (found === undefined || found.path === named.path) return
+    const text = `${named.path} leads to ${found.path}: one database, replicated as the first says`
+    if (this.#same.has(text)) return
+    this.#same.add(text)
+    this.#options.logger.info({ db: named.path }, text)
   }
 
   get databases(): readonly ReplicateDatabase[] {
@@ -167,10 +182,16 @@ export class ReplicateDatabases implements Replication {
       replica: undefined,
       reason: `its databases are not known: ${problem}`,
     }))
-    const databases = [...this.#slots].flatMap(([database, { problem }]) =>
+    const databases = [...this.#slots].flatMap(([file, { wanted, problem }]) =>
       problem === undefined
         ? []
-        : [{ database, replica: undefined, reason: `it cannot be replicated: ${problem}` }],
+        : [
+            {
+              database: wanted?.path ?? file,
+              replica: undefined,
+              reason: `it cannot be replicated: ${problem}`,
+            },
+          ],
     )
     return [...folders, ...databases]
   }

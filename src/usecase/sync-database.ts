@@ -285,7 +285,7 @@ export class SyncDatabase {
 
   /** Opens the local state and the database and takes the first look, a few databases of the process at a time. */
   async #open(kill: AbortSignal): Promise<OpenedDatabase | undefined> {
-    const { database, spool, logger, openSlots } = this.#options
+    const { database, spool, logger, openSlots, watcher } = this.#options
     const slot = await openSlots.take(kill)
     try {
       if (!this.#spoolOpened) {
@@ -307,6 +307,7 @@ export class SyncDatabase {
         )
       }
       this.#file = opened.identity
+      watcher.follow(opened.file)
       await this.#firstLook(opened, kill)
       return opened
     } finally {

@@ -89,7 +89,7 @@ export class WatchDisk {
       path,
       metaPath,
       databaseBytes: await disk.fileBytes(path),
-      walBytes: await disk.fileBytes(`${path}-wal`),
+      walBytes: await disk.walBytes(path),
     }))
     this.#latest = {
       sizes: new Map(measured.map((each) => [each.path, each])),

@@ -4,6 +4,7 @@ import { ConfigError, UsageError } from '../../domain/errors.js'
 import {
   createLogger,
   expandPath,
+  followLinks,
   loadConfig,
   openReplicaClient,
   parseReplicaUrl,
@@ -65,8 +66,10 @@ export async function openSubject(positional: string, flags: CommonFlags): Promi
 
 export async function findDatabase(config: Config, path: string): Promise<DatabaseConfig> {
   const absolute = await expandPath(path)
+  const file = await followLinks(absolute)
   const database =
     config.databases.find((candidate) => candidate.path === absolute) ??
+    config.databases.find(({ path: named, linkTarget = named }) => linkTarget === file) ??
     databaseAt(config.folders, absolute)
   if (database !== undefined) return database
   throw new ConfigError(`database not found in config: ${absolute}`, {

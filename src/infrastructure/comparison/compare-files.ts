@@ -2,7 +2,7 @@
  * Compares a live database with a restored image, page by page, by reading files alone. Whoever runs this must not have
  * the database open in SQLite: closing a descriptor of the file would drop SQLite's locks.
  */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync, realpathSync } from 'node:fs'
 import { isPageSize, type Salts, sameSalts } from '../../domain/wal-format.js'
 import {
   type ComparisonRequest,
@@ -25,7 +25,7 @@ export function compareFiles(request: ComparisonRequest): ComparisonResult | und
     const database = files.open(request.databasePath)
     if (image === undefined) throw new Error(`${request.imagePath} is gone`)
     if (database === undefined) return undefined
-    const wal = files.open(`${request.databasePath}-wal`)
+    const wal = files.open(`${realpathSync(request.databasePath)}-wal`)
     return new Comparison({ image, database, wal, request }).run()
   } finally {
     files.close()

@@ -34,7 +34,8 @@ import { type RetentionRules } from '../../domain/retention-policy.js'
 import { type Environment, expandEnvironment, findUnset } from './environment.js'
 import { parseAddress } from './listen-address.js'
 import { keys, objectStoreTypes, type Section } from './keys.js'
-import { expandPath, type PathContext } from './paths.js'
+import { parseDatabasePath } from './database-path.js'
+import { expandPath, followLinks, type PathContext } from './paths.js'
 import { describePlace, type Place, readTarget } from './replica-target.js'
 import {
   cleanPrefix,
@@ -296,6 +297,7 @@ class Reader {
     const databases: DatabaseConfig[] = []
     const folders: DatabaseFolder[] = []
     const seenPaths = new Set<string>()
+    const pathsByFile = new Map<string, string>()
     const seenMetaPaths = new Set<string>()
     const seenPlaces = new Map<string, string>()
     for (const { node, path } of this.#list(global, 'dbs')) {
@@ -315,13 +317,19 @@ class Reader {
       const database = this.#database(fields, seenPlaces)
       if (database === undefined) continue
       const at = fields.entries.get('path')?.node
+      const file = database.linkTarget ?? database.path
+      const other = pathsByFile.get(file)
       if (seenPaths.has(database.path)) {
         this.#problems.add(at, `${path}.path`, `duplicate database path: ${database.path}`)
+      } else if (other !== undefined) {
+        const text = `is the same database as ${other}: both lead to ${file}`
+        this.#problems.add(at, `${path}.path`, text)
       } else if (seenMetaPaths.has(database.metaPath)) {
         const metaAt = fields.entries.get('meta-path')?.node ?? at
         this.#problems.add(metaAt, `${path}.meta-path`, `used twice: ${database.metaPath}`)
       }
       seenPaths.add(database.path)
+      pathsByFile.set(file, database.path)
       seenMetaPaths.add(database.metaPath)
       databases.push(database)
     }
@@ -362,12 +370,13 @@ class Reader {
     if (rawPath === undefined && !fields.entries.has('path')) {
       this.#problems.add(fields.node, `${fields.path}.path`, 'database path required')
     }
-    const path = rawPath === undefined ? undefined : expandPath(rawPath, this.#context)
+    const path = this.#databasePath(fields, rawPath)
     const metaPath = this.#string(fields, 'meta-path')
     const settings = this.#databaseSettings(fields, seenPlaces)
     if (path === undefined) return undefined
     const database = {
       path,
+      ...linkTargetOf(path),
       // Used as it is, as the original does: no `~`.
       metaPath:
         metaPath === undefined ? defaultMetaPath(path) : resolve(this.#context.cwd, metaPath),
@@ -379,6 +388,14 @@ class Reader {
     }
     this.#warnOfNoReplica(path, database)
     return database
+  }
+
+  #databasePath(fields: Fields, text: string | undefined): string | undefined {
+    if (text === undefined) return undefined
+    const parsed = parseDatabasePath(text, this.#context)
+    if (parsed.kind === 'path') return parsed.path
+    this.#at(fields, 'path', parsed.problem)
+    return undefined
   }
 
   #warnOfNoReplica(path: string, { replicas }: Pick<DatabaseConfig, 'replicas'>): void {
@@ -826,8 +843,15 @@ const defaultHeartbeatMs = 5 * 60_000
 const defaultMaxLagMs = 5 * 60_000
 const defaultMaxSpoolBytes = 4 * 1024 ** 3
 
+/** Beside the file itself: whatever link leads to it, it has one writer. */
 function defaultMetaPath(databasePath: string): string {
-  return join(dirname(databasePath), `.${basename(databasePath)}-tsreplicate`)
+  const file = followLinks(databasePath)
+  return join(dirname(file), `.${basename(file)}-tsreplicate`)
+}
+
+function linkTargetOf(path: string): Pick<DatabaseConfig, 'linkTarget'> {
+  const linkTarget = followLinks(path)
+  return linkTarget === path ? {} : { linkTarget }
 }
 
 /** What is wrong with a replica in a place that its own database needs; undefined: nothing. */
@@ -848,7 +872,9 @@ export function configFromUrls(
   urls: readonly string[],
   context: ConfigContext,
 ): Config {
-  const path = expandPath(databasePath, context)
+  const parsed = parseDatabasePath(databasePath, context)
+  if (parsed.kind === 'problem') throw new ConfigError(`the database ${parsed.problem}`)
+  const { path } = parsed
   const metaPath = defaultMetaPath(path)
   const places = new Set<string>()
   const replicas = urls.map((url, i): ReplicaConfig => {
@@ -883,6 +909,7 @@ export function configFromUrls(
     databases: [
       {
         path,
+        ...linkTargetOf(path),
         metaPath,
         monitorIntervalMs: 1000,
         checkpointIntervalMs: 60_000,

@@ -1,4 +1,5 @@
-import { resolve } from 'node:path'
+import { lstatSync, readlinkSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
 
 export interface PathContext {
   readonly home: string
@@ -10,4 +11,27 @@ export function expandPath(path: string, { home, cwd }: PathContext): string {
   if (path === '~') return resolve(home)
   if (path.startsWith('~/')) return resolve(home, path.slice(2))
   return resolve(cwd, path)
+}
+
+/** As many links as the system follows. */
+const maxLinks = 40
+
+/**
+ * The file that a path leads to where it is a link, whether it exists or not; else the path. SQLite follows it, too, and has
+ * `-wal` beside that file. Links among the folders above change nothing in what lies beside what.
+ */
+export function followLinks(path: string): string {
+  let file = path
+  for (let links = 0; links < maxLinks && isLink(file); links += 1) {
+    file = resolve(dirname(file), readlinkSync(file))
+  }
+  return file
+}
+
+function isLink(path: string): boolean {
+  try {
+    return lstatSync(path).isSymbolicLink()
+  } catch {
+    return false
+  }
 }

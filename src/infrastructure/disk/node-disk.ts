@@ -1,4 +1,4 @@
-import { stat, statfs } from 'node:fs/promises'
+import { realpath, stat, statfs } from 'node:fs/promises'
 import { type FileSystemInfo, type LocalDisk } from '../../usecase/ports/local-disk.js'
 
 /** What Node's `stat` and `statfs` say. */
@@ -6,6 +6,14 @@ export const nodeDisk: LocalDisk = {
   async fileBytes(path: string): Promise<number | undefined> {
     try {
       return (await stat(path)).size
+    } catch {
+      return undefined
+    }
+  },
+
+  async walBytes(databasePath: string): Promise<number | undefined> {
+    try {
+      return (await stat(`${await realpath(databasePath)}-wal`)).size
     } catch {
       return undefined
     }

@@ -1,5 +1,5 @@
 import fs from 'node:fs'
-import { type FileHandle, open, stat, statfs } from 'node:fs/promises'
+import { type FileHandle, open, realpath, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { DatabaseError } from '../../domain/errors.js'
 import { type FileSigns, formatFingerprint } from '../../domain/file-fingerprint.js'
@@ -45,6 +45,8 @@ export class SqliteDatabase implements ManagedDatabase {
   /** The life of the thread in which it is open. */
   #openedIn: number | undefined
   #checkpointing: Promise<unknown> | undefined
+  /** Where the path led to when it was opened: SQLite resolves it, too, and has `-wal` beside that file. */
+  #file: string
   /** Never closed while a reader is held: closing it would drop the process's locks on the file. */
   #opening: Promise<FileHandle> | undefined
 
@@ -54,7 +56,7 @@ export class SqliteDatabase implements ManagedDatabase {
     allowNetworkFileSystem: boolean
     rollBytes?: number
   }) {
-    this.path = options.path
+    this.path = this.#file = options.path
     const { capture, checkpoint, database } = options.threads.assign()
     this.#capture = capture
     this.#checkpoint = checkpoint
@@ -66,12 +68,15 @@ export class SqliteDatabase implements ManagedDatabase {
   async open(signal: AbortSignal): Promise<OpenedDatabase | undefined> {
     signal.throwIfAborted()
     await this.close()
+    const file = await this.#followLinks()
+    if (file === undefined) return undefined
+    this.#file = file
     if (!this.#allowNetworkFileSystem) await this.#refuseNetworkFileSystem()
     this.#openedIn = this.#capture.life
     const opened = (await this.#capture.call({
       call: 'open',
       database: this.#database,
-      path: this.path,
+      path: file,
       rollBytes: this.#rollBytes,
     })) as OpenedDatabase | undefined
     if (opened === undefined) return undefined
@@ -79,10 +84,20 @@ export class SqliteDatabase implements ManagedDatabase {
     return opened
   }
 
+  /** Undefined: there is no file. */
+  async #followLinks(): Promise<string | undefined> {
+    try {
+      return await realpath(this.path)
+    } catch (error) {
+      if (isNoFile(error)) return undefined
+      throw new DatabaseError('it cannot be looked at', { cause: error })
+    }
+  }
+
   async #refuseNetworkFileSystem(): Promise<void> {
     let type: number
     try {
-      type = (await statfs(path.dirname(this.path))).type >>> 0
+      type = (await statfs(path.dirname(this.#file))).type >>> 0
     } catch {
       return
     }
@@ -116,7 +131,7 @@ export class SqliteDatabase implements ManagedDatabase {
 
   async checkpoint(signal: AbortSignal): Promise<WalState & { readonly busy: boolean }> {
     signal.throwIfAborted()
-    const checkpointing = this.#checkpoint.call({ call: 'checkpoint', path: this.path })
+    const checkpointing = this.#checkpoint.call({ call: 'checkpoint', path: this.#file })
     this.#checkpointing = checkpointing
     return (await checkpointing) as WalState & { readonly busy: boolean }
   }
@@ -157,7 +172,7 @@ export class SqliteDatabase implements ManagedDatabase {
         ? 'same'
         : 'replaced'
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return 'gone'
+      if (isNoFile(error)) return 'gone'
       throw new DatabaseError('it cannot be looked at', { cause: error })
     }
   }
@@ -166,7 +181,7 @@ export class SqliteDatabase implements ManagedDatabase {
     signal.throwIfAborted()
     const signsOf = (file: string): Promise<FileSigns | undefined> =>
       stat(file).catch(() => undefined)
-    return formatFingerprint(await signsOf(this.path), await signsOf(`${this.path}-wal`))
+    return formatFingerprint(await signsOf(this.path), await signsOf(`${this.#file}-wal`))
   }
 
   async *readFile(signal: AbortSignal): AsyncIterable<Uint8Array> {
@@ -204,7 +219,7 @@ export class SqliteDatabase implements ManagedDatabase {
   }
 
   async #openSameFile({ device, inode }: FileIdentity): Promise<FileHandle> {
-    const file = await open(this.path, fs.constants.O_RDONLY)
+    const file = await open(this.#file, fs.constants.O_RDONLY)
     const { dev, ino } = await file.stat()
     if (dev === device && ino === inode) return file
     await file.close()
@@ -233,4 +248,12 @@ export class SqliteDatabase implements ManagedDatabase {
     await this.#checkpointing?.catch(() => undefined)
     await (await file?.catch(() => undefined))?.close()
   }
+}
+
+function isNoFile(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    'code' in error &&
+    (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+  )
 }

@@ -259,6 +259,7 @@ export class WalCapture {
     }
     return {
       identity: { device: stat.dev, inode: stat.ino },
+      file: this.#path,
       pageSizeBytes: this.#pageSizeBytes,
       formerJournalMode,
     }

@@ -7,6 +7,8 @@ import { type FolderWatches } from './folder-watches.js'
 /** Watches the two files of one database: events make it prompt, the looks make it right. */
 export class DatabaseWatcher implements ChangeWatcher {
   readonly #path: string
+  /** Where the path leads to. */
+  #file: string
   readonly #watches: FolderWatches
   readonly #looks: FileLooks
   #disarm: (() => void) | undefined
@@ -15,9 +17,13 @@ export class DatabaseWatcher implements ChangeWatcher {
   #isWoken = false
 
   constructor(databasePath: string, parts: { watches: FolderWatches; looks: FileLooks }) {
-    this.#path = databasePath
+    this.#path = this.#file = databasePath
     this.#watches = parts.watches
     this.#looks = parts.looks
+  }
+
+  follow(file: string): void {
+    this.#file = file
   }
 
   async arm(signal: AbortSignal): Promise<void> {
@@ -28,8 +34,8 @@ export class DatabaseWatcher implements ChangeWatcher {
     await setImmediate()
     if (!signal.aborted) {
       this.#isWoken = false
-      const name = path.basename(this.#path)
-      this.#disarm = this.#watches.listen(path.dirname(this.#path), [name, `${name}-wal`], () => {
+      const name = path.basename(this.#file)
+      this.#disarm = this.#watches.listen(path.dirname(this.#file), [name, `${name}-wal`], () => {
         this.#isWoken = true
         this.#wake?.()
       })
@@ -53,7 +59,9 @@ export class DatabaseWatcher implements ChangeWatcher {
     look: { readonly before: string; readonly intervalMs: number },
     signal: AbortSignal,
   ): Promise<void> {
-    await this.#wait(signal, (wake) => this.#looks.look({ path: this.#path, ...look }, wake))
+    await this.#wait(signal, (wake) =>
+      this.#looks.look({ path: this.#path, file: this.#file, ...look }, wake),
+    )
   }
 
   async #wait(signal: AbortSignal, begin: (wake: () => void) => () => void): Promise<void> {

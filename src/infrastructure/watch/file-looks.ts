@@ -13,7 +13,7 @@ export class FileLooks {
 
   /** Calls `changed` once when the fingerprint is no longer `before`. Returns what ends that. */
   look(
-    options: { readonly path: string; readonly before: string; readonly intervalMs: number },
+    options: Omit<Extract<LookRequest, { kind: 'look' }>, 'kind' | 'id'>,
     changed: () => void,
   ): () => void {
     const worker = this.#worker ?? this.#start()

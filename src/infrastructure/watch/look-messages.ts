@@ -4,6 +4,8 @@ export type LookRequest =
       readonly kind: 'look'
       readonly id: number
       readonly path: string
+      /** Where the path leads to. */
+      readonly file: string
       readonly before: string
       readonly intervalMs: number
     }

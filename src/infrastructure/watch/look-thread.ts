@@ -25,8 +25,8 @@ function signsOf(path: string): FileSigns | undefined {
 }
 
 function lookAtAll(looks: Map<number, Look>): void {
-  for (const { id, path, before } of [...looks.values()]) {
-    if (formatFingerprint(signsOf(path), signsOf(`${path}-wal`)) === before) continue
+  for (const { id, path, file, before } of [...looks.values()]) {
+    if (formatFingerprint(signsOf(path), signsOf(`${file}-wal`)) === before) continue
     forget(id)
     parentPort?.postMessage({ id } satisfies LookReply)
   }

@@ -1,5 +1,7 @@
 /** Tells that a database's files may have changed. It may be late or silent: whoever waits also looks now and then. */
 export interface ChangeWatcher {
+  /** From the next `arm` on this is the database file, to which links lead from the path that it was made for. */
+  follow(file: string): void
   /** Watches from now on. Resolves when a sign of a change would be noticed, or cannot be. */
   arm(signal: AbortSignal): Promise<void>
   /** Stops watching. */

@@ -10,6 +10,8 @@ export interface FileSystemInfo {
 export interface LocalDisk {
   /** Undefined: there is no such file, or it cannot be looked at. */
   fileBytes(path: string): Promise<number | undefined>
+  /** The size of a database's WAL, which lies beside the file that the path leads to. */
+  walBytes(databasePath: string): Promise<number | undefined>
   /** The file system that a folder lies on; undefined: there is no such folder, or it cannot be looked at. */
   fileSystem(folder: string): Promise<FileSystemInfo | undefined>
 }

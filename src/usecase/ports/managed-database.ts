@@ -15,6 +15,8 @@ export interface FileIdentity {
 
 export interface OpenedDatabase {
   readonly identity: FileIdentity
+  /** The file itself, whatever links lead to it: `-wal` lies beside it. */
+  readonly file: string
   readonly pageSizeBytes: number
   /** The journal mode it was in before: anything but `wal` means that it was converted. */
   readonly formerJournalMode: string
@@ -116,7 +118,7 @@ export interface ManagedDatabase {
   /** Whether the folder exists in which the file lies, or is to lie. */
   hasFolder(signal: AbortSignal): Promise<boolean>
 
-  /** Whether the path still names the file that was opened. */
+  /** Whether the path still names the file that was opened, also through links. */
   identify(signal: AbortSignal): Promise<'same' | 'gone' | 'replaced'>
 
   /** Sizes and times of database and WAL, to see from outside whether anything happened. Absent: zeros. */

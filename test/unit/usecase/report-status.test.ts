@@ -40,7 +40,7 @@ function make(disk: LocalDisk, failing: ReportStatus['notReady'] = () => []): Re
 const never = new Promise<never>(() => undefined)
 
 test('a disk that does not answer keeps nothing else from being told', async () => {
-  const report = make({ fileBytes: () => never, fileSystem: () => never })
+  const report = make({ fileBytes: () => never, walBytes: () => never, fileSystem: () => never })
   expect(await report.status(signal)).toEqual({
     version: 'v1',
     pid: 7,
@@ -55,6 +55,7 @@ test('a disk that does not answer keeps nothing else from being told', async () 
 test('a database that is wanted and cannot be opened makes the daemon not ready', async () => {
   const disk: LocalDisk = {
     fileBytes: () => Promise.resolve(undefined),
+    walBytes: () => Promise.resolve(undefined),
     fileSystem: () => Promise.resolve(undefined),
   }
   const failing = [

@@ -103,7 +103,12 @@ class FakeDatabase implements ManagedDatabase {
       await turn()
       note('open')
       if (this.failure !== undefined) throw this.failure
-      return { identity: { device: 1, inode: 2 }, pageSizeBytes, formerJournalMode: 'wal' }
+      return {
+        identity: { device: 1, inode: 2 },
+        file: this.path,
+        pageSizeBytes,
+        formerJournalMode: 'wal',
+      }
     })
   }
 
@@ -270,6 +275,8 @@ class FakeWatcher implements ChangeWatcher {
   event(): void {
     this.#wake?.()
   }
+
+  follow(): void {}
 
   async arm(): Promise<void> {
     await turn()

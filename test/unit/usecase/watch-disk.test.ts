@@ -35,8 +35,8 @@ async function warnings(
   const stop = new AbortController()
   const watch = new WatchDisk({
     disk: {
-      fileBytes: (path) =>
-        Promise.resolve(path.endsWith('-wal') ? state().walBytes : state().databaseBytes),
+      fileBytes: () => Promise.resolve(state().databaseBytes),
+      walBytes: () => Promise.resolve(state().walBytes),
       fileSystem: () =>
         Promise.resolve({
           id: '1',
@@ -110,6 +110,7 @@ test('each folder is looked at once, and a file system is named by the first', a
   const { fileSystems } = await new WatchDisk({
     disk: {
       fileBytes: () => Promise.resolve(1),
+      walBytes: () => Promise.resolve(1),
       fileSystem: (folder) => {
         looked.push(folder)
         const id = folder.startsWith('/meta') ? '2' : '1'
