@@ -9,6 +9,7 @@ import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import path from 'node:path'
 import process from 'node:process'
+import { setInterval, setTimeout } from 'node:timers'
 import workerThreads from 'node:worker_threads'
 
 const folder = process.env.THREAD_FAULTS

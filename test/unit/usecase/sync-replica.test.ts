@@ -152,6 +152,7 @@ function spansOf(client: MemoryReplicaClient): [number, number][] {
 const captured = (): CaptureStatus => ({
   state: 'replicating',
   lastFailure: undefined,
+  copyingProblem: undefined,
   silentMs: 0,
   blindSinceMs: undefined,
   pageSizeBytes: 512,
