@@ -63,6 +63,7 @@ export class OwnReplica {
   #unguarded: ReplicaError | undefined
   #saidUnguarded = false
   #takenBy: string | undefined
+  #formerOwner: string | undefined
   #look: Moment = { monotonicMs: Number.NEGATIVE_INFINITY, wallMs: 0 }
   /** Claims whose answer did not arrive. */
   readonly #attempts = new Map<string, Attempt>()
@@ -81,6 +82,11 @@ export class OwnReplica {
   /** Of our claim; 0: there is none. */
   get epoch(): number {
     return this.#held?.owner.epoch ?? 0
+  }
+
+  /** Who wrote before this process, for people, unless it was this local state. */
+  get formerOwner(): string | undefined {
+    return this.#formerOwner
   }
 
   /** What the owner object says to be stored; undefined: nothing is known. */
@@ -363,6 +369,7 @@ export class OwnReplica {
 
   #sayClaimed(claimed: Claimed, owner: ReplicaOwner | undefined): void {
     const { logger } = this.#options
+    if (claimed === 'another writer') this.#formerOwner = describeOwner(owner)
     const epoch = this.#held?.owner.epoch
     if (claimed === 'same writer') {
       logger.info({ epoch }, 'replica claimed')

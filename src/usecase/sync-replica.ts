@@ -2,7 +2,7 @@ import { isAbortError, LocalStateError, ReplicaError } from '../domain/errors.js
 import { type Generation } from '../domain/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
 import { formatObjectPath, type SnapshotRef, type WalSegmentRef } from '../domain/replica-layout.js'
-import { type Lineage } from '../domain/lineage.js'
+import { type Fork, type Lineage } from '../domain/lineage.js'
 import { type Checksum, sameChecksum } from '../domain/wal-format.js'
 import { type CaptureStatus, lagSince, type ReplicaStatus } from '../domain/status.js'
 import {
@@ -112,6 +112,7 @@ export class SyncReplica {
   /** The claim is made, and the generation is one that we may write to. */
   #mayWrite: boolean
   #unwanted: Generation | undefined
+  #saidForksOf: Generation | undefined
   #locatedAt = 0
   readonly #schedule: SendSchedule
   #swept = false
@@ -627,7 +628,7 @@ export class SyncReplica {
   async #begin(current: FeedGeneration, kill: AbortSignal): Promise<Lineage | undefined> {
     const { client, feed, owner } = this.#options
     const { generation, origin } = current
-    const { lineage, lastMomentMs } = await findLineage(
+    const { lineage, lastMomentMs, forks } = await findLineage(
       {
         client,
         generation,
@@ -639,6 +640,7 @@ export class SyncReplica {
     )
     const beganAtMs = origin?.beganAtMs ?? current.segments[0]?.trailer.captures[0]?.timeMs
     if (lastMomentMs === undefined || beganAtMs === undefined || lastMomentMs < beganAtMs) {
+      this.#sayForks(generation, forks)
       return lineage
     }
     feed.notBeforeMs = Math.max(feed.notBeforeMs, lastMomentMs)
@@ -647,6 +649,24 @@ export class SyncReplica {
       `${client.location} has commits of ${new Date(lastMomentMs).toISOString()}, and this generation begins at ${new Date(beganAtMs).toISOString()}`,
     )
     return undefined
+  }
+
+  /** Says once of a generation what it does not go on from. */
+  #sayForks(generation: Generation, forks: readonly Fork[]): void {
+    const { client, logger, owner, database } = this.#options
+    if (this.#saidForksOf === generation) return
+    this.#saidForksOf = generation
+    for (const { generation: other, from } of forks) {
+      logger.warn(
+        {
+          generation: other,
+          position: formatPosition({ generation: other, ...from }),
+          by: owner?.formerOwner,
+          hint: `tsreplicate restore -generation ${other} -o PATH ${database.path}`,
+        },
+        `${client.location} holds commits that this database does not hold: a restore of the newest commit goes by this one from now on, and the others stay until retention deletes them`,
+      )
+    }
   }
 
   /** Takes a snapshot. The first of a generation goes ahead of its segments. */
