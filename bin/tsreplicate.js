@@ -7,8 +7,8 @@ if (major < 22 || (major === 22 && minor < 22)) {
   )
   process.exitCode = 78
 } else {
-  import('../dist/delivery/cli/main.js')
-    .then(({ main }) => main(process.argv.slice(2)))
+  import('../dist/delivery/cli/start.js')
+    .then(({ start }) => start(process.argv.slice(2)))
     .then((exitCode) => {
       process.exitCode = exitCode
     })

@@ -45,17 +45,23 @@ export interface LoadOptions {
   readonly env?: Readonly<Record<string, string | undefined>>
 }
 
-function configContext(): { home: string; cwd: string; env: NodeJS.ProcessEnv } {
+function configContext(): { home: string | undefined; cwd: string; env: NodeJS.ProcessEnv } {
   return { home: homeDirectory(), cwd: process.cwd(), env: process.env }
 }
 
-/** As to the original, `~` is what the system says of the user; only of one that it does not know, what HOME says. */
-function homeDirectory(): string {
-  try {
-    return userInfo().homedir
-  } catch {
-    return homedir()
+/**
+ * As to the original, `~` is what the system says of the user; only of one that it does not know, what HOME says. Undefined:
+ * a user without either, as in a container or under `DynamicUser`.
+ */
+function homeDirectory(): string | undefined {
+  for (const ask of [() => userInfo().homedir, homedir]) {
+    try {
+      return ask()
+    } catch {
+      // The next one may know.
+    }
   }
+  return undefined
 }
 
 /** Reads and validates a configuration file. */

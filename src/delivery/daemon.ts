@@ -3,6 +3,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { isAbortError } from '../domain/errors.js'
 import { type Logger } from '../usecase/ports/logger.js'
 import { type NotStored, type Replication } from '../usecase/replicate.js'
+import { takeHangup } from './early-signals.js'
 import { type ExecutedProgram } from './executed-program.js'
 import { MemoryThrift } from './memory-thrift.js'
 import { type Service } from './service.js'
@@ -66,6 +67,8 @@ export async function runDaemon(
     void watch?.(shutdown.stop)
     const running = run(replication, shutdown.stop, shutdown.kill)
     void tellStarted(replication, options, shutdown.stop)
+    // One that came while there was nobody to heed it; a program of `exec` did not run then.
+    if (takeHangup() && exec === undefined) onHangup('SIGHUP')
     const executed = exec === undefined ? 0 : execute(replication, exec, { shutdown, logger })
     const [notStored, programCode] = await Promise.all([running, executed])
     for (const { database, replica, detail } of notStored) {

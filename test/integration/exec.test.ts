@@ -1,11 +1,13 @@
 import Database from 'better-sqlite3'
-import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { chmodSync, chownSync, existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
   cleanUp,
   listObjects,
   litestream,
+  program,
   restore,
   root,
   run,
@@ -13,6 +15,8 @@ import {
   start,
   temporaryFolder,
 } from '../support/cli.ts'
+import { startElsewhere, whyNotElsewhere } from '../support/elsewhere.ts'
+import { sayAtTheEnd } from '../support/last-lines.ts'
 
 afterEach(cleanUp)
 
@@ -228,6 +232,60 @@ describe('-exec', () => {
       const words = /^<.*>$/m
       expect(words.exec(ours.stdout)?.[0]).toBe(words.exec(theirs.stdout)?.[0] ?? 'none')
     }
+  })
+})
+
+if (process.getuid?.() !== 0)
+  sayAtTheEnd('users that the system does not know were not tested: that takes root')
+
+describe.skipIf(whyNotElsewhere !== undefined)('as process 1 of a container', () => {
+  const script = (folder: string): string => {
+    const path = join(folder, 'program')
+    writeFileSync(
+      path,
+      `for i in 1 2 3 4 5 6 7 8; do sh -c '(sleep 0.2 &)'; done
+      trap 'echo got TERM; exit 5' TERM
+      sleep 1
+      echo zombies: $(cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z ')
+      echo stdin: $(cat)
+      echo ready
+      while :; do sleep 0.1; done`,
+    )
+    return `sh ${path}`
+  }
+
+  test('waits for the ends of what others leave behind, and passes signals and exit codes on', async () => {
+    const { folder, db, replica } = scene()
+    fill(db, 'before')
+    const args = ['replicate', '-exec', script(folder), db, `file://${replica}`]
+    const daemon = startElsewhere({ host: 'container' }, args)
+    await daemon.waitFor(/ready/)
+    expect(daemon.stdout).toContain('zombies: 0\nstdin:\n')
+    daemon.signal('SIGTERM')
+    expect(await daemon.exit(), daemon.output).toBe(5)
+    expect(daemon.stdout).toContain('got TERM')
+    expect(daemon.output).toContain('tsreplicate shut down')
+  })
+})
+
+describe.skipIf(process.getuid?.() !== 0)('as a user that the system does not know', () => {
+  test('every command works, without a home directory', () => {
+    const { folder, db, replica } = scene()
+    fill(db, 'before')
+    for (const path of [folder, db]) chownSync(path, 54_321, 54_321)
+    const config = join(folder, 'c.yml')
+    writeFileSync(config, JSON.stringify({ dbs: [{ path: db, replicas: [{ path: replica }] }] }))
+    const run = (...args: string[]) => {
+      const user = ['--reuid=54321', '--regid=54321', '--clear-groups']
+      const command = ['env', '-i', 'PATH=/usr/bin:/bin', process.execPath, program, ...args]
+      return spawnSync('setpriv', [...user, ...command], { cwd: '/', encoding: 'utf8' })
+    }
+    const outcomes = [
+      run('replicate', '-config', config, '-exec', 'true'),
+      run('databases', '-config', config),
+      run('restore', '-o', join(folder, 'out.db'), `file://${replica}`),
+    ]
+    expect(outcomes.map(({ status, stderr }) => status ?? stderr)).toEqual([0, 0, 0])
   })
 })
 

@@ -1,6 +1,9 @@
 import Database from 'better-sqlite3'
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import {
@@ -53,6 +56,57 @@ async function restoredRows(replica: string, output: string): Promise<number> {
 
 const reloaded = /configuration reloaded/
 const firstObject = /snapshot written/
+
+describe('a signal', () => {
+  it('that asks for a reload during the start is heeded when the start is over', async () => {
+    const folder = temporaryFolder()
+    // A store that is asked for a backup, and gives the signal before it answers that there is none.
+    const asked = Promise.withResolvers<undefined>()
+    const goOn = Promise.withResolvers<undefined>()
+    const store = createServer((request, response) => {
+      asked.resolve(undefined)
+      void goOn.promise.then(() => {
+        response.statusCode = request.url?.includes('list-type') === true ? 200 : 404
+        response.end('<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>')
+      })
+    }).listen(0, '127.0.0.1')
+    try {
+      await once(store, 'listening')
+      const { port } = store.address() as AddressInfo
+      const replica = { type: 's3', bucket: 'b', path: 'p', endpoint: `http://127.0.0.1:${port}` }
+      const keys = { 'access-key-id': 'k', 'secret-access-key': 's' }
+      const config = writeConfig(folder, {
+        path: join(folder, 'a.db'),
+        'restore-if-db-not-exists': true,
+        replicas: [{ ...replica, ...keys }],
+      })
+      const daemon = start('replicate', '-config', config)
+      await asked.promise
+      daemon.signal('SIGHUP')
+      goOn.resolve(undefined)
+      await daemon.waitFor(reloaded)
+      expect(await daemon.stop(), daemon.output).toBe(0)
+    } finally {
+      store.closeAllConnections()
+      store.close()
+    }
+  })
+
+  it('that means nothing ends no daemon and opens no debugger', async () => {
+    const folder = temporaryFolder()
+    const replica = join(folder, 'replica')
+    fill(join(folder, 'a.db'), 10)
+    const config = writeConfig(folder, { path: join(folder, 'a.db'), replicas: [replica] })
+    const daemon = start('replicate', '-config', config)
+    await daemon.waitFor(firstObject)
+    daemon.signal('SIGUSR1')
+    daemon.signal('SIGUSR2')
+    fill(join(folder, 'a.db'), 20)
+    expect(await daemon.stop(), daemon.output).toBe(0)
+    expect(daemon.output).not.toMatch(/debugger/i)
+    expect(await restoredRows(replica, join(folder, 'restored.db'))).toBe(20)
+  })
+})
 
 describe('SIGHUP', () => {
   it('adds, changes and removes databases, and leaves the others alone', async () => {

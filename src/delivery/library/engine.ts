@@ -20,7 +20,9 @@ import {
 /** Whatever hangs in the operating system must not outlive the timeout by more. */
 const afterKillMs = 5000
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined)
+/** The application decides when it ends. */
+const ignoredSignals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const
+for (const signal of ignoredSignals) process.on(signal, () => undefined)
 
 const stop = new AbortController()
 process.once('disconnect', () => stop.abort())

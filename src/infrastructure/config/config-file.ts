@@ -145,7 +145,9 @@ class Problems {
   addAt(offset: number, path: string, problem: string): void {
     const line = Math.max(1, this.#lineCounter.linePos(offset).line)
     const place = path === '' ? '' : `${path}: `
-    this.#found.push({ line, text: `${this.#file}:${line}: ${place}${problem}` })
+    const text = `${this.#file}:${line}: ${place}${problem}`
+    // A key that is read twice is wrong once.
+    if (!this.#found.some((known) => known.text === text)) this.#found.push({ line, text })
   }
 
   throwIfAny(): void {
@@ -348,7 +350,7 @@ class Reader {
     const database = this.#databaseSettings(fields, seenPlaces)
     if (!isPattern(pattern)) this.#at(fields, 'pattern', `not a pattern: ${pattern}`)
     if (dir === undefined) return undefined
-    const path = expandPath(dir, this.#context)
+    const path = this.#expand(fields, 'dir', dir)
     for (const { name, target } of database.replicas) {
       if (target.type === 'file' && target.path === path) {
         this.#at(fields, 'replicas', `replica "${name}" would lie at the databases: ${path}`)
@@ -392,7 +394,8 @@ class Reader {
 
   #databasePath(fields: Fields, text: string | undefined): string | undefined {
     if (text === undefined) return undefined
-    const parsed = parseDatabasePath(text, this.#context)
+    const parsed = this.#attempt(fields, 'path', () => parseDatabasePath(text, this.#context))
+    if (parsed === undefined) return undefined
     if (parsed.kind === 'path') return parsed.path
     this.#at(fields, 'path', parsed.problem)
     return undefined
@@ -448,7 +451,9 @@ class Reader {
       maxSpoolBytes,
       allowNetworkFileSystem,
       validationPath:
-        validationPath === undefined ? undefined : expandPath(validationPath, this.#context),
+        validationPath === undefined
+          ? undefined
+          : this.#expand(fields, 'validation-path', validationPath),
       restoreIfDbNotExists,
       heartbeat: this.#heartbeat(fields),
       replicas,
@@ -597,7 +602,21 @@ class Reader {
       if (!given) this.#problems.add(fields.node, fields.path, 'file replica path required')
       return undefined
     }
-    return { type: 'file', path: expandPath(path, this.#context) }
+    return { type: 'file', path: this.#expand(fields, 'path', path) }
+  }
+
+  #expand(fields: Fields, key: string, path: string): string {
+    return this.#attempt(fields, key, () => expandPath(path, this.#context)) ?? path
+  }
+
+  #attempt<T>(fields: Fields, key: string, work: () => T): T | undefined {
+    try {
+      return work()
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      this.#at(fields, key, `${error.message}. ${error.hint ?? ''}`)
+      return undefined
+    }
   }
 
   #settings(fields: Fields): TargetSettings {

@@ -28,7 +28,13 @@ export function findUnset(text: string, env: Environment): readonly string[] {
     const before = lines.at(-1) ?? ''
     if (/(^|\s)#/.test(before)) continue
     const isClear = /^[A-Z_][A-Z0-9_]*$/.test(name) && (braced !== undefined || !/\w$/.test(before))
-    found.add(`${isClear ? `$${name}` : 'a variable'} (line ${lines.length})`)
+    const defaulted = /^([A-Z_][A-Z0-9_]*):?[-=?+]/.exec(braced ?? '')?.[1]
+    if (defaulted === undefined) {
+      found.add(`${isClear ? `$${name}` : 'a variable'} (line ${lines.length})`)
+    } else {
+      const cure = `a default is not supported: write \${${defaulted}} and set it`
+      found.add(`$${defaulted} (line ${lines.length}; ${cure})`)
+    }
   }
   return [...found]
 }

@@ -1,15 +1,21 @@
 import { lstatSync, readlinkSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
+import { ConfigError } from '../../domain/errors.js'
 
 export interface PathContext {
-  readonly home: string
+  /** Undefined: the system knows of none. */
+  readonly home: string | undefined
   readonly cwd: string
 }
 
 /** `~` and `~/…` lie in the home directory; everything else is made absolute and cleaned. */
 export function expandPath(path: string, { home, cwd }: PathContext): string {
-  if (path === '~') return resolve(home)
-  if (path.startsWith('~/')) return resolve(home, path.slice(2))
+  if (path === '~' || path.startsWith('~/')) {
+    if (home !== undefined) return resolve(home, path.slice(2))
+    throw new ConfigError(`there is no home directory for ~: ${path}`, {
+      hint: 'The system does not know this user, and HOME is not set: write an absolute path.',
+    })
+  }
   return resolve(cwd, path)
 }
 

@@ -3,9 +3,12 @@
  * processes share which have the descriptor: set on ours, it would make the writes of a program of `exec` fail.
  */
 import { spawn } from 'node:child_process'
-import { constants, fstatSync, openSync, writeSync } from 'node:fs'
+import { constants, fstatSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { isatty } from 'node:tty'
 import { type LogSink } from './log-output.js'
+
+/** How long the end of the process waits until what was given to another one is written. */
+const relayEndMs = 200
 
 /** `isShared`: another program writes to it, too. */
 export function openLogDescriptor(descriptor: 1 | 2, isShared: boolean): LogSink {
@@ -39,7 +42,21 @@ function neverWaiting(descriptor: 1 | 2): LogSink {
   return writesTo(fd)
 }
 
-/** Through a process that may wait. It ends when we do, having written what it has, and with no signal to our group. */
+/** Whether a process of ours has not ended yet, which nobody has been told of so far. */
+function runs(pid: number | undefined): boolean {
+  try {
+    return pid !== undefined && !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return false
+  }
+}
+
+/** In the last moments of the process, when no timer runs any more. */
+function pause(forMs: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, forMs)
+}
+
+/** Through a process that may wait. It ends when we do, and with no signal to our group. */
 function through(relay: string, descriptor: 1 | 2): LogSink {
   const child = spawn(relay, [], {
     stdio: ['pipe', descriptor, 'ignore'],
@@ -51,6 +68,12 @@ function through(relay: string, descriptor: 1 | 2): LogSink {
   child.on('error', () => (instead = neverWaiting(descriptor)))
   stdin?.on('error', () => undefined)
   child.unref()
+  // Where we end, a container or systemd ends what is left of us.
+  process.once('exit', () => {
+    stdin?.destroy()
+    const untilMs = performance.now() + relayEndMs
+    while (runs(child.pid) && performance.now() < untilMs) pause(2)
+  })
   return (bytes) => {
     if (instead !== undefined || stdin === null) return instead?.(bytes) ?? 0
     if (stdin.writableLength > 0) return 0

@@ -64,7 +64,8 @@ export class LogOutput {
     }, this.#pauseMs).unref()
     if (this.#endsWithProcess) return
     this.#endsWithProcess = true
-    process.once('exit', () => this.#writeWaiting())
+    // Before what the sink does at the end.
+    process.prependOnceListener('exit', () => this.#writeWaiting())
   }
 
   #writeWaiting(): void {

@@ -365,6 +365,11 @@ describe('loadConfig', () => {
     )
   })
 
+  it('says once what is wrong with a key', () => {
+    const text = 'dbs:\n  - path: /a.db\n    replicas: [{path: /r, retention: }]\n'
+    expect(problemsOf(text)).toEqual(['c.yml:3: dbs[0].replicas[0].retention: is empty'])
+  })
+
   it('says how to name a file only to those who named none', () => {
     const hintOf = (options: { path?: string; env: Record<string, string> }): unknown => {
       try {
@@ -387,6 +392,7 @@ describe('findUnset', () => {
     ['password: pa$$word', ['a variable (line 1)']],
     ['password: pa$WORD', ['a variable (line 1)']],
     ['password: $ecret', ['a variable (line 1)']],
+    ['a: ${B:-b}${B-b}', ['$B (line 1; a default is not supported: write ${B} and set it)']],
   ])('of %j: %j', (text, unset) => {
     expect(findUnset(text, { A: 'x', EMPTY: '' })).toEqual(unset)
   })
@@ -418,6 +424,16 @@ describe('expandPath', () => {
     ['/a//b/', '/a/b'],
   ])('%s is %s', (path, expanded) => {
     expect(expandPath(path, context)).toBe(expanded)
+  })
+
+  it('needs a home directory only where ~ is written', () => {
+    const homeless = { ...context, home: undefined }
+    expect(expandPath('x', homeless)).toBe('/work/x')
+    expect(() => expandPath('~/x', homeless)).toThrow(ConfigError)
+    const text = 'dbs:\n  - path: ~/a.db\n    replicas: [{path: ~/r}]\n'
+    expect(() => parseConfig(text, 'c.yml', homeless)).toThrow(
+      /^c.yml:2: dbs\[0\].path: there is no home directory .*\nc.yml:3: /,
+    )
   })
 })
 
