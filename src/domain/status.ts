@@ -29,6 +29,8 @@ export interface CaptureStatus {
   readonly lastFailure: Failure | undefined
   /** Why frames can't be copied back into the database file for some time, while the WAL grows; undefined: they can. */
   readonly copyingProblem: string | undefined
+  /** How many generations began lately, and within which time; undefined: no more than usual. */
+  readonly generationsLately: { readonly count: number; readonly withinMs: number } | undefined
   /** How long the loop has given no sign of life, beyond its monitor interval. */
   readonly silentMs: number
   /** Since when commits may be waiting that nobody has looked for, milliseconds since 1970; undefined: there are none. */
@@ -176,21 +178,30 @@ function stuckReason(problem: string): string {
   return `WAL pages cannot be copied back into the database file, and its -wal grows: ${problem}`
 }
 
-/** The databases that are gone, those whose WAL cannot be copied back, and why what is committed is not safe, replica by replica; none: all is well. */
+function restlessReason({ count, withinMs }: { count: number; withinMs: number }): string {
+  const within = formatDuration(Math.ceil(withinMs / 1000) * 1000)
+  return `generations keep beginning, ${count} in the last ${within}: the log says why`
+}
+
+/** The databases that are gone, those whose WAL cannot be copied back, those whose generations do not last, and why what is committed is not safe, replica by replica; none: all is well. */
 export function findNotReady(databases: readonly DatabaseStatus[]): readonly NotReady[] {
   return databases.flatMap((database) => {
-    const { path, state, copyingProblem, replicas } = database
+    const { path, state, copyingProblem, generationsLately, replicas } = database
     const gone =
       state === 'gone' ? [{ database: path, replica: undefined, reason: goneReason }] : []
     const stuck =
       copyingProblem === undefined
         ? []
         : [{ database: path, replica: undefined, reason: stuckReason(copyingProblem) }]
+    const restless =
+      generationsLately === undefined
+        ? []
+        : [{ database: path, replica: undefined, reason: restlessReason(generationsLately) }]
     const late = replicas.flatMap((replica) => {
       const reason = notReadyReason(database, replica)
       return reason === undefined ? [] : [{ database: path, replica: replica.name, reason }]
     })
-    return [...gone, ...stuck, ...late]
+    return [...gone, ...stuck, ...restless, ...late]
   })
 }
 

@@ -1,4 +1,9 @@
 import { type BreakReason } from '../domain/continuity.js'
+import {
+  generationsLately,
+  generationWaitMs,
+  rememberedGenerations,
+} from '../domain/generation-pace.js'
 import { type WalPosition } from '../domain/position.js'
 import { walHeaderBytes } from '../domain/wal-format.js'
 import { type CaptureState, type CaptureStatus, type CheckpointMode } from '../domain/status.js'
@@ -33,6 +38,8 @@ export class CaptureReport {
   #syncs = 0
   #syncMs = 0
   #frameBytes = 0
+  /** When generations began, by the monotonic clock. */
+  #beganAtMs: readonly number[] = []
   #copyingFailures = 0
   #copyingProblem: string | undefined
   #writerLocks = 0
@@ -64,7 +71,13 @@ export class CaptureReport {
 
   began(reason: BreakReason): void {
     this.#generations[reason] = (this.#generations[reason] ?? 0) + 1
+    this.#beganAtMs = [...this.#beganAtMs, this.#clock.monotonic()].slice(-rememberedGenerations)
     this.continued()
+  }
+
+  /** How long the next generation has to wait. */
+  get generationWaitMs(): number {
+    return generationWaitMs(this.#beganAtMs, this.#clock.monotonic())
   }
 
   continued(): void {
@@ -164,6 +177,7 @@ export class CaptureReport {
       state: this.state,
       lastFailure: this.#failures.last,
       copyingProblem: this.#copyingProblem,
+      generationsLately: generationsLately(this.#beganAtMs, now),
       silentMs: Math.max(0, now - movedAt - monitorIntervalMs),
       blindSinceMs: isLate && this.state !== 'ended' ? this.#lookedAtMs : undefined,
       pageSizeBytes: current?.pageSizeBytes,

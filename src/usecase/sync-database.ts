@@ -57,6 +57,8 @@ export interface SyncDatabaseOptions {
   readonly refusal: Refusal
 }
 
+/** How often frames are copied back while a generation waits for its beginning. */
+const waitingCopyMs = 1000
 /** How often a busy database is looked at: an application's own checkpoint waits for us about this long. */
 const busyPollMs = 25
 /** An active database rests after this long without a change. */
@@ -123,6 +125,7 @@ export class SyncDatabase {
   /** Where everything captured is spooled. */
   #latest: Barrier | undefined
   readonly #report: CaptureReport
+  #stop: AbortSignal = never
 
   constructor(options: SyncDatabaseOptions) {
     this.#options = options
@@ -151,6 +154,7 @@ export class SyncDatabase {
   /** Runs until `stop`, then captures and spools what is left. `kill` ends it at once. */
   async run(stop: AbortSignal, kill: AbortSignal): Promise<void> {
     const { clock, feed, refusal } = this.#options
+    this.#stop = stop
     for (;;) {
       this.#move()
       try {
@@ -359,7 +363,57 @@ export class SyncDatabase {
       }
       reason = verdict
     }
-    await this.#newGeneration(opened, reason, kill)
+    // Others wait for their turn to be opened.
+    if (this.#report.generationWaitMs > 0) feed.requestNewGeneration(reason.reason, reason.detail)
+    else await this.#newGeneration(opened, reason, kill)
+  }
+
+  /**
+   * Waits until a generation may follow the one before, and what is committed can be had, from the WAL or from the file.
+   * Meanwhile the reader is renewed, and the WAL copied back: a damaged one is whole again when the application restarts it.
+   */
+  async #untilBeginnable(
+    why: { reason: BreakReason; detail: string },
+    kill: AbortSignal,
+  ): Promise<void> {
+    const { database, feed, logger, clock } = this.#options
+    let saidThat: 'waits' | 'unreadable' | undefined
+    let copiedAt = Number.NEGATIVE_INFINITY
+    let identifiedAt = clock.monotonic()
+    for (;;) {
+      const verdict = await database.begin(undefined, kill)
+      const waitMs = this.#report.generationWaitMs
+      const isReadable = verdict.kind === 'continuous'
+      if (isReadable && (waitMs === 0 || this.#stop.aborted)) return
+      if (!isReadable && this.#stop.aborted) {
+        throw new DatabaseError(`its WAL cannot be read: ${verdict.detail}`)
+      }
+      this.#move()
+      feed.takeBarriers().reject(new Error(`the generation ended: ${why.reason}`))
+      if (!isReadable && saidThat !== 'unreadable') {
+        saidThat = 'unreadable'
+        const hint =
+          'another program has damaged it: nothing is stored until all that it has is copied back into the database; check the database then'
+        logger.error({ reason: verdict.reason, detail: verdict.detail, hint }, 'WAL is unreadable')
+      } else if (isReadable && saidThat === undefined) {
+        saidThat = 'waits'
+        const fields = { ...why, waitSeconds: Math.ceil(waitMs / 1000) }
+        logger.warn(fields, 'generations follow each other: the next one waits')
+      }
+      const now = clock.monotonic()
+      if (now - identifiedAt >= this.#settings.monitorIntervalMs) {
+        identifiedAt = now
+        await this.#checkFile()
+      }
+      // What a truncated one lacks would be copied back as zeros.
+      const mayCopy = isReadable || verdict.reason !== 'wal truncated by another process'
+      if (mayCopy && now - copiedAt >= waitingCopyMs) {
+        copiedAt = now
+        await this.#copyBack(kill)
+      } else {
+        await clock.sleep(busyPollMs, this.#stop).catch(ignoreAbort)
+      }
+    }
   }
 
   async #newGeneration(
@@ -369,6 +423,10 @@ export class SyncDatabase {
   ): Promise<void> {
     const { database, spool, feed, logger, randomBytes } = this.#options
     await this.#discard()
+    // Whatever fails in between: it is not gone on with the one that ended.
+    this.#spoolProblem = why
+    this.#isBroken = true
+    await this.#untilBeginnable(why, kill)
     feed.takeNewGeneration()
     const generation = formatGeneration(randomBytes(8))
     const origin = this.#history.begin(generation, {

@@ -314,6 +314,7 @@ export class SyncReplica {
     if (place === undefined) {
       place = await this.#locate(current.generation, kill)
       if (place === undefined) return true
+      if (this.#lastPlace?.generation !== place.generation) this.#unscheduledAtMs = []
       this.#place = place
       this.#lastPlace = place
       this.#schedule.defer()
@@ -424,8 +425,8 @@ export class SyncReplica {
   }
 
   /**
-   * After several first snapshots in a row, waits before the next one, so that generations that keep ending don't send
-   * the database over and over. True: it waited, and the world is to be looked at again.
+   * After several first snapshots of one generation, which somebody removes, waits before the next one, so that the
+   * database isn't sent over and over. How fast generations follow each other is decided where they begin. True: it waited, and the world is to be looked at again.
    */
   async #isBounded(stop: AbortSignal, kill: AbortSignal): Promise<boolean> {
     const { clock, logger, feed } = this.#options
@@ -437,7 +438,7 @@ export class SyncReplica {
     if (!this.#saidThatBounded) {
       logger.warn(
         { waitSeconds: Math.ceil(waitMs / 1000), snapshots: this.#unscheduledAtMs.length },
-        'generations keep beginning: the next first snapshot waits, and until then the new commits cannot be restored',
+        'the snapshot of this generation keeps vanishing from the replica: the next one waits, and until then the new commits cannot be restored',
       )
     }
     this.#saidThatBounded = true

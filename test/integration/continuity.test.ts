@@ -1,7 +1,16 @@
 import Database from 'better-sqlite3'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { WalCapture } from '../../src/infrastructure/sqlite/wal-capture.js'
@@ -307,4 +316,63 @@ describe('a reader that began while another process copied pages back', () => {
       writer.close()
     },
   )
+})
+
+describe('a -wal file that another program damages under a running application', () => {
+  test('is said once, copied back, and costs one generation', async () => {
+    const folder = temporaryFolder()
+    const db = join(folder, 'app.db')
+    const replica = join(folder, 'replica')
+    const writer = new Database(db)
+    writer.pragma('journal_mode = wal')
+    writer.exec('create table t (n integer primary key, text text)')
+    insert(writer)
+    const daemon = start(
+      'replicate',
+      '-config',
+      writeConfig(folder, { path: db, replicas: [replica] }),
+    )
+    await daemon.waitFor(/snapshot written/)
+    insert(writer)
+    const wal = openSync(`${db}-wal`, 'r+')
+    writeSync(wal, Buffer.alloc(32, 0xff), 0, 32, 0)
+    closeSync(wal)
+    insert(writer)
+    await daemon.waitFor(/level=ERROR.*WAL is unreadable/)
+    await daemon.waitFor(/snapshot written/, { times: 2 })
+    // The application restarts the WAL.
+    insert(writer)
+    expect(await daemon.stop()).toBe(0)
+    expect(daemon.count(/WAL is unreadable/)).toBe(1)
+    expect(daemon.count(/msg="new generation"/)).toBe(2)
+    await restore(replica, join(folder, 'out.db'))
+    const restored = new Database(join(folder, 'out.db'), { readonly: true })
+    const count = (of: Database.Database): unknown =>
+      of.prepare('select count(*) from t').pluck().get()
+    expect(count(restored)).toBe(4)
+    restored.close()
+    writer.close()
+  })
+
+  test('and of which frames are gone is not copied back, and begins no generation', async () => {
+    const folder = temporaryFolder()
+    const db = join(folder, 'app.db')
+    const writer = new Database(db)
+    writer.pragma('journal_mode = wal')
+    writer.exec('create table t (n integer primary key, text text)')
+    insert(writer)
+    const config = writeConfig(folder, { path: db, replicas: [join(folder, 'replica')] })
+    const daemon = start('replicate', '-config', config)
+    await daemon.waitFor(/snapshot written/)
+    const before = readFileSync(db)
+    truncateSync(`${db}-wal`, 0)
+    await daemon.waitFor(/level=ERROR.*WAL is unreadable/)
+    await new Promise((resolve) => setTimeout(resolve, 1500))
+    expect(readFileSync(db).equals(before)).toBe(true)
+    expect(daemon.count(/msg="new generation"/)).toBe(1)
+    expect(daemon.count(/WAL is unreadable/)).toBe(1)
+    // What was committed since is not known to be stored.
+    expect(await daemon.stop()).toBe(74)
+    writer.close()
+  })
 })

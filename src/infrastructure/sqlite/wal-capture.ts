@@ -279,9 +279,35 @@ export class WalCapture {
       salts: header === undefined ? undefined : readSalts(header),
       frameCount: state.frameCount,
     }
-    if (cursor === undefined) return continuous
-    const verdict = this.#resume(cursor, header, state)
-    return verdict
+    return cursor === undefined
+      ? this.#readable(header, state)
+      : this.#resume(cursor, header, state)
+  }
+
+  /** Whether what a snapshot would lack can be captured. */
+  #readable(header: Uint8Array | undefined, state: WalState): Continuity {
+    if (state.copiedBackCount >= state.frameCount) return continuous
+    const parsed = header === undefined ? undefined : parseWalHeader(header)
+    if (parsed?.ok === true) return continuous
+    const lost = this.#firstLostFrame(state)
+    return lost === undefined && parsed !== undefined
+      ? broken('wal overwritten by another process', parsed.problem)
+      : broken('wal truncated by another process', `it lacks frame ${lost ?? 1}`)
+  }
+
+  /** Of the frames that are to be copied back, the first that is not as the last one; undefined: all seem to be there. */
+  #firstLostFrame({ frameCount, copiedBackCount }: WalState): number | undefined {
+    const saltsOf = (frame: number): Uint8Array => {
+      const offset = offsetAfterFrames(frame - 1, this.#pageSizeBytes) + 8
+      return this.#readWal(offset, 8)
+    }
+    const wanted = saltsOf(frameCount)
+    const isLost = (salts: Uint8Array): boolean =>
+      salts.length < 8 || salts.every((byte) => byte === 0) || !sameHeader(salts, wanted)
+    for (let frame = copiedBackCount + 1; frame <= frameCount; frame += 1) {
+      if (isLost(saltsOf(frame))) return frame
+    }
+    return undefined
   }
 
   #resume(cursor: CaptureCursor, header: Uint8Array | undefined, state: WalState): Continuity {
@@ -482,6 +508,11 @@ export class WalCapture {
   ): number | Extract<Continuity, { kind: 'broken' }> {
     const cursor = this.#cursor
     const nothing = cursor?.wal.offset ?? 0
+    if (cursor === undefined && state.frameCount > 0) {
+      // What a damaged WAL had is in the database file: the index begins when SQLite restarts it.
+      const isGone = header === undefined || !parseWalHeader(header).ok
+      if (isGone && state.copiedBackCount >= state.frameCount) return nothing
+    }
     if (header === undefined) {
       return state.frameCount === 0
         ? nothing

@@ -93,7 +93,8 @@ export interface ManagedDatabase {
 
   /**
    * The first look: from `cursor` on, if the WAL still proves to continue there, else nothing is done and the reason is
-   * returned. Without a cursor, index 0 begins with the WAL as it is, from offset 0.
+   * returned. Without a cursor, index 0 begins with the WAL as it is, from offset 0; the reason is then why it cannot be
+   * read, and it can again once all of it is copied back. In any case the reader is renewed.
    */
   begin(cursor: CaptureCursor | undefined, signal: AbortSignal): Promise<Continuity>
 

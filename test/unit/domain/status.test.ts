@@ -44,6 +44,7 @@ const database: DatabaseStatus = {
   state: 'replicating',
   lastFailure: undefined,
   copyingProblem: undefined,
+  generationsLately: undefined,
   silentMs: 10,
   blindSinceMs: undefined,
   pageSizeBytes: 4096,
@@ -113,6 +114,12 @@ describe('findNotReady', () => {
   test('checkpoints that keep failing', () => {
     expect(reasonOf({}, { copyingProblem: 'disk I/O error' })).toBe(
       'WAL pages cannot be copied back into the database file, and its -wal grows: disk I/O error',
+    )
+  })
+
+  test('generations that do not last', () => {
+    expect(reasonOf({}, { generationsLately: { count: 6, withinMs: 61_500 } })).toBe(
+      'generations keep beginning, 6 in the last 1m2s: the log says why',
     )
   })
 

@@ -153,6 +153,7 @@ const captured = (): CaptureStatus => ({
   state: 'replicating',
   lastFailure: undefined,
   copyingProblem: undefined,
+  generationsLately: undefined,
   silentMs: 0,
   blindSinceMs: undefined,
   pageSizeBytes: 512,
