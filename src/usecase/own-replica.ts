@@ -38,6 +38,14 @@ interface Moment {
   readonly wallMs: number
 }
 
+/** The owner object, as we wrote it or found it last. */
+interface Held {
+  readonly owner: ReplicaOwner
+  readonly version: string
+  /** Of the one that was there before our claim; undefined: there was none. */
+  readonly claimedFrom: string | undefined
+}
+
 interface Attempt {
   readonly claimed: Claimed
   /** The process that wrote from this local state before may still be at it. */
@@ -58,7 +66,7 @@ const renewalsPerLease = 3
  */
 export class OwnReplica {
   readonly #options: OwnReplicaOptions
-  #held: { readonly owner: ReplicaOwner; readonly version: string } | undefined
+  #held: Held | undefined
   /** Why nobody can be kept from writing here. */
   #unguarded: ReplicaError | undefined
   #saidUnguarded = false
@@ -145,7 +153,7 @@ export class OwnReplica {
     if (this.#isFresh(maxAgeMs)) return
     const look = this.#now()
     const found = await this.#options.client.readOwner(signal)
-    if (found === undefined) return this.#claimAgain(signal)
+    if (found === undefined || this.#isLost(found)) return this.#claimAgain(found, signal)
     this.#judge(found)
     this.#look = look
     this.#throwIfTaken()
@@ -184,7 +192,7 @@ export class OwnReplica {
       const owner = found === undefined ? undefined : parseReplicaOwner(found.content)
       const attempted = owner === undefined ? undefined : this.#attempts.get(owner.token)
       if (found !== undefined && owner !== undefined && attempted !== undefined) {
-        this.#hold(owner, found.version, look)
+        this.#hold({ owner, version: found.version, claimedFrom: undefined }, look)
         return await this.#settle(attempted, signal)
       }
       const remembered = await record.load(signal)
@@ -266,7 +274,7 @@ export class OwnReplica {
     const content = formatReplicaOwner(mine)
     const version = await client.writeOwner({ content, replaces: found?.version }, signal)
     if (version === undefined) return undefined
-    this.#hold(mine, version, before.look)
+    this.#hold({ owner: mine, version, claimedFrom: found?.version }, before.look)
     await this.#probe(content, found?.version, signal)
     return attempt
   }
@@ -289,21 +297,36 @@ export class OwnReplica {
     }
   }
 
-  /** Somebody has removed the object, and who knows what else. */
-  async #claimAgain(signal: AbortSignal): Promise<void> {
+  /** The object is not there, or not as we wrote it: somebody has removed it, or the store has lost it, and who knows what else. */
+  async #claimAgain(found: OwnerObject | undefined, signal: AbortSignal): Promise<void> {
     const { client } = this.#options
     await this.#inTurn(async () => {
       const held = this.#held
       if (held === undefined) return
       const content = formatReplicaOwner(held.owner)
       const look = this.#now()
-      const version = await client.writeOwner({ content, replaces: undefined }, signal)
-      if (version !== undefined) this.#hold(held.owner, version, look)
+      const version = await client.writeOwner({ content, replaces: found?.version }, signal)
+      if (version !== undefined) this.#hold({ ...held, version }, look)
     })
-    throw new ReplicaError(`objects of ${client.location} were removed by somebody`, {
-      retryable: false,
-      hint: 'what is there is looked at anew; if it is not complete, a new generation begins',
-    })
+    throw new ReplicaError(
+      found === undefined
+        ? `objects of ${client.location} were removed by somebody`
+        : `the owner object of ${client.location} was acknowledged by the store and is not there`,
+      {
+        retryable: false,
+        hint: 'what is there is looked at anew; if it is not complete, a new generation begins',
+      },
+    )
+  }
+
+  /** Whether this is what our claim took the place of, or a part of what we wrote. */
+  #isLost(found: OwnerObject): boolean {
+    const held = this.#held
+    if (held === undefined) return false
+    return (
+      found.version === held.claimedFrom ||
+      isPart({ found: found.content, whole: formatReplicaOwner(held.owner) })
+    )
   }
 
   /** Writes our owner object again. Nothing, once another one is there. */
@@ -317,12 +340,13 @@ export class OwnReplica {
       const content = formatReplicaOwner(owner)
       const version = await client.writeOwner({ content, replaces: held.version }, signal)
       if (version !== undefined) {
-        this.#hold(owner, version, look)
+        this.#hold({ ...held, owner, version }, look)
         return
       }
       const found = await client.readOwner(signal)
       if (found === undefined) return
-      this.#judge(found)
+      if (this.#isLost(found)) this.#held = { ...held, version: found.version }
+      else this.#judge(found)
     }
   }
 
@@ -332,7 +356,7 @@ export class OwnReplica {
     const owner = parseReplicaOwner(found.content)
     if (held === undefined) return
     if (owner?.token === held.owner.token) {
-      this.#held = { owner: held.owner, version: found.version }
+      this.#held = { ...held, version: found.version }
       return
     }
     this.#takenBy ??= describeOwner(owner)
@@ -383,8 +407,8 @@ export class OwnReplica {
     }
   }
 
-  #hold(owner: ReplicaOwner, version: string, look: Moment): void {
-    this.#held = { owner, version }
+  #hold(held: Held, look: Moment): void {
+    this.#held = held
     this.#attempts.clear()
     this.#look = look
   }
@@ -415,6 +439,10 @@ function tokensToKeep(
   const isFound = (token: string): boolean => token === found?.token
   const others = remembered.filter((token) => !isFound(token))
   return [...remembered.filter(isFound), ...others.slice(0, 1)]
+}
+
+function isPart({ found, whole }: { readonly found: string; readonly whole: string }): boolean {
+  return found.length < whole.length && whole.startsWith(found)
 }
 
 async function anyGeneration(client: ReplicaClient, signal: AbortSignal): Promise<string> {

@@ -476,6 +476,59 @@ describe('an owner object that was removed', () => {
   })
 })
 
+describe('an owner object that the store acknowledged and lost', () => {
+  const lose = (count: number): void => {
+    const write = client.writeOwner.bind(client)
+    let left = count
+    client.writeOwner = (owner, until) => {
+      if (left === 0) return write(owner, until)
+      left -= 1
+      return Promise.resolve('a version')
+    }
+  }
+
+  test('makes the replica be looked at anew, and is written again: nobody has taken it over', async () => {
+    const former = start(there, new Folder())
+    await former.owner.claim(signal)
+    const daemon = start(here, new Folder())
+    // The claim, and what the store is asked once more.
+    lose(2)
+    await expect(daemon.owner.claim(signal)).resolves.toBe<Claimed>('another writer')
+    await clock.advance(10 * secondMs)
+    await expect(check(daemon)).rejects.toThrow('was acknowledged by the store and is not there')
+    expect(stored()?.process).toEqual(daemon.process)
+    await expect(check(daemon)).resolves.toBeUndefined()
+    await expect(check(former)).rejects.toThrow(InUseError)
+  })
+
+  test('is written again by a sign of life, and by the end', async () => {
+    const former = start(there, new Folder())
+    await former.owner.claim(signal)
+    const folder = new Folder()
+    const daemon = start(here, folder)
+    lose(2)
+    await daemon.owner.claim(signal)
+    await daemon.owner.release(signal)
+    expect(daemon.owner.takenBy).toBeUndefined()
+    expect(stored()).toMatchObject({ process: daemon.process, released: true })
+  })
+
+  test('or of which it stored a part, is written again, too', async () => {
+    for (const keptBytes of [0, 1, 100]) {
+      const daemon = start(here, new Folder())
+      await daemon.owner.claim(signal)
+      const object = client.objects.get(ownerObjectName)
+      const bytes = object?.bytes.subarray(0, keptBytes) ?? new Uint8Array(0)
+      client.objects.set(ownerObjectName, { bytes, createdAtMs: 0 })
+      await clock.advance(10 * secondMs)
+      await expect(check(daemon)).rejects.toThrow('was acknowledged by the store and is not there')
+      expect(stored()?.process).toEqual(daemon.process)
+      await daemon.owner.release(signal)
+      daemon.kill()
+    }
+  })
+})
+
 describe('a store that knows no conditions', () => {
   test('is said once at the claim, and owners are told apart all the same', async () => {
     client.honoursConditions = false
