@@ -2,7 +2,7 @@
 import { randomFillSync } from 'node:crypto'
 import { type Config, type DatabaseConfig, type ReplicaConfig } from './domain/config.js'
 import { checkReplicas, openDaemonReplica, ownerOf } from './compose-replica-client.js'
-import { systemClock } from './infrastructure/clock/system-clock.js'
+import { machineClock, systemClock } from './infrastructure/clock/system-clock.js'
 import { fetchHeartbeatClient } from './infrastructure/heartbeat/fetch-heartbeat-client.js'
 import { SqliteFolder } from './infrastructure/folder/sqlite-folder.js'
 import { decodeFrame } from './infrastructure/lz4/frame-decoder.js'
@@ -25,6 +25,7 @@ import { GenerationFeed } from './usecase/generation-feed.js'
 import { OwnReplica } from './usecase/own-replica.js'
 import { type Compressor } from './usecase/ports/compressor.js'
 import { type Logger } from './usecase/ports/logger.js'
+import { type MachineClock } from './usecase/ports/clock.js'
 import { type Processes } from './usecase/ports/processes.js'
 import { type ReplicaClient } from './usecase/ports/replica-client.js'
 import { type ReplicaMetrics } from './usecase/ports/replica-metrics.js'
@@ -230,7 +231,15 @@ async function composeReplica(
   const proven = new ProvenRestores()
   return {
     sync,
-    retention: composeRetention(replica, { client, record, feed, sync, isOurs, logger }),
+    retention: composeRetention(replica, {
+      client,
+      record,
+      feed,
+      sync,
+      isOurs,
+      machine: machineClock(shared.processes.self),
+      logger,
+    }),
     proven,
     validation: await composeValidation(replica, {
       config,
@@ -293,18 +302,22 @@ function composeRetention(
     feed: GenerationFeed
     sync: SyncReplica
     isOurs: () => boolean
+    machine: MachineClock
     logger: Logger
   },
 ): ScheduleRetention | undefined {
   if (config.retention === undefined) return undefined
-  const { client, record, feed, sync, isOurs, logger } = parts
+  const { client, record, feed, sync, isOurs, machine, logger } = parts
   return new ScheduleRetention({
     retention: new EnforceRetention({
       client,
       record,
       rules: config.retention,
       currentGeneration: () => feed.current?.generation,
+      // The times of a folder's files are ours.
+      lastSent: () => (config.target.type === 'file' ? undefined : sync.lastSent),
       clock: systemClock,
+      machine,
       logger,
     }),
     checkIntervalMs: config.retentionCheckIntervalMs,

@@ -168,14 +168,21 @@ export interface RetentionOptions {
 
 /** What deletes from a replica what its rules let go. */
 export async function createRetention(options: RetentionOptions): Promise<EnforceRetention> {
-  const [{ EnforceRetention: Enforce }, { systemClock }, { ownerOf }, spool, records] =
-    await Promise.all([
-      import('./usecase/enforce-retention.js'),
-      import('./infrastructure/clock/system-clock.js'),
-      import('./compose-replica-client.js'),
-      import('./infrastructure/spool/folder-spool.js'),
-      import('./infrastructure/spool/folder-retention-record.js'),
-    ])
+  const [
+    { EnforceRetention: Enforce },
+    { systemClock, machineClock },
+    { openSystemProcesses },
+    { ownerOf },
+    spool,
+    records,
+  ] = await Promise.all([
+    import('./usecase/enforce-retention.js'),
+    import('./infrastructure/clock/system-clock.js'),
+    import('./infrastructure/processes/system-processes.js'),
+    import('./compose-replica-client.js'),
+    import('./infrastructure/spool/folder-spool.js'),
+    import('./infrastructure/spool/folder-retention-record.js'),
+  ])
   const { client, rules, logger, local } = options
   const current =
     local === undefined ? undefined : await spool.readCurrentGeneration(local.metaPath)
@@ -193,6 +200,7 @@ export async function createRetention(options: RetentionOptions): Promise<Enforc
     record,
     currentGeneration: () => current,
     clock: systemClock,
+    machine: machineClock((await openSystemProcesses()).self),
     logger,
   })
 }

@@ -5,10 +5,16 @@
  * The plan is made from a listing and the trailers of snapshots alone. Whatever is in doubt stays: a snapshot whose
  * chain of segments has a hole takes nobody's place, and an object takes another's place only after a grace period, so
  * that a restore that has chosen the older one can finish.
+ *
+ * Clocks are in doubt, too. The window ends at the earliest of our clock, the newest commit, and when the store says its
+ * newest object was created; it is longer by what our clock was set ahead within it; and something is out of it only when
+ * both say so, the time of its commit and the time at which the store has got it. So one clock that is wrong, ours or the
+ * store's, costs no moment of the true window.
  */
 import { type Generation } from './generation.js'
 import { comparePositions, type WalPosition } from './position.js'
 import { chainSegments, type StoredSegment, type StoredSnapshot } from './restore-plan.js'
+import { type ClockLeap, stampBefore } from './wall-clock.js'
 
 /** A stored snapshot and what its trailer says. */
 export interface RetainedSnapshot extends StoredSnapshot {
@@ -51,7 +57,10 @@ export interface RetentionRules {
 }
 
 export interface RetentionMoment {
+  /** By our clock. */
   readonly nowMs: number
+  /** When our clock was set ahead, as far as that is known. */
+  readonly leaps: readonly ClockLeap[]
   /** The generation that is being written; undefined: nobody knows, and the newest is taken for it. */
   readonly current: Generation | undefined
   /** Generations whose deletion was decided before, and may be half done. */
@@ -112,9 +121,9 @@ export function planRetention(
   rules: RetentionRules,
   moment: RetentionMoment,
 ): RetentionPlan {
-  const facts = factsOf(rules, moment)
   const generations = listing.map(examine).sort(byEnd)
   const protectedNames = protect(generations, moment.current)
+  const facts = factsOf(rules, moment, provenMs(generations, protectedNames))
   const byRule = keepByRules(generations, rules.keep)
   const deletions: Deletion[] = []
   const kept: Kept[] = []
@@ -143,25 +152,43 @@ export function planRetention(
 }
 
 interface Facts {
+  /** The earliest of our clock, the store's and the newest commit. */
   readonly nowMs: number
+  /** The latest that our clock can make of it. */
+  readonly provenMs: number
   /** What was needed only for moments before this is out of the window, and has been for the grace period. */
   readonly cutOffMs: number
-  readonly graceMs: number
-  readonly orphanAgeMs: number
-  readonly retentionMs: number
+  /** Segments without a snapshot that were stored before this get none any more. */
+  readonly orphanCutOffMs: number
   readonly condemned: ReadonlySet<Generation>
 }
 
-function factsOf({ retentionMs }: RetentionRules, { nowMs, condemned }: RetentionMoment): Facts {
+function factsOf(
+  { retentionMs }: RetentionRules,
+  { nowMs: clockMs, leaps, condemned }: RetentionMoment,
+  provenMs: number,
+): Facts {
   const graceMs = graceOf(retentionMs)
+  const nowMs = Math.min(clockMs, provenMs)
+  const before = (durationMs: number): number => stampBefore(nowMs, { durationMs, leaps })
   return {
     nowMs,
-    cutOffMs: nowMs - retentionMs - graceMs,
-    graceMs,
-    orphanAgeMs: Math.max(retentionMs + graceMs, minOrphanAgeMs),
-    retentionMs,
+    provenMs,
+    cutOffMs: before(retentionMs + graceMs),
+    orphanCutOffMs: before(Math.max(retentionMs + graceMs, minOrphanAgeMs)),
     condemned,
   }
+}
+
+/** What time it is at least, as commits and objects prove: the newest commit, and the newest object by the store's clock. */
+function provenMs(
+  generations: readonly Examined[],
+  protectedNames: ReadonlySet<Generation>,
+): number {
+  const current = generations.filter(({ generation }) => protectedNames.has(generation))
+  const commitsMs = (current.length > 0 ? current : generations.slice(-1)).map(({ endMs }) => endMs)
+  const objectsMs = generations.map(({ newestObjectMs }) => newestObjectMs)
+  return Math.min(...commitsMs, Math.max(...objectsMs))
 }
 
 /** A generation with its snapshots from which a restore can start. */
@@ -260,13 +287,13 @@ function judge(
   if (protectedNames.has(each.generation)) return stays('its generation is the current one')
   if (each.snapshots.length === 0) {
     if (facts.condemned.has(each.generation)) return goes('its snapshots are deleted already')
-    const newestMs = Math.max(each.endMs, each.newestObjectMs)
-    return newestMs < facts.nowMs - facts.orphanAgeMs
+    return Math.max(each.endMs, each.newestObjectMs) < facts.orphanCutOffMs
       ? goes('it has no snapshot, and is too old for one to be under way')
       : stays('it has no snapshot yet, which may be under way')
   }
   const hasCommitInWindow =
     each.endMs >= facts.cutOffMs ||
+    each.newestObjectMs >= facts.cutOffMs ||
     each.snapshots.some((snapshot) => snapshot.commitTimeMs >= facts.cutOffMs)
   if (hasCommitInWindow) return stays('it has commits of the window')
   const replacement = all
@@ -279,8 +306,8 @@ function judge(
 }
 
 /** Whether a snapshot serves every moment of the window, and has been there long enough to take another's place. */
-function serves(snapshot: RetainedSnapshot, { cutOffMs, nowMs, graceMs }: Facts): boolean {
-  return snapshot.commitTimeMs <= cutOffMs && snapshot.finishedAtMs <= nowMs - graceMs
+function serves(snapshot: RetainedSnapshot, { cutOffMs }: Facts): boolean {
+  return snapshot.commitTimeMs <= cutOffMs && snapshot.finishedAtMs <= cutOffMs
 }
 
 /** Divides a generation into what goes and what stays. */
@@ -380,17 +407,21 @@ function periodOf(rule: keyof KeepRules, timeMs: number): string {
   }
 }
 
-/** The next moment at which something falls out of the window. */
-function nextChange(generations: readonly Examined[], facts: Facts): number | undefined {
-  const { nowMs, retentionMs, graceMs, orphanAgeMs } = facts
-  const moments = generations.flatMap((each) => [
-    each.endMs + retentionMs + graceMs,
-    Math.max(each.endMs, each.newestObjectMs) + orphanAgeMs,
-    ...each.snapshots.flatMap((snapshot) => [
-      snapshot.commitTimeMs + retentionMs + graceMs,
-      snapshot.finishedAtMs + graceMs,
-    ]),
-  ])
-  const next = Math.min(...moments.filter((each) => each >= nowMs).map((each) => each + 1))
+/** The next moment at which something falls out of the window without anything being stored; undefined: there is none. */
+function nextChange(
+  generations: readonly Examined[],
+  { nowMs, provenMs, ...facts }: Facts,
+): number | undefined {
+  const lags = [nowMs - facts.cutOffMs, nowMs - facts.orphanCutOffMs]
+  const next = Math.min(
+    ...generations
+      .flatMap((each) => [
+        each.endMs,
+        each.newestObjectMs,
+        ...each.snapshots.flatMap(({ commitTimeMs, finishedAtMs }) => [commitTimeMs, finishedAtMs]),
+      ])
+      .flatMap((eventMs) => lags.map((lagMs) => eventMs + lagMs + 1))
+      .filter((momentMs) => momentMs > nowMs && momentMs <= provenMs),
+  )
   return Number.isFinite(next) ? next : undefined
 }

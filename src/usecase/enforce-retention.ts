@@ -7,11 +7,19 @@ import {
   type Deletion,
   deletionPasses,
   planRetention,
+  type RetainedGeneration,
   type RetentionPlan,
   type RetentionRules,
 } from '../domain/retention-policy.js'
+import {
+  aheadOfStoreMs,
+  type ClockMemory,
+  maxAheadMs,
+  rememberClock,
+  type Sent,
+} from '../domain/wall-clock.js'
 import { RetainedListing } from './list-retained.js'
-import { type Clock } from './ports/clock.js'
+import { type Clock, type MachineClock } from './ports/clock.js'
 import { type Logger } from './ports/logger.js'
 import { type ReplicaClient } from './ports/replica-client.js'
 import { type RecordedDeletion, type RetentionRecord } from './ports/retention-record.js'
@@ -23,7 +31,12 @@ export interface EnforceRetentionOptions {
   readonly record: RetentionRecord | undefined
   /** The generation being written; undefined: nobody knows. */
   readonly currentGeneration: () => Generation | undefined
+  /**
+   * When this process began to send its last segment; undefined: it has sent none, or the store's clock is ours.
+   */
+  readonly lastSent?: () => Sent | undefined
   readonly clock: Clock
+  readonly machine: MachineClock
   readonly logger: Logger
 }
 
@@ -58,6 +71,9 @@ interface DeletionFailure {
 export class EnforceRetention {
   readonly #options: EnforceRetentionOptions
   readonly #listing: RetainedListing
+  /** Undefined: not looked at yet. */
+  #memory: ClockMemory | undefined
+  #setBackMs = 0
   #complainedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: EnforceRetentionOptions) {
@@ -65,13 +81,46 @@ export class EnforceRetention {
     this.#listing = new RetainedListing(options.client)
   }
 
+  /** Looks at the clock, to tell later that it was set: what was stamped before it was set ahead looks older than it is. */
+  async lookAtClock(signal: AbortSignal): Promise<void> {
+    const { record, machine, logger } = this.#options
+    const { before, now } = await this.#memories(signal)
+    this.#memory = now
+    this.#setBackMs = machine.setBackMs()
+    if (now === before) return
+    await record?.saveClock(now, signal)
+    const leap = now.leaps.at(-1)
+    if (leap === undefined || now.leaps === before?.leaps) return
+    logger.warn(
+      { byMs: Math.round(leap.byMs) },
+      'the clock was set ahead: what was stored before is kept for so much longer',
+    )
+  }
+
+  /** What is remembered of the clock, before a look at it and after. */
+  async #memories(
+    signal: AbortSignal,
+  ): Promise<{ readonly before: ClockMemory | undefined; readonly now: ClockMemory }> {
+    const { record, clock, machine } = this.#options
+    const before = this.#memory ?? (await record?.loadClock(signal))
+    const look = {
+      wallMs: clock.now(),
+      boot: machine.boot,
+      sinceBootMs: machine.sinceBootMs(),
+      setBackMs: machine.setBackMs() - this.#setBackMs,
+    }
+    return { before, now: rememberClock(before, look) }
+  }
+
   /** What would be deleted now, and why the rest stays. Changes nothing. */
   async plan(signal: AbortSignal): Promise<RetentionPlan> {
     const { rules, clock, currentGeneration, logger } = this.#options
     const condemned = new Set((await this.#condemned(signal)).map(({ generation }) => generation))
+    const { leaps } = (await this.#memories(signal)).now
     for (;;) {
       const found = await this.#listing.read(signal)
-      const moment = { nowMs: clock.now(), current: currentGeneration(), condemned }
+      this.#refuseClockAhead(found)
+      const moment = { nowMs: clock.now(), leaps, current: currentGeneration(), condemned }
       const plan = planRetention(found, rules, moment)
       let broken = false
       for (const snapshot of plan.reliedOn) {
@@ -91,6 +140,7 @@ export class EnforceRetention {
 
   /** Plans and deletes. Throws when planning fails; what fails later is in the report. */
   async enforce(signal: AbortSignal): Promise<RetentionReport> {
+    await this.lookAtClock(signal)
     const plan = await this.plan(signal)
     const failures: string[] = []
     let firstFailure: DeletionFailure | undefined
@@ -111,6 +161,25 @@ export class EnforceRetention {
     if (firstFailure !== undefined) this.#complain(firstFailure, failures.length)
     if (failures.length === 0) await this.#forget(plan, signal)
     return { plan, deletedSnapshots, deletedSegments, failures }
+  }
+
+  /** A clock that is minutes ahead of the store's is wrong in what it stamps: until it is put right, nothing goes. */
+  #refuseClockAhead(found: readonly RetainedGeneration[]): void {
+    const { client, clock, lastSent } = this.#options
+    const sent = lastSent?.()
+    if (sent === undefined) return
+    const createdAtMs = Math.max(...found.map(({ newestObjectMs }) => newestObjectMs))
+    const now = { wallMs: clock.now(), monotonicMs: clock.monotonic() }
+    const aheadMs = aheadOfStoreMs(sent, { now, createdAtMs })
+    if (aheadMs <= maxAheadMs || !Number.isFinite(aheadMs)) return
+    const minutes = Math.floor(aheadMs / 60_000)
+    throw new ReplicaError(
+      `the clock of this machine is ${minutes} min ahead of that of ${client.location}: what was stored just now is dated so much earlier there`,
+      {
+        retryable: false,
+        hint: 'set the clock, and keep it right with NTP; if it is right, the store’s is wrong, and retention waits until both agree',
+      },
+    )
   }
 
   /** One line, however many generations fail for the same reason, and however often it is checked. */

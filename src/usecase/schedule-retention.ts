@@ -4,7 +4,7 @@ import { type Clock } from './ports/clock.js'
 import { type Logger } from './ports/logger.js'
 
 export interface ScheduleRetentionOptions {
-  readonly retention: Pick<EnforceRetention, 'enforce'>
+  readonly retention: Pick<EnforceRetention, 'enforce' | 'lookAtClock'>
   readonly checkIntervalMs: number
   /** Changes whenever something was stored on the replica. */
   readonly storedState: () => string
@@ -18,8 +18,6 @@ export interface ScheduleRetentionOptions {
 
 /** The same problem is logged again after this long. */
 const repeatLogMs = 30 * 60_000
-/** A wall clock that moved this much more or less than time did was set. */
-const maxDriftMs = 60_000
 /** Timers longer than 24 days fire at once. */
 const maxTimerMs = 24 * 3_600_000
 
@@ -55,32 +53,21 @@ export class ScheduleRetention {
 
   /** Runs until `stop`, which also ends deletions under way: they are finished after the next start. */
   async run(stop: AbortSignal): Promise<void> {
-    while (!stop.aborted) {
+    const { retention, checkIntervalMs, clock, random } = this.#options
+    const attempt = async (action: () => Promise<unknown>): Promise<void> => {
       try {
-        if (await this.#waitedWithoutClockJump(stop)) await this.#check(stop)
+        await action()
       } catch (error) {
         if (!isAbortError(error)) this.#report(error)
       }
     }
-  }
-
-  /**
-   * Waits for the next check. False: the clock was set meanwhile (or the machine slept). What is old by a wrong clock
-   * must not go: only a clock that has been steady from one check to the next is believed.
-   */
-  async #waitedWithoutClockJump(stop: AbortSignal): Promise<boolean> {
-    const { clock, checkIntervalMs, random, logger } = this.#options
-    const startMs = clock.now()
-    const started = clock.monotonic()
-    const waitMs = Math.min(checkIntervalMs * (0.9 + random() * 0.2), maxTimerMs)
-    await clock.sleep(waitMs, stop)
-    const driftMs = clock.now() - startMs - (clock.monotonic() - started)
-    if (Math.abs(driftMs) <= maxDriftMs) return true
-    logger.warn(
-      { byMs: Math.round(driftMs) },
-      'the clock was set: retention waits for the next check',
-    )
-    return false
+    await attempt(() => retention.lookAtClock(stop))
+    while (!stop.aborted) {
+      await attempt(async () => {
+        await clock.sleep(Math.min(checkIntervalMs * (0.9 + random() * 0.2), maxTimerMs), stop)
+        await this.#check(stop)
+      })
+    }
   }
 
   async #check(stop: AbortSignal): Promise<void> {

@@ -4,6 +4,7 @@ import { comparePositions, formatPosition, type WalPosition } from '../domain/po
 import { formatObjectPath, type SnapshotRef, type WalSegmentRef } from '../domain/replica-layout.js'
 import { type Fork, type Lineage } from '../domain/lineage.js'
 import { type Checksum, sameChecksum } from '../domain/wal-format.js'
+import { type Sent } from '../domain/wall-clock.js'
 import { type CaptureStatus, lagSince, type ReplicaStatus } from '../domain/status.js'
 import {
   type NewestSnapshot,
@@ -115,6 +116,7 @@ export class SyncReplica {
   #saidForksOf: Generation | undefined
   #locatedAt = 0
   readonly #schedule: SendSchedule
+  #lastSent: Sent | undefined
   #swept = false
   readonly #snapshotCounts: Record<SnapshotReason, number> = {
     generation: 0,
@@ -198,6 +200,11 @@ export class SyncReplica {
   /** Snapshots that were finished since the start, by what asked for them. */
   get snapshotCounts(): Readonly<Record<SnapshotReason, number>> {
     return this.#snapshotCounts
+  }
+
+  /** When the last segment that is stored was begun to be sent; undefined: none was by this process. */
+  get lastSent(): Sent | undefined {
+    return this.#lastSent
   }
 
   /** Changes whenever something was stored here. */
@@ -769,6 +776,7 @@ export class SyncReplica {
     const segment = await this.#choose(place, kill)
     if (segment === undefined) return true
     const started = clock.monotonic()
+    const sent = { wallMs: clock.now(), monotonicMs: started }
     const ref: WalSegmentRef = {
       kind: 'wal-segment',
       generation: segment.generation,
@@ -787,6 +795,7 @@ export class SyncReplica {
       }
       await writer.finish()
     }
+    this.#lastSent = sent
     place.position = endOf(segment)
     feed.confirm(name, place.generation, place.position)
     this.#sentWalBytes += segment.walBytes

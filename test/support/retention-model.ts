@@ -1,16 +1,22 @@
 /**
- * A model of a replica's life: commits, snapshots, generations that end, clocks that jump, objects that get lost, stores
- * that lie and processes that die at any request, with retention at random moments. Everything that was ever stored is
- * remembered, and after each run of retention every promised moment has to restore to the same commit as if nothing had
- * been deleted.
+ * A model of a replica's life: commits, snapshots, generations that end, clocks that are wrong and are set, stores whose
+ * clocks are others, objects that get lost, stores that lie and processes that die at any request, with retention at random
+ * moments. Everything that was ever stored is remembered, with the true time of it. After each run of retention every
+ * promised moment has to restore to the same commit as if nothing had been deleted; and every commit of the window in
+ * true time, whatever the clocks said, has to be restorable, as has the one that was the newest when that began.
  */
-import { EnforceRetention, type RetentionReport } from '../../src/usecase/enforce-retention.ts'
+import {
+  EnforceRetention,
+  type EnforceRetentionOptions,
+  type RetentionReport,
+} from '../../src/usecase/enforce-retention.ts'
 import { ReplicaError } from '../../src/domain/errors.ts'
 import { formatGeneration, type Generation } from '../../src/domain/generation.ts'
 import { comparePositions, type Position, type WalPosition } from '../../src/domain/position.ts'
 import { formatObjectPath } from '../../src/domain/replica-layout.ts'
 import { graceOf, type RetentionRules } from '../../src/domain/retention-policy.ts'
 import { type NewestSnapshot } from '../../src/domain/snapshot-schedule.ts'
+import { type ClockMemory, type Sent } from '../../src/domain/wall-clock.ts'
 import {
   formatTrailer,
   type SnapshotTrailer,
@@ -39,6 +45,16 @@ interface Line {
   /** A snapshot being read. */
   snapshot: { readonly index: number; readonly startMs: number; readonly jumps: number } | undefined
 }
+/** A commit, and when it was made in truth. */
+interface Commit {
+  readonly generation: Generation
+  readonly end: WalPosition
+  readonly trueMs: number
+  /** By the writer whose generation was the current one. */
+  readonly isCurrent: boolean
+  /** A generation began: the database is as after the last commit of the one before. */
+  readonly isSame: boolean
+}
 interface Flight {
   readonly startedMs: number
   readonly jumps: number
@@ -48,6 +64,8 @@ interface Flight {
 class Crash extends Error {}
 const minuteMs = 60_000
 const hourMs = 60 * minuteMs
+/** By how much a clock is set wrong. */
+const wrongClocksMs = [-2, 2, 0.5, -0.2, 0.03, 26, -26].map((hours) => hours * hourMs)
 const silent: Logger = {
   debug: () => undefined,
   info: () => undefined,
@@ -75,6 +93,9 @@ export interface HistoryOutcome {
   readonly momentsChecked: number
   readonly restoresInFlight: number
   readonly losses: number
+  readonly commitsChecked: number
+  /** Runs that found their clock ahead of the store's. */
+  readonly refusals: number
 }
 
 export class RetentionHistory {
@@ -85,14 +106,26 @@ export class RetentionHistory {
   readonly #ever = new Map<string, Stored>()
   readonly #lines: Line[] = []
   #current: Line | undefined
+  /** True time. */
   #nowMs = Date.UTC(2026, 0, 5)
-  #skewMs = 0
+  #skewMs: number
+  /** Of the store's clock; undefined: it has none, as a folder on the same machine. */
+  #storeSkewMs: number | undefined
+  #bootedMs = this.#nowMs
+  #boot = 0
+  #clockMemory: ClockMemory | undefined
+  #sent: Sent | undefined
+  readonly #commits: Commit[] = []
+  /** Commits before this moment of true time are not promised any more, but for the last of them. */
+  #truePromiseMs = 0
+  #setBackMs = 0
+  #readSkewMs = 0
   #jumps = 0
   /** Moments before this are not promised any more. */
   #promisedFromMs = 0
   #flights: Flight[] = []
   #recorded: readonly RecordedDeletion[] = []
-  #retention: EnforceRetention | undefined
+  #retention: EnforceRetention
   #crashIn = Number.POSITIVE_INFINITY
   #failChance = 0
   #lieChance = 0
@@ -104,10 +137,19 @@ export class RetentionHistory {
     momentsChecked: 0,
     restoresInFlight: 0,
     losses: 0,
+    commitsChecked: 0,
+    refusals: 0,
   }
 
+  /** With rules given, all clocks are right; else some are not. */
   constructor(seed: number, rules?: RetentionRules) {
     this.#random = randomFrom(seed)
+    const isRight = rules !== undefined
+    this.#skewMs = isRight || this.#chance(0.6) ? 0 : this.#pick(wrongClocksMs)
+    const hasClock = isRight || this.#chance(0.6)
+    this.#storeSkewMs = hasClock ? 0 : undefined
+    if (!isRight && hasClock && this.#chance(0.4))
+      this.#storeSkewMs = this.#pick([3 * hourMs, -3 * hourMs])
     this.client = new MemoryReplicaClient({ now: () => this.wallMs })
     this.client.beforeOperation = (operation, path) => this.#interfere(operation, path)
     const keeps = this.#chance(0.3)
@@ -125,10 +167,15 @@ export class RetentionHistory {
     const remove = objects.delete.bind(objects)
     objects.delete = (path) => (this.#chance(this.#lieChance) ? true : remove(path))
     this.beginGeneration()
+    this.#retention = this.newRetention()
   }
 
   get wallMs(): number {
     return this.#nowMs + this.#skewMs
+  }
+
+  get storeMs(): number {
+    return this.#storeSkewMs === undefined ? this.wallMs : this.#nowMs + this.#storeSkewMs
   }
 
   get outcome(): HistoryOutcome {
@@ -156,6 +203,7 @@ export class RetentionHistory {
 
   /** Random steps, then a quiet end at which everything has to be as if nothing had ever failed. */
   async run(steps: number): Promise<HistoryOutcome> {
+    await this.#lookAtClock()
     for (let step = 0; step < steps; step += 1) await this.#step()
     await this.#end()
     return this.outcome
@@ -171,6 +219,7 @@ export class RetentionHistory {
     else if (choice < 70) this.pass(this.#pick([6 * hourMs, 25 * hourMs, 8 * 24 * hourMs]))
     else if (choice < 72) this.#jump()
     else if (choice < 73) this.#lose()
+    else if (choice < 74 && this.#chance(0.3)) await this.#reboot()
     else if (choice < 78) this.#startFlight()
     else await this.#someRetention()
   }
@@ -181,15 +230,24 @@ export class RetentionHistory {
 
   beginGeneration(): void {
     const bytes = Uint8Array.from({ length: 8 }, () => this.#below(256))
+    const before = this.#current?.timeMs ?? 0
     this.#current = {
       generation: formatGeneration(bytes),
       index: 0,
       offset: 0,
-      timeMs: 0,
+      // Times never go back along a lineage.
+      timeMs: before === 0 ? 0 : before + 1,
       previousEnd: undefined,
       snapshot: undefined,
     }
     this.#lines.push(this.#current)
+    this.#commits.push({
+      generation: this.#current.generation,
+      end: { index: 0, offset: 0 },
+      trueMs: this.#nowMs,
+      isCurrent: true,
+      isSame: this.#commits.length > 0,
+    })
   }
 
   /**
@@ -214,6 +272,7 @@ export class RetentionHistory {
       line.index += 1
       line.offset = 0
     }
+    this.#readClock()
     line.timeMs = Math.max(line.timeMs, this.wallMs)
     const startOffset = line.offset
     const endOffset = startOffset + (startOffset === 0 ? 32 : 0) + 4120 * (1 + this.#below(3))
@@ -241,6 +300,16 @@ export class RetentionHistory {
       source: undefined,
     })
     line.offset = endOffset
+    for (const offset of [first, endOffset]) {
+      this.#commits.push({
+        generation: line.generation,
+        end: { index: line.index, offset },
+        trueMs: this.#nowMs,
+        isCurrent: line === this.#current,
+        isSame: false,
+      })
+    }
+    if (line === this.#current) this.#sent = { wallMs: this.wallMs, monotonicMs: this.#nowMs }
   }
 
   startSnapshot(line = this.#line()): void {
@@ -274,13 +343,52 @@ export class RetentionHistory {
   #store(trailer: Trailer): void {
     const path = pathOf(trailer)
     this.#ever.set(path, { path, trailer })
-    const createdAtMs = this.wallMs + (this.#chance(0.1) ? this.#below(20_000) - 10_000 : 0)
+    const { storeMs } = this
+    const createdAtMs = storeMs + (this.#chance(0.1) ? this.#below(20_000) - 10_000 : 0)
     this.client.objects.set(path, { bytes: formatTrailer(trailer), createdAtMs })
   }
 
+  get trueMs(): number {
+    return this.#nowMs
+  }
+
+  /** From now on the clock is so much ahead, that of the store with it. */
+  setClock(aheadMs: number): void {
+    this.#skewMs = aheadMs
+    this.#storeSkewMs = undefined
+  }
+
+  /** The clock is set, or put right. */
   #jump(): void {
     this.#jumps += 1
-    this.#skewMs += this.#pick([-2, 0.5, -0.2, 26, -26]) * hourMs
+    this.#skewMs = this.#chance(0.4) ? 0 : this.#skewMs + this.#pick(wrongClocksMs)
+  }
+
+  /** What a clock did while the machine was off is not known: here, it went on. */
+  async #reboot(): Promise<void> {
+    this.pass(this.#pick([minuteMs, 5 * hourMs]))
+    this.#boot += 1
+    this.#bootedMs = this.#nowMs
+    this.#restart()
+    await this.#lookAtClock()
+  }
+
+  #restart(): void {
+    this.#retention = this.newRetention()
+    this.#sent = undefined
+    this.#setBackMs = 0
+    this.#readSkewMs = this.#skewMs
+  }
+
+  /** By how much it was set back, altogether, between two times that the process has read it. */
+  #readClock(): number {
+    this.#setBackMs += Math.max(0, this.#readSkewMs - this.#skewMs)
+    this.#readSkewMs = this.#skewMs
+    return this.#setBackMs
+  }
+
+  async #lookAtClock(): Promise<void> {
+    await this.#retention.lookAtClock(new AbortController().signal)
   }
 
   /** An object is gone by other means than ours: what was deleted before might have replaced it, and is forgotten. */
@@ -298,6 +406,12 @@ export class RetentionHistory {
   }
 
   async #someRetention(): Promise<void> {
+    // What a clock of the machine did before, a command on another one does not know.
+    const mayBeElsewhere = this.#storeSkewMs !== undefined || this.#jumps === 0
+    if (mayBeElsewhere && this.#chance(0.1)) {
+      await this.retain(this.#elsewhere())
+      return
+    }
     if (this.#chance(0.4)) this.#crashIn = this.#below(30)
     if (this.#chance(0.3)) this.#failChance = this.#random() * 0.5
     if (this.#chance(0.3)) this.#lieChance = this.#random() * 0.7
@@ -308,26 +422,38 @@ export class RetentionHistory {
   }
 
   /** One run of retention; then every promise is checked. Undefined: it failed. */
-  async retain(): Promise<RetentionReport | undefined> {
+  async retain(retention = this.#retention): Promise<RetentionReport | undefined> {
     this.#count.runs += 1
     this.#promisedFromMs = Math.max(this.#promisedFromMs, this.wallMs - this.rules.retentionMs)
+    this.#truePromiseMs = Math.max(this.#truePromiseMs, this.#nowMs - this.rules.retentionMs)
     const before = this.client.objects.size
     let report: RetentionReport | undefined
-    this.#retention ??= this.newRetention()
     try {
-      report = await this.#retention.enforce(new AbortController().signal)
+      report = await retention.enforce(new AbortController().signal)
       this.#count.failures += report.failures.length
     } catch (error) {
       if (error instanceof Crash) {
         this.#count.crashes += 1
-        this.#retention = undefined
-      } else if (error instanceof ReplicaError) this.#count.failures += 1
-      else throw error
+        this.#restart()
+      } else if (error instanceof ReplicaError) {
+        this.#count.failures += 1
+        if (error.message.startsWith('the clock of this machine')) this.#count.refusals += 1
+      } else throw error
     }
     const deleted = before - this.client.objects.size
     this.#count.deleted += deleted
     if (deleted > 0) this.check()
     return report
+  }
+
+  /** The command with a URL, on another machine with a clock of its own. */
+  #elsewhere(): EnforceRetention {
+    const skewMs = this.#chance(0.3) ? 0 : this.#pick(wrongClocksMs)
+    return this.#enforcer({
+      record: undefined,
+      currentGeneration: () => undefined,
+      now: () => this.#nowMs + skewMs,
+    })
   }
 
   newRetention(): EnforceRetention {
@@ -338,9 +464,29 @@ export class RetentionHistory {
         this.#recorded = JSON.parse(JSON.stringify(deletions)) as RecordedDeletion[]
         return Promise.resolve()
       },
+      loadClock: () => Promise.resolve(this.#clockMemory),
+      saveClock: (memory) => {
+        this.#interfere('save', '')
+        this.#clockMemory = JSON.parse(JSON.stringify(memory)) as ClockMemory
+        return Promise.resolve()
+      },
     }
-    const clock: Clock = {
+    return this.#enforcer({
+      record,
+      currentGeneration: () => this.#current?.generation,
+      lastSent: () => (this.#storeSkewMs === undefined ? undefined : this.#sent),
       now: () => this.wallMs,
+    })
+  }
+
+  #enforcer({
+    now,
+    ...options
+  }: Pick<EnforceRetentionOptions, 'record' | 'currentGeneration' | 'lastSent'> & {
+    readonly now: () => number
+  }): EnforceRetention {
+    const clock: Clock = {
+      now,
       monotonic: () => this.#nowMs,
       sleep: (durationMs) => {
         this.#nowMs += durationMs
@@ -348,11 +494,15 @@ export class RetentionHistory {
       },
     }
     return new EnforceRetention({
+      ...options,
       client: this.client,
       rules: this.rules,
-      record,
-      currentGeneration: () => this.#current?.generation,
       clock,
+      machine: {
+        boot: String(this.#boot),
+        sinceBootMs: () => this.#nowMs - this.#bootedMs,
+        setBackMs: () => this.#readClock(),
+      },
       logger: silent,
     })
   }
@@ -400,6 +550,7 @@ export class RetentionHistory {
         )
       }
     }
+    this.#checkTrueWindow(ever, present)
     this.#flights = this.#flights.filter(
       ({ startedMs, jumps }) =>
         jumps === this.#jumps && this.wallMs - startedMs < graceOf(this.rules.retentionMs),
@@ -413,8 +564,39 @@ export class RetentionHistory {
     }
   }
 
+  /** Every commit of the window in true time, and the one before it, can be had if it could be without retention. */
+  #checkTrueWindow(ever: readonly Stored[], present: readonly Stored[]): void {
+    const should = reachOf(ever)
+    const does = reachOf(present)
+    const current = this.#commits.filter(({ isCurrent }) => isCurrent)
+    const last = current.findLastIndex(
+      ({ isSame, trueMs }) => !isSame && trueMs <= this.#truePromiseMs,
+    )
+    const next = current.findIndex(({ isSame }, i) => i > last && !isSame)
+    const before = last === -1 ? [] : current.slice(last, next === -1 ? undefined : next)
+    const inWindow = this.#commits.filter(
+      ({ isSame, trueMs }) => !isSame && trueMs > this.#truePromiseMs,
+    )
+    for (const alike of [before, ...inWindow.map((commit) => [commit])]) {
+      if (!alike.some((commit) => reaches(should, commit))) continue
+      this.#count.commitsChecked += 1
+      if (alike.some((commit) => reaches(does, commit))) continue
+      const [first] = alike
+      if (first === undefined) continue
+      const { generation, end, trueMs } = first
+      throw new Error(
+        `commit ${generation}/${end.index}:${end.offset}, ${(this.#nowMs - trueMs) / minuteMs} min ago, cannot be restored any more; ` +
+          `the clock is ${this.#skewMs / minuteMs} min ahead, that of the store ${(this.#storeSkewMs ?? this.#skewMs) / minuteMs}`,
+      )
+    }
+  }
+
   /** Two runs that nothing disturbs: the second one finds nothing to do, and no generation is half deleted. */
   async #end(): Promise<void> {
+    // The remedy for clocks that differ, and a commit that shows it.
+    this.#skewMs = 0
+    if (this.#storeSkewMs !== undefined) this.#storeSkewMs = 0
+    this.commit(this.#current)
     await this.retain()
     const after = [...this.client.objects.keys()]
     const { plan, failures } = await this.newRetention().enforce(new AbortController().signal)
@@ -471,14 +653,7 @@ export function restoreFrom(
   momentMs: number,
 ): { commit: string; timeMs: number; paths: readonly string[] } | undefined {
   let best: { commit: string; timeMs: number; paths: readonly string[] } | undefined
-  const segments = new Map<string, Segment>()
-  for (const { path, trailer } of stored) {
-    if (trailer.kind === 'wal-segment')
-      segments.set(placeOf(trailer.generation, trailer.index, trailer.startOffset), {
-        path,
-        trailer,
-      })
-  }
+  const segments = segmentsOf(stored)
   for (const snapshot of stored) {
     if (snapshot.trailer.kind !== 'snapshot') continue
     const { generation, index, consistentFrom, commitTimeMs } = snapshot.trailer
@@ -512,9 +687,50 @@ export function restoreFrom(
   return best
 }
 
+type Reach = ReadonlyMap<
+  Generation,
+  readonly { readonly from: WalPosition; readonly to: WalPosition }[]
+>
+
+/** Of each generation, from where to where its snapshots lead. */
+function reachOf(stored: readonly Stored[]): Reach {
+  const segments = segmentsOf(stored)
+  const reach = new Map<Generation, { from: WalPosition; to: WalPosition }[]>()
+  for (const { trailer } of stored) {
+    if (trailer.kind !== 'snapshot') continue
+    const { generation, index, consistentFrom } = trailer
+    let to: WalPosition = { index, offset: 0 }
+    for (;;) {
+      const next = follow(segments, generation, to)
+      if (next === undefined) break
+      to = { index: next.trailer.index, offset: next.trailer.endOffset }
+    }
+    const ranges = reach.get(generation) ?? []
+    ranges.push({ from: consistentFrom, to })
+    reach.set(generation, ranges)
+  }
+  return reach
+}
+
+function reaches(reach: Reach, { generation, end }: Commit): boolean {
+  return (reach.get(generation) ?? []).some(
+    ({ from, to }) => comparePositions(from, end) <= 0 && comparePositions(end, to) <= 0,
+  )
+}
+
 interface Segment {
   readonly path: string
   readonly trailer: WalSegmentTrailer
+}
+
+function segmentsOf(stored: readonly Stored[]): ReadonlyMap<string, Segment> {
+  const segments = new Map<string, Segment>()
+  for (const { path, trailer } of stored) {
+    if (trailer.kind !== 'wal-segment') continue
+    const { generation, index, startOffset } = trailer
+    segments.set(placeOf(generation, index, startOffset), { path, trailer })
+  }
+  return segments
 }
 
 function placeOf(generation: Generation, index: number, offset: number): string {

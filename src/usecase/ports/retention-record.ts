@@ -1,8 +1,10 @@
 /**
- * The port to the local memory of deletions under way. A generation whose snapshots are deleted looks like one whose first
- * snapshot is still being written; only this tells the two apart after a crash.
+ * The port to what retention remembers locally. Deletions under way: a generation whose snapshots are deleted looks like
+ * one whose first snapshot is still being written; only this tells the two apart after a crash. And the clock: what it did
+ * in an earlier process makes stamps wrong that are still in the window.
  */
 import { type Generation } from '../../domain/generation.js'
+import { type ClockMemory } from '../../domain/wall-clock.js'
 
 /** A deletion that was decided. */
 export interface RecordedDeletion {
@@ -18,4 +20,7 @@ export interface RetentionRecord {
   load(signal: AbortSignal): Promise<readonly RecordedDeletion[]>
   /** Puts `deletions` in the place of what was recorded, durably. */
   save(deletions: readonly RecordedDeletion[], signal: AbortSignal): Promise<void>
+  /** Undefined: nothing is known of it. Throws {@link LocalStateError}. */
+  loadClock(signal: AbortSignal): Promise<ClockMemory | undefined>
+  saveClock(memory: ClockMemory, signal: AbortSignal): Promise<void>
 }

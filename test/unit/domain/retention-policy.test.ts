@@ -9,6 +9,8 @@ import {
   type RetentionPlan,
 } from '../../../src/domain/retention-policy.ts'
 
+import { type ClockLeap } from '../../../src/domain/wall-clock.ts'
+
 const hourMs = 3_600_000
 const dayMs = 24 * hourMs
 const nowMs = Date.UTC(2026, 4, 20, 12)
@@ -61,12 +63,19 @@ function plan(
     keep?: KeepRules
     current?: Generation
     condemned?: readonly Generation[]
+    nowMs?: number
+    leaps?: readonly ClockLeap[]
   } = {},
 ): RetentionPlan {
   return planRetention(
     listing,
     { retentionMs: options.retentionMs ?? dayMs, keep: options.keep ?? none },
-    { nowMs, current: options.current ?? b, condemned: new Set(options.condemned) },
+    {
+      nowMs: options.nowMs ?? nowMs,
+      leaps: options.leaps ?? [],
+      current: options.current ?? b,
+      condemned: new Set(options.condemned),
+    },
   )
 }
 
@@ -90,20 +99,61 @@ describe('planRetention', () => {
 
   test('what fell out of the window stays for a grace period, which is never longer than the window', () => {
     const after = (ageMs: number): RetentionPlan =>
-      plan([generationOf(b, [72 * hourMs, dayMs + ageMs, 1])])
+      plan([generationOf(b, [72 * hourMs, dayMs + ageMs, 0])])
     expect(after(9 * 60_000).deletions).toEqual([])
     expect(after(10 * 60_000).deletions).toHaveLength(1)
-    expect(after(9 * 60_000).nextChangeMs).toBe(nowMs + 60_000 + 1)
     expect([graceOf(dayMs), graceOf(5000)]).toEqual([600_000, 5000])
   })
 
-  test('a new snapshot of an old commit takes the place of another only after the grace period', () => {
-    const young = generationOf(b, [72 * hourMs, 60 * hourMs])
+  test('a new snapshot of an old commit takes the place of another only when it was finished before the window, too', () => {
+    const young = generationOf(b, [72 * hourMs, 60 * hourMs, 0])
     const [first, second] = young.snapshots
     const finished = (agoMs: number): RetentionPlan =>
       plan([{ ...young, snapshots: [first!, { ...second!, finishedAtMs: nowMs - agoMs }] }])
-    expect(finished(9 * 60_000).deletions).toEqual([])
-    expect(finished(10 * 60_000).deletions).toHaveLength(1)
+    expect(finished(dayMs + 9 * 60_000).deletions).toEqual([])
+    expect(finished(dayMs + 10 * 60_000).deletions).toHaveLength(1)
+  })
+
+  describe('whatever a clock says', () => {
+    const hourly = [30 * hourMs, 27 * hourMs, 26 * hourMs, hourMs, 0]
+    const found = generationOf(b, hourly)
+    const days = (count: number): number => nowMs + count * dayMs
+
+    test('the window ends with the newest commit, and with the newest object by the store’s clock', () => {
+      expect(keptOf(plan([found]), b)).toEqual([2, 3, 4])
+      expect(keptOf(plan([found], { nowMs: days(300) }), b)).toEqual([2, 3, 4])
+      const stampedAhead = { ...found, endMs: days(300) }
+      expect(keptOf(plan([stampedAhead], { nowMs: days(300) }), b)).toEqual([2, 3, 4])
+      const storedAhead = { ...found, newestObjectMs: days(300) }
+      expect(keptOf(plan([storedAhead], { nowMs: days(300) }), b)).toEqual([2, 3, 4])
+      // Of another generation, whose writer's clock was ahead.
+      const other = { ...generationOf(a, [20 * hourMs]), endMs: days(300) }
+      expect(keptOf(plan([other, found], { nowMs: days(300) }), b)).toEqual([2, 3, 4])
+    })
+
+    test('one that is behind keeps more', () => {
+      expect(keptOf(plan([found], { nowMs: days(-3) }), b)).toEqual([0, 1, 2, 3, 4])
+      const { nextChangeMs } = plan([found], { nowMs: nowMs - 2.5 * hourMs })
+      expect(nextChangeMs).toBe(nowMs - 26 * hourMs + dayMs + 600_000 + 1)
+      expect(plan([found]).nextChangeMs).toBeUndefined()
+    })
+
+    test('what was stamped before it was set ahead is younger than it looks', () => {
+      const setAhead = (agoMs: number): readonly (number | undefined)[] =>
+        keptOf(plan([found], { leaps: [{ toMs: nowMs - agoMs, byMs: 2 * hourMs }] }), b)
+      expect(setAhead(0)).toEqual([1, 2, 3, 4])
+      expect(setAhead(23 * hourMs)).toEqual([1, 2, 3, 4])
+      expect(setAhead(25 * hourMs)).toEqual([2, 3, 4])
+    })
+
+    test('a snapshot that a clock dates back takes no place before the store says so, too', () => {
+      const [first, second, ...others] = found.snapshots
+      const young = { ...second!, finishedAtMs: nowMs - 60_000 }
+      const dated = { ...found, snapshots: [first!, young, ...others.slice(1)] }
+      expect(keptOf(plan([dated]), b)).toEqual([0, 1, 3, 4])
+      const ended = { ...generationOf(a, [80 * hourMs]), newestObjectMs: nowMs - 60_000 }
+      expect(keptOf(plan([ended, found]), a)).toEqual([0])
+    })
   })
 
   test('never deletes the current generation, however old', () => {
@@ -123,7 +173,7 @@ describe('planRetention', () => {
   })
 
   test('a snapshot whose segments have a hole takes no place', () => {
-    const found = generationOf(b, [72 * hourMs, 48 * hourMs, 30 * hourMs])
+    const found = generationOf(b, [72 * hourMs, 48 * hourMs, 30 * hourMs], { endAgeMs: 0 })
     const without = (index: number): RetainedGeneration => ({
       ...found,
       segments: found.segments.filter((each) => each.index !== index),
@@ -163,7 +213,7 @@ describe('planRetention', () => {
       { ...generationOf(a, [90 * dayMs]), newestObjectMs: nowMs },
       generationOf(b, [80 * dayMs]),
     ]
-    const unknown = { nowMs, current: undefined, condemned: new Set<Generation>() }
+    const unknown = { nowMs, leaps: [], current: undefined, condemned: new Set<Generation>() }
     const rules = { retentionMs: dayMs, keep: none }
     expect(planRetention(listing, rules, unknown).deletions).toEqual([])
   })

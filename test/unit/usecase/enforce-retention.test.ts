@@ -1,8 +1,14 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { ReplicaError } from '../../../src/domain/errors.ts'
-import { EnforceRetention, type RetentionReport } from '../../../src/usecase/enforce-retention.ts'
+import { type ClockMemory } from '../../../src/domain/wall-clock.ts'
+import {
+  EnforceRetention,
+  type EnforceRetentionOptions,
+  type RetentionReport,
+} from '../../../src/usecase/enforce-retention.ts'
 import { ScheduleRetention } from '../../../src/usecase/schedule-retention.ts'
 import { type Clock } from '../../../src/usecase/ports/clock.ts'
+import { type RetentionRecord } from '../../../src/usecase/ports/retention-record.ts'
 import { type LogFields, type Logger } from '../../../src/usecase/ports/logger.ts'
 import { RetentionHistory } from '../../support/retention-model.ts'
 
@@ -17,6 +23,8 @@ let logger: Logger
 /** Two generations: the first one has ended before the window; of the second the window needs the second snapshot. */
 beforeEach(() => {
   log = []
+  skewMs = 0
+  memory = undefined
   const at =
     (level: string) =>
     (fields: LogFields, message: string): void =>
@@ -44,18 +52,32 @@ beforeEach(() => {
   history.commit()
 })
 
-function enforcer(): EnforceRetention {
+let skewMs: number
+let memory: ClockMemory | undefined
+const record: RetentionRecord = {
+  load: () => Promise.resolve([]),
+  save: () => Promise.resolve(),
+  loadClock: () => Promise.resolve(memory),
+  saveClock: (saved) => {
+    memory = saved
+    return Promise.resolve()
+  },
+}
+
+function enforcer(options: Partial<EnforceRetentionOptions> = {}): EnforceRetention {
   const clock: Clock = {
-    now: () => history.wallMs,
+    now: () => history.wallMs + skewMs,
     monotonic: () => history.wallMs,
     sleep: () => Promise.resolve(),
   }
   return new EnforceRetention({
+    ...options,
     client: history.client,
     rules,
-    record: undefined,
+    record: options.record,
     currentGeneration: () => history.currentGeneration,
     clock,
+    machine: { boot: 'a', sinceBootMs: () => history.trueMs, setBackMs: () => 0 },
     logger,
   })
 }
@@ -107,6 +129,7 @@ describe('EnforceRetention', () => {
     history.startSnapshot()
     history.finishSnapshot()
     history.pass(2 * hourMs)
+    history.commit()
     const walOf = (): string[] => [...objects.keys()].filter((path) => path.includes('/wal/'))
     const wal = walOf()
     const { failures } = await enforcer().enforce(never)
@@ -160,6 +183,83 @@ describe('EnforceRetention', () => {
   })
 })
 
+describe('a clock that is wrong', () => {
+  const never = new AbortController().signal
+  /** An hour with a snapshot every ten minutes and a commit in each, of which the window needs all. */
+  function live(): void {
+    history.beginGeneration()
+    for (let i = 0; i < 60; i += 1) {
+      history.pass(60_000)
+      history.commit()
+      if (i % 10 !== 0) continue
+      history.startSnapshot()
+      history.finishSnapshot()
+    }
+  }
+  const ofCurrent = (): string[] =>
+    [...history.client.objects.keys()].filter((path) =>
+      path.includes(history.currentGeneration ?? ''),
+    )
+  const warnings = (): unknown[] =>
+    log.filter(({ level }) => level === 'warn').map(({ message }) => message)
+
+  test('two hours ahead from a start on costs nothing of the true window, on a folder', async () => {
+    live()
+    await enforcer({ record }).lookAtClock(never)
+    const before = ofCurrent()
+    // The clock is set, the daemon starts again, and the application goes on; a folder's times are of the same clock.
+    history.setClock(2 * hourMs)
+    const next = enforcer({ record })
+    await next.lookAtClock(never)
+    expect(warnings()).toEqual([
+      'the clock was set ahead: what was stored before is kept for so much longer',
+    ])
+    for (let i = 0; i < 5; i += 1) {
+      history.pass(60_000)
+      history.commit()
+      await next.enforce(never)
+    }
+    expect(ofCurrent()).toEqual(expect.arrayContaining(before))
+    // And not for ever.
+    history.pass(3 * hourMs)
+    history.commit()
+    history.startSnapshot()
+    history.finishSnapshot()
+    history.pass(2 * hourMs)
+    history.commit()
+    await enforcer({ record }).enforce(never)
+    expect(ofCurrent().length).toBeLessThan(before.length / 2)
+    expect(warnings()).toHaveLength(1)
+  })
+
+  test('two hours ahead of a store’s deletes nothing, and is an error that says what to do', async () => {
+    live()
+    skewMs = 2 * hourMs
+    const sent = { wallMs: history.wallMs + skewMs, monotonicMs: history.wallMs }
+    const ahead = enforcer({ lastSent: () => sent })
+    const objects = history.client.objects.size
+    const error: unknown = await ahead.enforce(never).catch((thrown: unknown) => thrown)
+    expect(String(error)).toMatch(/the clock of this machine is 120 min ahead of that of memory/)
+    expect(error).toHaveProperty('hint', expect.stringMatching(/set the clock.*NTP/))
+    expect(history.client.objects.size).toBe(objects)
+    // A machine that slept since, and one whose clock was put right.
+    skewMs = 0
+    await ahead.enforce(never)
+    skewMs = 2 * hourMs
+    const before = { wallMs: history.wallMs, monotonicMs: history.wallMs }
+    await enforcer({ lastSent: () => before }).enforce(never)
+    expect(history.client.objects.size).toBeLessThan(objects)
+  })
+
+  test('of a command on another machine costs nothing of the true window either', async () => {
+    live()
+    const before = ofCurrent()
+    skewMs = 300 * 24 * hourMs
+    await enforcer().enforce(never)
+    expect(ofCurrent()).toEqual(before)
+  })
+})
+
 describe('ScheduleRetention', () => {
   /** Runs checks on a clock that advances by what is slept, plus what `jumps` say. */
   async function runs(
@@ -174,6 +274,7 @@ describe('ScheduleRetention', () => {
     let count = 0
     const schedule = new ScheduleRetention({
       retention: {
+        lookAtClock: () => Promise.resolve(),
         enforce: () => {
           count += 1
           return enforce()
@@ -207,15 +308,23 @@ describe('ScheduleRetention', () => {
     failures: [],
   }
 
-  test('believes no clock that was set since the last check', async () => {
-    const states = ['a', 'b', 'c', 'd']
-    expect(await runs([0, 0, 0, 0], states, () => Promise.resolve(nothing))).toBe(4)
-    expect(
-      await runs([0, 400 * 24 * hourMs, 0, -hourMs], states, () => Promise.resolve(nothing)),
-    ).toBe(2)
-    expect(log.map(({ message }) => message)).toContain(
-      'the clock was set: retention waits for the next check',
-    )
+  test('looks at the clock before the first check, to know what it did until then', async () => {
+    const stop = new AbortController()
+    const steps: string[] = []
+    const step = (name: string) => (): Promise<never> => {
+      steps.push(name)
+      if (steps.length === 3) stop.abort()
+      return Promise.reject(new ReplicaError('away'))
+    }
+    await new ScheduleRetention({
+      retention: { lookAtClock: step('look'), enforce: step('enforce') },
+      checkIntervalMs: hourMs,
+      storedState: () => String(steps.length),
+      clock: { now: () => 0, monotonic: () => 0, sleep: () => Promise.resolve() },
+      logger,
+      random: () => 0.5,
+    }).run(stop.signal)
+    expect(steps).toEqual(['look', 'enforce', 'enforce'])
   })
 
   test('asks nothing while nothing is stored and nothing falls out of the window', async () => {

@@ -69,6 +69,7 @@ test('in 90 days on a fake clock the window is always whole, storage is bounded,
   const failures: unknown[] = []
   const schedule = new ScheduleRetention({
     retention: {
+      lookAtClock: () => Promise.resolve(),
       enforce: async () => {
         requests += 1
         // Long after the last commit of a week: what falls out of the window then is asked for, nothing else.

@@ -32,3 +32,24 @@ test('what cannot be read counts as nothing: then less is deleted', async () => 
     expect(await record.load(never)).toEqual([])
   }
 })
+
+test('gives back what was remembered of the clock, and leaves out what cannot be read', async () => {
+  const record = new FolderRetentionRecord({ path: folder, replica: 'x' })
+  expect(await record.loadClock(never)).toBeUndefined()
+  const memory = { boot: 'b', atBootMs: 7.5, leaps: [{ toMs: 3, byMs: 2 }] }
+  await record.saveClock(memory, never)
+  expect(await new FolderRetentionRecord({ path: folder, replica: 'x' }).loadClock(never)).toEqual(
+    memory,
+  )
+  expect(await new FolderRetentionRecord({ path: folder, replica: 'y' }).loadClock(never)).toBe(
+    undefined,
+  )
+  for (const [text, leaps] of [
+    ['{', undefined],
+    ['{"boot":1,"atBootMs":2}', undefined],
+    ['{"boot":"b","atBootMs":2,"leaps":[{"toMs":1},3]}', []],
+  ] as const) {
+    writeFileSync(join(folder, 'clock-x.json'), text)
+    expect((await record.loadClock(never))?.leaps).toEqual(leaps)
+  }
+})
