@@ -175,10 +175,9 @@ test('generations that keep ending wait longer each time before the next one sen
 test('the command shows what would go, deletes it once, and never the newest chain', async () => {
   const { folder, db, oracle, replica, out } = scene()
   await write({ db, oracle, count: 20 })
-  const config = writeConfig(folder, {
-    path: db,
-    replicas: [{ path: replica, retention: '300ms', 'retention-check-interval': '1h' }],
-  })
+  const configure = (retention: string): string =>
+    writeConfig(folder, { path: db, replicas: [{ path: replica, retention }] })
+  const config = configure('24h')
   for (let generation = 1; generation <= 2; generation += 1) {
     const daemon = start('replicate', '-config', config)
     await daemon.waitFor(/snapshot written/)
@@ -192,6 +191,7 @@ test('the command shows what would go, deletes it once, and never the newest cha
     other.close()
   }
   expect(listGenerations(replica)).toHaveLength(2)
+  configure('300ms')
   const tell = async (...options: string[]): Promise<Told> => {
     const outcome = await run('retention', '--json', ...options)
     expect(outcome, outcome.stderr).toMatchObject({ code: 0 })

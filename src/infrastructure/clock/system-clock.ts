@@ -6,25 +6,23 @@ import { type Clock, type MachineClock } from '../../usecase/ports/clock.js'
 /** Both clocks are read with less than this. */
 const minStepMs = 500
 
-class SystemClock implements Clock {
-  /** The wall clock at the start of the monotonic one, as it was last read. */
-  #startMs = Number.NEGATIVE_INFINITY
-  #setBackMs = 0
+/** The wall clock at the start of the monotonic one, as it was last read; and by how much it was set back until then. */
+let startMs = Number.NEGATIVE_INFINITY
+let setBackMs = 0
 
-  now(): number {
-    const wallMs = Date.now()
-    const startMs = wallMs - this.monotonic()
-    const backMs = this.#startMs - startMs
-    if (backMs > minStepMs) this.#setBackMs += backMs
-    this.#startMs = startMs
-    return wallMs
-  }
+function readWallClock(): number {
+  const wallMs = Date.now()
+  const nowStartMs = wallMs - performance.now()
+  if (startMs - nowStartMs > minStepMs) setBackMs += startMs - nowStartMs
+  startMs = nowStartMs
+  return wallMs
+}
 
-  monotonic(): number {
-    return performance.now()
-  }
-
-  async sleep(durationMs: number, signal: AbortSignal): Promise<void> {
+/** The time of this machine. */
+export const systemClock: Clock = {
+  now: readWallClock,
+  monotonic: () => performance.now(),
+  async sleep(durationMs, signal) {
     signal.throwIfAborted()
     try {
       await delay(durationMs, undefined, { signal })
@@ -32,18 +30,16 @@ class SystemClock implements Clock {
       signal.throwIfAborted()
       throw error
     }
-  }
-
-  setBackMs(): number {
-    this.now()
-    return this.#setBackMs
-  }
+  },
 }
 
-const clock = new SystemClock()
-/** The time of this machine. */
-export const systemClock: Clock = clock
-
 export function machineClock({ boot }: Pick<MachineClock, 'boot'>): MachineClock {
-  return { boot, sinceBootMs: () => uptime() * 1000, setBackMs: () => clock.setBackMs() }
+  return {
+    boot,
+    sinceBootMs: () => uptime() * 1000,
+    setBackMs: () => {
+      readWallClock()
+      return setBackMs
+    },
+  }
 }
