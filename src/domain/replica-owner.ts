@@ -17,6 +17,17 @@ export interface StoredRecord {
   readonly position: WalPosition | undefined
   /** Time of the last commit there, or of the beginning; milliseconds since 1970. */
   readonly commitTimeMs: number
+  /** Of one without a snapshot: the newest that had one, which is what can be restored until then. Undefined: not known. */
+  readonly before: StoredRecord | undefined
+}
+
+/** The record of a generation that is about to be begun on a replica that holds what `recorded` says. */
+export function recordOfBegun(
+  begun: Pick<StoredRecord, 'generation' | 'ordinal' | 'commitTimeMs'>,
+  recorded: StoredRecord | undefined,
+): StoredRecord {
+  const before = recorded?.hasSnapshot === true ? recorded : recorded?.before
+  return { ...begun, hasSnapshot: false, position: undefined, before }
 }
 
 export interface ReplicaOwner {
@@ -143,16 +154,17 @@ export function parseReplicaOwner(text: string): ReplicaOwner | undefined {
   }
 }
 
-function formatStored({ commitTimeMs, position, ...rest }: StoredRecord): unknown {
+function formatStored({ commitTimeMs, position, before, ...rest }: StoredRecord): unknown {
   return {
     ...rest,
     position: position ?? null,
     commitTime: new Date(commitTimeMs).toISOString(),
+    ...(before === undefined ? {} : { before: formatStored(before) }),
   }
 }
 
 /** What is no such record says nothing. */
-function parseStored(value: unknown): StoredRecord | undefined {
+function parseStored(value: unknown, { isBefore } = { isBefore: false }): StoredRecord | undefined {
   if (typeof value !== 'object' || value === null) return undefined
   const fields = value as Readonly<Record<string, unknown>>
   const { ordinal, hasSnapshot } = fields
@@ -164,7 +176,9 @@ function parseStored(value: unknown): StoredRecord | undefined {
     return undefined
   }
   if (!isCount(ordinal) || typeof hasSnapshot !== 'boolean') return undefined
-  return { generation, ordinal, hasSnapshot, position, commitTimeMs }
+  const before =
+    hasSnapshot || isBefore ? undefined : parseStored(fields.before, { isBefore: true })
+  return { generation, ordinal, hasSnapshot, position, commitTimeMs, before }
 }
 
 function parsePosition(value: unknown): WalPosition | undefined | 'none' {

@@ -97,6 +97,11 @@ export class OwnReplica {
     return this.#formerOwner
   }
 
+  /** Whether there is an owner object of ours to say something in. */
+  get isClaimed(): boolean {
+    return this.#held !== undefined && this.#takenBy === undefined
+  }
+
   /** What the owner object says to be stored; undefined: nothing is known. */
   get recorded(): StoredRecord | undefined {
     return this.#held?.owner.stored
@@ -173,10 +178,18 @@ export class OwnReplica {
     }
   }
 
-  /** Says that this process writes no more. What fails here costs the next one a warning, no more. */
-  async release(signal: AbortSignal): Promise<void> {
+  /** Says what is stored. Nothing, where there is no claim. */
+  async record(stored: StoredRecord, signal: AbortSignal): Promise<void> {
+    await this.#inTurn(() => this.#replace({ released: false, stored }, signal))
+  }
+
+  /**
+   * Says that this process writes no more, and what it has stored; undefined: as it was said before. What fails here costs
+   * the next one a warning, no more.
+   */
+  async release(signal: AbortSignal, stored?: StoredRecord): Promise<void> {
     try {
-      await this.#inTurn(() => this.#replace({ released: true }, signal))
+      await this.#inTurn(() => this.#replace({ released: true, stored }, signal))
       this.#held = undefined
     } catch (error) {
       if (!isAbortError(error)) this.#options.logger.debug({ err: error }, 'replica not released')
@@ -330,12 +343,20 @@ export class OwnReplica {
   }
 
   /** Writes our owner object again. Nothing, once another one is there. */
-  async #replace({ released }: { released: boolean }, signal: AbortSignal): Promise<void> {
+  async #replace(
+    { released, stored }: { released: boolean; stored?: StoredRecord | undefined },
+    signal: AbortSignal,
+  ): Promise<void> {
     const { client, clock } = this.#options
     for (;;) {
       const held = this.#held
       if (held === undefined || this.#takenBy !== undefined) return
-      const owner = { ...held.owner, renewedAtMs: clock.now(), released }
+      const owner: ReplicaOwner = {
+        ...held.owner,
+        renewedAtMs: clock.now(),
+        released,
+        stored: stored ?? held.owner.stored,
+      }
       const look = this.#now()
       const content = formatReplicaOwner(owner)
       const version = await client.writeOwner({ content, replaces: held.version }, signal)

@@ -429,12 +429,13 @@ export class SyncDatabase {
     await this.#untilBeginnable(why, kill)
     feed.takeNewGeneration()
     const generation = formatGeneration(randomBytes(8))
+    const { identity } = opened
+    const inode = this.#spoolState?.identity.inode ?? identity.inode
     const origin = this.#history.begin(generation, {
       former: feed.current,
-      isSameFile: why.reason !== 'database file replaced',
+      isSameFile: why.reason !== 'database file replaced' && inode === identity.inode,
       notBeforeMs: feed.notBeforeMs,
     })
-    const { identity } = opened
     await spool.beginGeneration({ generation, identity, origin }, kill)
     await database.begin(undefined, kill)
     this.#isBroken = false

@@ -31,6 +31,7 @@ import {
 import { type Spool, type SpooledSegment } from './ports/spool.js'
 import { ReadBack } from './read-back.js'
 import { readTrailer } from './read-trailer.js'
+import { RecordStored } from './record-stored.js'
 import { type ReplicaProblems } from './replica-problems.js'
 import { type Permits } from './permits.js'
 import { SendSchedule } from './send-schedule.js'
@@ -127,6 +128,7 @@ export class SyncReplica {
   #unscheduledAtMs: number[] = []
   #saidThatBounded = false
   readonly #readBack: ReadBack
+  readonly #record: RecordStored | undefined
   #sentWalBytes = 0
   #lastStoredAtMs: number | undefined
   #leave = never
@@ -138,7 +140,9 @@ export class SyncReplica {
     const { client, clock, readBackIntervalMs: intervalMs = usualReadBackIntervalMs } = options
     this.#readBack = new ReadBack({ client, clock, intervalMs })
     this.#schedule = new SendSchedule({ clock, intervalMs: options.syncIntervalMs })
-    this.#mayWrite = options.owner === undefined
+    const { owner, logger } = options
+    this.#record = owner && new RecordStored({ owner, clock, logger })
+    this.#mayWrite = owner === undefined
     options.feed.addReplica(options.name)
   }
 
@@ -155,7 +159,8 @@ export class SyncReplica {
     await this.#carry(stop, kill)
     ended.abort()
     await renewal
-    if (!kill.aborted) await owner?.release(kill)
+    if (this.#place !== undefined) this.#noteConfirmed(this.#place)
+    if (!kill.aborted) await this.#record?.release(kill)
   }
 
   async #carry(stop: AbortSignal, kill: AbortSignal): Promise<void> {
@@ -329,6 +334,11 @@ export class SyncReplica {
       this.#doubtfulSinceMs = undefined
       this.#locatedAt = clock.monotonic()
     }
+    this.#noteConfirmed(place)
+    if (this.#record?.dueInMs === 0) {
+      await this.#record.write(kill)
+      return false
+    }
     if (!place.hasSnapshot) {
       if (feed.ended && !stop.aborted) return true
       if (await this.#isBounded(stop, kill)) return false
@@ -467,6 +477,7 @@ export class SyncReplica {
       feed.waitForChange(any),
       this.#until(this.#readBack.dueInMs, any),
       this.#until(this.#sendDueInMs(this.#place), any),
+      this.#until(this.#record?.dueInMs, any),
     ]
     // Idle, too, the replica is listed once a day.
     const trustedForMs = Math.max(0, this.#locatedAt + trustMs - clock.monotonic())
@@ -634,7 +645,7 @@ export class SyncReplica {
    * as late as its own, so that another one has to begin.
    */
   async #begin(current: FeedGeneration, kill: AbortSignal): Promise<Lineage | undefined> {
-    const { client, feed, owner } = this.#options
+    const { client, feed, owner, clock } = this.#options
     const { generation, origin } = current
     const { lineage, lastMomentMs, forks } = await findLineage(
       {
@@ -649,6 +660,7 @@ export class SyncReplica {
     const beganAtMs = origin?.beganAtMs ?? current.segments[0]?.trailer.captures[0]?.timeMs
     if (lastMomentMs === undefined || beganAtMs === undefined || lastMomentMs < beganAtMs) {
       this.#sayForks(generation, forks)
+      await this.#record?.begin({ generation, lineage, atMs: beganAtMs ?? clock.now() }, kill)
       return lineage
     }
     feed.notBeforeMs = Math.max(feed.notBeforeMs, lastMomentMs)
@@ -657,6 +669,17 @@ export class SyncReplica {
       `${client.location} has commits of ${new Date(lastMomentMs).toISOString()}, and this generation begins at ${new Date(beganAtMs).toISOString()}`,
     )
     return undefined
+  }
+
+  /** Once all that was sent is known to be there, it may be said so. */
+  #noteConfirmed({ generation, lineage, hasSnapshot, position }: Place): void {
+    const { current } = this.#options.feed
+    const isConfirmed = this.#readBack.sinceMs === undefined && !this.#isFirstUnconfirmed
+    if (!isConfirmed || current?.generation !== generation) return
+    const commitTimeMs =
+      position === undefined ? current.origin?.beganAtMs : lastCommitMs(current.segments, position)
+    if (commitTimeMs === undefined) return
+    this.#record?.confirmed({ generation, lineage, hasSnapshot, position, commitTimeMs })
   }
 
   /** Says once of a generation what it does not go on from. */
@@ -903,6 +926,15 @@ function nextSegment(
         segment.startOffset === 0 &&
         segment.trailer.previousIndexEnd?.offset === position.offset),
   )
+}
+
+/** When the last transaction was seen to be committed of what ends at a position; undefined: nothing tells. */
+function lastCommitMs(
+  segments: readonly SpooledSegment[],
+  { index, offset }: WalPosition,
+): number | undefined {
+  const last = segments.findLast((each) => each.index === index && each.endOffset === offset)
+  return last?.trailer.captures.at(-1)?.timeMs
 }
 
 /** When the first of its transactions was seen to be committed. */

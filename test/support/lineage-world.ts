@@ -494,7 +494,8 @@ class MemoryDatabase implements ManagedDatabase {
     this.#file = file
     if (file === undefined) return Promise.resolve(undefined)
     const identity = { device: 1, inode: file.inode }
-    return Promise.resolve({ identity, pageSizeBytes, formerJournalMode: 'wal' })
+    const { path } = this
+    return Promise.resolve({ identity, file: path, pageSizeBytes, formerJournalMode: 'wal' })
   }
 
   begin(cursor: CaptureCursor | undefined): ReturnType<ManagedDatabase['begin']> {
@@ -636,6 +637,10 @@ class MemoryDatabase implements ManagedDatabase {
     return Promise.resolve(pageSizeBytes)
   }
 
+  async waitForLoss(signal: AbortSignal): Promise<void> {
+    await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+  }
+
   close(): Promise<void> {
     return Promise.resolve()
   }
@@ -753,6 +758,10 @@ class SlowWatcher implements ChangeWatcher {
   constructor(clock: VirtualClock, database: MemoryDatabase) {
     this.#clock = clock
     this.#database = database
+  }
+
+  follow(): void {
+    // Files are looked at by what they are.
   }
 
   arm(): Promise<void> {

@@ -199,6 +199,7 @@ describe('the text of the owner', () => {
         hasSnapshot: true,
         position: { index: 4, offset: 4152 },
         commitTimeMs: 1_700_000_000_123,
+        before: undefined,
       },
     },
     {
@@ -209,6 +210,25 @@ describe('the text of the owner', () => {
         hasSnapshot: false,
         position: undefined,
         commitTimeMs: 0,
+        before: undefined,
+      },
+    },
+    {
+      ...owner,
+      stored: {
+        generation: formatGeneration(new Uint8Array(8).fill(8)),
+        ordinal: 2,
+        hasSnapshot: false,
+        position: undefined,
+        commitTimeMs: 0,
+        before: {
+          generation: formatGeneration(new Uint8Array(8).fill(7)),
+          ordinal: 1,
+          hasSnapshot: true,
+          position: { index: 0, offset: 4152 },
+          commitTimeMs: 0,
+          before: undefined,
+        },
       },
     },
     { ...owner, process: { ...self, machine: '', boot: '', pidNamespace: '', startTicks: '' } },

@@ -1,7 +1,21 @@
 /** Which commit a restore gives after changes of host, clock, file and local state: by the real loops, see lineage-world. */
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { ReplicaError } from '../../../src/domain/errors.js'
-import { type Commit, hourMs, minuteMs, secondMs, World } from '../../support/lineage-world.js'
+import { type StoredRecord } from '../../../src/domain/replica-owner.js'
+import {
+  type Commit,
+  hourMs,
+  minuteMs,
+  ownerOf,
+  secondMs,
+  World,
+} from '../../support/lineage-world.js'
+
+const never = new AbortController().signal
+
+function placeOf(stored: StoredRecord | undefined): string {
+  return `${stored?.generation}/${stored?.position?.index}:${stored?.position?.offset}`
+}
 
 /** A commit a second. */
 async function write(host: ReturnType<World['host']>, count: number): Promise<Commit> {
@@ -175,4 +189,75 @@ test('a new generation in place of one of which nothing was stored is no fork', 
   expect(world.begun).toHaveLength(2)
   expect(await restored(world)).toBe(newest.number)
   expect(a.said('does not hold')).toEqual([])
+})
+
+describe('the owner object says what is stored', () => {
+  const recorded = (world: World) => ownerOf(world)?.stored
+
+  test('when a generation begins, when its first snapshot is there, and now and then', async () => {
+    const world = new World()
+    const a = world.host('a')
+    a.place()
+    let writes = 0
+    let atFirst: unknown
+    world.client.beforeOperation = (operation) => {
+      if (operation === 'upload') atFirst ??= recorded(world)
+      if (operation === 'writeOwner') writes += 1
+    }
+    const daemon = a.start()
+    await write(a, 5)
+    const generation = daemon.generation
+    expect(atFirst).toMatchObject({
+      generation,
+      ordinal: 1,
+      hasSnapshot: false,
+      position: undefined,
+    })
+    await world.pass(minuteMs)
+    expect(recorded(world)).toMatchObject({ generation, ordinal: 1, hasSnapshot: true })
+    // The claim and its probe, the beginning, and the snapshot.
+    expect(writes).toBe(4)
+    let last = a.commit()
+    for (let i = 0; i < 30; i += 1) {
+      await world.pass(minuteMs)
+      last = a.commit()
+    }
+    await world.pass(secondMs)
+    expect(writes).toBe(7)
+    await world.pass(11 * minuteMs)
+    expect(writes).toBe(8)
+    expect(world.commits.get(placeOf(recorded(world)))?.number).toBe(last.number)
+    await world.pass(5 * hourMs)
+    expect(writes).toBe(8)
+  })
+
+  test('and goes on saying it after a takeover, until the next generation can be restored', async () => {
+    const world = new World()
+    const a = world.host('a')
+    a.place()
+    a.start()
+    await write(a, 3)
+    await world.pass(minuteMs)
+    await a.stop()
+    const before = recorded(world)
+    const b = world.host('b')
+    await b.restore()
+    // Segments of another generation are kept back until its snapshot is sent, which is held up.
+    let isHeld = true
+    world.client.beforeOperation = async (operation, path) => {
+      if (operation === 'finish' && path.includes('snapshot') && isHeld)
+        await b.clock.sleep(hourMs, never)
+    }
+    const daemon = b.start()
+    await write(b, 3)
+    expect(recorded(world)).toMatchObject({
+      generation: daemon.generation,
+      hasSnapshot: false,
+      ordinal: 2,
+      before,
+    })
+    isHeld = false
+    await world.pass(2 * hourMs)
+    expect(recorded(world)).toMatchObject({ hasSnapshot: true, ordinal: 2, before: undefined })
+  })
 })
