@@ -48,7 +48,7 @@ describe('what a caller of restore asks for', () => {
     { outputpath: 'x' },
     { toString: 'x' },
   ])('is refused where it is no such thing, and nothing is restored: $0', async (options) => {
-    const wrong = { ...good, ...options } as unknown as typeof good
+    const wrong = { ...good, ...options }
     await expect(restore(wrong)).rejects.toBeInstanceOf(UsageError)
   })
 
