@@ -87,8 +87,8 @@ async function restoreBackup(
     signal,
   })
   onProgress({ phase: 'check', doneBytes: storedBytes, totalBytes: storedBytes })
-  const unchecked = await image.finish(sizeBytes, request.integrityCheck, signal)
-  return unchecked === undefined ? restored : { ...restored, notes: [...restored.notes, unchecked] }
+  const remarks = await image.finish(sizeBytes, request.integrityCheck, signal)
+  return { ...restored, notes: [...restored.notes, ...remarks] }
 }
 
 function plannedDatabase({ position, snapshotTrailer, lastTrailer }: Backup): RestoredDatabase {

@@ -1,5 +1,5 @@
 /*
- * Preloaded into a process, kills it at one system call, as a power switch would.
+ * Preloaded into a process, kills it at one system call, as a power switch would, or lets that call fail.
  *
  *     KILL_CALLS    what is counted, separated by commas: create mkdir link rename replace unlink rmdir write sync truncate
  *                   (a rename onto a file that exists is a "replace"; a create or mkdir of what exists, and an unlink of
@@ -7,9 +7,12 @@
  *     KILL_PATH     only on paths (the new one, of two) that this extended regular expression finds
  *     KILL_SINCE    "call regex": only after such a call
  *     KILL_WHEN     only once this file exists
- *     KILL_NTH      the n-th of them, from 1
+ *     KILL_NTH      the n-th of them, from 1; 0: each of them, as long as the file of KILL_WHEN is there
  *     KILL_MOMENT   before it, after it, or half: when half of what it writes is written; hold: it is only stopped before it,
- *                   and goes on with a SIGCONT
+ *                   and goes on with a SIGCONT. The process lives on, too, with fail: it fails with KILL_ERROR and nothing is
+ *                   done; done: it fails, but is done; short: half of what it writes is written, and it says so; slow: it
+ *                   is done 200 ms later
+ *     KILL_ERROR    the number of the error
  *     KILL_MARK     the file that says so: "call moment path"
  *     KILL_TRACE    instead of killing, appends "call path" of each call of any kind on such a path to this file
  */
@@ -36,6 +39,7 @@ static char since_call[16];
 static regex_t path_regex, since_regex;
 static int has_path, has_since;
 static long nth = 1;
+static int error = EIO;
 static atomic_long count;
 static atomic_int since_seen;
 
@@ -47,6 +51,7 @@ __attribute__((constructor)) static void begin(void) {
   trace = getenv("KILL_TRACE");
   if ((value = getenv("KILL_MOMENT")) != NULL) moment = value;
   if ((value = getenv("KILL_NTH")) != NULL) nth = atol(value);
+  if ((value = getenv("KILL_ERROR")) != NULL) error = atoi(value);
   if ((value = getenv("KILL_PATH")) != NULL)
     has_path = regcomp(&path_regex, value, REG_EXTENDED | REG_NOSUB) == 0;
   value = getenv("KILL_SINCE");
@@ -92,7 +97,7 @@ static int is_it(const char *call, const char *path) {
   if (calls == NULL) return 0;
   int found = (!has_since || atomic_load(&since_seen)) && is_listed(call) && has_path &&
               regexec(&path_regex, path, 0, NULL, 0) == 0 && (when == NULL || exists(when)) &&
-              atomic_fetch_add(&count, 1) + 1 == nth;
+              (atomic_fetch_add(&count, 1) + 1 == nth || nth == 0);
   if (has_since && strcmp(call, since_call) == 0 && regexec(&since_regex, path, 0, NULL, 0) == 0)
     atomic_store(&since_seen, 1);
   if (found && strcmp(moment, "hold") == 0) {
@@ -112,6 +117,18 @@ static int path_of(int fd, char *path) {
   return 1;
 }
 
+/* Whether the process lives on with this. */
+static int is_trouble(const char *call, const char *path) {
+  static const char *const all[] = {"fail", "done", "short", "slow"};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    if (strcmp(moment, all[i]) == 0) {
+      if (mark != NULL) append(mark, call, moment, path);
+      if (strcmp(moment, "slow") == 0) usleep(200000);
+      return 1;
+    }
+  return 0;
+}
+
 #define REAL(name) ((__typeof__(name) *)dlsym(RTLD_NEXT, #name))
 #define IS(word) (strcmp(moment, word) == 0)
 
@@ -119,9 +136,18 @@ static int path_of(int fd, char *path) {
 #define AROUND(call, path, type, action)                     \
   do {                                                       \
     int it = is_it(call, path);                              \
-    if (it && !IS("after")) die(call, path);                 \
+    int lives = it && is_trouble(call, path);                \
+    if (lives && IS("fail")) {                               \
+      errno = error;                                         \
+      return -1;                                             \
+    }                                                        \
+    if (it && !lives && !IS("after")) die(call, path);       \
     type result = action;                                    \
-    if (it) die(call, path);                                 \
+    if (it && !lives) die(call, path);                       \
+    if (lives && IS("done")) {                               \
+      errno = error;                                         \
+      return -1;                                             \
+    }                                                        \
     return result;                                           \
   } while (0)
 
@@ -188,6 +214,13 @@ TRUNCATE(ftruncate64, off64_t)
   do {                                                  \
     char path[PATH_MAX];                                \
     int it = path_of(fd, path) && is_it("write", path); \
+    if (it && is_trouble("write", path)) {              \
+      if (IS("short")) return (half);                   \
+      ssize_t done = IS("fail") ? 0 : (call);           \
+      if (IS("slow")) return done;                      \
+      errno = error;                                    \
+      return -1;                                        \
+    }                                                   \
     if (it && IS("before")) die("write", path);         \
     if (it && IS("half")) {                             \
       if ((half) < 0) abort();                          \

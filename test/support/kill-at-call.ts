@@ -1,4 +1,4 @@
-/** Kills or stops a process at one system call: `kill-at-call.c` compiled, and the environment that tells it which. */
+/** Kills or stops a process at one system call, or lets the call fail: `kill-at-call.c` compiled, and the environment that tells it which. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
   appendFileSync,
@@ -8,7 +8,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { root } from './cli.ts'
 import { sayAtTheEnd } from './last-lines.ts'
@@ -19,7 +19,7 @@ if (!hasCompiler) {
   sayAtTheEnd('no C compiler (cc): nothing was killed at named steps, nor in the sync of its WAL')
 }
 
-export type Moment = 'before' | 'half' | 'after' | 'hold'
+export type Moment = 'before' | 'half' | 'after' | 'hold' | 'fail' | 'done' | 'short' | 'slow'
 
 export interface Call {
   /** Kinds of calls, separated by commas; see `kill-at-call.c`. */
@@ -53,7 +53,17 @@ export class Trap {
   constructor(
     folder: string,
     call: Call,
-    { moment, nth = 1, armed }: { moment: Moment; nth?: number; armed: boolean },
+    {
+      moment,
+      nth = 1,
+      error = 'EIO',
+      armed,
+    }: {
+      moment: Moment
+      nth?: number
+      error?: 'EIO' | 'ENOSPC' | 'EMFILE'
+      armed: boolean
+    },
   ) {
     this.#mark = join(folder, 'killed')
     this.#when = join(folder, 'kill-now')
@@ -65,6 +75,7 @@ export class Trap {
       KILL_PATH: call.path,
       KILL_NTH: String(nth),
       KILL_MOMENT: moment,
+      KILL_ERROR: String(constants.errno[error]),
       KILL_MARK: this.#mark,
       KILL_WHEN: this.#when,
       ...(call.since === undefined ? {} : { KILL_SINCE: call.since }),
@@ -75,6 +86,11 @@ export class Trap {
   /** Calls count from now on. */
   arm(): void {
     writeFileSync(this.#when, '')
+  }
+
+  /** No call counts any more. */
+  disarm(): void {
+    rmSync(this.#when, { force: true })
   }
 
   /** Where the process was killed, `call moment path`; undefined: it was not. */

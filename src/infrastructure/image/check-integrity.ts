@@ -1,23 +1,80 @@
+import type BetterSqlite3 from 'better-sqlite3'
 import { type CheckResult } from './image-messages.js'
 
+/** How SQLite begins what it says of pages that do not fit together; all else is about what is stored in them. */
+const structural = /^\*\*\* in database /
+const damaged = /^SQLITE_(CORRUPT|NOTADB)/
+/** A schema that needs functions, collations or modules of the application. */
+const notForUs = /^SQLITE_ERROR/
+const maxShown = 5
+
 /**
- * Lets SQLite read the file through. A call cannot be interrupted from another thread, but cutting the file to nothing
- * ends it: SQLite stops after a hundred problems.
+ * Lets SQLite read the file through. Only what does not fit together is damage. An index that is not what its table says, or
+ * a row that breaks a constraint, is what the application has stored: it is remarked. A call cannot be interrupted from
+ * another thread, but cutting the file to nothing ends it: SQLite stops after a hundred problems.
  */
 export async function checkIntegrity(path: string, pragma: string): Promise<CheckResult> {
-  const { default: Database } = await import('better-sqlite3')
+  const { default: open } = await import('better-sqlite3')
   try {
-    const database = new Database(path, { fileMustExist: true })
+    const database = open(path, { fileMustExist: true })
     try {
-      const detail = String(database.pragma(pragma, { simple: true }))
-      return { verdict: detail === 'ok' ? 'sound' : 'damaged', detail }
+      return check(database, pragma, open.SqliteError)
     } finally {
       database.close()
     }
   } catch (error) {
-    if (!(error instanceof Database.SqliteError)) throw error
-    // A schema that calls functions of the application can only be checked by the application.
-    const verdict = error.code === 'SQLITE_ERROR' ? 'unknown' : 'damaged'
-    return { verdict, detail: error.message }
+    if (!(error instanceof open.SqliteError)) throw error
+    if (damaged.test(error.code)) return { verdict: 'damaged', detail: error.message }
+    return { verdict: 'failed', detail: error.message }
   }
+}
+
+type SqliteErrorClass = typeof BetterSqlite3.SqliteError
+
+function check(
+  database: BetterSqlite3.Database,
+  pragma: string,
+  SqliteError: SqliteErrorClass,
+): CheckResult {
+  try {
+    return judge(said(database, pragma), pragma, [])
+  } catch (error) {
+    if (!(error instanceof SqliteError) || !notForUs.test(error.code)) throw error
+    const remark = `SQLite cannot make the ${pragma} of everything, only the application can: ${error.message}`
+    return judge(saidOfTables(database, pragma, SqliteError), pragma, [remark])
+  }
+}
+
+function said(database: BetterSqlite3.Database, pragma: string): string[] {
+  const rows = database.pragma(pragma) as Record<string, unknown>[]
+  return rows.flatMap((row) => Object.values(row).map(String)).filter((line) => line !== 'ok')
+}
+
+/** Table by table, of those that can be checked without the application. */
+function saidOfTables(
+  database: BetterSqlite3.Database,
+  pragma: string,
+  SqliteError: SqliteErrorClass,
+): string[] {
+  const names = database.prepare<[], string>("SELECT name FROM sqlite_schema WHERE type = 'table'")
+  const all = names.pluck().all()
+  return all.flatMap((name) => {
+    try {
+      return said(database, `${pragma}("${name.replaceAll('"', '""')}")`)
+    } catch (error) {
+      if (error instanceof SqliteError && notForUs.test(error.code)) return []
+      throw error
+    }
+  })
+}
+
+function judge(lines: readonly string[], pragma: string, remarks: readonly string[]): CheckResult {
+  const damage = lines.find((line) => structural.test(line))
+  if (damage !== undefined) return { verdict: 'damaged', detail: damage }
+  const different = [...new Set(lines)]
+  if (different.length === 0) return { verdict: 'sound', remarks }
+  const more = different.length > maxShown ? `; and ${different.length - maxShown} more` : ''
+  const shown = `${different.slice(0, maxShown).join('; ')}${more}`
+  const text = `${pragma} finds every page sound, but remarks on what is stored in them: ${shown}`
+  return { verdict: 'sound', remarks: [...remarks, text] }
 }

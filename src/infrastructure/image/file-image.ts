@@ -69,12 +69,12 @@ class FileImage implements DatabaseImage {
     sizeBytes: number,
     check: IntegrityCheck,
     signal: AbortSignal,
-  ): Promise<string | undefined> {
+  ): Promise<readonly string[]> {
     signal.throwIfAborted()
     await attempt(this.#outputPath, () => this.#file.truncate(sizeBytes))
     const synced = attempt(this.#outputPath, () => this.#file.sync())
-    const [unchecked] = await Promise.all([
-      check === 'none' ? undefined : this.#check(check, signal),
+    const [remarks] = await Promise.all([
+      check === 'none' ? [] : this.#check(check, signal),
       synced,
     ])
     await this.#close()
@@ -85,16 +85,24 @@ class FileImage implements DatabaseImage {
       for (const suffix of companions) {
         if (suffix !== '') await rm(this.#temporaryPath + suffix, { force: true })
       }
+    })
+    await this.#giveName()
+    return remarks
+  }
+
+  /** With its name it is whole and durable, or there is no such name. */
+  async #giveName(): Promise<void> {
+    await attempt(this.#outputPath, async () => {
+      await using folder = await open(dirname(this.#outputPath), 'r')
       await rename(this.#temporaryPath, this.#outputPath)
       this.#finished = true
-      const folder = await open(dirname(this.#outputPath), 'r')
       try {
         await folder.sync()
-      } finally {
-        await folder.close()
+      } catch (error) {
+        await rm(this.#outputPath)
+        throw error
       }
     })
-    return unchecked
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -106,20 +114,23 @@ class FileImage implements DatabaseImage {
     await removeAll(this.#temporaryPath)
   }
 
-  async #check(kind: 'quick' | 'full', signal: AbortSignal): Promise<string | undefined> {
+  async #check(kind: 'quick' | 'full', signal: AbortSignal): Promise<readonly string[]> {
     const pragma = kind === 'quick' ? 'quick_check' : 'integrity_check'
     const cut = (): void => void this.#file.truncate(0).catch(() => undefined)
     signal.addEventListener('abort', cut)
     try {
-      const { verdict, detail } = await this.#threads.check(this.#temporaryPath, pragma)
+      const result = await this.#threads.check(this.#temporaryPath, pragma)
       signal.throwIfAborted()
-      switch (verdict) {
+      switch (result.verdict) {
         case 'sound':
-          return undefined
-        case 'unknown':
-          return `SQLite cannot make the ${pragma}, only the application can: ${detail}`
+          return result.remarks
+        case 'failed':
+          throw new OutputError(
+            `cannot make the ${pragma} of ${this.#outputPath}: ${result.detail}`,
+            { hint: 'Restore to another path with -o, or without the check.' },
+          )
         case 'damaged':
-          throw new CorruptionError(`the restored database fails ${pragma}: ${detail}`, {
+          throw new CorruptionError(`the restored database fails ${pragma}: ${result.detail}`, {
             hint: 'It may have been damaged before it was backed up. An earlier target, or no integrity check, gets it out.',
           })
       }

@@ -35,8 +35,10 @@ export type ImageReply =
   | { readonly kind: 'failed'; readonly message: string }
   | ({ readonly kind: 'checked' } & CheckResult)
 
-/** What SQLite says of the file: that it is `sound`, what is `damaged`, or why it cannot tell (`unknown`). */
-export interface CheckResult {
-  readonly verdict: 'sound' | 'damaged' | 'unknown'
-  readonly detail: string
-}
+/**
+ * What SQLite says of the file: that its pages fit together, with what it remarks on what is stored in them; what is damaged;
+ * or why the file could not be read.
+ */
+export type CheckResult =
+  | { readonly verdict: 'sound'; readonly remarks: readonly string[] }
+  | { readonly verdict: 'damaged' | 'failed'; readonly detail: string }

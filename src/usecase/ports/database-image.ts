@@ -59,13 +59,14 @@ export interface DatabaseImage extends AsyncDisposable {
   startSegment(start: SegmentStart, options: { endsIndex: boolean }): Promise<SegmentInput>
   /**
    * Brings the file to its size, makes it durable, lets SQLite check it and gives it its name. Throws
-   * {@link CorruptionError}. Returns why SQLite could not check it, if so. An abort ends the check at once.
+   * {@link CorruptionError}. Returns what SQLite remarks on what is stored in it, and what it could not check. An abort ends
+   * the check at once.
    */
   finish(
     sizeBytes: number,
     integrityCheck: IntegrityCheck,
     signal: AbortSignal,
-  ): Promise<string | undefined>
+  ): Promise<readonly string[]>
   /** Stops everything. Without a finish before it, nothing stays. */
   [Symbol.asyncDispose](): Promise<void>
 }

@@ -1,10 +1,9 @@
 import { checkConfig } from '../../../compose.js'
-import { type Config } from '../../../domain/config.js'
+import { type Config, type DatabaseConfig } from '../../../domain/config.js'
 import { TsreplicateError } from '../../../domain/errors.js'
 import { sameSettings } from '../../../domain/same-settings.js'
 import { type Logger } from '../../../usecase/ports/logger.js'
 import { type Replication } from '../../../usecase/replicate.js'
-import { restoreMissing } from './restore-missing.js'
 
 /**
  * What SIGHUP does: reads the configuration again and goes on with its databases. One with which the daemon could not
@@ -15,10 +14,14 @@ export function reloadConfig(
   parts: {
     readonly load: () => Promise<Config>
     readonly replication: Pick<Replication, 'want' | 'databases'>
+    readonly restoreMissing: (
+      databases: readonly DatabaseConfig[],
+      signal: AbortSignal,
+    ) => Promise<void>
     readonly logger: Logger
   },
 ): () => Promise<void> {
-  const { load, replication, logger } = parts
+  const { load, replication, restoreMissing, logger } = parts
   return async () => {
     const file = initial.source
     try {
@@ -26,7 +29,7 @@ export function reloadConfig(
       await checkConfig(config)
       const running = new Set(replication.databases.map((database) => database.config.path))
       const added = config.databases.filter(({ path }) => !running.has(path))
-      await restoreMissing(added, logger, new AbortController().signal)
+      await restoreMissing(added, new AbortController().signal)
       for (const warning of config.warnings) logger.warn({ config: file }, warning)
       for (const key of unchangeable(initial, config)) {
         logger.warn({ config: file, key }, 'this key takes effect at the next start')

@@ -7,7 +7,7 @@ import {
   openServiceManager,
 } from '../../../compose.js'
 import { splitCommandLine } from '../../../domain/command-line.js'
-import { type Config } from '../../../domain/config.js'
+import { type Config, type DatabaseConfig } from '../../../domain/config.js'
 import { parseDuration } from '../../../domain/duration.js'
 import { ConfigError, UsageError } from '../../../domain/errors.js'
 import { type Logger } from '../../../usecase/ports/logger.js'
@@ -18,11 +18,13 @@ import { Service } from '../../service.js'
 import { type CommonFlags, refuseConfigWithUrl } from '../context.js'
 import { version } from '../version.js'
 import { reloadConfig } from './reload-config.js'
+import { parseIntegrityCheck } from './restore.js'
 import { restoreMissing } from './restore-missing.js'
 
 export interface ReplicateFlags extends CommonFlags {
   readonly exec?: string
   readonly restoreIfDbNotExists?: boolean
+  readonly integrityCheck?: string
   readonly firstSyncTimeout?: string
   readonly shutdownTimeout?: string
 }
@@ -32,6 +34,7 @@ export async function replicate(
   flags: ReplicateFlags,
   signal: AbortSignal,
 ): Promise<number> {
+  const integrityCheck = parseIntegrityCheck(flags.integrityCheck)
   const load = async (): Promise<Config> => {
     const config = applyFlags(flags, await chooseConfig(positionals, flags))
     if (config.databases.length + config.folders.length > 0) return config
@@ -44,7 +47,9 @@ export async function replicate(
   const service = new Service(await openServiceManager(logger), logger)
   service.starting('starting')
   logStart(config, logger)
-  await restoreMissing(config.databases, logger, signal)
+  const restore = (databases: readonly DatabaseConfig[], stop: AbortSignal): Promise<void> =>
+    restoreMissing(databases, integrityCheck, logger, stop)
+  await restore(config.databases, signal)
   const daemon = await composeDaemon(config, { logger, version: version() })
   // From here on a signal ends the daemon.
   signal.throwIfAborted()
@@ -57,7 +62,12 @@ export async function replicate(
     reload:
       config.source === undefined
         ? undefined
-        : reloadConfig(config, { load, replication: daemon.replication, logger }),
+        : reloadConfig(config, {
+            load,
+            replication: daemon.replication,
+            restoreMissing: restore,
+            logger,
+          }),
     watch: (stop) => daemon.watchDisk.run(stop),
     ...execOption(config, logger),
   })

@@ -4,6 +4,7 @@ import { restore } from '../../../compose.js'
 import { type DatabaseConfig } from '../../../domain/config.js'
 import { formatPosition } from '../../../domain/position.js'
 import { type Logger } from '../../../usecase/ports/logger.js'
+import { type RestoreRequest } from '../../../usecase/restore-types.js'
 import { openReplicas } from '../context.js'
 import { isNothingStored, nothingStored } from './restore.js'
 
@@ -13,18 +14,20 @@ import { isNothingStored, nothingStored } from './restore.js'
  */
 export async function restoreMissing(
   databases: readonly DatabaseConfig[],
+  integrityCheck: RestoreRequest['integrityCheck'],
   logger: Logger,
   signal: AbortSignal,
 ): Promise<void> {
   for (const database of databases) {
     if (database.restoreIfDbNotExists) {
-      await restoreIfMissing(database, logger.child({ db: database.path }), signal)
+      await restoreIfMissing(database, integrityCheck, logger.child({ db: database.path }), signal)
     }
   }
 }
 
 async function restoreIfMissing(
   database: DatabaseConfig,
+  integrityCheck: RestoreRequest['integrityCheck'],
   logger: Logger,
   signal: AbortSignal,
 ): Promise<void> {
@@ -40,7 +43,7 @@ async function restoreIfMissing(
     generation: undefined,
     target: { kind: 'latest' },
     parallelism: 64,
-    integrityCheck: 'quick',
+    integrityCheck,
     dryRun: false,
   } as const
   logger.info({}, 'database does not exist, restoring it')

@@ -94,10 +94,6 @@ function parseChoice(flags: RestoreFlags): Omit<RestoreRequest, 'sources' | 'out
       hint: 'A generation is named by 16 lower-case hex digits; `generations` lists them.',
     })
   }
-  const check = flags.integrityCheck ?? 'quick'
-  if (check !== 'none' && check !== 'quick' && check !== 'full') {
-    throw new UsageError(`invalid --integrity-check: ${check}`, { hint: 'none, quick or full.' })
-  }
   const parallelism = flags.parallelism ?? '64'
   if (!/^-?\d+$/.test(parallelism)) {
     throw new UsageError(`invalid -parallelism: ${parallelism}`, {
@@ -108,9 +104,14 @@ function parseChoice(flags: RestoreFlags): Omit<RestoreRequest, 'sources' | 'out
     generation,
     target: parseTarget(flags),
     parallelism: Math.max(1, Number(parallelism)),
-    integrityCheck: check,
+    integrityCheck: parseIntegrityCheck(flags.integrityCheck),
     dryRun: flags.dryRun === true,
   }
+}
+
+export function parseIntegrityCheck(text = 'quick'): RestoreRequest['integrityCheck'] {
+  if (text === 'none' || text === 'quick' || text === 'full') return text
+  throw new UsageError(`invalid --integrity-check: ${text}`, { hint: 'none, quick or full.' })
 }
 
 function parseTarget({ index, timestamp }: RestoreFlags): RestoreTarget {

@@ -163,6 +163,7 @@ function describe(results: readonly Result[], level: Level): string {
   return [
     ...(rows.length === 0 ? [] : [formatTable(header, rows)]),
     ...results.flatMap(describeFindings),
+    ...results.flatMap(describeNotes),
     ...results.map((result) => `${describeVerdict(result, level)}\n`),
   ].join('')
 }
@@ -175,6 +176,10 @@ function describeFindings({ replica, generations }: Result): string[] {
       return `${severity}: replica ${replica}: ${text}\n`
     }),
   )
+}
+
+function describeNotes({ replica, restored }: Result): string[] {
+  return (restored?.notes ?? []).map((note) => `note: replica ${replica}: ${note}\n`)
 }
 
 function describeVerdict({ replica, verdict, restored, problem }: Result, level: Level): string {
@@ -194,7 +199,7 @@ function describeRestored({
   comparison,
 }: ValidationReport): string {
   const time = commitTimeMs === undefined ? '' : ` of ${new Date(commitTimeMs).toISOString()}`
-  return `restored ${formatPosition(position)}${time} in ${Math.round(durationMs)} ms, integrity_check ok, ${describeComparison(comparison)}`
+  return `restored ${formatPosition(position)}${time} in ${Math.round(durationMs)} ms, integrity_check finds no damage, ${describeComparison(comparison)}`
 }
 
 function describeComparison(comparison: Comparison): string {

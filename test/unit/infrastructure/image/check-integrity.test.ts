@@ -1,0 +1,102 @@
+import Database from 'better-sqlite3'
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { checkIntegrity } from '../../../../src/infrastructure/image/check-integrity.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'tsreplicate-check-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+let count = 0
+
+/** A database whose schema says something else, in the end, than what it was made with. */
+function make(sql: string, replaced?: [string, string]): string {
+  const path = join(folder, `${(count += 1)}.db`)
+  const database = new Database(path)
+  database.function('app', { deterministic: true }, (value: unknown) => value)
+  database.exec(sql)
+  if (replaced !== undefined) {
+    database.unsafeMode(true).pragma('writable_schema = on')
+    database.prepare('UPDATE sqlite_schema SET sql = replace(sql, ?, ?)').run(...replaced)
+  }
+  database.close()
+  return path
+}
+
+const rows =
+  'INSERT INTO t SELECT value, NULL FROM (WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value+1 FROM n WHERE value < 2000) SELECT value FROM n)'
+
+function damage(path: string): string {
+  const descriptor = openSync(path, 'r+')
+  writeSync(descriptor, Buffer.alloc(100, 0xff), 0, 100, 4096 * 2)
+  closeSync(descriptor)
+  return path
+}
+
+const collated: [string, string] = ['COLLATE NOCASE', 'COLLATE app']
+
+describe.each(['quick_check', 'integrity_check'])('%s', (pragma) => {
+  it('is sound', async () => {
+    const path = make(`CREATE TABLE t (a, b); ${rows}`)
+    expect(await checkIntegrity(path, pragma)).toEqual({ verdict: 'sound', remarks: [] })
+  })
+
+  it.each([
+    [
+      'a column that became NOT NULL',
+      make(`CREATE TABLE t (a, b); ${rows}`, ['b)', 'b NOT NULL)']),
+      /: NULL value in t\.b$/,
+    ],
+    [
+      'a constraint that came later',
+      make(`CREATE TABLE t (a, b); ${rows}`, ['a,', 'a CHECK (a > 5),']),
+      /: CHECK constraint failed in t$/,
+    ],
+    [
+      'an index of texts that is behind its content',
+      make(
+        "CREATE TABLE s (x); CREATE VIRTUAL TABLE f USING fts4(content='s', x); INSERT INTO s VALUES ('a')",
+      ),
+      /: malformed inverted index for FTS4 table main\.f$/,
+    ],
+    [
+      'a collation of the application',
+      make(`CREATE TABLE t (a, b); CREATE INDEX i ON t (a COLLATE NOCASE); ${rows}`, collated),
+      /^SQLite cannot make the \w+ of everything, .*: no such collation sequence: app$/,
+    ],
+    [
+      'a tokenizer of the application',
+      make("CREATE VIRTUAL TABLE f USING fts4(x, tokenize='simple')", ['simple', 'app']),
+      /^SQLite cannot make the \w+ of everything, .*: unknown tokenizer: app$/,
+    ],
+  ])('remarks on %s', async (_, path, remark) => {
+    expect(await checkIntegrity(path, pragma)).toEqual({
+      verdict: 'sound',
+      remarks: [expect.stringMatching(remark)],
+    })
+  })
+
+  it('finds damage', async () => {
+    const path = damage(make(`CREATE TABLE t (a, b); ${rows}`))
+    expect(await checkIntegrity(path, pragma)).toMatchObject({ verdict: 'damaged' })
+    writeFileSync(path, 'SQLite format 3 no more')
+    expect(await checkIntegrity(path, pragma)).toMatchObject({ verdict: 'damaged' })
+  })
+
+  it('finds damage beside what only the application can check', async () => {
+    const made = make(
+      `CREATE TABLE t (a, b); ${rows}; CREATE TABLE u (c TEXT COLLATE NOCASE UNIQUE)`,
+      collated,
+    )
+    expect(await checkIntegrity(damage(made), pragma)).toMatchObject({ verdict: 'damaged' })
+  })
+})
+
+it('says what of an index only the application can compute', async () => {
+  const path = make(`CREATE TABLE t (a, b); CREATE INDEX i ON t (app(a)); ${rows}`)
+  expect(await checkIntegrity(path, 'integrity_check')).toEqual({
+    verdict: 'sound',
+    remarks: [expect.stringContaining('unknown function: app()')],
+  })
+})
