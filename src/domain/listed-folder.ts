@@ -1,5 +1,6 @@
 /** What a store's listing of a folder shows, and which generations, snapshots and segments are in it. Foreign names are passed over. */
 import { type Generation, parseGeneration } from './generation.js'
+import { comparePositions, type WalPosition } from './position.js'
 import {
   parseSnapshotName,
   parseWalSegmentName,
@@ -65,9 +66,16 @@ export function* snapshotsIn(
 export function* walSegmentsIn(
   { objects }: ListedFolder,
   generation: Generation,
+  from: WalPosition | undefined,
 ): Iterable<WalSegmentRef & ListedFacts> {
   for (const { name, ...facts } of objects) {
     const place = parseWalSegmentName(name)
-    if (place !== undefined) yield { kind: 'wal-segment', generation, ...place, ...facts }
+    if (place === undefined || isBefore(place, from)) continue
+    yield { kind: 'wal-segment', generation, ...place, ...facts }
   }
+}
+
+/** Whether a place comes before what is wanted; not all stores can be asked for a part. */
+export function isBefore(place: WalPosition, from: WalPosition | undefined): boolean {
+  return from !== undefined && comparePositions(place, from) < 0
 }

@@ -59,7 +59,12 @@ export function parseSnapshotName(name: string): number | undefined {
 
 /** `<index>_<offset>.wal.lz4` */
 export function formatWalSegmentName(place: { index: number; offset: number }): string {
-  return `${formatIndex(place.index)}_${formatIndex(place.offset)}.wal.lz4`
+  return `${formatWalSegmentPlace(place)}.wal.lz4`
+}
+
+/** `<index>_<offset>`: comes before the name of the segment there in any order by name, and behind those before it. */
+export function formatWalSegmentPlace(place: { index: number; offset: number }): string {
+  return `${formatIndex(place.index)}_${formatIndex(place.offset)}`
 }
 
 /** Index and offset in a segment's name, or undefined if it is no such name. */

@@ -54,6 +54,9 @@ export async function put(
   await upload.finish()
 }
 
+const byPlace = (a: readonly [number, number], b: readonly [number, number]): number =>
+  a[0] - b[0] || a[1] - b[1]
+
 /** The one part of a small object. */
 const only = (text: string) => ({ number: 0, bytes: Buffer.from(text), last: true })
 
@@ -264,6 +267,12 @@ export function describeReplicaClient(name: string, make: () => Promise<ReplicaF
       const indexes = async () => (await segments()).map(({ index }) => index)
       const from = (first: number) => refs.slice(first).map(({ index }) => index)
       expect(await indexes()).toEqual(from(0))
+      const listedFrom = async (index: number) =>
+        (await collect(client.listWalSegments(generation, signal, { from: { index, offset: 32 } })))
+          .map((found) => found.index)
+          .sort((a, b) => a - b)
+      expect(await listedFrom(2499)).toEqual(from(2499))
+      expect(await listedFrom(700)).toEqual(from(700))
       // To one more than a page, to a page, to one, to none; some of those asked for are gone already.
       for (const [first, last] of [
         [0, 1499],
@@ -275,6 +284,43 @@ export function describeReplicaClient(name: string, make: () => Promise<ReplicaF
         expect(await indexes()).toEqual(from(last))
       }
     }, 240_000)
+
+    test('lists segments from a place on, that one included, and tells before how large one will be', async () => {
+      const places = [
+        [0, 0],
+        [0, 32],
+        [0, 4128],
+        [1, 0],
+        [0x10, 0],
+        [0x10, 0x20],
+      ] as const
+      for (const [index, offset] of places) {
+        await put(client, segment(index, offset), Buffer.from('x'))
+      }
+      for (const [at, [index, offset]] of places.entries()) {
+        for (const from of [
+          { index, offset },
+          { index, offset: Math.max(0, offset - 1) },
+        ]) {
+          const found = await collect(client.listWalSegments(generation, signal, { from }))
+          const sorted = found.map((each) => [each.index, each.offset] as const).sort(byPlace)
+          expect(sorted).toEqual(places.slice(at))
+        }
+      }
+      const from = { index: 0x10, offset: 0x21 }
+      expect(await collect(client.listWalSegments(generation, signal, { from }))).toEqual([])
+      expect(await collect(client.listWalSegments(sibling, signal, { from }))).toEqual([])
+      for (const size of [0, 1, 65_536, 65_537]) {
+        const ref = segment(0x20, size)
+        await using upload = await client.startUpload(ref, { expectedBytes: size }, signal)
+        await upload.sendPart({ number: 0, bytes: randomBytes(size), last: true })
+        await upload.finish()
+        const [listed] = await collect(
+          client.listWalSegments(generation, signal, { from: { index: 0x20, offset: size } }),
+        )
+        expect(listed?.sizeBytes).toBe(upload.storedBytes?.(size) ?? size)
+      }
+    })
 
     test('passes foreign names over', async () => {
       const folder = `generations/${generation}`

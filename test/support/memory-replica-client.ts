@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { ObjectNotFoundError } from '../../src/domain/errors.js'
 import { type Generation, parseGeneration } from '../../src/domain/generation.js'
+import { isBefore } from '../../src/domain/listed-folder.js'
 import {
   formatObjectPath,
   generationsFolder,
@@ -13,6 +14,7 @@ import {
 } from '../../src/domain/replica-layout.js'
 import {
   type ByteRange,
+  type ListOptions,
   type ObjectPart,
   type ObjectUpload,
   type OwnerObject,
@@ -79,11 +81,12 @@ export class MemoryReplicaClient implements ReplicaClient {
   async *listWalSegments(
     generation: Generation,
     signal: AbortSignal,
+    { from }: ListOptions = {},
   ): AsyncIterable<WalSegmentInfo> {
     const folder = objectFolder(generation, 'wal-segment')
     for await (const { name, object } of this.#list(folder, signal)) {
       const position = parseWalSegmentName(name)
-      if (position === undefined) continue
+      if (position === undefined || isBefore(position, from)) continue
       const { createdAtMs, bytes } = object
       const sizeBytes = bytes.byteLength
       yield { kind: 'wal-segment', generation, ...position, sizeBytes, createdAtMs }

@@ -6,6 +6,7 @@
  * does to us. Adapters don't retry: that is a wrapper's work.
  */
 import { type Generation } from '../../domain/generation.js'
+import { type WalPosition } from '../../domain/position.js'
 import {
   type ObjectRef,
   type SnapshotRef,
@@ -46,6 +47,8 @@ export interface ObjectUpload extends AsyncDisposable {
   readonly maxConcurrentParts: number
   /** The store has taken the offered file as it is: no part is to be sent, only `finish` to be called. */
   readonly isWhole?: boolean
+  /** The size that a listing shows of so many bytes, once a part was sent. Absent: the same. */
+  storedBytes?(contentBytes: number): number
   /** Sends a part, whose bytes are not changed afterwards. The same part again, with the same bytes, is harmless. */
   sendPart(part: ObjectPart): Promise<void>
   /**
@@ -79,6 +82,12 @@ export interface ByteRange {
   readonly length: number | undefined
 }
 
+/** Which part of a listing is wanted. */
+export interface ListOptions {
+  /** Where the first segment begins that is wanted; undefined: all are. */
+  readonly from?: WalPosition | undefined
+}
+
 /** The object that names a replica's writer. */
 export interface OwnerObject {
   readonly content: string
@@ -96,8 +105,15 @@ export interface ReplicaClient {
   listGenerations(signal: AbortSignal): AsyncIterable<Generation>
   /** A generation's finished snapshots. Absent: empty. Order is the store's. Foreign names are passed over. */
   listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo>
-  /** A generation's WAL segments. Absent: empty. Order is the store's. Foreign names are passed over. */
-  listWalSegments(generation: Generation, signal: AbortSignal): AsyncIterable<WalSegmentInfo>
+  /**
+   * A generation's WAL segments. Absent: empty. Order is the store's. Foreign names are passed over. With `from` only
+   * those whose names, as we write them, do not come before it: the store is not asked for the others, if it can be.
+   */
+  listWalSegments(
+    generation: Generation,
+    signal: AbortSignal,
+    options?: ListOptions,
+  ): AsyncIterable<WalSegmentInfo>
 
   /**
    * Begins an object. One of the same name is replaced on finish. The signal covers the whole upload.

@@ -110,3 +110,8 @@ export function contentBytes(payloadBytes: number): number {
   const chunks = Math.ceil(payloadBytes / sealedChunkBytes)
   return Math.max(0, payloadBytes - chunks * tagBytes)
 }
+
+/** Bytes of the payload that so many bytes become: even of none there is a chunk. */
+export function payloadBytes(contentBytes: number): number {
+  return contentBytes + Math.max(1, Math.ceil(contentBytes / chunkBytes)) * tagBytes
+}

@@ -8,6 +8,7 @@ import { type Generation } from '../../../domain/generation.js'
 import { formatObjectPath, type ObjectRef } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
+  type ListOptions,
   type ObjectUpload,
   type OwnerObject,
   type ReplicaClient,
@@ -64,8 +65,12 @@ export class AgeReplicaClient implements ReplicaClient {
     return this.#client.listSnapshots(generation, signal)
   }
 
-  listWalSegments(generation: Generation, signal: AbortSignal): AsyncIterable<WalSegmentInfo> {
-    return this.#client.listWalSegments(generation, signal)
+  listWalSegments(
+    generation: Generation,
+    signal: AbortSignal,
+    options?: ListOptions,
+  ): AsyncIterable<WalSegmentInfo> {
+    return this.#client.listWalSegments(generation, signal, options)
   }
 
   async startUpload(

@@ -4,13 +4,14 @@
  */
 import { copyOf } from '../../../domain/free-memory.js'
 import { type ObjectPart, type ObjectUpload } from '../../../usecase/ports/replica-client.js'
-import { chunkBytes, sealChunk } from './age-file.js'
+import { chunkBytes, payloadBytes, sealChunk } from './age-file.js'
 
 export class AgeUpload implements ObjectUpload {
   readonly partSizeBytes: number
   readonly maxConcurrentParts = 1
   readonly #inner: ObjectUpload
   readonly #key: Uint8Array
+  readonly #headBytes: number
   #plain: Uint8Array = new Uint8Array(0)
   #chunkNumber = 0
   #sealed: Uint8Array[]
@@ -26,6 +27,7 @@ export class AgeUpload implements ObjectUpload {
     this.#inner = inner
     this.#key = key
     this.partSizeBytes = inner.partSizeBytes
+    this.#headBytes = head.length
     this.#sealed = [head]
     this.#sealedBytes = head.length
   }
@@ -38,6 +40,10 @@ export class AgeUpload implements ObjectUpload {
       this.#ended = last
     }
     await this.#flush()
+  }
+
+  storedBytes(contentBytes: number): number {
+    return this.#headBytes + payloadBytes(contentBytes)
   }
 
   finish(): Promise<void> {

@@ -19,6 +19,7 @@ import {
 import { ObjectVersions } from '../../../domain/object-versions.js'
 import {
   formatObjectPath,
+  formatWalSegmentPlace,
   generationsFolder,
   objectFolder,
   type ObjectRef,
@@ -26,6 +27,7 @@ import {
 } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
+  type ListOptions,
   type ObjectUpload,
   type OwnerObject,
   type ReplicaClient,
@@ -79,9 +81,13 @@ export class AbsReplicaClient implements ReplicaClient {
   async *listWalSegments(
     generation: Generation,
     signal: AbortSignal,
+    { from }: ListOptions = {},
   ): AsyncIterable<WalSegmentInfo> {
     const folder = objectFolder(generation, 'wal-segment')
-    for await (const page of this.#pages(folder, signal)) yield* walSegmentsIn(page, generation)
+    const first = from === undefined ? undefined : formatWalSegmentPlace(from)
+    for await (const page of this.#pages(folder, signal, first)) {
+      yield* walSegmentsIn(page, generation, from)
+    }
   }
 
   startUpload(
@@ -254,7 +260,7 @@ export class AbsReplicaClient implements ReplicaClient {
   }
 
   /** What lies right in a folder of the replica. */
-  async *#pages(path: string, signal: AbortSignal): AsyncIterable<ListedFolder> {
+  async *#pages(path: string, signal: AbortSignal, first?: string): AsyncIterable<ListedFolder> {
     const folder = `${this.#root}${path}/`
     let marker: string | undefined
     do {
@@ -263,7 +269,12 @@ export class AbsReplicaClient implements ReplicaClient {
           `list ${this.#connection.urlOf(folder)}`,
           async (container, abortSignal) => {
             const pages = container
-              .listBlobsByHierarchy('/', { prefix: folder, abortSignal })
+              .listBlobsByHierarchy('/', {
+                prefix: folder,
+                abortSignal,
+                // A whole name, as the prefix is; what does not know it lists everything.
+                ...(first === undefined ? {} : { startFrom: `${folder}${first}` }),
+              })
               .byPage(marker === undefined ? {} : { continuationToken: marker })
             for await (const page of pages) return page
             return undefined

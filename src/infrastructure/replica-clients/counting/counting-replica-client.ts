@@ -2,6 +2,7 @@ import { type Generation } from '../../../domain/generation.js'
 import { type ObjectRef } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
+  type ListOptions,
   type ObjectPart,
   type ObjectUpload,
   type OwnerObject,
@@ -39,9 +40,10 @@ export class CountingReplicaClient implements ReplicaClient {
   async *listWalSegments(
     generation: Generation,
     signal: AbortSignal,
+    options?: ListOptions,
   ): AsyncIterable<WalSegmentInfo> {
     this.#metrics.countOperation('LIST', 0)
-    yield* this.#client.listWalSegments(generation, signal)
+    yield* this.#client.listWalSegments(generation, signal, options)
   }
 
   async startUpload(

@@ -18,6 +18,7 @@ import {
 import { basename, dirname, join } from 'node:path'
 import { isAbortError, ObjectNotFoundError, TsreplicateError } from '../../../domain/errors.js'
 import { type Generation, parseGeneration } from '../../../domain/generation.js'
+import { isBefore } from '../../../domain/listed-folder.js'
 import {
   formatObjectPath,
   generationFolder,
@@ -29,6 +30,7 @@ import {
 } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
+  type ListOptions,
   type ObjectPart,
   type ObjectUpload,
   type OwnerObject,
@@ -91,11 +93,12 @@ export class FileReplicaClient implements ReplicaClient {
   async *listWalSegments(
     generation: Generation,
     signal: AbortSignal,
+    { from }: ListOptions = {},
   ): AsyncIterable<WalSegmentInfo> {
     const folder = join(this.#root, objectFolder(generation, 'wal-segment'))
     for (const name of await listFolder(folder, signal)) {
       const position = parseWalSegmentName(name)
-      if (position === undefined) continue
+      if (position === undefined || isBefore(position, from)) continue
       const facts = await statObject(join(folder, name), signal)
       if (facts !== undefined) yield { kind: 'wal-segment', generation, ...position, ...facts }
     }

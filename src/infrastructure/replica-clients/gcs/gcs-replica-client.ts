@@ -13,6 +13,7 @@ import {
 import { ObjectVersions } from '../../../domain/object-versions.js'
 import {
   formatObjectPath,
+  formatWalSegmentPlace,
   generationsFolder,
   objectFolder,
   type ObjectRef,
@@ -20,6 +21,7 @@ import {
 } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
+  type ListOptions,
   type ObjectUpload,
   type OwnerObject,
   type ReplicaClient,
@@ -72,9 +74,13 @@ export class GcsReplicaClient implements ReplicaClient {
   async *listWalSegments(
     generation: Generation,
     signal: AbortSignal,
+    { from }: ListOptions = {},
   ): AsyncIterable<WalSegmentInfo> {
     const folder = objectFolder(generation, 'wal-segment')
-    for await (const page of this.#pages(folder, signal)) yield* walSegmentsIn(page, generation)
+    const first = from === undefined ? undefined : formatWalSegmentPlace(from)
+    for await (const page of this.#pages(folder, signal, first)) {
+      yield* walSegmentsIn(page, generation, from)
+    }
   }
 
   startUpload(
@@ -215,7 +221,7 @@ export class GcsReplicaClient implements ReplicaClient {
   }
 
   /** What lies right in a folder of the replica. */
-  async *#pages(path: string, signal: AbortSignal): AsyncIterable<ListedFolder> {
+  async *#pages(path: string, signal: AbortSignal, first?: string): AsyncIterable<ListedFolder> {
     const folder = `${this.#root}${path}/`
     let pageToken: string | undefined
     do {
@@ -229,6 +235,7 @@ export class GcsReplicaClient implements ReplicaClient {
           url: this.#connection.objectUrl(undefined, {
             prefix: folder,
             delimiter: '/',
+            ...(first === undefined ? {} : { startOffset: `${folder}${first}` }),
             maxResults: String(pageSize),
             fields: 'items(name,size,timeCreated),prefixes,nextPageToken',
             ...(pageToken === undefined ? {} : { pageToken }),

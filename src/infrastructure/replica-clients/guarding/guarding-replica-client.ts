@@ -2,6 +2,7 @@ import { type Generation } from '../../../domain/generation.js'
 import { type ObjectRef } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
+  type ListOptions,
   type ObjectUpload,
   type OwnerObject,
   type ReplicaClient,
@@ -46,8 +47,12 @@ export class GuardingReplicaClient implements ReplicaClient {
     return this.#client.listSnapshots(generation, signal)
   }
 
-  listWalSegments(generation: Generation, signal: AbortSignal): AsyncIterable<WalSegmentInfo> {
-    return this.#client.listWalSegments(generation, signal)
+  listWalSegments(
+    generation: Generation,
+    signal: AbortSignal,
+    options?: ListOptions,
+  ): AsyncIterable<WalSegmentInfo> {
+    return this.#client.listWalSegments(generation, signal, options)
   }
 
   async startUpload(

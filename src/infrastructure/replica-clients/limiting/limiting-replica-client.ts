@@ -2,6 +2,7 @@ import { type Generation } from '../../../domain/generation.js'
 import { type ObjectRef } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
+  type ListOptions,
   type ObjectUpload,
   type OwnerObject,
   type ReplicaClient,
@@ -41,8 +42,12 @@ export class LimitingReplicaClient implements ReplicaClient {
     return this.#iterate(() => this.#client.listSnapshots(generation, signal), signal)
   }
 
-  listWalSegments(generation: Generation, signal: AbortSignal): AsyncIterable<WalSegmentInfo> {
-    return this.#iterate(() => this.#client.listWalSegments(generation, signal), signal)
+  listWalSegments(
+    generation: Generation,
+    signal: AbortSignal,
+    options?: ListOptions,
+  ): AsyncIterable<WalSegmentInfo> {
+    return this.#iterate(() => this.#client.listWalSegments(generation, signal, options), signal)
   }
 
   async startUpload(

@@ -8,6 +8,7 @@ import { type ObjectRef } from '../../../domain/replica-layout.js'
 import { type Clock } from '../../../usecase/ports/clock.js'
 import {
   type ByteRange,
+  type ListOptions,
   type ObjectUpload,
   type OwnerObject,
   type ReplicaClient,
@@ -56,8 +57,12 @@ export class RetryingReplicaClient implements ReplicaClient {
     return this.#list(() => this.#client.listSnapshots(generation, signal), signal)
   }
 
-  listWalSegments(generation: Generation, signal: AbortSignal): AsyncIterable<WalSegmentInfo> {
-    return this.#list(() => this.#client.listWalSegments(generation, signal), signal)
+  listWalSegments(
+    generation: Generation,
+    signal: AbortSignal,
+    options?: ListOptions,
+  ): AsyncIterable<WalSegmentInfo> {
+    return this.#list(() => this.#client.listWalSegments(generation, signal, options), signal)
   }
 
   startUpload(ref: ObjectRef, options: UploadOptions, signal: AbortSignal): Promise<ObjectUpload> {

@@ -24,13 +24,20 @@ export interface ListedUpload {
   readonly begunAtMs: number
 }
 
+interface Listing {
+  readonly folder: string
+  /** What the first wanted name begins with, without the folder; undefined: all are wanted. */
+  readonly first: string | undefined
+}
+
 /** What lies right in a folder, whose name ends in a slash. */
 export async function* listFolder(
   connection: S3Connection,
-  folder: string,
+  listing: Listing,
   signal: AbortSignal,
 ): AsyncIterable<ListedFolder> {
-  for await (const page of listPages(connection, folder, signal)) {
+  const { folder } = listing
+  for await (const page of listPages(connection, listing, signal)) {
     const objects = (page.Contents ?? []).map((entry) => {
       const listed = parseEntry(entry, page)
       if (listed !== undefined) return listed
@@ -47,7 +54,7 @@ export async function* listFolder(
 
 async function* listPages(
   connection: S3Connection,
-  folder: string,
+  { folder, first }: Listing,
   signal: AbortSignal,
 ): AsyncIterable<ListObjectsV2CommandOutput> {
   const attempt: Attempt = {
@@ -65,6 +72,8 @@ async function* listPages(
             Prefix: folder,
             Delimiter: '/',
             EncodingType: 'url',
+            // Every name begins with what stands for its place, and so comes behind that.
+            ...(first === undefined ? {} : { StartAfter: `${folder}${first}` }),
             ...(token === undefined ? {} : { ContinuationToken: token }),
           }),
           options,

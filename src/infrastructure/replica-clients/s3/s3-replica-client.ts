@@ -13,6 +13,7 @@ import {
 import { ObjectVersions } from '../../../domain/object-versions.js'
 import {
   formatObjectPath,
+  formatWalSegmentPlace,
   generationsFolder,
   objectFolder,
   type ObjectRef,
@@ -22,6 +23,7 @@ import {
 } from '../../../domain/replica-layout.js'
 import {
   type ByteRange,
+  type ListOptions,
   type ObjectUpload,
   type OwnerObject,
   type ReplicaClient,
@@ -85,9 +87,13 @@ export class S3ReplicaClient implements ReplicaClient {
   async *listWalSegments(
     generation: Generation,
     signal: AbortSignal,
+    { from }: ListOptions = {},
   ): AsyncIterable<WalSegmentInfo> {
     const folder = objectFolder(generation, 'wal-segment')
-    for await (const page of this.#pages(folder, signal)) yield* walSegmentsIn(page, generation)
+    const first = from === undefined ? undefined : formatWalSegmentPlace(from)
+    for await (const page of this.#pages(folder, signal, first)) {
+      yield* walSegmentsIn(page, generation, from)
+    }
   }
 
   startUpload(
@@ -231,8 +237,9 @@ export class S3ReplicaClient implements ReplicaClient {
     }
   }
 
-  #pages(path: string, signal: AbortSignal): AsyncIterable<ListedFolder> {
-    return listFolder(this.#connection, `${this.#root}${path}/`, signal)
+  /** With `first` without the names before it, where the store knows how. */
+  #pages(path: string, signal: AbortSignal, first?: string): AsyncIterable<ListedFolder> {
+    return listFolder(this.#connection, { folder: `${this.#root}${path}/`, first }, signal)
   }
 
   #keyOf(ref: ObjectRef): string {
