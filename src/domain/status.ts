@@ -83,7 +83,7 @@ export interface ReplicaStatus {
   readonly hasSnapshot: boolean
   /** Age of the oldest commit that the store has not acknowledged; 0: it has all. */
   readonly lagMs: number
-  /** Age of the oldest commit that was not read back after the store acknowledged it; never below `lagMs`. */
+  /** Age of the oldest commit that was not seen in the store after it had acknowledged it; never below `lagMs`. */
   readonly confirmedLagMs: number
   readonly maxLagMs: number
   /** Bytes of WAL that it lacks. */
@@ -216,7 +216,7 @@ function notReadyReason(database: DatabaseStatus, replica: ReplicaStatus): strin
   )
   const why = failure === undefined ? '' : `: ${failure.message}`
   if (lagMs <= maxLagMs) {
-    return `the store acknowledged commits ${age(confirmedLagMs)} ago that could not be read back, ${limit}${why}`
+    return `the store acknowledged commits ${age(confirmedLagMs)} ago that were not seen there, ${limit}${why}`
   }
   const what = replica.hasSnapshot
     ? `commits have been waiting for ${age(lagMs)} to be stored`

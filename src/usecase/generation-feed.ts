@@ -28,8 +28,11 @@ export interface FeedGeneration {
 }
 
 interface ReplicaPlace {
+  /** Up to where the store says that it has everything. */
+  acknowledged: WalPosition | undefined
+  /** Up to where that was seen to be so: what lies behind may have to be sent again. */
   confirmed: WalPosition | undefined
-  /** End of what was sent last, or may have been: the replica has it or not, until that is confirmed. */
+  /** End of what was sent last, or may have been: the replica has it or not, until that is acknowledged. */
   attempted: WalPosition | undefined
   generation: Generation | undefined
   /** Given up for now: the spool keeps nothing for it. */
@@ -91,6 +94,7 @@ export class GenerationFeed {
   addReplica(name: string): void {
     if (this.#replicas.has(name)) return
     this.#replicas.set(name, {
+      acknowledged: undefined,
       confirmed: undefined,
       attempted: undefined,
       generation: undefined,
@@ -183,12 +187,20 @@ export class GenerationFeed {
   }
 
   /** Records how far a replica has stored the current generation. */
-  confirm(name: string, generation: Generation, position: WalPosition | undefined): void {
+  acknowledge(
+    name: string,
+    generation: Generation,
+    reached: {
+      readonly acknowledged: WalPosition | undefined
+      readonly confirmed: WalPosition | undefined
+    },
+  ): void {
     const place = this.#replicas.get(name)
     if (place === undefined) return
     if (place.generation !== generation) place.attempted = undefined
     place.generation = generation
-    place.confirmed = position
+    place.acknowledged = reached.acknowledged
+    place.confirmed = reached.confirmed
     place.detached = false
     this.#changed.wake()
   }
@@ -207,8 +219,8 @@ export class GenerationFeed {
     for (const [name, place] of this.#replicas) {
       const behind =
         place.generation !== current.generation ||
-        place.confirmed === undefined ||
-        comparePositions(place.confirmed, current.end) < 0
+        place.acknowledged === undefined ||
+        comparePositions(place.acknowledged, current.end) < 0
       if (behind && !place.detached) {
         place.detached = true
         names.push(name)
@@ -228,27 +240,20 @@ export class GenerationFeed {
   }
 
   /**
-   * Segments that every replica has, but for the newest of them, by which a replica is known again that is encrypted and
+   * Segments that every replica is known to have (`isFull`: those, too, of which its store only says so), but for the newest of them, by which a replica is known again that is encrypted and
    * cannot be read here, and for the last one, which remembers where capturing stands.
    */
-  releasable(): readonly SpooledSegment[] {
+  releasable({ isFull }: { readonly isFull: boolean }): readonly SpooledSegment[] {
     const current = this.current
     if (current === undefined) return []
-    return current.segments
-      .slice(0, -1)
-      .filter((segment) =>
-        [...this.#replicas.values()].every(
-          (place) =>
-            place.detached ||
-            (place.generation === current.generation &&
-              place.confirmed !== undefined &&
-              comparePositions(
-                { index: segment.index, offset: segment.endOffset },
-                place.confirmed,
-              ) <= 0),
-        ),
-      )
-      .slice(0, -1)
+    const places = [...this.#replicas.values()].filter((place) => !place.detached)
+    const isEverywhere = ({ index, endOffset }: SpooledSegment): boolean =>
+      places.every(({ generation, acknowledged, confirmed }) => {
+        const reached = isFull ? acknowledged : confirmed
+        if (generation !== current.generation || reached === undefined) return false
+        return comparePositions({ index, offset: endOffset }, reached) <= 0
+      })
+    return current.segments.slice(0, -1).filter(isEverywhere).slice(0, -1)
   }
 
   /**
@@ -260,12 +265,12 @@ export class GenerationFeed {
     let limit = current?.end ?? start
     for (const {
       generation,
-      confirmed = start,
-      attempted = confirmed,
+      acknowledged = start,
+      attempted = acknowledged,
     } of this.#replicas.values()) {
       if (generation !== current?.generation) return start
-      const isBefore = comparePositions(later(attempted, confirmed), start) <= 0
-      if (!isBefore && comparePositions(confirmed, limit) < 0) limit = confirmed
+      const isBefore = comparePositions(later(attempted, acknowledged), start) <= 0
+      if (!isBefore && comparePositions(acknowledged, limit) < 0) limit = acknowledged
     }
     return limit
   }

@@ -745,7 +745,10 @@ export class SyncDatabase {
     const { maxSpoolBytes } = this.#settings
     const current = feed.current
     if (current === undefined) return
-    if (feed.spoolBytes > maxSpoolBytes) {
+    const isFull = feed.spoolBytes > maxSpoolBytes
+    let gone = feed.releasable({ isFull })
+    // What is stored and not confirmed gives way before a replica is given up.
+    if (isFull && feed.spoolBytes - bytesOf(gone) > maxSpoolBytes) {
       const names = feed.detachLaggards()
       for (const replica of names) {
         logger.error(
@@ -753,8 +756,8 @@ export class SyncDatabase {
           'spool is full: segments are no longer kept for this replica; a new generation begins when it can be reached again',
         )
       }
+      gone = feed.releasable({ isFull })
     }
-    const gone = feed.releasable()
     if (gone.length === 0) return
     await this.#beside(spool.remove(gone, kill), kill)
     current.segments = current.segments.filter((segment) => !gone.includes(segment))
@@ -868,6 +871,10 @@ export class SyncDatabase {
     await assembly?.[Symbol.asyncDispose]()
     await this.#sealer.discard()
   }
+}
+
+function bytesOf(segments: readonly SpooledSegment[]): number {
+  return segments.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
 }
 
 /** Where capturing goes on behind a spooled segment. */

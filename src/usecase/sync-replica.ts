@@ -1,8 +1,8 @@
 import { isAbortError, LocalStateError, ReplicaError } from '../domain/errors.js'
 import { type Generation } from '../domain/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
-import { formatObjectPath, type SnapshotRef, type WalSegmentRef } from '../domain/replica-layout.js'
 import { type Fork, type Lineage } from '../domain/lineage.js'
+import { formatObjectPath } from '../domain/replica-layout.js'
 import { type Checksum, sameChecksum } from '../domain/wal-format.js'
 import { type Sent } from '../domain/wall-clock.js'
 import { type CaptureStatus, lagSince, type ReplicaStatus } from '../domain/status.js'
@@ -16,9 +16,9 @@ import {
 } from '../domain/snapshot-schedule.js'
 import { findLineage } from './find-lineage.js'
 import { type Barrier, type FeedGeneration, type GenerationFeed } from './generation-feed.js'
+import { Confirmation, isSame, type SentSegment } from './confirmation.js'
 import { mergeSegments, planMerge } from './merge-segments.js'
 import { type Claimed, type OwnReplica } from './own-replica.js'
-import { ObjectWriter } from './object-writer.js'
 import { type Clock } from './ports/clock.js'
 import { type Compressor } from './ports/compressor.js'
 import { type Logger } from './ports/logger.js'
@@ -29,12 +29,12 @@ import {
   type WalSegmentInfo,
 } from './ports/replica-client.js'
 import { type Spool, type SpooledSegment } from './ports/spool.js'
-import { ReadBack } from './read-back.js'
 import { readTrailer } from './read-trailer.js'
 import { RecordStored } from './record-stored.js'
 import { type ReplicaProblems } from './replica-problems.js'
 import { type Permits } from './permits.js'
 import { SendSchedule } from './send-schedule.js'
+import { sendSegment } from './send-segment.js'
 import { GenerationEndedError, hasReached, takeSnapshot } from './take-snapshot.js'
 
 export interface SyncReplicaOptions {
@@ -54,7 +54,7 @@ export interface SyncReplicaOptions {
   /** Shared by all replicas of the process. */
   readonly snapshotSlots: Permits
   readonly problems: ReplicaProblems
-  /** How often the newest segment is read back, while there are new ones; by default once a minute. */
+  /** How often it is looked whether what was sent is there, while there is something new; by default once a minute. */
   readonly readBackIntervalMs?: number
   /** Absent: nobody else writes there. */
   readonly owner?: OwnReplica
@@ -79,6 +79,9 @@ export type SyncReplicaStatus = Pick<
 }
 
 const usualReadBackIntervalMs = 60_000
+/** So much may wait in the spool to be confirmed, and no larger share of it: beyond that, it is time. */
+const maxUnconfirmedBytes = 64 * 1024 * 1024
+const unconfirmedShare = 1 / 8
 const firstPauseMs = 1000
 /** Short enough that a store that is there again is used within half a minute. */
 const maxPauseMs = 15_000
@@ -127,8 +130,10 @@ export class SyncReplica {
   /** When those were finished that no schedule asked for, by the monotonic clock. */
   #unscheduledAtMs: number[] = []
   #saidThatBounded = false
-  readonly #readBack: ReadBack
   readonly #record: RecordStored | undefined
+  readonly #confirmation: Confirmation
+  /** What a snapshot waits for that is to be finished. */
+  #awaited: WalPosition | undefined
   #sentWalBytes = 0
   #lastStoredAtMs: number | undefined
   #leave = never
@@ -138,7 +143,7 @@ export class SyncReplica {
   constructor(options: SyncReplicaOptions) {
     this.#options = options
     const { client, clock, readBackIntervalMs: intervalMs = usualReadBackIntervalMs } = options
-    this.#readBack = new ReadBack({ client, clock, intervalMs })
+    this.#confirmation = new Confirmation({ client, clock, intervalMs })
     this.#schedule = new SendSchedule({ clock, intervalMs: options.syncIntervalMs })
     const { owner, logger } = options
     this.#record = owner && new RecordStored({ owner, clock, logger })
@@ -175,12 +180,12 @@ export class SyncReplica {
         }
         const seen = feed.changeCount
         const idle = await this.#step(stop, kill)
-        problems.recovered()
+        if (!this.#confirmation.isMending) problems.recovered()
         pauseMs = firstPauseMs
         // What changed during the step may be what it has not seen.
         if (!idle || feed.changeCount !== seen) continue
         const told = this.#farewell
-        if (feed.ended || (await this.#mayLeave(kill))) return
+        if (this.#isDone || (await this.#mayLeave(kill))) return
         // What the farewell made the capture finish was announced while nobody waited.
         if (this.#farewell !== told || feed.changeCount !== seen) continue
         await this.#waitForWork(kill)
@@ -195,6 +200,11 @@ export class SyncReplica {
         pauseMs = Math.min(pauseMs * 2, maxPauseMs)
       }
     }
+  }
+
+  /** Whether the end has come, and what was sent is known to be there. */
+  get #isDone(): boolean {
+    return this.#options.feed.ended && (this.#place === undefined || this.#confirmation.isComplete)
   }
 
   /** Who has taken the replica from this process, for people: it is not written any more then. */
@@ -252,7 +262,7 @@ export class SyncReplica {
         lagMs,
         lagSince(
           [
-            this.#readBack.sinceMs,
+            this.#confirmation.sinceMs,
             this.#isFirstUnconfirmed ? capture.generationSinceMs : undefined,
           ],
           clock.now(),
@@ -296,9 +306,15 @@ export class SyncReplica {
       return `nothing is known to be stored of generation ${current.generation}`
     }
     if (!place.hasSnapshot) return `generation ${current.generation} has no snapshot`
-    if (hasReached(place.position, current.end)) return undefined
+    const formatPlace = (position: WalPosition): string =>
+      formatPosition({ generation: current.generation, ...position })
+    if (hasReached(place.position, current.end)) {
+      if (this.#confirmation.isComplete) return undefined
+      const what = this.#confirmation.from
+      return `the store acknowledged ${what === undefined ? 'a snapshot' : `the commits from ${formatPlace(what)}`} and did not show that it has it`
+    }
     const from = place.position ?? { index: 0, offset: 0 }
-    return `the commits from ${formatPosition({ generation: current.generation, ...from })} to ${formatPosition({ generation: current.generation, ...current.end })}`
+    return `the commits from ${formatPlace(from)} to ${formatPlace(current.end)}`
   }
 
   /** Whether this replica is to leave and has everything that was committed when it was told. */
@@ -313,7 +329,7 @@ export class SyncReplica {
       this.#farewell = await Promise.race([barrier, aborted(kill)])
       kill.throwIfAborted()
     }
-    return this.hasStored(this.#farewell ?? captured)
+    return this.hasStored(this.#farewell ?? captured) && this.#confirmation.isComplete
   }
 
   /** One thing at a time; true when nothing is left to do. */
@@ -334,6 +350,8 @@ export class SyncReplica {
       this.#doubtfulSinceMs = undefined
       this.#locatedAt = clock.monotonic()
     }
+    // Before what is to be sent, of which there may always be some.
+    if (await this.#confirm(place, kill)) return false
     this.#noteConfirmed(place)
     if (this.#record?.dueInMs === 0) {
       await this.#record.write(kill)
@@ -351,21 +369,60 @@ export class SyncReplica {
       await this.#snapshot(place, next.reason, kill)
       return false
     }
-    // Before what is to be sent, of which there may always be some.
-    if (await this.#checkedBack(place, kill)) return false
     return !(await this.#sendNext(place, kill))
   }
 
-  /** Reads back what was sent, when it is time for that. False: it is not. */
-  async #checkedBack(place: Place, kill: AbortSignal): Promise<boolean> {
-    if (this.#readBack.dueInMs !== 0) return false
-    if (place.newestSnapshot !== undefined) {
-      const { generation } = place
-      const { index } = place.newestSnapshot
-      await this.#readBack.checkObject({ kind: 'snapshot', generation, index }, 0, kill)
+  /** Looks whether what was sent is there, when it is time for that, and sends again what is not. False: it is not. */
+  async #confirm(place: Place, kill: AbortSignal): Promise<boolean> {
+    const { lost } = this.#confirmation
+    if (lost !== undefined) {
+      await this.#sendAgain(place, lost, kill)
+      return true
     }
-    await this.#readBack.check(kill)
+    if (this.#confirmDueInMs(place) !== 0) return false
+    await this.#confirmation.check(kill)
+    if (this.#confirmation.isSnapshotConfirmed) this.#isFirstUnconfirmed = false
+    this.#acknowledge(place)
     return true
+  }
+
+  async #sendAgain(place: Place, lost: SentSegment, kill: AbortSignal): Promise<void> {
+    const { feed, client, spool, logger } = this.#options
+    const { generation, index, startOffset } = lost.segment
+    const path = formatObjectPath({ kind: 'wal-segment', generation, index, offset: startOffset })
+    const segment = feed.current?.segments.find((each) => isSame(each, lost.segment))
+    if (feed.current?.generation !== place.generation) return
+    if (segment === undefined) {
+      feed.requestNewGeneration(
+        'replica missed segments that the spool no longer has',
+        `the store acknowledged ${path} on ${client.location} and does not have it`,
+      )
+      await feed.waitForChange(kill)
+      return
+    }
+    const storedBytes = await sendSegment({ client, spool }, segment, kill)
+    this.#confirmation.acknowledged({ ...lost, storedBytes })
+    logger.warn({ object: path }, 'wal segment that the store had lost was sent again')
+  }
+
+  /** How long until it is to be looked whether everything is there; undefined: that is known. */
+  #confirmDueInMs(place: Place | undefined): number | undefined {
+    const { feed } = this.#options
+    if (place === undefined) return undefined
+    const isAwaited = this.#awaited !== undefined && hasReached(place.position, this.#awaited)
+    const { current } = feed
+    const isLast =
+      this.#isEnding && current !== undefined && hasReached(place.position, current.end)
+    const limitBytes = Math.min(maxUnconfirmedBytes, feed.maxSpoolBytes * unconfirmedShare)
+    const isFilling = this.#confirmation.unconfirmedBytes > limitBytes
+    return this.#confirmation.dueInMs({ isUrgent: isAwaited || isLast || isFilling })
+  }
+
+  /** Tells the spool what has to be kept for this replica. */
+  #acknowledge({ generation, position }: Place): void {
+    const { feed, name } = this.#options
+    const confirmed = this.#confirmation.from ?? position
+    feed.acknowledge(name, generation, { acknowledged: position, confirmed })
   }
 
   /** Sees to it that nobody else writes where we do. False: a new generation has to begin first. */
@@ -396,24 +453,16 @@ export class SyncReplica {
     return undefined
   }
 
-  /** As `#checkedBack`, but a failure of the moment does not cost the snapshot under way. */
-  async #checkedBackMeanwhile(place: Place, kill: AbortSignal): Promise<boolean> {
+  /** As `#confirm`, but a failure of the moment does not cost the snapshot under way. */
+  async #confirmMeanwhile(place: Place, kill: AbortSignal): Promise<boolean> {
+    const { problems, clock } = this.#options
     try {
-      return await this.#checkedBack(place, kill)
+      return await this.#confirm(place, kill)
     } catch (error) {
       if (!(error instanceof ReplicaError && error.retryable)) throw error
-      this.#options.problems.report(error)
+      problems.report(error)
+      await clock.sleep(firstPauseMs, kill).catch(ignoreAbort)
       return true
-    }
-  }
-
-  /** A snapshot that the store acknowledged is looked at once. */
-  async #snapshotReadBack(ref: SnapshotRef, kill: AbortSignal): Promise<void> {
-    try {
-      await this.#readBack.checkObject(ref, 0, kill)
-    } catch (error) {
-      if (!(error instanceof ReplicaError && error.retryable)) throw error
-      this.#options.problems.report(error)
     }
   }
 
@@ -427,6 +476,8 @@ export class SyncReplica {
   #sendDueInMs(place: Place | undefined): number | undefined {
     const { current } = this.#options.feed
     if (place === undefined || current?.generation !== place.generation) return undefined
+    // Behind a hole nothing can be restored.
+    if (this.#confirmation.isMending) return undefined
     const isUrgent = this.#isEnding || !place.hasSnapshot
     return this.#schedule.dueInMs({ position: place.position, end: current.end }, { isUrgent })
   }
@@ -475,7 +526,7 @@ export class SyncReplica {
     const any = AbortSignal.any([kill, woken.signal])
     const waits = [
       feed.waitForChange(any),
-      this.#until(this.#readBack.dueInMs, any),
+      this.#until(this.#confirmDueInMs(this.#place), any),
       this.#until(this.#sendDueInMs(this.#place), any),
       this.#until(this.#record?.dueInMs, any),
     ]
@@ -575,7 +626,15 @@ export class SyncReplica {
       place.lineage = await this.#begin(current, kill)
       if (place.lineage === undefined) return undefined
     }
-    feed.confirm(name, generation, position)
+    const snapshot =
+      newest === undefined
+        ? undefined
+        : {
+            ref: { kind: 'snapshot', generation, index: newest.index } as const,
+            storedBytes: newest.sizeBytes,
+          }
+    this.#confirmation.begin({ generation, position }, snapshot)
+    this.#acknowledge(place)
     // The process before may have sent it already.
     if (next !== undefined) feed.attempt(name, endOf(next))
     return place
@@ -674,8 +733,7 @@ export class SyncReplica {
   /** Once all that was sent is known to be there, it may be said so. */
   #noteConfirmed({ generation, lineage, hasSnapshot, position }: Place): void {
     const { current } = this.#options.feed
-    const isConfirmed = this.#readBack.sinceMs === undefined && !this.#isFirstUnconfirmed
-    if (!isConfirmed || current?.generation !== generation) return
+    if (!this.#confirmation.isComplete || current?.generation !== generation) return
     const commitTimeMs =
       position === undefined ? current.origin?.beganAtMs : lastCommitMs(current.segments, position)
     if (commitTimeMs === undefined) return
@@ -723,7 +781,8 @@ export class SyncReplica {
       storedUpTo: async (position: WalPosition, waiting: AbortSignal) => {
         holding = false
         feed.announce()
-        while (!hasReached(place.position, position)) {
+        this.#awaited = position
+        while (!this.#isConfirmed(place, position)) {
           if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
           await feed.waitForChange(waiting)
           waiting.throwIfAborted()
@@ -748,14 +807,14 @@ export class SyncReplica {
       while (!isDone()) {
         if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
         const maySend = !holding || feed.spoolBytes > feed.maxSpoolBytes / 2
-        if (await this.#checkedBackMeanwhile(place, kill)) continue
+        if (await this.#confirmMeanwhile(place, kill)) continue
         if (maySend && (await this.#sendNext(place, kill))) continue
         const woken = new AbortController()
         const any = AbortSignal.any([kill, woken.signal])
         await Promise.race([
           settled,
           feed.waitForChange(any),
-          this.#until(this.#readBack.dueInMs, any),
+          this.#until(this.#confirmDueInMs(place), any),
           this.#until(maySend ? this.#sendDueInMs(place) : undefined, any),
         ])
         woken.abort()
@@ -764,11 +823,17 @@ export class SyncReplica {
     } finally {
       if (!isDone()) ended.abort(new GenerationEndedError())
       await settled
+      this.#awaited = undefined
     }
     const finished = await body
+    const { index, consistentFrom, storedBytes } = finished
     if (first) this.#isFirstUnconfirmed = true
     place.hasSnapshot = true
-    place.newestSnapshot = { ...finished, atMs: clock.now() }
+    place.newestSnapshot = { index, consistentFrom, atMs: clock.now() }
+    this.#confirmation.acknowledgedSnapshot({
+      ref: { kind: 'snapshot', generation: place.generation, index },
+      storedBytes,
+    })
     this.#lastStoredAtMs = clock.now()
     this.#options.owner?.stored()
     feed.announce()
@@ -776,20 +841,22 @@ export class SyncReplica {
     if (reason === 'generation') {
       this.#unscheduledAtMs = [...this.#unscheduledAtMs, clock.monotonic()].slice(-unscheduledBurst)
     }
-    await this.#snapshotReadBack(
-      { kind: 'snapshot', generation: place.generation, index: finished.index },
-      kill,
-    )
-    this.#isFirstUnconfirmed = false
 
     function isDone(): boolean {
       return done
     }
   }
 
+  /** Whether everything up to a position is known to be there. */
+  #isConfirmed(place: Place, position: WalPosition): boolean {
+    const { from } = this.#confirmation
+    if (!hasReached(place.position, position)) return false
+    return from === undefined || comparePositions(position, from) <= 0
+  }
+
   /** Sends the next segment, if one is due. */
   async #sendNext(place: Place, kill: AbortSignal): Promise<boolean> {
-    const { feed, clock, client, spool, logger, name } = this.#options
+    const { feed, clock, client, spool, logger } = this.#options
     const current = feed.current
     if (current === undefined || this.#sendDueInMs(place) !== 0) return false
     if (nextSegment(current.segments, place.position) === undefined) {
@@ -800,34 +867,14 @@ export class SyncReplica {
     if (segment === undefined) return true
     const started = clock.monotonic()
     const sent = { wallMs: clock.now(), monotonicMs: started }
-    const ref: WalSegmentRef = {
-      kind: 'wal-segment',
-      generation: segment.generation,
-      index: segment.index,
-      offset: segment.startOffset,
-    }
-    {
-      const offer = { expectedBytes: segment.sizeBytes, file: spool.fileOf(segment) }
-      await using upload = await client.startUpload(ref, offer, kill)
-      const writer = new ObjectWriter(upload)
-      if (upload.isWhole !== true) {
-        // A chunk that is a part is sent as it is.
-        const options = { chunkBytes: upload.partSizeBytes }
-        for await (const chunk of spool.read(segment, kill, options)) await writer.write(chunk)
-        await writer.end()
-      }
-      await writer.finish()
-    }
+    const storedBytes = await sendSegment({ client, spool }, segment, kill)
     this.#lastSent = sent
     place.position = endOf(segment)
-    feed.confirm(name, place.generation, place.position)
     this.#sentWalBytes += segment.walBytes
     this.#lastStoredAtMs = clock.now()
-    this.#readBack.acknowledged(
-      ref,
-      segment.sizeBytes,
-      firstCommitMs(segment) ?? this.#lastStoredAtMs,
-    )
+    const sinceMs = firstCommitMs(segment) ?? this.#lastStoredAtMs
+    this.#confirmation.acknowledged({ segment, storedBytes, sinceMs })
+    this.#acknowledge(place)
     this.#options.owner?.stored()
     logger.info(
       {

@@ -22,12 +22,19 @@ export interface TakeSnapshotOptions {
   readonly pageSizeBytes: number
   /** Everything committed by now, captured and spooled. */
   readonly barrier: () => Promise<Barrier>
-  /** Resolves when this replica has confirmed everything up to the position. */
+  /** Resolves when everything up to the position is confirmed to be on this replica. */
   readonly storedUpTo: (position: WalPosition, signal: AbortSignal) => Promise<void>
 }
 
 /** Attempts before a snapshot is kept though the schema changed while it was read. */
 const maxSchemaAttempts = 3
+
+export interface FinishedSnapshot {
+  readonly index: number
+  readonly consistentFrom: WalPosition
+  /** Its size, as a listing shows it. */
+  readonly storedBytes: number
+}
 
 /** A snapshot whose generation ended before it could be finished: nothing of it is left. */
 export class GenerationEndedError extends Error {}
@@ -41,7 +48,7 @@ export class GenerationEndedError extends Error {}
 export async function takeSnapshot(
   options: TakeSnapshotOptions,
   signal: AbortSignal,
-): Promise<{ readonly index: number; readonly consistentFrom: WalPosition }> {
+): Promise<FinishedSnapshot> {
   const { logger } = options
   for (let attempt = 1; ; attempt += 1) {
     const finished = await attemptSnapshot(options, attempt >= maxSchemaAttempts, signal)
@@ -54,7 +61,7 @@ async function attemptSnapshot(
   options: TakeSnapshotOptions,
   acceptSchemaChange: boolean,
   signal: AbortSignal,
-): Promise<{ index: number; consistentFrom: WalPosition } | undefined> {
+): Promise<FinishedSnapshot | undefined> {
   const { database, client, clock, logger, generation } = options
   const startTimeMs = clock.now()
   const started = clock.monotonic()
@@ -106,7 +113,7 @@ async function attemptSnapshot(
     },
     'snapshot written',
   )
-  return { index, consistentFrom }
+  return { index, consistentFrom, storedBytes: upload.storedBytes?.(sentBytes) ?? sentBytes }
 }
 
 async function sendBody(

@@ -272,7 +272,7 @@ const ours: readonly MetricInfo[] = [
   },
   {
     name: 'tsreplicate_replica_confirmed_lag_seconds',
-    help: 'Age of the oldest commit that was not read back from the store; 0: all was.',
+    help: 'Age of the oldest commit that was not seen in the store; 0: all was.',
     type: 'gauge',
     ...ofReplica(({ confirmedLagMs }) => seconds(confirmedLagMs)),
   },

@@ -104,7 +104,7 @@ describe('findNotReady', () => {
     [
       'acknowledged, and not there',
       { confirmedLagMs: 301_000 },
-      'the store acknowledged commits 5m1s ago that could not be read back, the limit is 5m0s',
+      'the store acknowledged commits 5m1s ago that were not seen there, the limit is 5m0s',
     ],
     ['another owner', { refusal: 'taken over by host b' }, 'taken over by host b'],
   ])('%s', (_, change, reason) => {

@@ -179,9 +179,12 @@ const captured = (): CaptureStatus => ({
   },
 })
 
+const hasAll = (sync: SyncReplica): boolean =>
+  sync.hasStored({ generation, position: feed.current!.end })
+
 const everythingIsStored = (...syncs: SyncReplica[]): Promise<void> =>
   until(
-    () => syncs.every((sync) => sync.missing === undefined),
+    () => syncs.every(hasAll),
     20_000,
     () => syncs.map((sync) => sync.missing ?? 'nothing').join('; '),
   )
@@ -378,16 +381,16 @@ describe('requests', () => {
     await add(1)
     run(sync)
     await passUntil(clock, () => client.objects.size === 2)
-    // The snapshot's trailer is read at the start, and what was stored is read back once.
+    // The snapshot's trailer is read at the start, and what was stored is looked for once.
     await clock.pass(hourMs)
-    expect(['list', 'sweep', 'upload', 'read'].map(count)).toEqual([2, 1, 1, 3])
+    expect(['list', 'sweep', 'upload', 'read'].map(count)).toEqual([4, 1, 1, 1])
     await clock.pass(22 * hourMs)
-    expect(['list', 'sweep', 'upload', 'read'].map(count)).toEqual([2, 1, 1, 3])
+    expect(['list', 'sweep', 'upload', 'read'].map(count)).toEqual([4, 1, 1, 1])
     await clock.pass(2 * hourMs)
     // The last segment's and the snapshot's trailers are looked at, too.
-    expect(['list', 'sweep', 'upload', 'read'].map(count)).toEqual([4, 2, 1, 5])
+    expect(['list', 'sweep', 'upload', 'read'].map(count)).toEqual([6, 2, 1, 3])
     await clock.pass(22 * hourMs)
-    expect(count('list')).toBe(4)
+    expect(count('list')).toBe(6)
   })
 
   test('at one commit a second, each is one upload', async () => {
@@ -395,21 +398,21 @@ describe('requests', () => {
     const { sync, count } = replicateBy(clock)
     run(sync)
     await passUntil(clock, () => count('read') > 0)
-    const before = ['list', 'sweep'].map(count)
-    const reads = count('read')
+    const before = ['read', 'sweep'].map(count)
+    const lists = count('list')
     const startedAtMs = clock.monotonic()
     for (let i = 0; i < 60; i += 1) {
       await add(1)
       await passUntil(clock, () => count('upload') > i)
     }
     expect(count('upload')).toBe(60)
-    expect(['list', 'sweep'].map(count)).toEqual(before)
-    // The newest segment is read back once a minute.
+    expect(['read', 'sweep'].map(count)).toEqual(before)
+    // Snapshots and segments are listed once a minute.
     const minutes = (clock.monotonic() - startedAtMs) / 60_000
-    expect(count('read') - reads).toBeLessThanOrEqual(1 + minutes)
+    expect(count('list') - lists).toBeLessThanOrEqual(2 * (1 + minutes))
   })
 
-  test('each of two replicas with different intervals gets one object per interval of its own, and is read back', async () => {
+  test('each of two replicas with different intervals gets one object per interval of its own, and is confirmed', async () => {
     const clock = new FakeClock()
     const fast = replicateBy(clock)
     const slow = replicateBy(clock, { name: 'b', syncIntervalMs: 5 * secondMs })
@@ -439,6 +442,64 @@ describe('requests', () => {
     }
   }, 30_000)
 
+  /** The store acknowledges an object and loses it, once. */
+  function lose(client: MemoryReplicaClient, path: string): void {
+    const set = client.objects.set.bind(client.objects)
+    client.objects.set = (at, object) => {
+      if (at !== path) return set(at, object)
+      client.objects.set = set
+      return client.objects
+    }
+  }
+
+  test.each([0, 3])(
+    'segment %i, which the store acknowledged and lost, is sent again before anything behind it, and the spool has it until then',
+    async (lost) => {
+      const clock = new FakeClock()
+      const { sync, client, lines } = replicateBy(clock)
+      lose(client, nameOf(lost))
+      run(sync)
+      for (let i = 0; i < 8; i += 1) {
+        await add(1, clock.now())
+        await clock.pass(2 * secondMs)
+      }
+      await until(() => hasAll(sync), 10_000, 'all to be stored')
+      expect(client.objects.has(nameOf(lost))).toBe(false)
+      const first = feed.current!.segments[lost]
+      expect(feed.releasable({ isFull: false })).not.toContain(first)
+      expect(sync.status(captured()).confirmedLagMs).toBeGreaterThan(0)
+      await passUntil(clock, () => client.objects.has(nameOf(lost)))
+      await passUntil(clock, () => sync.status(captured()).confirmedLagMs === 0)
+      expect(spansOf(client)).toEqual(Array.from({ length: 8 }, (_, i) => [i, i]))
+      expect(lines.map(({ message }) => message)).toContain(
+        'wal segment that the store had lost was sent again',
+      )
+      expect(feed.releasable({ isFull: false })).toContain(first)
+    },
+    20_000,
+  )
+
+  test('at the end it is looked whether everything is there, before it is said so', async () => {
+    const clock = new FakeClock()
+    const { sync, client } = replicateBy(clock)
+    await add(3, clock.now())
+    lose(client, nameOf(1))
+    let hasEnded = false
+    const running = sync.run(signal, kill.signal).then(() => (hasEnded = true))
+    await passUntil(clock, () => client.objects.has(nameOf(0)))
+    await add(1, clock.now())
+    feed.end(undefined)
+    await passUntil(clock, () => hasEnded)
+    await running
+    expect(sync.missing).toBeUndefined()
+    expect(spansOf(client).at(-1)?.[1]).toBe(3)
+    const spans = spansOf(client)
+    expect(spans.map(([start]) => start)).toEqual([
+      0,
+      ...spans.slice(0, -1).map(([, end]) => end + 1),
+    ])
+  }, 20_000)
+
   test('an outage of ten minutes is at most a line in 30 s, and over within 30 s', async () => {
     const clock = new FakeClock()
     const { sync, client, lines, setAway } = replicateBy(clock)
@@ -458,7 +519,7 @@ describe('requests', () => {
     setAway(false)
     await clock.pass(30 * secondMs)
     // What there is to send takes real time, and none of the clock's.
-    await until(() => sync.missing === undefined, 10_000, 'all to be stored')
+    await until(() => hasAll(sync), 10_000, 'all to be stored')
     expect(spansOf(client).at(-1)?.[1]).toBe(60)
   })
 })
