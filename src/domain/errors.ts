@@ -45,6 +45,16 @@ export class ReplicaError extends TsreplicateError {
   }
 }
 
+/** Where a new object was to be, there is one: whoever sends it looks at the replica anew. */
+export class ObjectExistsError extends ReplicaError {
+  constructor(message: string) {
+    super(message, {
+      retryable: false,
+      hint: 'it may have been stored though the store said otherwise, or somebody else writes there: what is there is looked at anew',
+    })
+  }
+}
+
 /** Stored bytes are not what was stored: nothing built from them can be trusted. */
 export class CorruptionError extends TsreplicateError {
   readonly code = 'CORRUPTION'

@@ -1,11 +1,15 @@
 /** What every replica client has to keep. Each store's test file calls {@link describeReplicaClient}. */
 import { randomBytes } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { ObjectNotFoundError } from '../../src/domain/errors.js'
+import { ObjectExistsError, ObjectNotFoundError } from '../../src/domain/errors.js'
 import { formatGeneration } from '../../src/domain/generation.js'
 import { type ObjectRef } from '../../src/domain/replica-layout.js'
 import { ObjectWriter } from '../../src/usecase/object-writer.js'
-import { type ByteRange, type ReplicaClient } from '../../src/usecase/ports/replica-client.js'
+import {
+  type ByteRange,
+  type ObjectUpload,
+  type ReplicaClient,
+} from '../../src/usecase/ports/replica-client.js'
 
 export interface ReplicaFixture extends AsyncDisposable {
   readonly client: ReplicaClient
@@ -219,6 +223,26 @@ export function describeReplicaClient(name: string, make: () => Promise<ReplicaF
       await put(client, segment(0, 0), Buffer.from('short'))
       expect((await get(client, segment(0, 0))).toString()).toBe('short')
       expect(await segments()).toMatchObject([{ sizeBytes: storedBytes(5) }])
+    })
+
+    test('a new object takes no other’s place, however often it is tried', async () => {
+      const ref = segment(0, 0)
+      const start = async (text: string): Promise<ObjectUpload> => {
+        const upload = await client.startUpload(ref, { expectedBytes: 9, isNew: true }, signal)
+        await upload.sendPart({ number: 0, bytes: Buffer.from(text), last: true })
+        return upload
+      }
+      {
+        await using first = await start('the first')
+        await using late = await start('a late one')
+        await first.finish()
+        await expect(late.finish()).rejects.toBeInstanceOf(ObjectExistsError)
+        await expect(late.finish()).rejects.toBeInstanceOf(ObjectExistsError)
+      }
+      expect((await get(client, ref)).toString()).toBe('the first')
+      expect(await segments()).toHaveLength(1)
+      await put(client, ref, Buffer.from('one that may'))
+      expect((await get(client, ref)).toString()).toBe('one that may')
     })
 
     test.each([

@@ -1,6 +1,6 @@
 /** A replica in memory, for tests: objects appear on finish and never before. */
 import assert from 'node:assert/strict'
-import { ObjectNotFoundError } from '../../src/domain/errors.js'
+import { ObjectExistsError, ObjectNotFoundError } from '../../src/domain/errors.js'
 import { type Generation, parseGeneration } from '../../src/domain/generation.js'
 import { isBefore } from '../../src/domain/listed-folder.js'
 import {
@@ -20,6 +20,7 @@ import {
   type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
+  type UploadOptions,
   type WalSegmentInfo,
 } from '../../src/usecase/ports/replica-client.js'
 
@@ -95,7 +96,7 @@ export class MemoryReplicaClient implements ReplicaClient {
 
   async startUpload(
     ref: ObjectRef,
-    _options: { expectedBytes: number },
+    { isNew = false }: UploadOptions,
     signal: AbortSignal,
   ): Promise<ObjectUpload> {
     const path = formatObjectPath(ref)
@@ -134,6 +135,9 @@ export class MemoryReplicaClient implements ReplicaClient {
         assert(inFlight === 0, 'finished with parts in flight')
         const ends = Array.from(parts, (part) => part.last)
         assert(ends.indexOf(true) === parts.length - 1, 'finished without all parts')
+        if (isNew && this.honoursConditions && this.objects.has(path)) {
+          throw new ObjectExistsError(`cannot write ${path}: it is there already`)
+        }
         this.openUploads.delete(id)
         const bytes = Buffer.concat(parts.map((part) => part.bytes))
         this.objects.set(path, { bytes, createdAtMs: this.#now() })

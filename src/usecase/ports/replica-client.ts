@@ -72,6 +72,12 @@ export interface UploadOptions {
    * system may take it without copying, and says so by `isWhole`.
    */
   readonly file?: string
+  /**
+   * There is none of that name. If there is one all the same it is not replaced, and `finish` throws
+   * {@link ObjectExistsError}, by a request of ours before, too, whose answer was lost. An object of several parts, and
+   * one on a store that knows no such condition, is replaced in any case.
+   */
+  readonly isNew?: boolean
 }
 
 /** Bytes of a stored object. */

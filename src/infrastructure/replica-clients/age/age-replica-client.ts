@@ -81,8 +81,8 @@ export class AgeReplicaClient implements ReplicaClient {
     this.#heads.delete(formatObjectPath(ref))
     if (this.#recipients.length === 0) return this.#client.startUpload(ref, options, signal)
     // A file that is offered is not encrypted.
-    const { expectedBytes } = options
-    const inner = await this.#client.startUpload(ref, { expectedBytes }, signal)
+    const { expectedBytes, isNew = false } = options
+    const inner = await this.#client.startUpload(ref, { expectedBytes, isNew }, signal)
     try {
       return new AgeUpload(inner, await newFile(this.#recipients))
     } catch (error) {

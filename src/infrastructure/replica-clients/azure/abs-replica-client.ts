@@ -32,6 +32,7 @@ import {
   type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
+  type UploadOptions,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
 import { readBody } from './abs-body.js'
@@ -90,11 +91,7 @@ export class AbsReplicaClient implements ReplicaClient {
     }
   }
 
-  startUpload(
-    ref: ObjectRef,
-    options: { expectedBytes: number },
-    signal: AbortSignal,
-  ): Promise<ObjectUpload> {
+  startUpload(ref: ObjectRef, options: UploadOptions, signal: AbortSignal): Promise<ObjectUpload> {
     return new Promise((resolve) => {
       signal.throwIfAborted()
       const name = this.#nameOf(ref)
@@ -109,6 +106,7 @@ export class AbsReplicaClient implements ReplicaClient {
           tier: toTier(this.#target.storageClass),
           partSizeBytes,
           maxConcurrentParts: Math.max(1, Math.min(wanted, fitting)),
+          isNew: options.isNew === true,
           onStored: () => this.#etags.forget(name),
           signal,
         }),

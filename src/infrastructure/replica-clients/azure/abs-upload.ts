@@ -7,6 +7,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { type AccessTier, type BlockBlobClient } from '@azure/storage-blob'
+import { ObjectExistsError } from '../../../domain/errors.js'
 import { type ObjectPart, type ObjectUpload } from '../../../usecase/ports/replica-client.js'
 import { type AbsConnection } from './abs-connection.js'
 
@@ -19,6 +20,7 @@ export class AbsUpload implements ObjectUpload {
   readonly #connection: AbsConnection
   readonly #name: string
   readonly #tier: AccessTier | undefined
+  readonly #isNew: boolean
   readonly #onStored: () => void
   readonly #id = randomUUID()
   readonly #givenUp = new AbortController()
@@ -34,6 +36,7 @@ export class AbsUpload implements ObjectUpload {
     readonly tier: AccessTier | undefined
     readonly partSizeBytes: number
     readonly maxConcurrentParts: number
+    readonly isNew: boolean
     readonly onStored: () => void
     readonly signal: AbortSignal
   }) {
@@ -42,6 +45,7 @@ export class AbsUpload implements ObjectUpload {
     this.#connection = options.connection
     this.#name = options.name
     this.#tier = options.tier
+    this.#isNew = options.isNew
     this.#onStored = options.onStored
     this.#signal = AbortSignal.any([options.signal, this.#givenUp.signal])
   }
@@ -70,14 +74,23 @@ export class AbsUpload implements ObjectUpload {
       ...(this.#tier === undefined ? {} : { tier: this.#tier }),
     }
     const whole = this.#onlyPart
-    await (whole === undefined
+    const isThere = await (whole === undefined
       ? this.#request('finish', this.#partCount * 100, (blob, abortSignal) => {
           const ids = Array.from({ length: this.#partCount }, (_, number) => this.#blockId(number))
           return blob.commitBlockList(ids, { ...options, abortSignal })
         })
       : this.#request('write', whole.byteLength, (blob, abortSignal) =>
-          blob.upload(whole, whole.byteLength, { ...options, abortSignal }),
+          blob.upload(whole, whole.byteLength, {
+            ...options,
+            ...(this.#isNew ? { conditions: { ifNoneMatch: '*' } } : {}),
+            abortSignal,
+          }),
         ))
+    if (isThere === 'there already') {
+      throw new ObjectExistsError(
+        `cannot write ${this.#connection.urlOf(this.#name)}: it is there already`,
+      )
+    }
     this.#finished = true
     this.#onStored()
   }
@@ -91,15 +104,22 @@ export class AbsUpload implements ObjectUpload {
     action: string,
     sentBytes: number,
     send: (blob: BlockBlobClient, abortSignal: AbortSignal) => Promise<unknown>,
-  ): Promise<void> {
+  ): Promise<unknown> {
     const request = this.#connection.attempt(
       `${action} ${this.#connection.urlOf(this.#name)}`,
       (container, abortSignal) => send(container.getBlockBlobClient(this.#name), abortSignal),
-      { signal: this.#signal, sentBytes },
+      {
+        signal: this.#signal,
+        sentBytes,
+        expected: ({ code, status }) =>
+          this.#isNew && (code === 'BlobAlreadyExists' || status === 412)
+            ? ('there already' as const)
+            : undefined,
+      },
     )
     this.#inFlight.add(request)
     try {
-      await request
+      return await request
     } finally {
       this.#inFlight.delete(request)
     }

@@ -16,7 +16,12 @@ import {
   stat,
 } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { isAbortError, ObjectNotFoundError, TsreplicateError } from '../../../domain/errors.js'
+import {
+  isAbortError,
+  ObjectExistsError,
+  ObjectNotFoundError,
+  TsreplicateError,
+} from '../../../domain/errors.js'
 import { type Generation, parseGeneration } from '../../../domain/generation.js'
 import { isBefore } from '../../../domain/listed-folder.js'
 import {
@@ -106,7 +111,7 @@ export class FileReplicaClient implements ReplicaClient {
 
   async startUpload(
     ref: ObjectRef,
-    { file, expectedBytes }: UploadOptions,
+    { file, expectedBytes, isNew = false }: UploadOptions,
     signal: AbortSignal,
   ): Promise<ObjectUpload> {
     signal.throwIfAborted()
@@ -118,7 +123,7 @@ export class FileReplicaClient implements ReplicaClient {
       const isLinked =
         file !== undefined && (await this.#linkFile(file, expectedBytes, temporaryPath))
       const opened = isLinked ? undefined : await this.#createFile(temporaryPath)
-      return new FileUpload(opened, { path, temporaryPath, signal })
+      return new FileUpload(opened, { path, temporaryPath, isNew, signal })
     } catch (error) {
       livePaths.delete(temporaryPath)
       throw toReplicaError(`create ${temporaryPath}`, error)
@@ -291,19 +296,21 @@ class FileUpload implements ObjectUpload {
   readonly #file: FileHandle | undefined
   readonly #path: string
   readonly #temporaryPath: string
+  readonly #isNew: boolean
   readonly #signal: AbortSignal
   #state: 'open' | 'closed' | 'renamed' | 'finished' | 'given up'
   #running: Promise<void> = Promise.resolve()
 
   constructor(
     file: FileHandle | undefined,
-    options: { path: string; temporaryPath: string; signal: AbortSignal },
+    options: { path: string; temporaryPath: string; isNew: boolean; signal: AbortSignal },
   ) {
     this.isWhole = file === undefined
     this.#state = file === undefined ? 'closed' : 'open'
     this.#file = file
     this.#path = options.path
     this.#temporaryPath = options.temporaryPath
+    this.#isNew = options.isNew
     this.#signal = options.signal
   }
 
@@ -357,15 +364,29 @@ class FileUpload implements ObjectUpload {
     }
     this.#signal.throwIfAborted()
     if (this.#state === 'closed') {
-      await rename(this.#temporaryPath, this.#path)
+      if (this.#isNew) await this.#link()
+      else await rename(this.#temporaryPath, this.#path)
       // Two names of one file stay both: it had been linked here before, by a process that died.
-      if (this.isWhole) await rm(this.#temporaryPath, { force: true })
+      if (this.isWhole || this.#isNew) await rm(this.#temporaryPath, { force: true })
       livePaths.delete(this.#temporaryPath)
       this.#state = 'renamed'
     }
     if (this.#state === 'renamed') {
       await syncFolder(dirname(this.#path))
       this.#state = 'finished'
+    }
+  }
+
+  /** Gives it its name, unless there is a file of that name. */
+  async #link(): Promise<void> {
+    try {
+      await link(this.#temporaryPath, this.#path)
+    } catch (error) {
+      if (errorCode(error) === 'EEXIST') {
+        throw new ObjectExistsError(`cannot write ${this.#path}: it is there already`)
+      }
+      // File systems without links.
+      await rename(this.#temporaryPath, this.#path)
     }
   }
 

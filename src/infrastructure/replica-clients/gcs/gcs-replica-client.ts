@@ -26,6 +26,7 @@ import {
   type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
+  type UploadOptions,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
 import { GcsConnection, type GcsTimeouts } from './gcs-connection.js'
@@ -85,7 +86,7 @@ export class GcsReplicaClient implements ReplicaClient {
 
   startUpload(
     ref: ObjectRef,
-    _options: { expectedBytes: number },
+    { isNew = false }: UploadOptions,
     signal: AbortSignal,
   ): Promise<ObjectUpload> {
     return new Promise((resolve) => {
@@ -97,6 +98,7 @@ export class GcsReplicaClient implements ReplicaClient {
           name,
           storageClass: this.#target.storageClass,
           partSizeBytes: this.#target.partSizeBytes ?? usualPartBytes,
+          isNew,
           onStored: () => this.#versions.forget(name),
           signal,
         }),

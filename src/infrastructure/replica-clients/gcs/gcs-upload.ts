@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict'
 import { createHash, randomUUID } from 'node:crypto'
 import { type IncomingMessage } from 'node:http'
-import { ReplicaError } from '../../../domain/errors.js'
+import { ObjectExistsError, ReplicaError } from '../../../domain/errors.js'
 import { type ObjectPart, type ObjectUpload } from '../../../usecase/ports/replica-client.js'
 import { type GcsConnection } from './gcs-connection.js'
 import { type Attempt, field, parseJson } from './gcs-errors.js'
@@ -36,6 +36,7 @@ export class GcsUpload implements ObjectUpload {
   readonly #connection: GcsConnection
   readonly #name: string
   readonly #metadata: Readonly<Record<string, unknown>>
+  readonly #isNew: boolean
   readonly #onStored: () => void
   readonly #id = randomUUID()
   readonly #givenUp = new AbortController()
@@ -53,6 +54,7 @@ export class GcsUpload implements ObjectUpload {
     readonly name: string
     readonly storageClass: string | undefined
     readonly partSizeBytes: number
+    readonly isNew: boolean
     readonly onStored: () => void
     readonly signal: AbortSignal
   }) {
@@ -65,6 +67,7 @@ export class GcsUpload implements ObjectUpload {
       metadata: { [uploadIdMetadata]: this.#id },
       ...(options.storageClass === undefined ? {} : { storageClass: options.storageClass }),
     }
+    this.#isNew = options.isNew
     this.#onStored = options.onStored
     this.#signal = AbortSignal.any([options.signal, this.#givenUp.signal])
   }
@@ -250,16 +253,29 @@ export class GcsUpload implements ObjectUpload {
       '',
       '',
     ].join('\r\n')
-    await this.#connection.attempt(
-      this.#attempt('write'),
+    const attempt = this.#attempt('write')
+    const answer = await this.#connection.attempt(
+      attempt,
       {
         method: 'POST',
-        url: this.#connection.uploadUrl({ uploadType: 'multipart', name: this.#name }),
+        url: this.#connection.uploadUrl({
+          uploadType: 'multipart',
+          name: this.#name,
+          ...(this.#isNew ? { ifGenerationMatch: '0' } : {}),
+        }),
         headers: { 'content-type': `multipart/related; boundary=${boundary}` },
         body: [Buffer.from(head), bytes, Buffer.from(`\r\n--${boundary}--\r\n`)],
       },
-      { signal: this.#signal, take: readText },
+      {
+        signal: this.#signal,
+        take: readText,
+        expected: ({ status }) =>
+          this.#isNew && status === 412 ? ('there already' as const) : undefined,
+      },
     )
+    if (answer === 'there already') {
+      throw new ObjectExistsError(`cannot ${attempt.action}: it is there already`)
+    }
   }
 
   /** The object of this very upload, if it is there. */

@@ -28,6 +28,7 @@ import {
   type OwnerObject,
   type ReplicaClient,
   type SnapshotInfo,
+  type UploadOptions,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
 import { type UploadRecord } from '../../../usecase/ports/upload-record.js'
@@ -96,11 +97,7 @@ export class S3ReplicaClient implements ReplicaClient {
     }
   }
 
-  startUpload(
-    ref: ObjectRef,
-    options: { expectedBytes: number },
-    signal: AbortSignal,
-  ): Promise<ObjectUpload> {
+  startUpload(ref: ObjectRef, options: UploadOptions, signal: AbortSignal): Promise<ObjectUpload> {
     return new Promise((resolve) => {
       signal.throwIfAborted()
       const key = this.#keyOf(ref)
@@ -119,6 +116,7 @@ export class S3ReplicaClient implements ReplicaClient {
             partSizeBytes,
             wanted: this.#target.concurrency ?? this.#connection.profile.maxConcurrentParts,
           }),
+          isNew: options.isNew === true,
           onStored: () => this.#etags.forget(key),
           signal,
         }),

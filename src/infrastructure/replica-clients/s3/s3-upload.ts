@@ -13,9 +13,9 @@ import {
   PutObjectCommand,
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
-import { ReplicaError } from '../../../domain/errors.js'
+import { ObjectExistsError, ReplicaError } from '../../../domain/errors.js'
 import { type ObjectPart, type ObjectUpload } from '../../../usecase/ports/replica-client.js'
-import { type Attempt, isMissingObject } from './s3-errors.js'
+import { type Attempt, isMissingObject, isUnsupported } from './s3-errors.js'
 import { type S3Connection } from './s3-connection.js'
 import { type UnfinishedUploads } from './unfinished-uploads.js'
 
@@ -44,6 +44,7 @@ export class S3Upload implements ObjectUpload {
   readonly #unfinished: UnfinishedUploads
   readonly #key: string
   readonly #encryption: S3EncryptionParameters
+  #isNew: boolean
   readonly #onStored: () => void
   readonly #id = randomUUID()
   readonly #givenUp = new AbortController()
@@ -62,6 +63,7 @@ export class S3Upload implements ObjectUpload {
     readonly encryption: S3EncryptionParameters
     readonly partSizeBytes: number
     readonly maxConcurrentParts: number
+    readonly isNew: boolean
     readonly onStored: () => void
     readonly signal: AbortSignal
   }) {
@@ -71,6 +73,7 @@ export class S3Upload implements ObjectUpload {
     this.#unfinished = options.unfinished
     this.#key = options.key
     this.#encryption = options.encryption
+    this.#isNew = options.isNew
     this.#onStored = options.onStored
     this.#signal = AbortSignal.any([options.signal, this.#givenUp.signal])
   }
@@ -188,15 +191,37 @@ export class S3Upload implements ObjectUpload {
   }
 
   async #putWhole(bytes: Uint8Array): Promise<void> {
-    await this.#connection.attempt(
-      this.#attempt('write'),
+    const attempt = this.#attempt('write')
+    const answer = await this.#connection.attempt(
+      attempt,
       (client, options) =>
         client.send(
-          new PutObjectCommand({ ...this.#address(), ...this.#encryption.create, Body: bytes }),
+          new PutObjectCommand({
+            ...this.#address(),
+            ...this.#encryption.create,
+            ...(this.#isNew ? { IfNoneMatch: '*' } : {}),
+            Body: bytes,
+          }),
           options,
         ),
-      { signal: this.#signal, sizeBytes: bytes.byteLength },
+      {
+        signal: this.#signal,
+        sizeBytes: bytes.byteLength,
+        expected: (failure) => {
+          if (!this.#isNew) return undefined
+          const { code, status } = failure
+          if (code === 'PreconditionFailed' || status === 412) return 'there already' as const
+          if (code === 'ConditionalRequestConflict') return 'there already' as const
+          return isUnsupported(failure) ? ('unsupported' as const) : undefined
+        },
+      },
     )
+    if (answer === 'there already') {
+      throw new ObjectExistsError(`cannot ${attempt.action}: it is there already`)
+    }
+    if (answer !== 'unsupported') return
+    this.#isNew = false
+    await this.#putWhole(bytes)
   }
 
   async #complete(): Promise<void> {
