@@ -67,6 +67,28 @@ describe('age', () => {
     expect((await get(client, snapshot(0))).equals(bytes)).toBe(true)
   })
 
+  test('an object is known again by its mark, without an identity, and read with one', async () => {
+    const memory = new MemoryReplicaClient()
+    const blind = new AgeReplicaClient(memory, { ...keys, identities: [] })
+    const send = async (index: number, mark: string): Promise<void> => {
+      const options = { expectedBytes: 9, mark }
+      await using upload = await blind.startUpload(snapshot(index), options, signal)
+      await upload.sendPart({ number: 0, bytes: Buffer.from('same size'), last: true })
+      await upload.finish()
+    }
+    await send(0, 'one history')
+    await send(1, 'another one')
+    await send(2, 'one history')
+    await put(blind, snapshot(3), Buffer.from('same size'))
+    const isMarked = (index: number): Promise<boolean> =>
+      blind.isMarked({ ref: snapshot(index), mark: 'one history' }, signal)
+    expect(await Promise.all([0, 1, 2, 3].map(isMarked))).toEqual([true, false, true, false])
+    const texts = [0, 1, 2].map((index) => get(new AgeReplicaClient(memory, keys), snapshot(index)))
+    expect(String(await Promise.all(texts))).toBe('same size,same size,same size')
+    const heads = await Promise.all([0, 2].map((index) => get(memory, snapshot(index))))
+    expect(heads[0]?.subarray(-25)).not.toEqual(heads[1]?.subarray(-25))
+  })
+
   test.each(sizes)('%i bytes are one age file that its library opens', async (size) => {
     const memory = new MemoryReplicaClient()
     const bytes = randomBytes(size)

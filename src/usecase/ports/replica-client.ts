@@ -78,6 +78,8 @@ export interface UploadOptions {
    * one on a store that knows no such condition, is replaced in any case.
    */
   readonly isNew?: boolean
+  /** What the object is known by, see `isMarked`. */
+  readonly mark?: string
 }
 
 /** Bytes of a stored object. */
@@ -140,6 +142,15 @@ export interface ReplicaClient {
     object: { readonly ref: ObjectRef; readonly sizeBytes: number },
     signal: AbortSignal,
   ): Promise<number>
+
+  /**
+   * Whether an object that may not be readable here is the one that was stored with this mark, which it does not give away.
+   * Absent: objects are told by what they contain.
+   */
+  isMarked?(
+    object: { readonly ref: ObjectRef; readonly mark: string },
+    signal: AbortSignal,
+  ): Promise<boolean>
 
   /** Deletes objects; absent ones are no error. All are tried, then the first failure is thrown. */
   delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void>

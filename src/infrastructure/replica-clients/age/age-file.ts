@@ -4,7 +4,7 @@
  * of its number and a flag that only the last one has. The header is the library's; the payload's chunks are opened and
  * sealed one by one here, so that a part of an object can be read without the rest.
  */
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
 import { type Decrypter, Encrypter } from 'age-encryption'
 
 export const chunkBytes = 64 * 1024
@@ -20,9 +20,13 @@ export interface OpenedHeader {
   readonly headBytes: number
 }
 
-/** A new file for these recipients: its head, and the key of its payload. */
+/**
+ * A new file for these recipients: its head, and the key of its payload. A mark decides on the nonce, which stands in the
+ * head for everybody to see: the key of a file is its own in any case, and no nonce has to be random beside it.
+ */
 export async function newFile(
   recipients: readonly string[],
+  mark?: string,
 ): Promise<{ readonly head: Uint8Array; readonly key: Uint8Array }> {
   const encrypter = new Encrypter()
   for (const recipient of recipients) encrypter.addRecipient(recipient)
@@ -37,8 +41,17 @@ export async function newFile(
   const empty = await encrypter.encrypt(new Uint8Array(0))
   if (fileKey === undefined) throw new Error('age made a file without asking for its key')
   const header = empty.subarray(0, empty.length - nonceBytes - tagBytes)
-  const nonce = randomBytes(nonceBytes)
+  const nonce = mark === undefined ? randomBytes(nonceBytes) : nonceOf(mark)
   return { head: Buffer.concat([header, nonce]), key: payloadKey(fileKey, nonce) }
+}
+
+/** Whether a head of that length belongs to a file with this mark. */
+export function hasMark(head: Uint8Array, headBytes: number, mark: string): boolean {
+  return nonceOf(mark).equals(head.subarray(headBytes - nonceBytes, headBytes))
+}
+
+function nonceOf(mark: string): Buffer {
+  return createHash('sha256').update(mark).digest().subarray(0, nonceBytes)
 }
 
 /** Bytes of a file's head, for which no key is needed. `longer`: it does not end within these bytes. */

@@ -19,6 +19,7 @@ import {
 import {
   chunkBytes,
   contentBytes,
+  hasMark,
   headLength,
   newFile,
   openChunk,
@@ -81,10 +82,10 @@ export class AgeReplicaClient implements ReplicaClient {
     this.#heads.delete(formatObjectPath(ref))
     if (this.#recipients.length === 0) return this.#client.startUpload(ref, options, signal)
     // A file that is offered is not encrypted.
-    const { expectedBytes, isNew = false } = options
+    const { expectedBytes, isNew = false, mark } = options
     const inner = await this.#client.startUpload(ref, { expectedBytes, isNew }, signal)
     try {
-      return new AgeUpload(inner, await newFile(this.#recipients))
+      return new AgeUpload(inner, await newFile(this.#recipients, mark))
     } catch (error) {
       await inner[Symbol.asyncDispose]()
       throw error
@@ -139,6 +140,15 @@ export class AgeReplicaClient implements ReplicaClient {
     const known = this.#heads.get(formatObjectPath(object.ref))
     const { headBytes } = known ?? (await this.#readHead(object.ref, signal))
     return contentBytes(object.sizeBytes - headBytes)
+  }
+
+  /** Needs no identity, either. */
+  async isMarked(
+    { ref, mark }: { readonly ref: ObjectRef; readonly mark: string },
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const { bytes, headBytes } = await this.#readHead(ref, signal)
+    return hasMark(bytes, headBytes, mark)
   }
 
   delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
