@@ -14,6 +14,7 @@ import { FolderRetentionRecord } from './infrastructure/spool/folder-retention-r
 import { FolderUploadRecord } from './infrastructure/spool/folder-upload-record.js'
 import { FolderValidationRecord } from './infrastructure/spool/folder-validation-record.js'
 import { FolderSpool } from './infrastructure/spool/folder-spool.js'
+import { refuseForeignDatabase } from './infrastructure/sqlite/database-access.js'
 import { SqliteDatabase } from './infrastructure/sqlite/sqlite-database.js'
 import { SqliteThreads } from './infrastructure/sqlite/sqlite-threads.js'
 import { DatabaseWatcher } from './infrastructure/watch/database-watcher.js'
@@ -114,6 +115,8 @@ async function composeDatabase(
   shared: SharedParts,
 ): Promise<DatabaseParts> {
   const logger = shared.logger.child({ db: config.path })
+  // Not even the local state is created.
+  await refuseForeignDatabase(config.path)
   shared.descriptors.databaseOpened()
   const owner = await ownerOf(config.path)
   const database = new SqliteDatabase({

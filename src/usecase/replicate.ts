@@ -5,7 +5,7 @@ import {
   type ReplicaTarget,
 } from '../domain/config.js'
 import { formatDuration } from '../domain/duration.js'
-import { isAbortError } from '../domain/errors.js'
+import { isAbortError, TsreplicateError } from '../domain/errors.js'
 import { sameSettings } from '../domain/same-settings.js'
 import { type DatabaseStatus, type NotReady } from '../domain/status.js'
 import { FollowFolders } from './follow-folders.js'
@@ -162,7 +162,7 @@ export class ReplicateDatabases implements Replication {
   async stored(signal: AbortSignal): Promise<void> {
     await Promise.all(
       [...this.#slots.values()].map(async (slot) => {
-        await slot.settling
+        await Promise.race([slot.settling, aborted(signal)])
         await slot.running?.stored(signal)
       }),
     )
@@ -253,7 +253,9 @@ export class ReplicateDatabases implements Replication {
         pauseMs = firstPauseMs
       } catch (err) {
         slot.problem = err instanceof Error ? err.message : String(err)
-        this.#options.logger.error({ db: path, err }, 'database cannot be replicated')
+        const hint = err instanceof TsreplicateError ? err.hint : undefined
+        const fields = { db: path, err, ...(hint === undefined ? {} : { hint }) }
+        this.#options.logger.error(fields, 'database cannot be replicated')
         await this.#options.clock.sleep(pauseMs, stop).catch(ignoreAbort)
         pauseMs = Math.min(pauseMs * 2, maxPauseMs)
       }

@@ -14,6 +14,7 @@ import {
   type OpenedDatabase,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
+import { refuseForeignDatabase } from './database-access.js'
 import { type SqliteThread, type SqliteThreads } from './sqlite-threads.js'
 
 /**
@@ -71,6 +72,7 @@ export class SqliteDatabase implements ManagedDatabase {
     const file = await this.#followLinks()
     if (file === undefined) return undefined
     this.#file = file
+    await refuseForeignDatabase(file)
     if (!this.#allowNetworkFileSystem) await this.#refuseNetworkFileSystem()
     this.#openedIn = this.#capture.life
     const opened = (await this.#capture.call({
