@@ -1,20 +1,11 @@
 /** Kills or stops a process at one system call, or lets the call fail: `kill-at-call.c` compiled, and the environment that tells it which. */
-import { execFileSync, spawnSync } from 'node:child_process'
-import {
-  appendFileSync,
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
-import { constants, tmpdir } from 'node:os'
+import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
-import { root } from './cli.ts'
+import { hasCompiler, preloadable } from './compiled.ts'
 import { sayAtTheEnd } from './last-lines.ts'
 
-/** Without a C compiler nothing can be killed at a call. */
-export const hasCompiler = spawnSync('cc', ['--version']).status === 0
+export { hasCompiler }
 if (!hasCompiler) {
   sayAtTheEnd('no C compiler (cc): nothing was killed at named steps, nor in the sync of its WAL')
 }
@@ -30,18 +21,9 @@ export interface Call {
   readonly since?: string
 }
 
-let library: string | undefined
-
 /** The library to preload, compiled at the first call. */
 export function killLibrary(): string {
-  if (library === undefined) {
-    const folder = mkdtempSync(join(tmpdir(), 'tsreplicate-kill-'))
-    process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
-    library = join(folder, 'kill-at-call.so')
-    const source = join(root, 'test/support/kill-at-call.c')
-    execFileSync('cc', ['-O1', '-shared', '-fPIC', '-o', library, source, '-ldl'])
-  }
-  return library
+  return preloadable('kill-at-call')
 }
 
 /** One process that is to be killed, or stopped. */
