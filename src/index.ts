@@ -14,6 +14,7 @@ export {
   InUseError,
   isAbortError,
   LocalStateError,
+  AmbiguousBackupError,
   NoBackupError,
   NotStoredError,
   ObjectNotFoundError,

@@ -3,7 +3,7 @@
  * commit. Whatever is less is thrown as a {@link CorruptionError} that names the object, the position and the last
  * commit that is proven: people read it when nothing else is left of their database.
  */
-import { CorruptionError } from './errors.js'
+import { BrokenChainError, CorruptionError } from './errors.js'
 import { comparePositions, formatPosition, type WalPosition } from './position.js'
 import { formatObjectPath, type ObjectRef } from './replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from './restore-plan.js'
@@ -229,12 +229,13 @@ export class ChainProof {
       const commit = this.#commit
       const time =
         commit?.timeMs === undefined ? '' : ` of ${new Date(commit.timeMs).toISOString()}`
-      throw new CorruptionError(
+      throw new BrokenChainError(
         `${formatObjectPath(ref)}: ${error.message}; at ${this.#at(this.#position)}; ${
           commit === undefined
             ? 'no commit before it is proven'
             : `the last commit that is proven ends at ${this.#at(commit.position)}${time}`
         }`,
+        commit?.position ?? { index: this.#snapshot.index, offset: 0 },
         { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) },
       )
     }

@@ -3,6 +3,8 @@
  * (a test holds the two together). A bug is none of these: it fails an assertion.
  */
 
+import { type WalPosition } from './position.js'
+
 /** What every error of ours has: a stable code, a message that names the objects, and a hint that says what to do. */
 export abstract class TsreplicateError extends Error {
   abstract readonly code: string
@@ -60,9 +62,28 @@ export class CorruptionError extends TsreplicateError {
   readonly code = 'CORRUPTION'
 }
 
+/** What is stored does not go on from a place, up to which it is proven. */
+export class BrokenChainError extends CorruptionError {
+  readonly provenTo: WalPosition
+
+  constructor(
+    message: string,
+    provenTo: WalPosition,
+    options: { cause?: unknown; hint?: string } = {},
+  ) {
+    super(message, options)
+    this.provenTo = provenTo
+  }
+}
+
 /** No backup reaches what was asked for. */
 export class NoBackupError extends TsreplicateError {
   readonly code = 'NO_BACKUP'
+}
+
+/** Several histories are stored, and nothing tells which is the newest: the user chooses one. */
+export class AmbiguousBackupError extends TsreplicateError {
+  readonly code = 'AMBIGUOUS'
 }
 
 /** The output of a restore is in the way of something, or something of it. */

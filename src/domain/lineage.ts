@@ -155,7 +155,7 @@ export function orderGenerations(all: readonly GenerationFacts[]): GenerationOrd
 }
 
 /** All that a generation follows, by what the generations on the replica say. */
-function ancestorsOf(
+export function ancestorsOf(
   start: GenerationFacts,
   facts: ReadonlyMap<Generation, GenerationFacts>,
 ): ReadonlySet<Generation> {

@@ -4,7 +4,6 @@ import { formatObjectPath } from '../domain/replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from '../domain/restore-plan.js'
 import { type Trailer } from '../domain/trailer.js'
 import { type WalHeader } from '../domain/wal-format.js'
-import { type Backup } from './choose-backup.js'
 import { ObjectFetcher } from './object-fetcher.js'
 import {
   type DatabaseImage,
@@ -14,6 +13,7 @@ import {
 } from './ports/database-image.js'
 import { readTrailer } from './read-trailer.js'
 import { type RestoredDatabase, type RestoreProgress } from './restore-types.js'
+import { type Backup } from './search-replica.js'
 
 /** Ranges of a snapshot that are fetched at once, unless the whole restore is to fetch less. */
 const maxSnapshotParallelism = 8
@@ -133,12 +133,10 @@ class Application {
     }
   }
 
-  /** Where in an index the wanted frames end. Behind a target without trailer the segment is taken whole. */
+  /** Where in an index the wanted frames end. */
   #wantedEndOffset(index: number): number {
-    const { end, lastTrailer } = this.#backup
-    return end.kind === 'position' && end.position.index === index && lastTrailer !== undefined
-      ? end.position.offset
-      : Infinity
+    const { isCut, position } = this.#backup
+    return isCut && position.index === index ? position.offset : Infinity
   }
 
   /** Takes the objects' contents in order. */

@@ -1,263 +1,204 @@
-/** Chooses what to restore from: replica, generation, snapshot and segments, from listings and trailers. */
-import {
-  CorruptionError,
-  isAbortError,
-  NoBackupError,
-  ObjectNotFoundError,
-} from '../domain/errors.js'
+/** Chooses what to restore from among the replicas: the newest by lineage, never less than what one of them proves. */
+import { AmbiguousBackupError, isAbortError, NoBackupError } from '../domain/errors.js'
 import { type Generation } from '../domain/generation.js'
-import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
-import { formatObjectPath } from '../domain/replica-layout.js'
+import { ancestorsOf, type GenerationFacts } from '../domain/lineage.js'
+import { comparePositions, formatPosition } from '../domain/position.js'
+import { restoreCommand, type RestoreRequest, type RestoreSource } from './restore-types.js'
 import {
-  type ChainEnd,
-  chainSegments,
-  type GenerationListing,
-  isBefore,
-  orderListing,
-  type StoredSegment,
-  type StoredSnapshot,
-} from '../domain/restore-plan.js'
-import { type SnapshotTrailer, type WalSegmentTrailer } from '../domain/trailer.js'
-import { findPlace, type Place } from './find-place.js'
-import { mapAtOnce } from './map-at-once.js'
-import { type RestoreRequest, type RestoreSource } from './restore-types.js'
+  type Backup,
+  type Loss,
+  type Moment,
+  type Searched,
+  searchReplica,
+  targetFlags,
+} from './search-replica.js'
 import { firstOf, isSourceFailure, messageOf } from './source-failures.js'
-import { TrailerReader } from './trailer-reader.js'
-
-const maxGenerationsAtOnce = 8
-const maxSearches = 3
-
-interface Candidate {
-  readonly source: RestoreSource
-  readonly listing: GenerationListing
-  readonly snapshot: StoredSnapshot
-  readonly snapshotTrailer: SnapshotTrailer | undefined
-  readonly end: ChainEnd
-  readonly lastTrailer: WalSegmentTrailer | undefined
-  readonly position: WalPosition
-  readonly commitTimeMs: number
-  readonly timeIsApproximate: boolean
-  readonly notes: readonly string[]
-}
-
-/** What a restore reads, and where it ends. */
-export interface Backup extends Candidate {
-  readonly segments: readonly StoredSegment[]
-  readonly storedBytes: number
-}
 
 export interface Choosing {
   /** What the user should know is added to them. */
   readonly notes: string[]
   /** Sources that failed are added to them. */
   readonly failed: Map<RestoreSource, unknown>
+  /** What is known to be lost of sources that were tried before; absent: nothing. */
+  readonly losses?: readonly Loss[]
   readonly signal: AbortSignal
 }
 
-/** The backup that comes nearest to the target. Throws {@link NoBackupError}, or what kept every source from it. */
+/**
+ * The backup that comes nearest to the target. Throws {@link NoBackupError}, an error that says what is lost, if nothing has
+ * it, {@link AmbiguousBackupError}, or what kept every source from being searched.
+ */
 export async function chooseBackup(
   request: RestoreRequest,
   sources: readonly RestoreSource[],
   choosing: Choosing,
 ): Promise<Backup> {
   const { notes, failed, signal } = choosing
-  const candidates: Candidate[] = []
   const searched = new Map<RestoreSource, Searched>()
-  let earliest: Moment | undefined
-  const search = async (source: RestoreSource): Promise<readonly Found[]> => {
+  const search = async (source: RestoreSource): Promise<void> => {
     try {
-      const result = await searchSource(source, request, notes, signal)
-      searched.set(source, result)
-      return result.found
+      searched.set(source, await searchReplica(source, request, notes, signal))
     } catch (error) {
       if (signal.aborted || isAbortError(error) || !isSourceFailure(error)) throw error
       failed.set(source, error)
       notes.push(`replica ${source.name} was passed over: ${messageOf(error)}`)
-      return []
     }
   }
-  for (const { candidate, earliest: moment } of (await Promise.all(sources.map(search))).flat()) {
-    if (candidate !== undefined) candidates.push(candidate)
+  await Promise.all(sources.map(search))
+  // In the order of the configuration: between equals, the first is used.
+  const found = sources.flatMap((source) => searched.get(source) ?? [])
+  const backups: Backup[] = []
+  const losses = [...(choosing.losses ?? [])]
+  for (const { outcome } of found) {
+    if (outcome.kind === 'backup') backups.push(outcome.backup)
+    if (outcome.kind === 'loss') losses.push(outcome.loss)
+  }
+  const descent = new Descent(found)
+  const best = backups.length === 0 ? undefined : chooseNewest(backups, descent, request)
+  for (const { outcome } of found) {
+    if (outcome.kind !== 'ambiguous') continue
+    const isDecided = outcome.choices.every(
+      (each) => best !== undefined && descent.isSameOrBefore(each, best.listing.generation),
+    )
+    if (!isDecided) throw outcome.error
+  }
+  for (const loss of losses) {
+    if (best === undefined || !makesUpFor(best, loss, descent)) throw await loss.explain()
+    notes.push(`replica ${loss.source.name} was passed over: ${loss.problem}`)
+  }
+  if (best !== undefined)
+    return { ...best, notes: [...best.notes, ...strangers(best, backups, descent, request)] }
+  if (failed.size > 0) throw firstOf(failed)
+  throw nothingFound(request, searched, notes)
+}
+
+/** Which generation follows which, by what the snapshots on all replicas say. */
+class Descent {
+  readonly #facts = new Map<Generation, GenerationFacts>()
+
+  constructor(searched: readonly Searched[]) {
+    for (const each of searched.flatMap(({ history }) => history.facts)) {
+      const { lineage } = each
+      const known = this.#facts.get(each.generation)
+      if (known?.lineage === undefined || lineage === undefined) {
+        this.#facts.set(each.generation, lineage === undefined ? (known ?? each) : each)
+        continue
+      }
+      const follows = [...known.lineage.follows, ...lineage.follows]
+      this.#facts.set(each.generation, { ...each, lineage: { ...lineage, follows } })
+    }
+  }
+
+  isSameOrBefore(a: Generation, b: Generation): boolean {
+    if (a === b) return true
+    const facts = this.#facts.get(b)
+    return facts !== undefined && ancestorsOf(facts, this.#facts).has(a)
+  }
+}
+
+/** Positive: `a` is newer than `b`. Undefined: nothing tells. */
+function compareBackups(a: Backup, b: Backup, descent: Descent): number | undefined {
+  const [one, other] = [a.listing.generation, b.listing.generation]
+  if (one === other) return comparePositions(a.position, b.position)
+  const isFollowed = descent.isSameOrBefore(other, one)
+  if (isFollowed !== descent.isSameOrBefore(one, other)) return isFollowed ? 1 : -1
+  const byTime = a.commitTimeMs - b.commitTimeMs
+  return byTime === 0 ? undefined : byTime
+}
+
+function chooseNewest(
+  backups: readonly Backup[],
+  descent: Descent,
+  request: RestoreRequest,
+): Backup {
+  const newest = backups.filter((each) =>
+    backups.every((other) => (compareBackups(each, other, descent) ?? -1) >= 0),
+  )
+  const [first] = newest
+  if (first !== undefined) return first
+  const choices = backups.map((each) => {
+    const { generation } = each.listing
+    const flags = ['-generation', generation, ...targetFlags(request)]
+    const time = new Date(each.commitTimeMs).toISOString()
+    return `${formatPosition({ generation, ...each.position })} of ${time}: ${restoreCommand(request, each.source, flags)}`
+  })
+  throw new AmbiguousBackupError(
+    'the replicas hold different histories, and nothing tells which of them is the newest',
+    { hint: ['Choose one:', ...choices].join('\n  ') },
+  )
+}
+
+/** Whether a backup of one replica has what is lost on another one. */
+function makesUpFor(backup: Backup, loss: Loss, descent: Descent): boolean {
+  const { generation } = backup.listing
+  if (generation === loss.generation) {
+    const isPast =
+      loss.position !== undefined && comparePositions(backup.position, loss.position) >= 0
+    return !backup.isAtEnd || isPast
+  }
+  if (descent.isSameOrBefore(loss.generation, generation)) return true
+  if (descent.isSameOrBefore(generation, loss.generation)) return false
+  return backup.commitTimeMs > loss.timeMs
+}
+
+/** Replicas whose history does not know that of the chosen one. */
+function strangers(
+  best: Backup,
+  backups: readonly Backup[],
+  descent: Descent,
+  request: RestoreRequest,
+): readonly string[] {
+  const { generation } = best.listing
+  return backups
+    .filter((each) => {
+      const other = each.listing.generation
+      return (
+        !descent.isSameOrBefore(other, generation) && !descent.isSameOrBefore(generation, other)
+      )
+    })
+    .map(({ source, listing }) => {
+      const flags = ['-generation', listing.generation]
+      return `replica ${source.name} holds another history, generation ${listing.generation}, and only the times tell that ${generation} is newer; to restore the other: ${restoreCommand(request, source, flags)}`
+    })
+}
+
+function nothingFound(
+  request: RestoreRequest,
+  searched: ReadonlyMap<RestoreSource, Searched>,
+  notes: readonly string[],
+): NoBackupError {
+  let earliest: Moment | undefined
+  for (const { earliest: moment } of searched.values()) {
     if (moment !== undefined && (earliest === undefined || moment.timeMs < earliest.timeMs)) {
       earliest = moment
     }
   }
-  candidates.sort((a, b) => b.commitTimeMs - a.commitTimeMs)
-  let gap: unknown
-  for (const candidate of candidates) {
-    if (failed.has(candidate.source)) continue
-    const chain = chainSegments(candidate.listing, candidate.snapshot.index, candidate.end)
-    if (chain.kind === 'whole') {
-      const { segments } = chain
-      const storedBytes = segments.reduce(
-        (sum, segment) => sum + segment.sizeBytes,
-        candidate.snapshot.sizeBytes,
-      )
-      return { ...candidate, segments, storedBytes }
-    }
-    const { generation } = candidate.listing
-    const known = chain.lastKnown
-    gap = new CorruptionError(
-      `${formatObjectPath(chain.missing)} is missing on replica ${candidate.source.name}; the segments before it end behind ${formatPosition(
-        known ?? { generation, index: candidate.snapshot.index, offset: 0 },
-      )}`,
-      { hint: 'An earlier index or time can be restored.' },
-    )
-    failed.set(candidate.source, gap)
-    notes.push(`replica ${candidate.source.name} was passed over: ${messageOf(gap)}`)
-  }
-  if (failed.size > 0) throw firstOf(failed)
   if (earliest === undefined) {
-    throw new NoBackupError(
+    return new NoBackupError(
       ['no matching backups found', notes.join('; ')].filter((text) => text !== '').join(': '),
       { hint: describeSearch(searched) },
     )
   }
-  throw request.target.kind === 'timestamp'
-    ? new NoBackupError(
-        `no matching backups found: the first moment that can be restored is ${earliest.approximate ? 'approximately ' : ''}${new Date(earliest.timeMs).toISOString()}`,
-      )
-    : new NoBackupError('no matching backups found: no snapshot reaches what is stored of the WAL')
-}
-
-interface Found {
-  readonly candidate: Candidate | undefined
-  readonly earliest: Moment | undefined
-}
-
-interface Searched {
-  readonly generationCount: number
-  readonly found: readonly Found[]
+  if (request.target.kind !== 'timestamp') {
+    return new NoBackupError(
+      'no matching backups found: no snapshot reaches what is stored of the WAL',
+    )
+  }
+  const about = earliest.approximate ? 'approximately ' : ''
+  return new NoBackupError(
+    `no matching backups found: the first moment that can be restored is ${about}${new Date(earliest.timeMs).toISOString()}`,
+  )
 }
 
 /** For somebody who has found nothing: where it was looked for, and what is there. */
 function describeSearch(searched: ReadonlyMap<RestoreSource, Searched>): string {
   if (searched.size === 0) return 'The database has no replica.'
   return [...searched]
-    .map(([{ name, client }, { generationCount: count }]) => {
+    .map(([{ name, client }, { history }]) => {
+      const { generationCount: count } = history
       const generations = count === 1 ? '1 generation' : `${count} generations`
       const held = count === 0 ? 'no backup' : `${generations}, but nothing that was asked for`
       return `Replica ${name}, ${client.location}, holds ${held}.`
     })
     .join(' ')
-}
-
-/** What each generation offers; looked up again when objects vanish under our eyes. */
-async function searchSource(
-  source: RestoreSource,
-  request: RestoreRequest,
-  notes: string[],
-  signal: AbortSignal,
-): Promise<Searched> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      const all = await Array.fromAsync(source.client.listGenerations(signal))
-      const generations = all.filter(
-        (generation) => request.generation === undefined || request.generation === generation,
-      )
-      const found = await mapAtOnce(generations, maxGenerationsAtOnce, async (generation) => {
-        const listing = await listGeneration(source, generation, notes, signal)
-        return listing === undefined ? undefined : findCandidate(source, listing, request, signal)
-      })
-      return { generationCount: all.length, found: found.filter((each) => each !== undefined) }
-    } catch (error) {
-      if (!(error instanceof ObjectNotFoundError) || attempt === maxSearches) throw error
-    }
-  }
-}
-
-/** Undefined for a generation that cannot be restored, for it has no snapshot. */
-async function listGeneration(
-  source: RestoreSource,
-  generation: Generation,
-  notes: string[],
-  signal: AbortSignal,
-): Promise<GenerationListing | undefined> {
-  const { client } = source
-  // Snapshots first: whatever one of them needs is stored before it.
-  const snapshots = await Array.fromAsync(client.listSnapshots(generation, signal))
-  const segments = await Array.fromAsync(client.listWalSegments(generation, signal))
-  if (snapshots.length > 0) return orderListing({ generation, snapshots, segments })
-  if (segments.length > 0) {
-    notes.push(`generation ${generation} on replica ${source.name} has no snapshot`)
-  }
-  return undefined
-}
-
-interface Moment {
-  readonly timeMs: number
-  readonly approximate: boolean
-}
-
-/** The newest snapshot that serves the target, and the place in the generation that the target names. */
-async function findCandidate(
-  source: RestoreSource,
-  listing: GenerationListing,
-  request: RestoreRequest,
-  signal: AbortSignal,
-): Promise<Found> {
-  const { target } = request
-  const notes: string[] = []
-  const trailers = new TrailerReader(source.client, notes, signal)
-  let earliest: Moment | undefined
-  let place: Place | undefined
-  for (const snapshot of listing.snapshots.toReversed()) {
-    if (target.kind === 'index' && snapshot.index > target.index) continue
-    const snapshotTrailer = await trailers.snapshot(snapshot)
-    const timeMs = snapshotTrailer?.commitTimeMs ?? snapshot.createdAtMs
-    if (earliest === undefined || timeMs < earliest.timeMs) {
-      earliest = { timeMs, approximate: snapshotTrailer === undefined }
-    }
-    if (target.kind === 'timestamp' && timeMs > target.timeMs) continue
-    place ??= await findPlace(listing, target, trailers)
-    const start: WalPosition = { index: snapshot.index, offset: 0 }
-    const consistentFrom = snapshotTrailer?.consistentFrom ?? start
-    // A place before the snapshot's start means that nothing was written since.
-    const useful = place !== undefined && comparePositions(place.position, start) >= 0
-    const end: ChainEnd =
-      useful && place !== undefined ? place.end : { kind: 'position', position: start }
-    const position = useful && place !== undefined ? place.position : start
-    if (comparePositions(position, consistentFrom) < 0) continue
-    const commitTimeMs = useful && place !== undefined ? Math.max(place.timeMs, timeMs) : timeMs
-    const approximate =
-      useful && place !== undefined ? place.approximate : snapshotTrailer === undefined
-    if (
-      target.kind === 'timestamp' &&
-      isNewest(listing, end, useful ? place?.trailer : undefined) &&
-      target.timeMs > commitTimeMs
-    ) {
-      notes.push(
-        `nothing is stored after ${new Date(commitTimeMs).toISOString()}, which is before the moment asked for`,
-      )
-    }
-    const candidate: Candidate = {
-      source,
-      listing,
-      snapshot,
-      snapshotTrailer,
-      end,
-      lastTrailer: useful ? place?.trailer : undefined,
-      position,
-      commitTimeMs,
-      timeIsApproximate: approximate,
-      notes,
-    }
-    return { candidate, earliest }
-  }
-  return { candidate: undefined, earliest }
-}
-
-/** Whether nothing is stored behind the end. */
-function isNewest(
-  listing: GenerationListing,
-  end: ChainEnd,
-  lastTrailer: WalSegmentTrailer | undefined,
-): boolean {
-  const last = listing.segments.at(-1)
-  if (last === undefined) return true
-  const cut =
-    lastTrailer !== undefined &&
-    end.kind === 'position' &&
-    end.position.offset !== lastTrailer.endOffset
-  return isBefore(last, end) && !cut
 }

@@ -1,11 +1,12 @@
 /** Finds the place in a generation that a restore's target names. */
-import { type WalPosition } from '../domain/position.js'
+import { comparePositions, type WalPosition } from '../domain/position.js'
 import {
   type ChainEnd,
   type GenerationListing,
   isBefore,
   type StoredSegment,
 } from '../domain/restore-plan.js'
+import { headOf, succession, tailOf } from '../domain/segment-chain.js'
 import { type WalSegmentTrailer } from '../domain/trailer.js'
 import { type RestoreTarget } from './restore-types.js'
 import { type TrailerReader } from './trailer-reader.js'
@@ -17,18 +18,39 @@ export interface Place {
   readonly timeMs: number
   readonly approximate: boolean
   readonly trailer: WalSegmentTrailer | undefined
+  /** The last segment that is needed is to be cut at `position`. */
+  readonly isCut: boolean
+  /** Nothing is stored behind it. */
+  readonly isAtEnd: boolean
+  /** What is missing behind it and belongs to the target, or may. */
+  readonly gap: { readonly from: WalPosition; readonly to: WalPosition } | undefined
 }
 
 /** The place in a generation's segments that the target names; undefined when it lies before all of them. */
 export async function findPlace(
-  listing: GenerationListing,
+  { segments }: GenerationListing,
   target: RestoreTarget,
   trailers: TrailerReader,
 ): Promise<Place | undefined> {
-  if (target.kind === 'timestamp') return findMoment(listing.segments, target.timeMs, trailers)
-  const end: ChainEnd =
-    target.kind === 'index' ? { kind: 'index', index: target.index } : { kind: 'newest' }
-  const last = listing.segments.findLast((segment) => isBefore(segment, end))
+  switch (target.kind) {
+    case 'latest':
+      return placeBehind(segments, { kind: 'newest' }, trailers)
+    case 'index':
+      return findIndexEnd(segments, target.index, trailers)
+    case 'position':
+      return findPosition(segments, target.position, trailers)
+    case 'timestamp':
+      return findMoment(segments, target.timeMs, trailers)
+  }
+}
+
+/** Behind the last segment before an end. */
+async function placeBehind(
+  segments: readonly StoredSegment[],
+  end: ChainEnd,
+  trailers: TrailerReader,
+): Promise<Place | undefined> {
+  const last = segments.findLast((segment) => isBefore(segment, end))
   if (last === undefined) return undefined
   const trailer = await trailers.segment(last)
   return {
@@ -37,7 +59,49 @@ export async function findPlace(
     timeMs: trailer?.captures.at(-1)?.timeMs ?? last.createdAtMs,
     approximate: trailer === undefined,
     trailer,
+    isCut: false,
+    isAtEnd: last === segments.at(-1),
+    gap: undefined,
   }
+}
+
+/** What follows may say that the end of the index is missing, or all of it. */
+async function findIndexEnd(
+  segments: readonly StoredSegment[],
+  index: number,
+  trailers: TrailerReader,
+): Promise<Place | undefined> {
+  const end: ChainEnd = { kind: 'index', index }
+  const place = await placeBehind(segments, end, trailers)
+  const next = segments.find((segment) => !isBefore(segment, end))
+  const last = segments.findLast((segment) => isBefore(segment, end))
+  if (place === undefined || next === undefined || last === undefined) return place
+  const follows = succession(
+    tailOf(last, place.trailer),
+    headOf(next, await trailers.segment(next)),
+  )
+  const isMissing = follows.kind === 'gap' && follows.missing.index <= index
+  return isMissing ? { ...place, gap: follows } : place
+}
+
+async function findPosition(
+  segments: readonly StoredSegment[],
+  position: WalPosition,
+  trailers: TrailerReader,
+): Promise<Place | undefined> {
+  const end: ChainEnd = { kind: 'position', position }
+  const place = await placeBehind(segments, end, trailers)
+  if (place?.trailer === undefined) {
+    return place && { ...place, position, isCut: place.position.index === position.index }
+  }
+  const { trailer } = place
+  const capture = trailer.captures.find(
+    ({ endOffset }) => trailer.index === position.index && endOffset >= position.offset,
+  )
+  // It lies behind the segment: nothing is stored there.
+  if (capture === undefined) return place
+  const isAtEnd = place.isAtEnd && position.offset === trailer.endOffset
+  return { ...place, position, timeMs: capture.timeMs, isCut: true, isAtEnd }
 }
 
 async function findMoment(
@@ -52,7 +116,7 @@ async function findMoment(
     const later = segments.findIndex((segment) => segment.createdAtMs > timeMs)
     const last = segments.at((later === -1 ? segments.length : later) - 1)
     if (later === 0 || last === undefined) return undefined
-    return moment(last, timeMs, await trailers.segment(last))
+    return momentIn(last, undefined, timeMs, trailers)
   }
   let low = 0
   let high = segments.length
@@ -66,30 +130,49 @@ async function findMoment(
     else high = middle
   }
   const last = low === 0 ? undefined : segments[low - 1]
-  return last === undefined ? undefined : moment(last, timeMs, await trailers.segment(last))
+  return last === undefined ? undefined : momentIn(last, segments[low], timeMs, trailers)
 }
 
-function moment(
+async function momentIn(
   segment: StoredSegment,
+  next: StoredSegment | undefined,
   timeMs: number,
-  trailer: WalSegmentTrailer | undefined,
-): Place {
+  trailers: TrailerReader,
+): Promise<Place> {
+  const trailer = await trailers.segment(segment)
   const capture = trailer?.captures.findLast((each) => each.timeMs <= timeMs)
-  if (capture === undefined) {
+  if (trailer === undefined || capture === undefined) {
     return {
       end: { kind: 'position', position: { index: segment.index, offset: segment.offset + 1 } },
       position: segment,
       timeMs: segment.createdAtMs,
       approximate: true,
       trailer: undefined,
+      isCut: false,
+      isAtEnd: next === undefined,
+      gap: undefined,
     }
   }
   const position = { index: segment.index, offset: capture.endOffset }
+  const isSegmentEnd = capture.endOffset === trailer.endOffset
+  // Commits of a gap behind the segment may be earlier than the moment.
+  const follows =
+    next === undefined || !isSegmentEnd || capture.timeMs === timeMs
+      ? undefined
+      : succession(tailOf(segment, trailer), headOf(next, await trailers.segment(next)))
   return {
     end: { kind: 'position', position },
     position,
     timeMs: capture.timeMs,
     approximate: false,
     trailer,
+    isCut: true,
+    isAtEnd: next === undefined && isSegmentEnd,
+    gap: follows?.kind === 'gap' ? follows : undefined,
   }
+}
+
+/** Whether a place reaches what is proven to have been stored. */
+export function reaches(position: WalPosition, proven: WalPosition): boolean {
+  return comparePositions(position, proven) >= 0
 }

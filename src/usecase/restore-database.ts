@@ -2,9 +2,9 @@
  * Restores a database from a replica: chooses a backup from listings and trailers, then builds an image of it that gets
  * its name only when all of it is proven.
  */
-import { isAbortError, ObjectNotFoundError } from '../domain/errors.js'
+import { CorruptionError, isAbortError, ObjectNotFoundError } from '../domain/errors.js'
 import { applyBackup } from './apply-backup.js'
-import { type Backup, chooseBackup } from './choose-backup.js'
+import { chooseBackup } from './choose-backup.js'
 import { type Clock } from './ports/clock.js'
 import { type DatabaseImageFactory } from './ports/database-image.js'
 import {
@@ -15,6 +15,7 @@ import {
   type RestoreSource,
 } from './restore-types.js'
 import { refuseEncrypted } from './refuse-encrypted.js'
+import { type Backup, type Loss } from './search-replica.js'
 import { firstOf, isSourceFailure, messageOf } from './source-failures.js'
 
 export interface RestoreDependencies {
@@ -33,12 +34,13 @@ export async function restoreDatabase(
   const startedMs = dependencies.clock.monotonic()
   const notes: string[] = []
   const failed = new Map<RestoreSource, unknown>()
+  const losses: Loss[] = []
   let plans = 0
   for (;;) {
     signal.throwIfAborted()
     plans += 1
     const sources = request.sources.filter((source) => !failed.has(source))
-    const backup = await chooseBackup(request, sources, { notes, failed, signal })
+    const backup = await chooseBackup(request, sources, { notes, failed, losses, signal })
     try {
       const restored = await restoreBackup(backup, request, dependencies, signal)
       return {
@@ -61,10 +63,19 @@ export async function restoreDatabase(
       }
       if (!isSourceFailure(error)) throw error
       failed.set(backup.source, error)
+      // Another replica may have less than this one was known to have.
+      if (error instanceof CorruptionError) losses.push(lossOf(backup, error))
       notes.push(`replica ${backup.source.name} was given up: ${messageOf(error)}`)
       if (failed.size === request.sources.length) throw firstOf(failed)
     }
   }
+}
+
+function lossOf(backup: Backup, error: Error): Loss {
+  const { source, listing, position, commitTimeMs: timeMs } = backup
+  const { generation } = listing
+  const explain = (): Promise<Error> => Promise.resolve(error)
+  return { source, generation, position, timeMs, problem: error.message, explain }
 }
 
 async function restoreBackup(
@@ -85,6 +96,8 @@ async function restoreBackup(
     parallelism,
     onProgress,
     signal,
+  }).catch(async (error: unknown) => {
+    throw error instanceof CorruptionError ? await backup.explainDamage(error) : error
   })
   onProgress({ phase: 'check', doneBytes: storedBytes, totalBytes: storedBytes })
   const remarks = await image.finish(sizeBytes, request.integrityCheck, signal)

@@ -13,6 +13,8 @@ export type RestoreTarget =
   | { readonly kind: 'latest' }
   /** The last commit of this WAL index (inclusive). */
   | { readonly kind: 'index'; readonly index: number }
+  /** The commit that ends here. */
+  | { readonly kind: 'position'; readonly position: WalPosition }
   /** The last commit at or before this moment. */
   | { readonly kind: 'timestamp'; readonly timeMs: number }
 
@@ -27,6 +29,18 @@ export interface RestoreRequest {
   readonly integrityCheck: 'none' | 'quick' | 'full'
   /** Plan and report only. */
   readonly dryRun: boolean
+  /** The command that restores the same from one of the replicas with other flags, for people. */
+  readonly command?: (flags: readonly string[], replica: string) => string
+}
+
+/** The command that restores from a replica what the flags say, for people. */
+export function restoreCommand(
+  { command, outputPath }: RestoreRequest,
+  { name, client }: RestoreSource,
+  flags: readonly string[],
+): string {
+  if (command !== undefined) return command(flags, name)
+  return ['tsreplicate restore', ...flags, '-o', outputPath, client.location].join(' ')
 }
 
 /** What a restored database is, or with `dryRun` would be. */

@@ -1,10 +1,6 @@
-import { formatObjectPath, type ObjectRef } from '../domain/replica-layout.js'
+import { formatObjectPath } from '../domain/replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from '../domain/restore-plan.js'
-import {
-  type SnapshotTrailer,
-  type TrailerTail,
-  type WalSegmentTrailer,
-} from '../domain/trailer.js'
+import { type SnapshotTrailer, type Trailer, type WalSegmentTrailer } from '../domain/trailer.js'
 import { type ReplicaClient } from './ports/replica-client.js'
 import { readTrailer } from './read-trailer.js'
 
@@ -13,7 +9,7 @@ export class TrailerReader {
   readonly #client: ReplicaClient
   readonly #notes: string[]
   readonly #signal: AbortSignal
-  readonly #known = new Map<string, WalSegmentTrailer | undefined>()
+  readonly #known = new Map<string, Trailer | undefined>()
 
   constructor(client: ReplicaClient, notes: string[], signal: AbortSignal) {
     this.#client = client
@@ -21,31 +17,33 @@ export class TrailerReader {
     this.#signal = signal
   }
 
+  /** Undefined: it has none, or none of its own that can be read. */
   async segment(segment: StoredSegment): Promise<WalSegmentTrailer | undefined> {
-    const path = formatObjectPath(segment)
-    if (this.#known.has(path)) return this.#known.get(path)
-    const tail = await this.#read(segment, segment.sizeBytes)
-    const trailer =
-      tail.kind === 'trailer' &&
-      tail.trailer.kind === 'wal-segment' &&
-      tail.trailer.index === segment.index &&
-      tail.trailer.startOffset === segment.offset
-        ? tail.trailer
-        : undefined
-    this.#known.set(path, trailer)
-    return trailer
+    const trailer = await this.#trailer(segment)
+    const isItsOwn =
+      trailer?.kind === 'wal-segment' &&
+      trailer.index === segment.index &&
+      trailer.startOffset === segment.offset
+    return isItsOwn ? trailer : undefined
   }
 
   async snapshot(snapshot: StoredSnapshot): Promise<SnapshotTrailer | undefined> {
-    const tail = await this.#read(snapshot, snapshot.sizeBytes)
-    return tail.kind === 'trailer' && tail.trailer.kind === 'snapshot' ? tail.trailer : undefined
+    const trailer = await this.#trailer(snapshot)
+    const isItsOwn = trailer?.kind === 'snapshot' && trailer.index === snapshot.index
+    return isItsOwn ? trailer : undefined
   }
 
-  async #read(ref: ObjectRef, sizeBytes: number): Promise<TrailerTail> {
-    const tail = await readTrailer(this.#client, { ref, sizeBytes }, this.#signal)
+  async #trailer(object: StoredSegment | StoredSnapshot): Promise<Trailer | undefined> {
+    const path = formatObjectPath(object)
+    if (this.#known.has(path)) return this.#known.get(path)
+    const { sizeBytes } = object
+    const tail = await readTrailer(this.#client, { ref: object, sizeBytes }, this.#signal)
     if (tail.kind === 'unreadable') {
-      this.#notes.push(`${formatObjectPath(ref)} has an unreadable trailer: ${tail.problem}`)
+      this.#notes.push(`${path} has an unreadable trailer: ${tail.problem}`)
     }
-    return tail
+    const isItsOwn = tail.kind === 'trailer' && tail.trailer.generation === object.generation
+    const trailer = isItsOwn ? tail.trailer : undefined
+    this.#known.set(path, trailer)
+    return trailer
   }
 }

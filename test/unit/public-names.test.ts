@@ -5,6 +5,7 @@ import { expect, test } from 'vitest'
 import * as library from '../../src/index.js'
 
 const values = [
+  'AmbiguousBackupError',
   'ConfigError',
   'CorruptionError',
   'DatabaseError',

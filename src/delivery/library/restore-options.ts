@@ -22,7 +22,7 @@ const rules: Readonly<Record<string, { allows: (value: unknown) => boolean; want
   target: {
     allows: isTarget,
     wants:
-      "{ kind: 'latest' }, { kind: 'index', index: a whole number } or { kind: 'timestamp', timeMs: milliseconds since 1970 }",
+      "{ kind: 'latest' }, { kind: 'index', index: a whole number }, { kind: 'position', position: { index, offset } } or { kind: 'timestamp', timeMs: milliseconds since 1970 }",
   },
   parallelism: {
     allows: (value) => Number.isSafeInteger(value) && Number(value) >= 1,
@@ -67,9 +67,12 @@ function unknown(name: string): UsageError {
 
 function isTarget(value: unknown): boolean {
   if (!isObject(value)) return false
-  const { kind, index, timeMs, ...others } = value
+  const { kind, index, timeMs, position, ...others } = value
   if (Object.keys(others).length > 0) return false
+  if (kind !== 'position' && position !== undefined) return false
   switch (kind) {
+    case 'position':
+      return index === undefined && timeMs === undefined && isPosition(position)
     case 'latest':
       return index === undefined && timeMs === undefined
     case 'index':
@@ -79,6 +82,13 @@ function isTarget(value: unknown): boolean {
     default:
       return false
   }
+}
+
+function isPosition(value: unknown): boolean {
+  if (!isObject(value)) return false
+  return [value['index'], value['offset']].every(
+    (each) => Number.isSafeInteger(each) && Number(each) >= 0,
+  )
 }
 
 function isSource(value: unknown): boolean {

@@ -9,7 +9,7 @@ import {
 import { checkRestoreOptions } from './restore-options.js'
 
 /** By default the newest commit is restored, 64 segments at once, and checked with `quick_check`. */
-export interface RestoreOptions extends Partial<Omit<RestoreRequest, 'sources'>> {
+export interface RestoreOptions extends Partial<Omit<RestoreRequest, 'sources' | 'command'>> {
   readonly sources: RestoreRequest['sources']
   /** The database to create. */
   readonly outputPath: string
@@ -20,7 +20,7 @@ export interface RestoreOptions extends Partial<Omit<RestoreRequest, 'sources'>>
 
 /**
  * Restores a database from the replica that has the newest commit that is wanted. Never overwrites a file. Rejects with
- * `UsageError` for options that it does not know or understand, `NoBackupError`, `CorruptionError`, `OutputExistsError`,
+ * `UsageError` for options that it does not know or understand, `NoBackupError`, `AmbiguousBackupError`, `CorruptionError`, `OutputExistsError`,
  * `OutputError` or `ReplicaError`; then there is no output.
  */
 export async function restore(options: RestoreOptions): Promise<RestoreReport> {

@@ -13,6 +13,7 @@ describe('what a caller of restore asks for', () => {
   test.each<object>([
     { target: { kind: 'latest' } },
     { target: { kind: 'index', index: 3 } },
+    { target: { kind: 'position', position: { index: 3, offset: 4152 } } },
     { target: { kind: 'timestamp', timeMs: 1.5 } },
     { generation: '0123456789abcdef', parallelism: 1, integrityCheck: 'full', dryRun: true },
   ])('is taken as it is: $0', (options) => {
@@ -33,6 +34,7 @@ describe('what a caller of restore asks for', () => {
     { target: { kind: 'index', index: '3' } },
     { target: { kind: 'index', index: -1 } },
     { target: { kind: 'index', index: 1.5 } },
+    { target: { kind: 'position', position: { index: 3 } } },
     { target: 'latest' },
     { target: null },
     { generation: '0123' },

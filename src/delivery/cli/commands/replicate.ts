@@ -48,7 +48,7 @@ export async function replicate(
   service.starting('starting')
   logStart(config, logger)
   const restore = (databases: readonly DatabaseConfig[], stop: AbortSignal): Promise<void> =>
-    restoreMissing(databases, integrityCheck, logger, stop)
+    restoreMissing(databases, { integrityCheck, configPath: config.source, logger }, stop)
   await restore(config.databases, signal)
   const daemon = await composeDaemon(config, { logger, version: version() })
   // From here on a signal ends the daemon.

@@ -4,9 +4,17 @@ import { restore } from '../../../compose.js'
 import { type DatabaseConfig } from '../../../domain/config.js'
 import { formatPosition } from '../../../domain/position.js'
 import { type Logger } from '../../../usecase/ports/logger.js'
-import { type RestoreRequest } from '../../../usecase/restore-types.js'
+import { type RestoreRequest, type RestoreSource } from '../../../usecase/restore-types.js'
 import { openReplicas } from '../context.js'
+import { writeRestore } from '../restore-command.js'
 import { isNothingStored, nothingStored } from './restore.js'
+
+export interface RestoreMissingOptions {
+  readonly integrityCheck: RestoreRequest['integrityCheck']
+  /** Undefined: the databases and replicas are those of the command line. */
+  readonly configPath: string | undefined
+  readonly logger: Logger
+}
 
 /**
  * Restores the databases that are to be restored when their file does not exist. One without any backup is begun anew by
@@ -14,21 +22,20 @@ import { isNothingStored, nothingStored } from './restore.js'
  */
 export async function restoreMissing(
   databases: readonly DatabaseConfig[],
-  integrityCheck: RestoreRequest['integrityCheck'],
-  logger: Logger,
+  options: RestoreMissingOptions,
   signal: AbortSignal,
 ): Promise<void> {
   for (const database of databases) {
     if (database.restoreIfDbNotExists) {
-      await restoreIfMissing(database, integrityCheck, logger.child({ db: database.path }), signal)
+      const logger = options.logger.child({ db: database.path })
+      await restoreIfMissing(database, { ...options, logger }, signal)
     }
   }
 }
 
 async function restoreIfMissing(
   database: DatabaseConfig,
-  integrityCheck: RestoreRequest['integrityCheck'],
-  logger: Logger,
+  { integrityCheck, configPath, logger }: RestoreMissingOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const { path: outputPath } = database
@@ -45,6 +52,14 @@ async function restoreIfMissing(
     parallelism: 64,
     integrityCheck,
     dryRun: false,
+    command: (flags: readonly string[], replica: string): string =>
+      configPath === undefined
+        ? writeRestore({ outputPath, subject: urlOf(sources, replica) }, flags, replica)
+        : writeRestore(
+            { configPath, hasReplicas: sources.length > 1, subject: outputPath },
+            flags,
+            replica,
+          ),
   } as const
   logger.info({}, 'database does not exist, restoring it')
   try {
@@ -63,4 +78,11 @@ async function restoreIfMissing(
     if (!isNothingStored(error)) throw error
     logger.info({}, nothingStored)
   }
+}
+
+/** Where there is no configuration, the database was started with URLs. */
+function urlOf(sources: readonly RestoreSource[], replica: string): string {
+  const client = sources.find(({ name }) => name === replica)?.client
+  if (client === undefined) return replica
+  return client.type === 'file' ? `file://${client.location}` : client.location
 }

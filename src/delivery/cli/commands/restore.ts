@@ -12,6 +12,7 @@ import {
 import { type CommonFlags, isUrl, openSubject, readConfig } from '../context.js'
 import { createProgressBar } from '../progress-bar.js'
 import { print, printJson } from '../output.js'
+import { writeRestore } from '../restore-command.js'
 
 export interface RestoreFlags extends CommonFlags {
   readonly o?: string
@@ -47,7 +48,17 @@ export async function restore(
   }
   const bar = createProgressBar(process.stderr)
   try {
-    const request = { ...choice, sources: subject.sources, outputPath }
+    const { sources } = subject
+    const written = {
+      configPath: flags.config,
+      expandEnv: flags.expandEnv,
+      hasReplicas: sources.length > 1 || flags.replica !== undefined,
+      outputPath: flags.o,
+      subject: positional,
+    }
+    const command = (wanted: readonly string[], replica: string): string =>
+      writeRestore(written, wanted, replica)
+    const request = { ...choice, sources, outputPath, command }
     const report = await runRestore(request, { onProgress: bar.update }, signal)
     bar.clear()
     for (const note of report.notes) subject.logger.warn({}, note)
@@ -119,10 +130,16 @@ function parseTarget({ index, timestamp }: RestoreFlags): RestoreTarget {
     throw new UsageError('cannot specify index & timestamp to restore')
   }
   if (index !== undefined) {
-    if (!/^[0-9a-fA-F]{1,8}$/.test(index)) {
-      throw new UsageError(`invalid -index: ${index}`, { hint: 'Write it in hex digits.' })
+    const match = /^([0-9a-fA-F]{1,8})(?::(\d{1,15}))?$/.exec(index)
+    if (match?.[1] === undefined) {
+      throw new UsageError(`invalid -index: ${index}`, {
+        hint: 'Write it in hex digits, or as a position: 0000002a:4152.',
+      })
     }
-    return { kind: 'index', index: Number.parseInt(index, 16) }
+    const number = Number.parseInt(match[1], 16)
+    return match[2] === undefined
+      ? { kind: 'index', index: number }
+      : { kind: 'position', position: { index: number, offset: Number(match[2]) } }
   }
   if (timestamp === undefined) return { kind: 'latest' }
   const timeMs = parseTimestamp(timestamp)
