@@ -38,7 +38,7 @@ beforeAll(async () => {
   const db = join(folder, 'app.db')
   const config = writeConfig(folder, {
     path: db,
-    replicas: [{ path: pristine, 'snapshot-interval': '3s' }],
+    replicas: [{ path: pristine, 'snapshot-interval': '5s' }],
     syncInterval: '50ms',
     'min-checkpoint-page-count': 20,
   })
@@ -54,7 +54,8 @@ beforeAll(async () => {
   beginningOfNewer = lastAcknowledged(oracle)
   const second = start('replicate', '-config', config)
   await second.waitFor(/snapshot written/)
-  const writer = startWriter({ db, oracle, rate: 50, autocheckpoint: 10 })
+  const checkpointKinds = ['TRUNCATE'] as const
+  const writer = startWriter({ db, oracle, rate: 50, checkpointChance: 0.1, checkpointKinds })
   newer = await newGeneration()
   const hasEnough = (): boolean => {
     const snapshot = snapshotsOf(pristine, newer).at(-1)
