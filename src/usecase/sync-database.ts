@@ -12,6 +12,7 @@ import {
   type CaptureCursor,
   type CaptureResult,
   type FileIdentity,
+  type ForcedRestart,
   type ManagedDatabase,
   type OpenedDatabase,
   type WalState,
@@ -72,6 +73,29 @@ const maxWaitingSegments = 100
 /** Pauses after failures: the first may be one of the moment, for which the reader is kept. */
 const firstPauseMs = 250
 const maxPauseMs = 30_000
+/**
+ * A WAL that is this many times its limit grows faster than it is captured and copied back: writers are then held off for
+ * this long at a time, and left alone in between for long enough that each that waits, with a busy timeout, has its turn.
+ */
+const tooLargeFactor = 3
+const holdMs = 100
+const freeMs = 50
+/** A capture that takes longer than this lags behind the writers: a WAL past its limit is too large then. */
+const slowMs = 250
+/** A capture that has not gone on for this long is held up by something else than writers. */
+const stuckMs = 1000
+/** What is captured under the writer lock stays in memory: this much of it, or a quarter of the WAL up to this much. */
+const maxLockedBytes = 16 * 1024 * 1024
+/** Under the writer lock, how long it may be tried to copy back; a WAL that is too large has more of it. */
+const usualLockMs = 25
+const maxLockMs = 100
+/** That writers are slowed down is said at most this often. */
+const slowedSaidMs = 60 * 60_000
+
+/** While an application restarts its WAL itself again and again, holding off all writers until we follow, it is looked at this often. */
+const eagerPollMs = 2
+const eagerMs = 1000
+
 /** Between checkpoints that fail, as on a full disk. */
 const maxCheckpointPauseMs = 15_000
 /** Tries of one round to let the WAL restart: one is not enough beside 200 transactions a second. */
@@ -103,6 +127,9 @@ export class SyncDatabase {
   /** Whether a restart of the WAL is our doing: everything was copied back by one of our rounds. */
   #restartIsOurs = true
   #selfCheckpointingUntil = Number.NEGATIVE_INFINITY
+  #restartedByOthersAt = Number.NEGATIVE_INFINITY
+  #eagerUntil = Number.NEGATIVE_INFINITY
+  #slowedSaidAt = Number.NEGATIVE_INFINITY
   #forcePauseUntil = 0
   #forcePauseMs = 1000
   #reported = ''
@@ -470,9 +497,10 @@ export class SyncDatabase {
         await this.#checkFile()
       }
       const barriers = feed.takeBarriers()
+      const wanted = stopping || barriers.count > 0
       let result: CaptureResult
       try {
-        result = await this.#captureAll(kill)
+        result = await this.#captureAll(kill, { isEager: this.#isEager && !wanted })
         if (result.continuity.kind === 'broken') {
           barriers.reject(new Error(`the generation ended: ${result.continuity.reason}`))
           await this.#newGeneration(opened, result.continuity, kill)
@@ -480,7 +508,6 @@ export class SyncDatabase {
           continue
         }
         if (result.changed) changedAt = now
-        const wanted = stopping || barriers.count > 0
         const due = this.#sealer.isIdle && now - this.#lastSealAt >= this.#settings.sealIntervalMs
         const end = this.#assembly?.end ?? this.#sealer.end ?? feed.current?.end
         if (due || wanted) await this.#seal(kill)
@@ -534,7 +561,7 @@ export class SyncDatabase {
         else await watcher.disarm()
       } else {
         await watcher.disarm()
-        await clock.sleep(busyPollMs, stop).catch(ignoreAbort)
+        await clock.sleep(this.#isEager ? eagerPollMs : busyPollMs, stop).catch(ignoreAbort)
       }
     }
   }
@@ -626,9 +653,10 @@ export class SyncDatabase {
   }
 
   /** Captures until nothing more is committed. */
-  async #captureAll(kill: AbortSignal): Promise<CaptureResult> {
+  async #captureAll(kill: AbortSignal, { isEager } = { isEager: false }): Promise<CaptureResult> {
     const { database } = this.#options
-    const capture = (): Promise<CaptureResult> => database.capture({ maxBytes: captureBytes }, kill)
+    const capture = (): Promise<CaptureResult> =>
+      database.capture({ maxBytes: captureBytes, isEager }, kill)
     let changed = false
     const started = this.#report.syncStarted()
     let next = capture()
@@ -678,9 +706,16 @@ export class SyncDatabase {
     }
   }
 
+  get #isEager(): boolean {
+    return this.#options.clock.monotonic() < this.#eagerUntil
+  }
+
   #noteRestart(): void {
     if (!this.#restartIsOurs) {
-      this.#selfCheckpointingUntil = this.#options.clock.monotonic() + selfCheckpointingMs
+      const now = this.#options.clock.monotonic()
+      this.#selfCheckpointingUntil = now + selfCheckpointingMs
+      if (now - this.#restartedByOthersAt < eagerMs) this.#eagerUntil = now + eagerMs
+      this.#restartedByOthersAt = now
     }
     this.#restartIsOurs = false
   }
@@ -768,7 +803,7 @@ export class SyncDatabase {
 
   /** Lets SQLite copy frames back, so that the application's next write restarts the WAL. */
   async #maybeCheckpoint(latest: CaptureResult, kill: AbortSignal): Promise<void> {
-    const { database, clock, logger } = this.#options
+    const { clock } = this.#options
     const { minCheckpointPageCount, maxCheckpointPageCount } = this.#settings
     const now = clock.monotonic()
     const { frameCount, copiedBackCount } = latest.wal
@@ -784,49 +819,120 @@ export class SyncDatabase {
     this.#lastCheckpointAt = now
     let wal = latest.wal
     let reached = false
+    const max = maxCheckpointPageCount ?? Number.POSITIVE_INFINITY
+    let isSlow = false
+    const isTooLarge = (): boolean =>
+      reached && wal.frameCount >= (isSlow ? max : tooLargeFactor * max)
     for (let tries = 0; tries < checkpointTries; tries += 1) {
       const copied = await this.#copyBack(kill)
       if (copied === undefined) return
-      reached = copied.copiedBackCount >= wal.frameCount
       if (this.#isBroken) return
+      const started = clock.monotonic()
       const result = await this.#captureAll(kill)
-      if (result.continuity.kind === 'broken') {
-        this.#options.feed.requestNewGeneration(result.continuity.reason, result.continuity.detail)
-        return
-      }
+      isSlow ||= clock.monotonic() - started > slowMs
+      if (this.#isBrokenBy(result)) return
+      // The application's own checkpoint, beside which ours comes back busy, does as well.
+      const copiedCount = Math.max(copied.copiedBackCount, result.wal.copiedBackCount)
+      reached ||= copiedCount >= wal.frameCount
       wal = result.wal
       if (wal.copiedBackCount >= wal.frameCount || this.#options.feed.hasWish) break
+      if (isTooLarge()) break
     }
     const done = wal.copiedBackCount >= wal.frameCount
     this.#restartIsOurs ||= done
-    // A reader of the application that pins the WAL makes further tries useless for a while.
-    this.#checkpointPauseMs = done
-      ? 0
-      : Math.min(Math.max(this.#checkpointPauseMs * 2, 250), 10_000)
-    if (
-      !done &&
-      reached &&
-      maxCheckpointPageCount !== undefined &&
-      wal.frameCount >= maxCheckpointPageCount &&
-      clock.monotonic() >= this.#forcePauseUntil
-    ) {
-      const forced = await this.#report.timed('RESTART', () =>
-        database.forceRestart({ maxBytes: captureBytes }, kill),
+    // A reader of the application that pins the WAL makes further tries useless for a while; a writer that is quicker does not.
+    const longestMs = reached ? 1000 : 10_000
+    this.#checkpointPauseMs =
+      done || isTooLarge() ? 0 : Math.min(Math.max(this.#checkpointPauseMs * 2, 250), longestMs)
+    if (done || !reached || wal.frameCount < max) return
+    if (isTooLarge()) await this.#catchUp(wal, kill)
+    else if (clock.monotonic() >= this.#forcePauseUntil) {
+      const { capture } = await this.#forceRestart(wal, kill)
+      await this.#keep(capture, kill)
+      this.#isBrokenBy(capture)
+    }
+  }
+
+  /** Whether continuity was lost: then the next round begins a new generation. */
+  #isBrokenBy({ continuity }: CaptureResult): boolean {
+    if (continuity.kind !== 'broken') return false
+    this.#options.feed.requestNewGeneration(continuity.reason, continuity.detail)
+    return true
+  }
+
+  /** Holds writers off while the tail is captured and copied back, so that the next write restarts the WAL. */
+  async #forceRestart({ frameCount }: WalState, kill: AbortSignal): Promise<ForcedRestart> {
+    const { database, clock, feed, logger } = this.#options
+    const max = this.#settings.maxCheckpointPageCount ?? frameCount
+    const walBytes = frameCount * (feed.current?.pageSizeBytes ?? 0)
+    const forced = await this.#report.timed('RESTART', () =>
+      database.forceRestart(
+        {
+          maxBytes: Math.min(Math.max(captureBytes, walBytes / 4), maxLockedBytes),
+          tryMs: Math.min((usualLockMs * frameCount) / max, maxLockMs),
+        },
+        kill,
+      ),
+    )
+    this.#move()
+    this.#report.locked(forced.lockedMs)
+    logger.debug({ outcome: forced.outcome, lockedMs: forced.lockedMs }, 'writer lock taken')
+    this.#restartIsOurs ||= forced.outcome === 'done'
+    this.#forcePauseMs = forced.outcome === 'done' ? 1000 : Math.min(this.#forcePauseMs * 2, 60_000)
+    this.#forcePauseUntil = clock.monotonic() + this.#forcePauseMs
+    return forced
+  }
+
+  /** Makes a WAL restart that grows faster than it is captured: writers are slowed down until little is left to capture. */
+  async #catchUp({ frameCount }: WalState, kill: AbortSignal): Promise<void> {
+    const { clock, feed, logger } = this.#options
+    const now = clock.monotonic()
+    if (now - this.#slowedSaidAt >= slowedSaidMs) {
+      this.#slowedSaidAt = now
+      logger.warn(
+        {
+          walBytes: frameCount * (feed.current?.pageSizeBytes ?? 0),
+          hint: 'more is written than this machine can capture: each commit may take some 200 ms longer now and then',
+        },
+        'the wal grows faster than it is captured: writers are slowed down',
       )
-      this.#report.locked(forced.lockedMs)
-      await this.#keep(forced.capture, kill)
-      if (forced.capture.continuity.kind === 'broken') {
-        this.#options.feed.requestNewGeneration(
-          forced.capture.continuity.reason,
-          forced.capture.continuity.detail,
-        )
-        return
-      }
-      this.#restartIsOurs ||= forced.outcome === 'done'
-      logger.debug({ outcome: forced.outcome, lockedMs: forced.lockedMs }, 'writer lock taken')
-      this.#forcePauseMs =
-        forced.outcome === 'done' ? 1000 : Math.min(this.#forcePauseMs * 2, 60_000)
-      this.#forcePauseUntil = clock.monotonic() + this.#forcePauseMs
+    }
+    const result = await this.#slowing(async () => {
+      const caught = await this.#captureAll(kill)
+      if (this.#isBrokenBy(caught)) return undefined
+      const copied = await this.#copyBack(kill)
+      return copied === undefined || this.#isBroken ? undefined : this.#captureAll(kill)
+    }, kill)
+    if (result === undefined || this.#isBrokenBy(result)) return
+    await clock.sleep(freeMs, kill)
+    const { outcome, capture } = await this.#forceRestart(result.wal, kill)
+    const keep = (): Promise<void> => this.#keep(capture, kill)
+    await (outcome === 'done' ? keep() : this.#slowing(keep, kill))
+    this.#isBrokenBy(capture)
+  }
+
+  /** Slows the writers down during some work. */
+  async #slowing<T>(work: () => Promise<T>, kill: AbortSignal): Promise<T> {
+    const over = new AbortController()
+    // What it fails with, the work fails with, too.
+    const holding = this.#holdOff(AbortSignal.any([over.signal, kill])).catch(() => undefined)
+    try {
+      return await work()
+    } finally {
+      over.abort()
+      await holding
+    }
+  }
+
+  async #holdOff(over: AbortSignal): Promise<void> {
+    const { database, clock } = this.#options
+    const isOver = (): boolean => over.aborted
+    while (!isOver()) {
+      const isGoingOn = clock.monotonic() - this.#movedAt < stuckMs
+      const isHeld = isGoingOn && (await database.holdWriters({ holdMs }, never))
+      if (isHeld) this.#report.locked(holdMs)
+      await clock.sleep(isHeld ? holdMs + freeMs : busyPollMs, over).catch(ignoreAbort)
+      if (isHeld && isOver()) await database.letWritersGo(never)
     }
   }
 

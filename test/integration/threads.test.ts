@@ -11,14 +11,15 @@ test('threads that die, or find no descriptor when they start, are replaced, and
   const { db, oracle, replica, out } = here
   await write({ db, oracle, count: 10, autocheckpoint: 0 })
   const starve = 'sqlite-thread.js'
-  const daemon = new FaultyDaemon(here, { 'min-checkpoint-page-count': 100 }, { starve })
+  const settings = { 'min-checkpoint-page-count': 100, 'max-checkpoint-page-count': 200 }
+  const daemon = new FaultyDaemon(here, settings, { starve })
   await daemon.waitFor(/sync error.* has ended: Worker initialization failure: EMFILE/)
   await daemon.waitFor(/sync recovered/)
   await daemon.waitFor(/snapshot written/)
 
   // Checkpoints have a thread of their own, which starts with the first of them. Without it this WAL never restarts.
   await daemon.order('starve', starve)
-  const writer = startWriter({ db, oracle, rate: 50, autocheckpoint: 0 })
+  const writer = startWriter({ db, oracle, rate: 10, rows: 20, autocheckpoint: 0 })
   await daemon.waitFor(/checkpoint failed/)
   const untilRestart = async (): Promise<void> => {
     const index = /.*position=\w+\/(\w+):/s.exec(daemon.output)![1]!

@@ -637,6 +637,14 @@ class MemoryDatabase implements ManagedDatabase {
     return Promise.resolve(pageSizeBytes)
   }
 
+  holdWriters(): Promise<boolean> {
+    return Promise.resolve(false)
+  }
+
+  letWritersGo(): Promise<void> {
+    return Promise.resolve()
+  }
+
   async waitForLoss(signal: AbortSignal): Promise<void> {
     await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
   }

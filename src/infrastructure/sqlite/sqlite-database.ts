@@ -1,6 +1,7 @@
 import fs from 'node:fs'
 import { type FileHandle, open, realpath, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { DatabaseError } from '../../domain/errors.js'
 import { type FileSigns, formatFingerprint } from '../../domain/file-fingerprint.js'
 import { type Continuity } from '../../domain/continuity.js'
@@ -15,7 +16,8 @@ import {
   type WalState,
 } from '../../usecase/ports/managed-database.js'
 import { refuseForeignDatabase } from './database-access.js'
-import { type SqliteThread, type SqliteThreads } from './sqlite-threads.js'
+import { type SqliteCall } from './sqlite-messages.js'
+import { LockedError, type SqliteThread, type SqliteThreads } from './sqlite-threads.js'
 
 /**
  * Compressed at once. LZ4 looks back no further than 64 KiB, and the allocator behind it keeps a few blocks of every thread
@@ -23,8 +25,15 @@ import { type SqliteThread, type SqliteThreads } from './sqlite-threads.js'
  */
 const snapshotChunkBytes = 256 * 1024
 
-/** How long a busy writer is tried to be stopped for a moment before it is left alone. */
-const lockSpinMs = 250
+/** How long one call may try to stop a busy writer. */
+const lockSpinMs = 50
+
+/** A writer lock that nobody has let go so much later goes by itself. */
+const maxOverrunMs = 100
+
+/** How long another process may be in the way, for which an application would set a busy timeout, and how often it is looked. */
+const patienceMs = 1000
+const lookMs = 20
 
 /** `statfs` types of file systems on which SQLite's locks are not to be trusted. */
 const networkFileSystems = new Map([
@@ -34,11 +43,14 @@ const networkFileSystems = new Map([
   [0xfe534d42, 'SMB2'],
 ])
 
+const never = new AbortController().signal
+
 /** A live SQLite database through better-sqlite3 in threads. See `wal-capture.ts` for the mechanism. */
 export class SqliteDatabase implements ManagedDatabase {
   readonly path: string
   readonly #capture: SqliteThread
   readonly #checkpoint: SqliteThread
+  readonly #lock: SqliteThread
   readonly #database: number
   readonly #allowNetworkFileSystem: boolean
   readonly #rollBytes: number | undefined
@@ -58,9 +70,10 @@ export class SqliteDatabase implements ManagedDatabase {
     rollBytes?: number
   }) {
     this.path = this.#file = options.path
-    const { capture, checkpoint, database } = options.threads.assign()
+    const { capture, checkpoint, lock, database } = options.threads.assign()
     this.#capture = capture
     this.#checkpoint = checkpoint
+    this.#lock = lock
     this.#database = database
     this.#allowNetworkFileSystem = options.allowNetworkFileSystem
     this.#rollBytes = options.rollBytes
@@ -75,12 +88,10 @@ export class SqliteDatabase implements ManagedDatabase {
     await refuseForeignDatabase(file)
     if (!this.#allowNetworkFileSystem) await this.#refuseNetworkFileSystem()
     this.#openedIn = this.#capture.life
-    const opened = (await this.#capture.call({
-      call: 'open',
-      database: this.#database,
-      path: file,
-      rollBytes: this.#rollBytes,
-    })) as OpenedDatabase | undefined
+    const opened = (await this.#patiently(
+      { call: 'open', database: this.#database, path: file, rollBytes: this.#rollBytes },
+      signal,
+    )) as OpenedDatabase | undefined
     if (opened === undefined) return undefined
     this.#identity = opened.identity
     return opened
@@ -113,22 +124,40 @@ export class SqliteDatabase implements ManagedDatabase {
     )
   }
 
-  async begin(cursor: CaptureCursor | undefined, signal: AbortSignal): Promise<Continuity> {
-    signal.throwIfAborted()
-    return (await this.#capture.call({
-      call: 'begin',
-      database: this.#database,
-      cursor,
-    })) as Continuity
+  /** A call that the thread makes without waiting: the wait for another process is here, and nobody else waits with it. */
+  async #patiently(call: SqliteCall, signal: AbortSignal): Promise<unknown> {
+    const deadline = performance.now() + patienceMs
+    for (;;) {
+      signal.throwIfAborted()
+      try {
+        return await this.#capture.call(call)
+      } catch (error) {
+        if (!(error instanceof LockedError) || performance.now() > deadline) throw error
+      }
+      await sleep(lookMs, undefined, { signal })
+    }
   }
 
-  async capture(options: { maxBytes: number }, signal: AbortSignal): Promise<CaptureResult> {
-    signal.throwIfAborted()
-    return (await this.#capture.call({
-      call: 'capture',
-      database: this.#database,
-      maxBytes: options.maxBytes,
-    })) as CaptureResult
+  async begin(cursor: CaptureCursor | undefined, signal: AbortSignal): Promise<Continuity> {
+    const database = this.#database
+    const first = await this.#patiently({ call: 'begin', database, cursor }, signal)
+    let verdict = first as Continuity | undefined
+    while (verdict === undefined) {
+      signal.throwIfAborted()
+      const more = await this.#capture.call({ call: 'prove', database })
+      verdict = more as Continuity | undefined
+    }
+    return verdict
+  }
+
+  async capture(
+    { maxBytes, isEager = false }: { maxBytes: number; isEager?: boolean },
+    signal: AbortSignal,
+  ): Promise<CaptureResult> {
+    return (await this.#patiently(
+      { call: 'capture', database: this.#database, maxBytes, isEager },
+      signal,
+    )) as CaptureResult
   }
 
   async checkpoint(signal: AbortSignal): Promise<WalState & { readonly busy: boolean }> {
@@ -143,14 +172,50 @@ export class SqliteDatabase implements ManagedDatabase {
     await (await this.#openFile()).datasync()
   }
 
-  async forceRestart(options: { maxBytes: number }, signal: AbortSignal): Promise<ForcedRestart> {
+  async forceRestart(
+    { maxBytes, tryMs }: { maxBytes: number; tryMs: number },
+    signal: AbortSignal,
+  ): Promise<ForcedRestart> {
+    if (!(await this.holdWriters({ holdMs: tryMs + maxOverrunMs }, signal))) {
+      return { outcome: 'blocked', lockedMs: 0, capture: await this.capture({ maxBytes }, signal) }
+    }
+    const lockedAt = performance.now()
+    let capture: CaptureResult
+    try {
+      capture = (await this.#capture.call({
+        call: 'finish-wal',
+        database: this.#database,
+        maxBytes,
+        tryMs,
+      })) as CaptureResult
+    } finally {
+      await this.letWritersGo(never)
+    }
+    const { frameCount, copiedBackCount } = capture.wal
+    return {
+      outcome: !capture.more && frameCount === copiedBackCount ? 'done' : 'blocked',
+      lockedMs: performance.now() - lockedAt,
+      capture,
+    }
+  }
+
+  async holdWriters({ holdMs }: { holdMs: number }, signal: AbortSignal): Promise<boolean> {
     signal.throwIfAborted()
-    return (await this.#capture.call({
-      call: 'force-restart',
-      database: this.#database,
-      maxBytes: options.maxBytes,
-      spinMs: lockSpinMs,
-    })) as ForcedRestart
+    const { life } = this.#lock
+    try {
+      const call = { call: 'lock', path: this.#file, spinMs: lockSpinMs, holdMs } as const
+      return (await this.#lock.call({ ...call, database: this.#database })) === true
+    } catch (error) {
+      // Without the thread, or its connection, there is no lock now.
+      if (life === this.#lock.life && !(error instanceof LockedError)) throw error
+      return false
+    }
+  }
+
+  async letWritersGo(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    // It goes by itself, and with its thread.
+    await this.#lock.call({ call: 'unlock', database: this.#database }).catch(() => undefined)
   }
 
   async rest(signal: AbortSignal): Promise<void> {

@@ -4,8 +4,11 @@ import { type CaptureCursor } from '../../usecase/ports/managed-database.js'
 export type SqliteCall =
   | { call: 'open'; database: number; path: string; rollBytes: number | undefined }
   | { call: 'begin'; database: number; cursor: CaptureCursor | undefined }
-  | { call: 'capture'; database: number; maxBytes: number }
-  | { call: 'force-restart'; database: number; maxBytes: number; spinMs: number }
+  | { call: 'prove'; database: number }
+  | { call: 'capture'; database: number; maxBytes: number; isEager: boolean }
+  | { call: 'finish-wal'; database: number; maxBytes: number; tryMs: number }
+  | { call: 'lock'; database: number; path: string; spinMs: number; holdMs: number }
+  | { call: 'unlock'; database: number }
   | { call: 'rest'; database: number }
   | { call: 'close'; database: number }
   | { call: 'checkpoint'; path: string }

@@ -1,17 +1,20 @@
 /**
  * The inside of a thread that makes SQLite calls for the main thread: one request at a time, in order. Databases are
- * told apart by a number that the main thread chooses. Checkpoints have a thread of the same code to themselves.
+ * told apart by a number that the main thread chooses. Checkpoints, and writer locks, have threads of the same code to
+ * themselves.
  */
 import Database from 'better-sqlite3'
 import fs from 'node:fs'
 import { parentPort } from 'node:worker_threads'
 import { requireSafeSqlite } from './sqlite-version.js'
 import { WalCapture } from './wal-capture.js'
+import { WriterLock } from './writer-lock.js'
 import { type SqliteReply, type SqliteRequest } from './sqlite-messages.js'
 
 requireSafeSqlite()
 
 const captures = new Map<number, WalCapture>()
+const locks = new Map<number, WriterLock>()
 
 function captureOf(database: number): WalCapture {
   const capture = captures.get(database)
@@ -33,13 +36,22 @@ function answer(request: SqliteRequest): unknown {
     }
     case 'begin':
       return captureOf(request.database).begin(request.cursor)
+    case 'prove':
+      return captureOf(request.database).prove()
     case 'capture':
-      return captureOf(request.database).capture(request.maxBytes)
-    case 'force-restart':
-      return captureOf(request.database).forceRestart({
-        maxBytes: request.maxBytes,
-        spinMs: request.spinMs,
-      })
+      return captureOf(request.database).capture(request.maxBytes, { isEager: request.isEager })
+    case 'finish-wal':
+      return captureOf(request.database).finishWal(request)
+    case 'lock': {
+      locks.get(request.database)?.release()
+      const lock = WriterLock.take(request.path, request)
+      if (lock !== undefined) locks.set(request.database, lock)
+      return lock !== undefined
+    }
+    case 'unlock':
+      locks.get(request.database)?.release()
+      locks.delete(request.database)
+      return undefined
     case 'rest':
       captures.get(request.database)?.rest()
       return undefined

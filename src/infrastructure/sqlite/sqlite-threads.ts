@@ -6,6 +6,9 @@ import { type SqliteCall, type SqliteReply } from './sqlite-messages.js'
 /** What a call allocates is short-lived and small, but for WAL pages, which lie outside the heap. By default, it grows to some 50. */
 const maxYoungGenerationSizeMb = 8
 
+/** Another process is in the way, for the moment perhaps. */
+export class LockedError extends DatabaseError {}
+
 interface Waiting {
   readonly resolve: (value: unknown) => void
   readonly reject: (error: Error) => void
@@ -102,10 +105,11 @@ function translated(message: string, code: string | undefined): DatabaseError {
     code?.startsWith('SQLITE_BUSY_') === true ||
     code === 'SQLITE_LOCKED'
   ) {
-    return new DatabaseError('database is locked', {
+    return new LockedError('database is locked', {
       hint: 'another process holds it exclusively (locking_mode=EXCLUSIVE, or a transaction in rollback mode)',
     })
   }
+  if (code === 'UNTOLD') return new LockedError(message)
   if (code === 'SQLITE_NOTADB') {
     return new DatabaseError('file is not a database', {
       hint: 'check the path; an encrypted database cannot be replicated',
@@ -122,18 +126,24 @@ const maxCaptureThreads = Math.min(Math.max(availableParallelism(), 2), 4)
 
 /**
  * The threads that all databases of the process share: a few for readers, and others for checkpoints, so that a disk
- * that syncs slowly does not hold up the readers.
+ * that syncs slowly does not hold up the readers, and for writer locks, which are fought for. Each starts when it is needed.
  */
 export class SqliteThreads {
   readonly #captures: SqliteThread[] = []
   readonly #checkpoints = new SqliteThread()
+  readonly #locks = new SqliteThread()
   #next = 0
 
   /** The threads that a database is to use, and its number there. */
-  assign(): { capture: SqliteThread; checkpoint: SqliteThread; database: number } {
+  assign(): {
+    capture: SqliteThread
+    checkpoint: SqliteThread
+    lock: SqliteThread
+    database: number
+  } {
     const database = this.#next++
     const at = database % maxCaptureThreads
     const capture = (this.#captures[at] ??= new SqliteThread())
-    return { capture, checkpoint: this.#checkpoints, database }
+    return { capture, checkpoint: this.#checkpoints, lock: this.#locks, database }
   }
 }

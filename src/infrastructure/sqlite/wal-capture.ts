@@ -31,13 +31,13 @@ import {
   sameChecksum,
   sameSalts,
   verifyFrames,
+  type WalHeader,
   walHeaderBytes,
 } from '../../domain/wal-format.js'
 import {
   type CaptureCursor,
   type CapturedRun,
   type CaptureResult,
-  type ForcedRestart,
   type OpenedDatabase,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
@@ -52,14 +52,29 @@ const defaultRollBytes = 1024 * 1024 * 1024
  */
 const renewAfterMs = 50
 
+/**
+ * Who looks often renews the reader when nothing was committed since the last look, or after this long: a commit that comes
+ * no more is how a waiting RESTART or TRUNCATE looks, behind whose back no reader's mark moves any more. One that just
+ * begins may look up a mark in the very moment in which a reader takes it, and then wait for that one to its busy timeout.
+ */
+const eagerRenewAfterMs = 25
+
 /** How often R2 begins again because somebody has committed in that moment. Beside 200 transactions a second it is one in 50. */
 const maxUndisturbedTries = 3
 
 /**
  * How often SQLite is asked what is committed when it does not tell: it says busy, and no number, when a writer publishes a
- * commit in that very moment, which takes it microseconds.
+ * commit in that very moment, which takes it microseconds. Some 10 ms: other databases wait meanwhile.
  */
-const maxAsked = 500
+const maxAsked = 60
+
+/** Of a WAL that is proven to be the one that was captured, this much is read in one call. */
+const proofBytes = 16 * 1024 * 1024
+
+/** SQLite did not say what is committed. */
+export class UntoldError extends Error {
+  readonly code = 'UNTOLD'
+}
 
 /** How often a header is read again when it changes between two looks; a restart takes microseconds. */
 const maxHeaderLooks = 1000
@@ -91,7 +106,8 @@ class Reader {
   #version: Database.Statement | undefined
 
   constructor(path: string) {
-    this.#database = new Database(path, { readonly: true, fileMustExist: true, timeout: 1000 })
+    // Whoever has to wait sleeps in the main thread: here, other databases would wait with him.
+    this.#database = new Database(path, { readonly: true, fileMustExist: true, timeout: 0 })
     try {
       this.#configure()
     } catch (error) {
@@ -139,7 +155,7 @@ class Reader {
       if (busy === 0 && log >= 0) return { frameCount: log, copiedBackCount: checkpointed }
       if (asked > 10) Atomics.wait(sleeper, 0, 0, 0.2)
     }
-    throw new Error('SQLite does not tell what is committed: its wal-index cannot be read')
+    throw new UntoldError('SQLite does not tell what is committed: its wal-index cannot be read')
   }
 
   journalMode(): string {
@@ -158,6 +174,12 @@ class Reader {
   close(): void {
     this.#database.close()
   }
+}
+
+interface RoundOptions {
+  /** Begins one whether something has changed or not. */
+  readonly force?: boolean
+  readonly isEager?: boolean
 }
 
 interface Cursor {
@@ -198,6 +220,14 @@ interface Look {
 const sameHeader = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
   a === undefined || b === undefined ? a === b : Buffer.compare(a, b) === 0
 
+/** How far the chain of a WAL is proven that may be the one captured up to `cursor`. */
+interface Proof {
+  readonly cursor: CaptureCursor
+  readonly header: WalHeader
+  at: number
+  running: Checksum
+}
+
 export class WalCapture {
   readonly #path: string
   readonly #rollBytes: number
@@ -215,10 +245,12 @@ export class WalCapture {
   /** SQLite's state read before the held reader began. */
   #stateBeforeHeld: WalState = { frameCount: -1, copiedBackCount: -1 }
   #heldSince = Number.NEGATIVE_INFINITY
+  #lastFrameCount = -1
   #lastSalts: Salts | undefined
   /** Until the first full copy has ended: the salts that it began with, and how many frames there were. */
   #firstLook: { readonly salts: Salts | undefined; readonly frameCount: number } | undefined
   #pendingPrevious: PreviousIndexEnd | undefined
+  #proof: Proof | undefined
 
   constructor(path: string, options: { rollBytes?: number } = {}) {
     this.#path = path
@@ -238,7 +270,7 @@ export class WalCapture {
       if (this.#held === undefined) {
         // A writable connection sets the mode; it is closed again while the reader is held. SQLite keeps its descriptor as
         // long, which is why a database that is in WAL mode has none opened.
-        writable = new Database(this.#path, { fileMustExist: true, timeout: 1000 })
+        writable = new Database(this.#path, { fileMustExist: true, timeout: 0 })
         writable.exec('PRAGMA wal_autocheckpoint = 0')
         formerJournalMode = String(writable.pragma('journal_mode', { simple: true }))
         if (formerJournalMode !== 'wal') {
@@ -265,10 +297,11 @@ export class WalCapture {
     }
   }
 
-  /** The first look. See the port. */
-  begin(cursor: CaptureCursor | undefined): Continuity {
+  /** The first look. See the port. Undefined: more is to be read for it, see {@link prove}. */
+  begin(cursor: CaptureCursor | undefined): Continuity | undefined {
     this.#abandonRound()
     this.#cursor = undefined
+    this.#proof = undefined
     this.#pendingPrevious = undefined
     this.#startIndex = 0
     // A fresh reader: what it sees is what the first look begins with.
@@ -310,7 +343,11 @@ export class WalCapture {
     return undefined
   }
 
-  #resume(cursor: CaptureCursor, header: Uint8Array | undefined, state: WalState): Continuity {
+  #resume(
+    cursor: CaptureCursor,
+    header: Uint8Array | undefined,
+    state: WalState,
+  ): Continuity | undefined {
     if (cursor.position.index >= maxIndex) {
       return broken('max index exceeded', `index ${cursor.position.index}`)
     }
@@ -320,9 +357,7 @@ export class WalCapture {
     if (header === undefined) return broken('no wal', 'the -wal file is missing or empty')
     const parsed = parseWalHeader(header)
     if (!parsed.ok) return broken('wal overwritten by another process', parsed.problem)
-    const salts = cursor.source?.salts ?? cursor.salts
-    const offset = cursor.source?.endOffset ?? cursor.position.offset
-    const checksum = cursor.source?.checksum ?? cursor.checksum
+    const { salts, offset } = sourceOf(cursor)
     if (!sameSalts(parsed.header.salts, salts)) {
       return broken(
         'wal restarted while it was not watched',
@@ -336,51 +371,69 @@ export class WalCapture {
     if (end < offset) {
       return broken('wal truncated by another process', `it ends at ${end}, captured to ${offset}`)
     }
-    // Power loss can shorten or change a WAL under equal salts: the chain is proven from its start.
-    let at = walHeaderBytes
-    let running = parsed.header.checksum
-    const chunkBytes = this.#chunkBytes(4 * 1024 * 1024)
-    while (at < offset) {
-      const bytes = this.#readWal(at, Math.min(chunkBytes, offset - at))
+    this.#proof = {
+      cursor,
+      header: parsed.header,
+      at: walHeaderBytes,
+      running: parsed.header.checksum,
+    }
+    return this.prove()
+  }
+
+  /**
+   * Goes on proving that the WAL is the one that was captured: power loss can shorten or change it under equal salts, so
+   * the chain is read from its start, a part in each call. Undefined: there is more to read.
+   */
+  prove(): Continuity | undefined {
+    const proof = this.#proof
+    if (proof === undefined) throw new Error('there is nothing to prove')
+    const { cursor, header } = proof
+    const { salts, offset, checksum } = sourceOf(cursor)
+    const until = Math.min(offset, proof.at + proofBytes)
+    while (proof.at < until) {
+      const bytes = this.#readWal(
+        proof.at,
+        Math.min(this.#chunkBytes(4 * 1024 * 1024), offset - proof.at),
+      )
       const verified = verifyFrames(bytes, {
         pageSizeBytes: this.#pageSizeBytes,
-        bigEndian: parsed.header.bigEndian,
+        bigEndian: header.bigEndian,
         salts,
-        checksum: running,
+        checksum: proof.running,
       })
       if (
         verified.frameCount * frameBytes(this.#pageSizeBytes) !== bytes.length ||
         bytes.length === 0
       ) {
-        return broken('wal overwritten by another process', `the chain breaks behind offset ${at}`)
+        return broken(
+          'wal overwritten by another process',
+          `the chain breaks behind offset ${proof.at}`,
+        )
       }
-      running = verified.checksum
-      at += bytes.length
+      proof.running = verified.checksum
+      proof.at += bytes.length
     }
-    if (!sameChecksum(running, checksum)) {
+    if (proof.at < offset) return undefined
+    this.#proof = undefined
+    if (!sameChecksum(proof.running, checksum)) {
       return broken('wal overwritten by another process', `other frames end at offset ${offset}`)
     }
     this.#cursor = {
       position: cursor.position,
       salts: cursor.salts,
       checksum: cursor.checksum,
-      wal: {
-        salts,
-        offset,
-        checksum,
-        checkpointSequence: parsed.header.checkpointSequence,
-      },
+      wal: { salts, offset, checksum, checkpointSequence: header.checkpointSequence },
       rolled: cursor.source !== undefined,
-      bigEndian: parsed.header.bigEndian,
+      bigEndian: header.bigEndian,
       atCommit: true,
     }
     return continuous
   }
 
   /** Captures what is new. See the port. */
-  capture(maxBytes: number, options: { force?: boolean } = {}): CaptureResult {
+  capture(maxBytes: number, options: RoundOptions = {}): CaptureResult {
     if (this.#round === undefined) {
-      const begun = this.#beginRound(options.force ?? false)
+      const begun = this.#beginRound(options)
       if (begun !== undefined) return begun
     }
     const round = this.#round
@@ -408,42 +461,25 @@ export class WalCapture {
     }
   }
 
-  /** Holds the writer lock while the tail is captured and copied back, so that the next write restarts the WAL. */
-  forceRestart(options: { maxBytes: number; spinMs: number }): ForcedRestart {
-    const locker = new Database(this.#path, { fileMustExist: true, timeout: 0 })
-    try {
-      locker.exec('PRAGMA wal_autocheckpoint = 0')
-      const deadline = performance.now() + options.spinMs
-      // Not a busy timeout: SQLite's sleeps are longer than the gaps that a busy writer leaves.
-      while (!tryBeginImmediate(locker)) {
-        if (performance.now() > deadline) {
-          return { outcome: 'blocked', lockedMs: 0, capture: this.capture(options.maxBytes) }
-        }
-        Atomics.wait(sleeper, 0, 0, 0.2)
-      }
-      const lockedAt = performance.now()
-      try {
-        let capture = this.capture(options.maxBytes, { force: true })
-        if (capture.continuity.kind === 'continuous' && !capture.more) {
-          // Whatever it fails with, as on a full disk: what was captured before it is to be kept.
-          if (!tryCheckpoint(this.#path)) {
-            return { outcome: 'blocked', lockedMs: performance.now() - lockedAt, capture }
-          }
-          const renewed = this.capture(options.maxBytes, { force: true })
-          capture = { ...renewed, runs: [...capture.runs, ...renewed.runs] }
-        }
-        const { frameCount, copiedBackCount } = capture.wal
-        return {
-          outcome: frameCount === copiedBackCount ? 'done' : 'blocked',
-          lockedMs: performance.now() - lockedAt,
-          capture,
-        }
-      } finally {
-        locker.exec('ROLLBACK')
-      }
-    } finally {
-      locker.close()
+  /**
+   * Captures the tail and copies it back while somebody holds the writer lock, so that the next write restarts the WAL.
+   * Once `tryMs` are over, no other try begins.
+   */
+  finishWal({ maxBytes, tryMs }: { maxBytes: number; tryMs: number }): CaptureResult {
+    const deadline = performance.now() + tryMs
+    let capture = this.capture(maxBytes, { force: true })
+    let isBusy = true
+    while (isBusy && capture.continuity.kind === 'continuous' && !capture.more) {
+      const copied = tryCheckpoint(this.#path)
+      // Whatever it fails with, as on a full disk: what was captured before it is to be kept.
+      if (copied === 'failed') break
+      const renewed = this.capture(maxBytes, { force: true })
+      capture = { ...renewed, runs: [...capture.runs, ...renewed.runs] }
+      // The application's own checkpoint, which needs no writer lock, is under way.
+      isBusy = copied === 'busy' && performance.now() < deadline
+      if (isBusy) Atomics.wait(sleeper, 0, 0, 1)
     }
+    return capture
   }
 
   /** Closes all but the held reader. */
@@ -465,9 +501,15 @@ export class WalCapture {
   }
 
   /** Opens R2 and finds out how far is committed. Returns a result if there is nothing to do. */
-  #beginRound(force: boolean): CaptureResult | undefined {
+  #beginRound({ force = false, isEager = false }: RoundOptions): CaptureResult | undefined {
     const next = this.#spareNow()
     const stateBefore = next.state()
+    const isGrowing = stateBefore.frameCount !== this.#lastFrameCount
+    this.#lastFrameCount = stateBefore.frameCount
+    const heldMs = performance.now() - this.#heldSince
+    if (isEager && isGrowing && heldMs < eagerRenewAfterMs && this.#firstLook === undefined) {
+      return this.#nothing(stateBefore, true)
+    }
     const saltsBefore = this.#readHeader()
     const unchanged =
       !force &&
@@ -476,8 +518,7 @@ export class WalCapture {
       (saltsBefore === undefined
         ? this.#lastSalts === undefined
         : this.#lastSalts !== undefined && sameSalts(readSalts(saltsBefore), this.#lastSalts))
-    const isYoung = performance.now() - this.#heldSince < renewAfterMs
-    if (unchanged && isYoung) return this.#nothing(stateBefore, false)
+    if (unchanged && heldMs < renewAfterMs) return this.#nothing(stateBefore, false)
     const { header, state, schemaCookie } =
       (this.#asker === undefined ? this.#beginUndisturbed(next) : undefined) ??
       this.#beginBeside(next)
@@ -879,7 +920,7 @@ function openReaderOfWal(path: string): Reader | undefined {
     if (reader.journalMode() === 'wal') return reader
   } catch (error) {
     reader?.close()
-    // Whatever else it is, a writable connection is told it, too. This one has waited for its time already.
+    // Whatever else it is, a writable connection is told it, too.
     if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) throw error
     return undefined
   }
@@ -887,15 +928,16 @@ function openReaderOfWal(path: string): Reader | undefined {
   return undefined
 }
 
-/** Copies back what it can; false: it could not even be tried. */
-function tryCheckpoint(path: string): boolean {
+/** Copies back what it can. `busy`: somebody else does so now. `failed`: it could not even be tried. */
+function tryCheckpoint(path: string): 'done' | 'busy' | 'failed' {
   let connection: Database.Database | undefined
   try {
     connection = new Database(path, { fileMustExist: true, timeout: 0 })
-    connection.exec('PRAGMA wal_autocheckpoint = 0; PRAGMA wal_checkpoint(PASSIVE)')
-    return true
+    connection.exec('PRAGMA wal_autocheckpoint = 0')
+    const row = connection.prepare('PRAGMA wal_checkpoint(PASSIVE)').raw().get()
+    return parseCheckpointRow(row).busy === 0 ? 'done' : 'busy'
   } catch {
-    return false
+    return 'failed'
   } finally {
     connection?.close()
   }
@@ -903,16 +945,12 @@ function tryCheckpoint(path: string): boolean {
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
-function tryBeginImmediate(database: Database.Database): boolean {
-  try {
-    database.exec('BEGIN IMMEDIATE')
-    return true
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && String(error.code).startsWith('SQLITE_BUSY')) {
-      return false
-    }
-    throw error
-  }
+/** Where SQLite's WAL was captured to: the index may be one that we rolled. */
+function sourceOf(cursor: CaptureCursor): { salts: Salts; offset: number; checksum: Checksum } {
+  const { source, position, salts, checksum } = cursor
+  return source === undefined
+    ? { salts, offset: position.offset, checksum }
+    : { salts: source.salts, offset: source.endOffset, checksum: source.checksum }
 }
 
 function brokenNow(...args: Parameters<typeof broken>): Extract<Continuity, { kind: 'broken' }> {

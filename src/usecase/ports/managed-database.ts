@@ -101,8 +101,12 @@ export interface ManagedDatabase {
   /**
    * Captures what is committed and new, up to `maxBytes`, and renews the reader once nothing more is waiting.
    * A run is handed out once: after an error from the caller's side, call `begin` with the cursor that is still good.
+   * `isEager`: the caller comes every few milliseconds, and writers that go on committing can wait.
    */
-  capture(options: { maxBytes: number }, signal: AbortSignal): Promise<CaptureResult>
+  capture(
+    options: { maxBytes: number; isEager?: boolean },
+    signal: AbortSignal,
+  ): Promise<CaptureResult>
 
   /** Copies back what readers allow, on a connection and thread apart. */
   checkpoint(signal: AbortSignal): Promise<WalState & { readonly busy: boolean }>
@@ -110,8 +114,23 @@ export interface ManagedDatabase {
   /** Writes what the database file has in memory to the disk, on the long-lived descriptor. */
   syncFile(signal: AbortSignal): Promise<void>
 
-  /** Takes the writer lock for a moment, captures the tail, copies back and lets go. Runs are in `capture`. */
-  forceRestart(options: { maxBytes: number }, signal: AbortSignal): Promise<ForcedRestart>
+  /**
+   * Takes the writer lock for a moment, captures the tail, copies back and lets go; once `tryMs` are over, no other try
+   * begins. Runs are in `capture`.
+   */
+  forceRestart(
+    options: { maxBytes: number; tryMs: number },
+    signal: AbortSignal,
+  ): Promise<ForcedRestart>
+
+  /**
+   * Takes the writer lock, and lets it go by itself after `holdMs`. Other calls may be made meanwhile, and this one
+   * during them. False: it was not to be had.
+   */
+  holdWriters(options: { holdMs: number }, signal: AbortSignal): Promise<boolean>
+
+  /** Lets the writer lock go at once. */
+  letWritersGo(signal: AbortSignal): Promise<void>
 
   /** Closes what only an active database needs. Capturing again opens it. */
   rest(signal: AbortSignal): Promise<void>

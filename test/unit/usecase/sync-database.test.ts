@@ -165,6 +165,16 @@ class FakeDatabase implements ManagedDatabase {
     })
   }
 
+  async holdWriters(): Promise<boolean> {
+    note('hold')
+    await turn()
+    return true
+  }
+
+  async letWritersGo(): Promise<void> {
+    await turn()
+  }
+
   rest(): Promise<void> {
     return this.#alone('rest', async () => {
       await turn()
@@ -413,6 +423,23 @@ describe('looking', () => {
     expect(since('sealed', committedAt)).toHaveLength(1)
   })
 
+  test('goes on every 2 ms beside an application that restarts its WAL again and again, as writers wait for that', async () => {
+    for (let i = 0; i < 4; i += 1) {
+      database.commit(3, { restart: true })
+      watcher.event()
+      await clock.advance(100)
+    }
+    const restartedAt = clock.monotonic()
+    await clock.advance(100)
+    expect(since('capture', restartedAt).length).toBeGreaterThanOrEqual(40)
+    await clock.advance(2000)
+    const laterAt = clock.monotonic()
+    database.commit(3)
+    watcher.event()
+    await clock.advance(100)
+    expect(since('capture', laterAt).length).toBeLessThan(10)
+  })
+
   test('and renewing goes on while a segment waits for a slow disk', async () => {
     await clock.advance(2000)
     let sync = (): void => undefined
@@ -624,10 +651,36 @@ describe('the writer lock', () => {
 
   test('is useless, and not taken, while a reader of the application pins the WAL', async () => {
     database.copyBack = () => database.commit(10)
-    database.commit(2 * bound)
+    database.commit(4 * bound)
     await clock.advance(60_000)
     expect(called('checkpoint').length).toBeGreaterThan(6)
     expect(called('force-restart')).toEqual([])
+    expect(called('hold')).toEqual([])
+  })
+
+  test('is taken again and again, in turns with the writers, while the WAL is several times its limit', async () => {
+    database.copyBack = flatOut
+    database.forced = 'blocked'
+    database.commit(3 * bound)
+    await clock.advance(1000)
+    const from = clock.monotonic()
+    await clock.advance(5000)
+    const forced = since('force-restart', from)
+    expect(forced.length).toBeGreaterThan(10)
+    const held = since('hold', from)
+    expect(held.length).toBeGreaterThan(10)
+    for (const atMs of forced) {
+      const before = held.filter((heldAtMs) => heldAtMs < atMs).at(-1) ?? 0
+      expect(atMs - before).toBeGreaterThanOrEqual(50)
+    }
+    const slowed = 'the wal grows faster than it is captured: writers are slowed down'
+    expect(lines.filter((line) => line === slowed)).toHaveLength(1)
+    database.forced = 'done'
+    database.commit(1, { restart: true })
+    await clock.advance(1000)
+    const restartedAt = clock.monotonic()
+    await clock.advance(5000)
+    expect(since('hold', restartedAt)).toEqual([])
   })
 
   test('is tried ever more rarely when it does not help', async () => {

@@ -1,0 +1,56 @@
+import Database from 'better-sqlite3'
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4))
+
+/** A database's writer lock, while it is ours: nobody commits. */
+export class WriterLock {
+  readonly #connection: Database.Database
+  readonly #timer: NodeJS.Timeout
+
+  private constructor(connection: Database.Database, holdMs: number) {
+    this.#connection = connection
+    this.#timer = setTimeout(() => {
+      this.release()
+    }, holdMs)
+  }
+
+  /** It goes by itself after `holdMs`. Undefined: in `spinMs` it was not to be had. */
+  static take(
+    path: string,
+    { spinMs, holdMs }: { spinMs: number; holdMs: number },
+  ): WriterLock | undefined {
+    const connection = new Database(path, { fileMustExist: true, timeout: 0 })
+    try {
+      connection.exec('PRAGMA wal_autocheckpoint = 0')
+      const deadline = performance.now() + spinMs
+      // Not a busy timeout: SQLite's sleeps are longer than the gaps that a busy writer leaves.
+      while (!tryBeginImmediate(connection)) {
+        if (performance.now() > deadline) {
+          connection.close()
+          return undefined
+        }
+        Atomics.wait(sleeper, 0, 0, 0.2)
+      }
+      return new WriterLock(connection, holdMs)
+    } catch (error) {
+      connection.close()
+      throw error
+    }
+  }
+
+  /** Doing so twice is harmless. */
+  release(): void {
+    clearTimeout(this.#timer)
+    this.#connection.close()
+  }
+}
+
+function tryBeginImmediate(connection: Database.Database): boolean {
+  try {
+    connection.exec('BEGIN IMMEDIATE')
+    return true
+  } catch (error) {
+    if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) return false
+    throw error
+  }
+}
