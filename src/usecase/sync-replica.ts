@@ -1,4 +1,4 @@
-import { isAbortError, LocalStateError, ReplicaError } from '../domain/errors.js'
+import { isAbortError, LocalStateError, ObjectExistsError, ReplicaError } from '../domain/errors.js'
 import { type Generation } from '../domain/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
 import { type Fork, type Lineage } from '../domain/lineage.js'
@@ -34,7 +34,7 @@ import { RecordStored } from './record-stored.js'
 import { type ReplicaProblems } from './replica-problems.js'
 import { type Permits } from './permits.js'
 import { SendSchedule } from './send-schedule.js'
-import { sendSegment } from './send-segment.js'
+import { markOf, sendSegment } from './send-segment.js'
 import { GenerationEndedError, hasReached, takeSnapshot } from './take-snapshot.js'
 
 export interface SyncReplicaOptions {
@@ -195,7 +195,9 @@ export class SyncReplica {
         if (!(error instanceof ReplicaError && error.retryable)) this.#place = undefined
         if (error instanceof GenerationEndedError || owner?.takenBy !== undefined) continue
         if (this.#place === undefined) this.#doubtfulSinceMs ??= clock.now()
-        problems.report(error)
+        // As a rule it is ours, and the answer was lost: that is found out, and no problem yet.
+        const isFirst = pauseMs === firstPauseMs
+        if (!(error instanceof ObjectExistsError && isFirst)) problems.report(error)
         await clock.sleep(pauseMs * (0.75 + Math.random() / 2), kill).catch(ignoreAbort)
         pauseMs = Math.min(pauseMs * 2, maxPauseMs)
       }
@@ -400,7 +402,7 @@ export class SyncReplica {
       await feed.waitForChange(kill)
       return
     }
-    const storedBytes = await sendSegment({ client, spool }, segment, kill)
+    const storedBytes = await sendSegment({ client, spool, isNew: false }, segment, kill)
     this.#confirmation.acknowledged({ ...lost, storedBytes })
     logger.warn({ object: path }, 'wal segment that the store had lost was sent again')
   }
@@ -642,7 +644,7 @@ export class SyncReplica {
 
   /**
    * Where a stored segment ends, and with which checksum, as its trailer says. One that is encrypted and cannot be read
-   * here is told by its name and size to be one that the spool still has.
+   * here is told by its name, size and mark to be one that the spool still has.
    */
   async #endOf(
     stored: WalSegmentInfo,
@@ -665,7 +667,10 @@ export class SyncReplica {
         segment.startOffset === stored.offset &&
         segment.sizeBytes === sizeBytes,
     )
-    return same === undefined ? undefined : { offset: same.endOffset, checksum: undefined }
+    if (same === undefined) return undefined
+    const mark = markOf(same)
+    const isMarked = (await client.isMarked?.({ ref: stored, mark }, kill)) ?? true
+    return isMarked ? { offset: same.endOffset, checksum: undefined } : undefined
   }
 
   /**
@@ -867,7 +872,7 @@ export class SyncReplica {
     if (segment === undefined) return true
     const started = clock.monotonic()
     const sent = { wallMs: clock.now(), monotonicMs: started }
-    const storedBytes = await sendSegment({ client, spool }, segment, kill)
+    const storedBytes = await sendSegment({ client, spool, isNew: true }, segment, kill)
     this.#lastSent = sent
     place.position = endOf(segment)
     this.#sentWalBytes += segment.walBytes
