@@ -81,6 +81,8 @@ export interface ReplicaStatus {
   readonly position: Position | undefined
   /** Whether the current generation can be restored from it. */
   readonly hasSnapshot: boolean
+  /** Whether it was seen there, since the start, that a generation can be restored. */
+  readonly isProven: boolean
   /** Age of the oldest commit that the store has not acknowledged; 0: it has all. */
   readonly lagMs: number
   /** Age of the oldest commit that was not seen in the store after it had acknowledged it; never below `lagMs`. */
@@ -163,8 +165,8 @@ export function areSafe(
     state !== 'gone' &&
     replicas.length > 0 &&
     replicas.every(
-      ({ hasSnapshot, refusal, confirmedLagMs, maxLagMs }) =>
-        hasSnapshot && refusal === undefined && confirmedLagMs <= maxLagMs,
+      ({ hasSnapshot, isProven, refusal, confirmedLagMs, maxLagMs }) =>
+        hasSnapshot && isProven && refusal === undefined && confirmedLagMs <= maxLagMs,
     )
   )
 }
@@ -208,13 +210,16 @@ export function findNotReady(databases: readonly DatabaseStatus[]): readonly Not
 function notReadyReason(database: DatabaseStatus, replica: ReplicaStatus): string | undefined {
   if (replica.refusal !== undefined) return replica.refusal
   const { confirmedLagMs, lagMs, maxLagMs } = replica
-  if (confirmedLagMs <= maxLagMs) return undefined
+  const isLate = confirmedLagMs > maxLagMs
+  // Without a database there is nothing to be stored.
+  if (!isLate && (replica.isProven || database.state === 'waiting')) return undefined
   const age = (durationMs: number): string => formatDuration(Math.round(durationMs / 1000) * 1000)
   const limit = `the limit is ${formatDuration(maxLagMs)}`
   const failure = [database.lastFailure, replica.lastFailure].find(
     (candidate) => candidate?.isOver === false,
   )
   const why = failure === undefined ? '' : `: ${failure.message}`
+  if (!isLate) return `nothing was seen there since the start that can be restored${why}`
   if (lagMs <= maxLagMs) {
     return `the store acknowledged commits ${age(confirmedLagMs)} ago that were not seen there, ${limit}${why}`
   }

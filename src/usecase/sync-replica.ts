@@ -68,6 +68,7 @@ export type SyncReplicaStatus = Pick<
   | 'location'
   | 'position'
   | 'hasSnapshot'
+  | 'isProven'
   | 'lagMs'
   | 'confirmedLagMs'
   | 'pendingBytes'
@@ -113,6 +114,8 @@ export class SyncReplica {
   #doubtfulSinceMs: number | undefined
   /** The first snapshot of the generation was acknowledged, and whether it is there is not known yet. */
   #isFirstUnconfirmed = false
+  /** A snapshot was seen on the replica. Until then, what is stored there is a hope. */
+  #isProven = false
   #claimed: Claimed | undefined
   /** The claim is made, and the generation is one that we may write to. */
   #mayWrite: boolean
@@ -259,6 +262,7 @@ export class SyncReplica {
           ? undefined
           : { generation: place.generation, ...place.position },
       hasSnapshot: place?.hasSnapshot ?? false,
+      isProven: this.#isProven,
       lagMs,
       confirmedLagMs: Math.max(
         lagMs,
@@ -348,7 +352,10 @@ export class SyncReplica {
       this.#place = place
       this.#lastPlace = place
       this.#schedule.defer()
-      if (place.hasSnapshot) this.#isFirstUnconfirmed = false
+      if (place.hasSnapshot) {
+        this.#isFirstUnconfirmed = false
+        this.#isProven = true
+      }
       this.#doubtfulSinceMs = undefined
       this.#locatedAt = clock.monotonic()
     }
@@ -383,7 +390,10 @@ export class SyncReplica {
     }
     if (this.#confirmDueInMs(place) !== 0) return false
     await this.#confirmation.check(kill)
-    if (this.#confirmation.isSnapshotConfirmed) this.#isFirstUnconfirmed = false
+    if (this.#confirmation.isSnapshotConfirmed) {
+      this.#isFirstUnconfirmed = false
+      if (place.hasSnapshot) this.#isProven = true
+    }
     this.#acknowledge(place)
     return true
   }

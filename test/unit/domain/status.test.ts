@@ -17,6 +17,7 @@ const replica: ReplicaStatus = {
   location: '/r',
   position: { generation, index: 0, offset: 32 },
   hasSnapshot: true,
+  isProven: true,
   lagMs: 0,
   confirmedLagMs: 0,
   maxLagMs: 300_000,
@@ -106,9 +107,23 @@ describe('findNotReady', () => {
       { confirmedLagMs: 301_000 },
       'the store acknowledged commits 5m1s ago that were not seen there, the limit is 5m0s',
     ],
+    [
+      'nothing is known yet, as right after the start',
+      { isProven: false, hasSnapshot: false },
+      'nothing was seen there since the start that can be restored',
+    ],
+    [
+      'nothing is known, and why',
+      { isProven: false, hasSnapshot: false, lastFailure: failure },
+      'nothing was seen there since the start that can be restored: the store is away',
+    ],
     ['another owner', { refusal: 'taken over by host b' }, 'taken over by host b'],
   ])('%s', (_, change, reason) => {
     expect(reasonOf(change)).toBe(reason)
+  })
+
+  test('not where there is no database yet', () => {
+    expect(reasonOf({ isProven: false, hasSnapshot: false }, { state: 'waiting' })).toBeUndefined()
   })
 
   test('checkpoints that keep failing', () => {
