@@ -4,6 +4,7 @@ import { type Config, type DatabaseConfig, type ReplicaConfig } from './domain/c
 import { checkReplicas, openDaemonReplica, ownerOf } from './compose-replica-client.js'
 import { machineClock, systemClock } from './infrastructure/clock/system-clock.js'
 import { fetchHeartbeatClient } from './infrastructure/heartbeat/fetch-heartbeat-client.js'
+import { clearLeft, markLeft } from './infrastructure/folder/left-state.js'
 import { SqliteFolder } from './infrastructure/folder/sqlite-folder.js'
 import { decodeFrame } from './infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from './infrastructure/lz4/frame-encoder.js'
@@ -86,6 +87,7 @@ export async function composeReplication(
   const replication = new ReplicateDatabases({
     open: (database) => composeDatabase(database, shared),
     openFolder: (folder) => new SqliteFolder(folder),
+    left: ({ metaPath }) => markLeft(metaPath),
     refusal,
     clock: systemClock,
     logger,
@@ -117,6 +119,7 @@ async function composeDatabase(
   const logger = shared.logger.child({ db: config.path })
   // Not even the local state is created.
   await refuseForeignDatabase(config.path)
+  await clearLeft(config.metaPath)
   shared.descriptors.databaseOpened()
   const owner = await ownerOf(config.path)
   const database = new SqliteDatabase({

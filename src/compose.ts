@@ -8,7 +8,7 @@ import {
   type LoggingConfig,
   type ReplicaTarget,
 } from './domain/config.js'
-import { databaseIn } from './domain/database-folder.js'
+import { databaseIn, folderOf } from './domain/database-folder.js'
 import { DatabaseError } from './domain/errors.js'
 import { type RetentionRules } from './domain/retention-policy.js'
 import { type PrometheusMetrics } from './infrastructure/prometheus/prometheus-metrics.js'
@@ -221,7 +221,8 @@ export async function listDatabases(config: Config): Promise<ListedDatabases> {
     await using folder = new SqliteFolder(each)
     try {
       const scan = await folder.scan(nothingReplicated, new AbortController().signal)
-      found.push(...scan.found.map((relativePath) => databaseIn(each, relativePath)))
+      const databases = scan.found.map((relativePath) => databaseIn(each, relativePath))
+      found.push(...databases.filter(({ path }) => folderOf(config.folders, path)?.folder === each))
     } catch (err) {
       if (!(err instanceof DatabaseError)) throw err
       unreadable.push({ dir: each.path, err })

@@ -4,6 +4,7 @@ import { type DatabaseConfig, type DatabaseFolder, type ReplicaTarget } from './
 /** Names beside a database that are none themselves: SQLite's and ours, and what is still being written. */
 const notDatabases = /(-wal|-shm|-journal|\.tmp)$/
 const stateFolder = /^\..*-(tsreplicate|litestream)(-validation-.*)?$/
+const ownState = /^\.(.+)-tsreplicate$/
 
 /** Whether a file of this name can be a database. */
 export function mayBeDatabase(name: string): boolean {
@@ -13,6 +14,11 @@ export function mayBeDatabase(name: string): boolean {
 /** Whether a folder of this name holds somebody's local state. */
 export function isStateFolder(name: string): boolean {
   return stateFolder.test(name)
+}
+
+/** The name of the database whose local state lies in a folder of this name; undefined: no state of ours does. */
+export function databaseOfState(name: string): string | undefined {
+  return ownState.exec(name)?.[1]
 }
 
 /** Whether a path relative to the folder, with slashes, is meant by its pattern. */
@@ -25,14 +31,41 @@ export function isMeant(folder: DatabaseFolder, relativePath: string): boolean {
   return globToRegExp(pattern).test(pattern.includes('/') ? relativePath : name)
 }
 
-/** Whether the text is a pattern: every `[…]` is closed, and holds characters and ranges that there are. */
-export function isPattern(text: string): boolean {
+/** Every `[…]` is closed, and holds characters and ranges that there are. */
+function isPattern(text: string): boolean {
   try {
     globToRegExp(text)
   } catch {
     return false
   }
   return !text.replaceAll(/\[!?[^\]]+\]/g, (token) => (token === '[!]' ? token : '')).includes('[')
+}
+
+/** Why no path within the folder is ever meant by the pattern, and what to write instead; undefined: some are. */
+export function patternProblem({
+  pattern,
+  recursive,
+}: Pick<DatabaseFolder, 'pattern' | 'recursive'>): string | undefined {
+  const parts = pattern.split('/')
+  if (!isPattern(pattern)) return `not a pattern: ${pattern}`
+  if (/[{}]/.test(pattern.replaceAll(/\[[^\]]*\]/g, ''))) {
+    return `{ and } mean themselves, not alternatives: ${pattern}. Write * for all that are databases, or [{] for a name with a brace`
+  }
+  if (pattern.startsWith('!')) {
+    return `nothing is excluded by !: ${pattern}. Write a pattern of what is meant, with [!…] for other characters, or ? for a ! itself`
+  }
+  if (pattern.startsWith('/')) {
+    return `is relative to dir, so it does not begin with /: write ${pattern.replace(/^\/+/, '')}`
+  }
+  if (pattern.endsWith('/')) return `means files, so it does not end with /: write ${pattern}*`
+  if (parts.some((part) => part === '' || part === '.' || part === '..')) {
+    return `is a path within dir, in which there is no ., .. or //: ${pattern}`
+  }
+  if (!recursive && parts.length > 1) {
+    return `means folders in dir, which are looked into only with recursive: true: ${pattern}`
+  }
+  if (!mayBeDatabase(pattern)) return `means no databases, but files beside them: ${pattern}`
+  return undefined
 }
 
 /** `*` and `?` stop at a slash, `**` does not, `[…]` is one of these characters. */
@@ -68,17 +101,24 @@ export function databaseIn(folder: DatabaseFolder, relativePath: string): Databa
   }
 }
 
+/** The folder that a database belongs to: of several that mean its path, the last one in the configuration. */
+export function folderOf(
+  folders: readonly DatabaseFolder[],
+  path: string,
+): { readonly folder: DatabaseFolder; readonly relativePath: string } | undefined {
+  const folder = folders.findLast(
+    (each) => path.startsWith(`${each.path}/`) && isMeant(each, path.slice(each.path.length + 1)),
+  )
+  return folder && { folder, relativePath: path.slice(folder.path.length + 1) }
+}
+
 /** The configuration of a database by its path, whether it exists or not; undefined: no folder means it. */
 export function databaseAt(
   folders: readonly DatabaseFolder[],
   path: string,
 ): DatabaseConfig | undefined {
-  for (const folder of folders) {
-    if (!path.startsWith(`${folder.path}/`)) continue
-    const relativePath = path.slice(folder.path.length + 1)
-    if (isMeant(folder, relativePath)) return databaseIn(folder, relativePath)
-  }
-  return undefined
+  const owner = folderOf(folders, path)
+  return owner && databaseIn(owner.folder, owner.relativePath)
 }
 
 function below(target: ReplicaTarget, relativePath: string): ReplicaTarget {

@@ -1,5 +1,5 @@
 import { type DatabaseConfig, type DatabaseFolder } from '../domain/config.js'
-import { databaseIn } from '../domain/database-folder.js'
+import { databaseIn, folderOf } from '../domain/database-folder.js'
 import { isAbortError } from '../domain/errors.js'
 import { sameSettings } from '../domain/same-settings.js'
 import { type Clock } from './ports/clock.js'
@@ -25,6 +25,8 @@ interface Followed {
   readonly stop: AbortController
   readonly scanned: Promise<void>
   found: readonly DatabaseConfig[]
+  /** Files that cannot be looked into, when it was last looked. */
+  unreadableFiles: ReadonlySet<string>
   /** Why it could not be read when it was last looked at; undefined: it could. */
   problem: string | undefined
 }
@@ -32,8 +34,13 @@ interface Followed {
 /** What no event announced is found after this long, and a file that is still empty is looked at again after that. */
 const rescanMs = 30_000
 const emptyRescanMs = 1000
+/** How soon that is where nothing announces anything. */
+const unwatchedRescanMs = 5000
 /** A folder that cannot be read is tried this soon, or later where trying takes long. */
 const unreadableRescanMs = 1000
+/** Local state of a database that is gone stays this long, should it come back, and is looked for this often. */
+const stateGraceMs = 3_600_000
+const sweepEveryMs = 600_000
 /** Files that come together are found together. */
 const gatherMs = 100
 
@@ -57,9 +64,13 @@ export class FollowFolders {
     )
   }
 
-  /** What has been found by now. */
+  /** What has been found by now, each with the settings of the folder that it belongs to. */
   get found(): readonly DatabaseConfig[] {
-    return this.#followed.flatMap(({ found }) => found)
+    const folders = this.#followed.map(({ folder }) => folder)
+    if (folders.length === 1) return this.#followed.flatMap(({ found }) => found)
+    return this.#followed.flatMap(({ folder, found }) =>
+      found.filter(({ path }) => folderOf(folders, path)?.folder === folder),
+    )
   }
 
   /** The folders that cannot be read now. */
@@ -87,7 +98,14 @@ export class FollowFolders {
       databaseIn(folder, path.slice(folder.path.length + 1)),
     )
     const scanned = aborted(first.signal)
-    const followed: Followed = { folder, stop, scanned, found, problem: undefined }
+    const followed: Followed = {
+      folder,
+      stop,
+      scanned,
+      found,
+      problem: undefined,
+      unreadableFiles: new Set(),
+    }
     void this.#run(followed, () => first.abort())
     return followed
   }
@@ -96,12 +114,21 @@ export class FollowFolders {
     const { open, clock } = this.#options
     const { folder, stop } = followed
     await using opened = open(folder)
+    let sweptAtMs = Number.NEGATIVE_INFINITY
+    let isFirst = true
+    let watchProblem: string | undefined
     while (!stop.signal.aborted) {
       let pauseMs = rescanMs
       const startedAt = clock.monotonic()
       try {
         const hasEmpty = await this.#scan(followed, opened)
         if (hasEmpty) pauseMs = emptyRescanMs
+        if (isFirst && followed.found.length === 0) this.#warnOfNone(folder)
+        isFirst = false
+        if (clock.monotonic() - sweptAtMs > sweepEveryMs) {
+          sweptAtMs = clock.monotonic()
+          await this.#sweep(opened)
+        }
         if (followed.problem !== undefined) {
           this.#options.logger.info({ dir: folder.path }, 'folder can be read again')
         }
@@ -116,17 +143,48 @@ export class FollowFolders {
       }
       scanned()
       if (!folder.watch && followed.problem === undefined) return
+      if (opened.watchProblem !== undefined) {
+        const lookMs = clock.monotonic() - startedAt
+        pauseMs = Math.min(pauseMs, Math.max(unwatchedRescanMs, 20 * lookMs))
+        if (watchProblem === undefined) this.#warnOfNoWatch(folder, opened.watchProblem, pauseMs)
+        watchProblem = opened.watchProblem
+      }
       await opened.waitForChange(pauseMs, stop.signal)
       await clock.sleep(gatherMs, stop.signal).catch(() => undefined)
     }
     scanned()
   }
 
+  #warnOfNone({ path: dir, pattern, recursive, watch }: DatabaseFolder): void {
+    const next = watch ? 'they are waited for' : 'the next look is at a reload'
+    this.#options.logger.warn({ dir, pattern, recursive }, `no databases in the folder: ${next}`)
+  }
+
+  #warnOfNoWatch({ path: dir }: DatabaseFolder, problem: string, everyMs: number): void {
+    this.#options.logger.warn(
+      { dir, problem, 'every-ms': everyMs },
+      'the folder cannot be watched: what comes and goes is found by looking at it now and then',
+    )
+  }
+
+  async #sweep(opened: WatchedFolder): Promise<void> {
+    const { clock, logger } = this.#options
+    for (const path of await opened.removeLeftState(clock.now() - stateGraceMs)) {
+      logger.info({ path }, 'local state of a database that is gone removed: all of it is stored')
+    }
+  }
+
   async #scan(followed: Followed, opened: WatchedFolder): Promise<boolean> {
     const { logger, replicated, changed } = this.#options
     const { folder, stop } = followed
-    const { found, hasEmpty } = await opened.scan(replicated(), stop.signal)
+    const { found, hasEmpty, unreadable } = await opened.scan(replicated(), stop.signal)
     if (stop.signal.aborted) return false
+    for (const file of unreadable) {
+      if (!followed.unreadableFiles.has(file)) {
+        logger.warn({ dir: folder.path, file }, 'no permission to see whether it is a database')
+      }
+    }
+    followed.unreadableFiles = new Set(unreadable)
     const former = new Set(followed.found.map(({ path }) => path))
     followed.found = found.map((relativePath) => databaseIn(folder, relativePath))
     const now = new Set(followed.found.map(({ path }) => path))

@@ -52,6 +52,8 @@ export interface Replication {
 export interface ReplicateDatabasesOptions {
   readonly open: (config: DatabaseConfig) => Promise<DatabaseParts>
   readonly openFolder: (folder: DatabaseFolder) => WatchedFolder
+  /** Is told of a database of a folder that is no longer replicated, when all of it is stored. */
+  readonly left: (database: DatabaseConfig) => Promise<void>
   readonly refusal: Refusal
   readonly clock: Clock
   readonly logger: Logger
@@ -274,9 +276,13 @@ export class ReplicateDatabases implements Replication {
       logger.info({ db: wanted.path }, 'database replicated with another configuration')
       logReplicas(wanted, logger)
     } else {
-      this.#lost(await this.#within(kill, (deadline) => running.stop(deadline)))
+      const notStored = await this.#within(kill, (deadline) => running.stop(deadline))
+      this.#lost(notStored)
       slot.running = undefined
       await running.close()
+      if (wanted === undefined && running.config.comesAndGoes === true && notStored.length === 0) {
+        await this.#options.left(running.config)
+      }
       if (wanted === undefined) {
         logger.info({ db: running.config.path }, 'database no longer replicated')
       }

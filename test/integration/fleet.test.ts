@@ -1,16 +1,45 @@
 import Database from 'better-sqlite3'
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
 import { afterEach, expect, it } from 'vitest'
 import {
   cleanUp,
   listGenerations,
+  program,
   restore,
   run,
+  Running,
   start,
+  startAs,
   temporaryFolder,
   until,
 } from '../support/cli.ts'
+
+import { sayAtTheEnd } from '../support/last-lines.ts'
+
+/** Why a process cannot be kept from watching anything here. */
+const whyNoNamespace = ((): string | undefined => {
+  const script = 'echo 0 > /proc/sys/user/max_inotify_instances'
+  const args = ['--user', '--map-root-user', 'sh', '-c', script]
+  const tried = spawnSync('unshare', args, { encoding: 'utf8' })
+  return tried.status === 0 ? undefined : tried.stderr || String(tried.error)
+})()
+if (whyNoNamespace !== undefined) {
+  sayAtTheEnd(`folders that cannot be watched were not tested: ${whyNoNamespace}`)
+}
 
 afterEach(cleanUp)
 
@@ -198,4 +227,96 @@ it('databases at rest cost five descriptors each, one of the WAL among them, and
     Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${daemon.pid}/status`, 'utf8'))![1]) / 1024
   await until(() => residentMib() < 170, 40_000, 'memory to be given back')
   expect(await daemon.stop()).toBe(0)
+})
+
+it('a database that two entries mean is that of the last one, to the daemon and to commands', async () => {
+  const { at, config } = scene({})
+  mkdirSync(at('data/eu'))
+  fill(at('data/eu/a.db'), 10)
+  const entry = (dir: string, name: string): object => {
+    const replicas = [{ path: at(name), 'sync-interval': '100ms' }]
+    return { dir: at(dir), recursive: true, replicas }
+  }
+  const databases = async (): Promise<unknown> =>
+    JSON.parse((await run('databases', '--json', '-config', config)).stdout)
+  for (const [dbs, place, other] of [
+    [[entry('data', 'all'), entry('data/eu', 'inner')], 'inner/a.db', 'all/eu/a.db'],
+    [[entry('data/eu', 'inner-2'), entry('data', 'all-2')], 'all-2/eu/a.db', 'inner-2/a.db'],
+  ] as const) {
+    writeFileSync(config, JSON.stringify({ dbs }))
+    const daemon = start('replicate', '-config', config)
+    await daemon.waitFor(/snapshot written/)
+    expect(await daemon.stop()).toBe(0)
+    expect(existsSync(at(place))).toBe(true)
+    expect(existsSync(at(other))).toBe(false)
+    expect(await databases()).toHaveLength(1)
+    const output = at(`restored-${place.split('/')[0]}`)
+    const restored = await run('restore', '-config', config, '-o', output, at('data/eu/a.db'))
+    expect(restored.code, restored.stderr).toBe(0)
+  }
+})
+
+it('a folder without databases, and files that must not be looked into, are said', async () => {
+  const { at, config } = scene({ pattern: '*.sqlite' })
+  fill(at('data/a.db'), 10)
+  const daemon = start('replicate', '-config', config)
+  await daemon.waitFor(/level=WARN msg="no databases in the folder.*pattern=\*\.sqlite/)
+  expect(await daemon.stop()).toBe(0)
+  if (process.getuid?.() !== 0) return
+  writeFileSync(config, readFileSync(config, 'utf8').replace('*.sqlite', '*'))
+  chownSync(at('data'), 54_321, 54_321)
+  chownSync(dirname(config), 54_321, 54_321)
+  chmodSync(at('data/a.db'), 0o600)
+  const other = startAs(54_321, 'replicate', '-config', config)
+  await other.waitFor(/no permission to see whether it is a database.*file=.*a\.db/)
+  chownSync(at('data/a.db'), 54_321, 54_321)
+  fill(at('b.db'), 1)
+  chownSync(at('b.db'), 54_321, 54_321)
+  renameSync(at('b.db'), at('data/b.db'))
+  await other.waitFor(/database found.*a\.db/)
+  expect(await other.stop()).toBe(0)
+})
+
+it.skipIf(whyNoNamespace !== undefined)(
+  'where nothing can be watched it says so, and finds a new database soon all the same',
+  async () => {
+    const { at, config } = scene({})
+    const script = 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"'
+    const command = ['sh', '-c', script, 'sh', process.execPath, program]
+    const args = ['--user', '--map-root-user', ...command, 'replicate', '-config', config]
+    const daemon = new Running('daemon', 'unshare', args)
+    await daemon.waitFor(/level=WARN msg="the folder cannot be watched.*problem=.*every-ms=5000/)
+    fill(at('data/a.db'), 10)
+    await daemon.waitFor(/database found/, { timeoutMs: 8000 })
+    await daemon.waitFor(/snapshot written/)
+    expect(await daemon.stop()).toBe(0)
+  },
+)
+
+it('local state of a database that is gone is removed after a while, when all of it is stored', async () => {
+  const { at, config } = scene({})
+  for (const name of ['gone', 'back', 'stays']) fill(at(`data/${name}.db`), 10)
+  const state = (name: string): string => at(`data/.${name}.db-tsreplicate`)
+  const first = start('replicate', '-config', config)
+  await first.waitFor(/snapshot written/, { times: 3 })
+  for (const name of ['gone', 'back'])
+    for (const suffix of ['', '-wal', '-shm']) rmSync(at(`data/${name}.db${suffix}`))
+  await first.waitFor(/no longer replicated/, { times: 2 })
+  await until(() => existsSync(join(state('back'), 'left')), 5000, 'the mark')
+  fill(at('data/back.db'), 5)
+  await first.waitFor(/snapshot written/, { times: 4 })
+  expect(existsSync(join(state('back'), 'left'))).toBe(false)
+  expect(await first.stop()).toBe(0)
+  // Not yet.
+  const second = start('replicate', '-config', config)
+  await second.waitFor(/replicating to/, { times: 2 })
+  expect(await second.stop()).toBe(0)
+  expect(existsSync(state('gone'))).toBe(true)
+  const anHourAgo = new Date(Date.now() - 3_700_000)
+  utimesSync(join(state('gone'), 'left'), anHourAgo, anHourAgo)
+  const third = start('replicate', '-config', config)
+  await third.waitFor(/local state of a database that is gone removed/)
+  expect(await third.stop()).toBe(0)
+  expect(existsSync(state('gone'))).toBe(false)
+  for (const name of ['back', 'stays']) expect(existsSync(state(name))).toBe(true)
 })

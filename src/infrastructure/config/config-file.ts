@@ -25,7 +25,7 @@ import {
   type ReplicaTarget,
 } from '../../domain/config.js'
 import { splitCommandLine } from '../../domain/command-line.js'
-import { isPattern } from '../../domain/database-folder.js'
+import { patternProblem } from '../../domain/database-folder.js'
 import { parseDuration } from '../../domain/duration.js'
 import { ConfigError } from '../../domain/errors.js'
 import { nearestName } from '../../domain/nearest-name.js'
@@ -348,9 +348,17 @@ class Reader {
     const watch = this.#boolean(fields, 'watch') ?? true
     const metaPath = this.#string(fields, 'meta-path')
     const database = this.#databaseSettings(fields, seenPlaces)
-    if (!isPattern(pattern)) this.#at(fields, 'pattern', `not a pattern: ${pattern}`)
+    const problem = patternProblem({ pattern, recursive })
+    if (problem !== undefined) this.#at(fields, 'pattern', problem)
     if (dir === undefined) return undefined
     const path = this.#expand(fields, 'dir', dir)
+    if (dir.includes('*')) {
+      this.#at(
+        fields,
+        'dir',
+        `is one folder, not a pattern: ${dir}. What comes first without * is dir, the rest pattern`,
+      )
+    }
     for (const { name, target } of database.replicas) {
       if (target.type === 'file' && target.path === path) {
         this.#at(fields, 'replicas', `replica "${name}" would lie at the databases: ${path}`)

@@ -7,6 +7,7 @@ import { isMeant, isStateFolder, mayBeDatabase } from '../../domain/database-fol
 import { DatabaseError } from '../../domain/errors.js'
 import { type FileIdentity } from '../../usecase/ports/managed-database.js'
 import { type FolderScan, type WatchedFolder } from '../../usecase/ports/watched-folder.js'
+import { removeLeft } from './left-state.js'
 
 const magic = Buffer.from('SQLite format 3\0', 'latin1')
 
@@ -21,6 +22,8 @@ export class SqliteFolder implements WatchedFolder {
   #isWoken = false
   /** Files that are no databases, as they were when that was seen. */
   readonly #others = new Map<string, string>()
+  /** Why comings and goings are not announced. */
+  #watchProblem: string | undefined
 
   constructor(config: DatabaseFolder) {
     this.#config = config
@@ -44,14 +47,16 @@ export class SqliteFolder implements WatchedFolder {
 
   async #look(replicated: Replicated, signal: AbortSignal): Promise<FolderScan> {
     const found: string[] = []
+    const unreadable: string[] = []
     let hasEmpty = false
     for await (const relativePath of this.#files('')) {
       signal.throwIfAborted()
       const kind = await this.#kindOf(relativePath, replicated)
       if (kind === 'database') found.push(relativePath)
+      if (kind === 'unreadable') unreadable.push(`${this.#config.path}/${relativePath}`)
       hasEmpty ||= kind === 'empty'
     }
-    return { found: found.toSorted(), hasEmpty }
+    return { found: found.toSorted(), hasEmpty, unreadable }
   }
 
   async *#files(subfolder: string): AsyncIterable<string> {
@@ -69,7 +74,7 @@ export class SqliteFolder implements WatchedFolder {
   async #kindOf(
     relativePath: string,
     replicated: Replicated,
-  ): Promise<'database' | 'empty' | 'other'> {
+  ): Promise<'database' | 'empty' | 'other' | 'unreadable'> {
     const file = `${this.#config.path}/${relativePath}`
     if (replicated.paths.has(file)) return 'database'
     const stat = await lstat(file).catch(() => undefined)
@@ -80,9 +85,18 @@ export class SqliteFolder implements WatchedFolder {
     if (replicated.has(identity)) return 'empty'
     const signs = `${stat.ino}:${stat.size}:${stat.mtimeMs}`
     if (this.#others.get(file) === signs) return 'other'
-    if (await beginsAsDatabase(file)) return 'database'
-    this.#others.set(file, signs)
-    return 'other'
+    const kind = await kindByContent(file)
+    if (kind === 'other') this.#others.set(file, signs)
+    return kind
+  }
+
+  get watchProblem(): string | undefined {
+    return this.#watchProblem
+  }
+
+  async removeLeftState(beforeMs: number): Promise<readonly string[]> {
+    const { path: folder, metaPath, recursive } = this.#config
+    return removeLeft({ folder, base: metaPath ?? folder, recursive }, beforeMs)
   }
 
   async waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void> {
@@ -121,7 +135,10 @@ export class SqliteFolder implements WatchedFolder {
     watcher.on('raw', (event: string, name: string | null) => {
       if (event === 'rename' && (name === null || mayBeDatabase(name))) wake()
     })
-    watcher.on('error', wake)
+    watcher.on('error', (error) => {
+      this.#watchProblem = error instanceof Error ? error.message : String(error)
+      wake()
+    })
     return watcher
   }
 
@@ -144,17 +161,18 @@ async function entriesOf(folder: string, subfolder: string): Promise<Dirent[]> {
   }
 }
 
-async function beginsAsDatabase(file: string): Promise<boolean> {
+async function kindByContent(file: string): Promise<'database' | 'other' | 'unreadable'> {
   try {
     const handle = await open(file, 'r')
     try {
       const start = Buffer.alloc(magic.length)
       const { bytesRead } = await handle.read(start, 0, start.length, 0)
-      return bytesRead === magic.length && start.equals(magic)
+      return bytesRead === magic.length && start.equals(magic) ? 'database' : 'other'
     } finally {
       await handle.close()
     }
-  } catch {
-    return false
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    return code === 'EACCES' || code === 'EPERM' ? 'unreadable' : 'other'
   }
 }

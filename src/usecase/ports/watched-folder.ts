@@ -6,6 +6,8 @@ export interface FolderScan {
   readonly found: readonly string[]
   /** A file is there that is empty still: it may become one. */
   readonly hasEmpty: boolean
+  /** Files of which it cannot be told, for want of permission. */
+  readonly unreadable: readonly string[]
 }
 
 export interface WatchedFolder extends AsyncDisposable {
@@ -19,4 +21,11 @@ export interface WatchedFolder extends AsyncDisposable {
   ): Promise<FolderScan>
   /** Resolves when a file or folder came or went, after `timeoutMs`, or at an abort. */
   waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void>
+  /** Why not all that comes and goes is announced; undefined: it is, or was not waited for yet. */
+  readonly watchProblem: string | undefined
+  /**
+   * Removes the local state of databases that are gone and were stored to their end before this moment. Resolves with its
+   * paths.
+   */
+  removeLeftState(beforeMs: number): Promise<readonly string[]>
 }

@@ -1,0 +1,60 @@
+/**
+ * The local state of databases that have gone from a folder. Whoever has stored all of one leaves a mark in its state, which
+ * goes when the database is replicated again: state with an old mark, whose database is not there, is of no use to anybody.
+ */
+import { lstat, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { databaseOfState, isStateFolder } from '../../domain/database-folder.js'
+
+const markName = 'left'
+
+/** All of a database is stored, and it is gone. */
+export async function markLeft(metaPath: string): Promise<void> {
+  const mark = join(metaPath, markName)
+  const now = new Date()
+  try {
+    await writeFile(mark, '', { mode: 0o600 })
+    await utimes(mark, now, now)
+  } catch {
+    // The state is gone with its folder, or stays.
+  }
+}
+
+/** A database is replicated, again. */
+export async function clearLeft(metaPath: string): Promise<void> {
+  await rm(join(metaPath, markName), { force: true })
+}
+
+/** Removes what was marked before this moment. `base` holds the state of the databases in `folder`. */
+export async function removeLeft(
+  { folder, base, recursive }: { folder: string; base: string; recursive: boolean },
+  markedBeforeMs: number,
+): Promise<readonly string[]> {
+  const removed: string[] = []
+  const look = async (below: string): Promise<void> => {
+    const entries = await readdir(join(base, below), { withFileTypes: true }).catch(() => [])
+    for (const entry of entries.filter((one) => one.isDirectory())) {
+      const path = join(base, below, entry.name)
+      const name = databaseOfState(entry.name)
+      if (name === undefined) {
+        if (recursive && !isStateFolder(entry.name)) await look(join(below, entry.name))
+        continue
+      }
+      const mark = await stat(join(path, markName)).catch(() => undefined)
+      if (mark === undefined || mark.mtimeMs >= markedBeforeMs) continue
+      if (await exists(join(folder, below, name))) continue
+      await rm(path, { recursive: true, force: true })
+      removed.push(path)
+    }
+  }
+  await look('')
+  return removed
+}
+
+/** Whatever cannot be looked at may be there. */
+async function exists(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    (error: unknown) => !(error instanceof Error && 'code' in error && error.code === 'ENOENT'),
+  )
+}
