@@ -33,16 +33,19 @@ export interface CaptureStatus {
   readonly generationsLately: { readonly count: number; readonly withinMs: number } | undefined
   /** How long the loop has given no sign of life, beyond its monitor interval. */
   readonly silentMs: number
-  /** Since when commits may be waiting that nobody has looked for, milliseconds since 1970; undefined: there are none. */
-  readonly blindSinceMs: number | undefined
+  /** For how long commits may have been waiting that nobody has looked for; undefined: there are none. */
+  readonly blindForMs: number | undefined
   readonly pageSizeBytes: number | undefined
   /** Up to where commits are captured. */
   readonly position: Position | undefined
-  /** When the generation began, or its continuation by this process. */
-  readonly generationSinceMs: number
-  /** What is captured and not yet a segment: bytes of WAL, and the time of its first commit (undefined: there is nothing). */
+  /** For how long commits have been waiting for the generation to be stored, or its continuation by this process. */
+  readonly generationForMs: number
+  /**
+   * What is captured and not durable yet: bytes of WAL, and for how long its first commit has been waiting, failures in
+   * between included (undefined: there is nothing).
+   */
   readonly unsealedBytes: number
-  readonly unsealedSinceMs: number | undefined
+  readonly unsealedForMs: number | undefined
   readonly spoolBytes: number
   readonly maxSpoolBytes: number
   readonly totals: CaptureTotals
@@ -156,6 +159,27 @@ export interface DaemonStatus {
   readonly fileSystems: readonly FileSystemUse[]
 }
 
+/*
+ * What proves that a daemon is ready, state by state. It is never the absence of an error: with none of these known, it is
+ * not ready. All ages are of the monotonic clock, from the last look that cannot have seen the commit.
+ *
+ * | state         | what is proven                                        | by                                               |
+ * | ------------- | ----------------------------------------------------- | ------------------------------------------------ |
+ * | `opening`     | nothing: not ready                                    |                                                  |
+ * | `waiting`     | there is nothing to lose: ready                       | a look for the file, within the interval         |
+ * | `gone`        | nothing of what comes next: not ready                 |                                                  |
+ * | `replicating` | captured: all up to a moment within the limit         | the last look (`blindForMs`)                     |
+ * |               | durable here: all that was captured by then           | the segment's sync (`unsealedForMs`)             |
+ * |               | acknowledged: all segments by then, and a snapshot    | the store's answers (`lagMs`, `hasSnapshot`)     |
+ * |               | there, and restorable: the same                       | its listings (`confirmedLagMs`, `isProven`)     |
+ * |               | nobody else writes there                              | the owner object, before writes (`refusal`)      |
+ * | `failing`     | the same; nothing is looked for: `blindForMs` grows   | the last look that went well                     |
+ * | `ended`       | as it was at the end, for who asks that late          | the last look                                    |
+ *
+ * A new generation needs a snapshot before it can be restored: until then what the one before lacked, and what came since
+ * it began, waits (`generationForMs`); what lies before that is restored from the one before.
+ */
+
 /** Whether the database is there, and what is committed can be restored from all of these, but for what is within the limit. */
 export function areSafe(
   { state }: Pick<CaptureStatus, 'state'>,
@@ -244,9 +268,7 @@ export function findHanging(databases: readonly DatabaseStatus[]): readonly NotR
   )
 }
 
-/** Milliseconds from the earliest of these moments until now; 0 without any. */
-export function lagSince(moments: readonly (number | undefined)[], nowMs: number): number {
-  let earliest = nowMs
-  for (const moment of moments) if (moment !== undefined) earliest = Math.min(earliest, moment)
-  return nowMs - earliest
+/** The longest of these times; 0 without any. */
+export function longest(times: readonly (number | undefined)[]): number {
+  return Math.max(0, ...times.filter((time) => time !== undefined))
 }

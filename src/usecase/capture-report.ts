@@ -12,9 +12,7 @@ import { type GenerationFeed } from './generation-feed.js'
 import { type Clock } from './ports/clock.js'
 import { type CapturedRun } from './ports/managed-database.js'
 import { type SegmentAssembly } from './segment-assembly.js'
-
-/** Beyond its interval, a look may be late by this before commits are taken to be waiting for it. */
-const lateMs = 5000
+import { WaitingCommits } from './waiting-commits.js'
 
 /** So many checkpoints that fail one after the other, some seconds, are more than a failure of the moment. */
 const lastingFailures = 3
@@ -30,11 +28,8 @@ export class CaptureReport {
     PASSIVE: { count: 0, errors: 0, durationMs: 0 },
     RESTART: { count: 0, errors: 0, durationMs: 0 },
   }
-  #lookedAtMs: number
-  #lookedAt: number
+  readonly #waiting: WaitingCommits
   #generationSinceMs: number
-  #unsealedSinceMs: number | undefined
-  readonly #sealing: { readonly walBytes: number; readonly sinceMs: number }[] = []
   #syncs = 0
   #syncMs = 0
   #frameBytes = 0
@@ -50,18 +45,18 @@ export class CaptureReport {
     this.#clock = options.clock
     this.#feed = options.feed
     this.#failures = new FailureLog(options.clock)
-    this.#lookedAtMs = this.#generationSinceMs = this.#clock.now()
-    this.#lookedAt = this.#clock.monotonic()
+    this.#waiting = new WaitingCommits(options.clock)
+    this.#generationSinceMs = options.clock.monotonic()
   }
 
   /** Everything committed until now was captured, or there is no database. */
   looked(): void {
-    this.#lookedAtMs = this.#clock.now()
-    this.#lookedAt = this.#clock.monotonic()
+    this.#waiting.looked()
   }
 
   failed(error: unknown): void {
     this.state = 'failing'
+    this.#waiting.failed()
     this.#failures.add(error)
   }
 
@@ -69,10 +64,12 @@ export class CaptureReport {
     this.#failures.end()
   }
 
-  began(reason: BreakReason): void {
+  /** Returns since when commits wait to be stored in it, by the monotonic clock. */
+  began(reason: BreakReason): number {
     this.#generations[reason] = (this.#generations[reason] ?? 0) + 1
     this.#beganAtMs = [...this.#beganAtMs, this.#clock.monotonic()].slice(-rememberedGenerations)
-    this.continued()
+    this.#generationSinceMs = this.#waiting.began()
+    return this.#generationSinceMs
   }
 
   /** How long the next generation has to wait. */
@@ -80,8 +77,9 @@ export class CaptureReport {
     return generationWaitMs(this.#beganAtMs, this.#clock.monotonic())
   }
 
-  continued(): void {
-    this.#generationSinceMs = this.#clock.now()
+  continued(): number {
+    this.#generationSinceMs = this.#clock.monotonic()
+    return this.#generationSinceMs
   }
 
   /** Returns when, for `syncEnded`. */
@@ -94,25 +92,23 @@ export class CaptureReport {
     this.#syncMs += this.#clock.monotonic() - started
   }
 
-  captured(run: CapturedRun, timeMs: number): void {
+  captured(run: CapturedRun): void {
     this.#frameBytes += run.end.offset - Math.max(run.start.offset, walHeaderBytes)
-    this.#unsealedSinceMs ??= timeMs
+    this.#waiting.captured()
   }
 
   /** A segment of so many bytes has ended, and is not durable yet. */
   sealing(walBytes: number): void {
-    this.#sealing.push({ walBytes, sinceMs: this.#unsealedSinceMs ?? this.#clock.now() })
-    this.#unsealedSinceMs = undefined
+    this.#waiting.sealing(walBytes)
   }
 
-  /** The oldest of these is durable. */
-  sealed(): void {
-    this.#sealing.shift()
+  /** The oldest of these is durable. Returns since when it had waited, by the monotonic clock. */
+  sealed(): number {
+    return this.#waiting.sealed()
   }
 
   discarded(): void {
-    this.#sealing.length = 0
-    this.#unsealedSinceMs = undefined
+    this.#waiting.discarded()
   }
 
   locked(lockedMs: number): void {
@@ -172,26 +168,24 @@ export class CaptureReport {
   }): CaptureStatus {
     const { current, spoolBytes, maxSpoolBytes } = this.#feed
     const now = this.#clock.monotonic()
-    const isLate = now - this.#lookedAt > monitorIntervalMs + lateMs
+    const ageOf = (sinceMs: number | undefined): number | undefined =>
+      sinceMs === undefined ? undefined : Math.max(0, now - sinceMs)
     return {
       state: this.state,
       lastFailure: this.#failures.last,
       copyingProblem: this.#copyingProblem,
       generationsLately: generationsLately(this.#beganAtMs, now),
       silentMs: Math.max(0, now - movedAt - monitorIntervalMs),
-      blindSinceMs: isLate && this.state !== 'ended' ? this.#lookedAtMs : undefined,
+      blindForMs:
+        this.state === 'ended' ? undefined : ageOf(this.#waiting.blindSinceMs(monitorIntervalMs)),
       pageSizeBytes: current?.pageSizeBytes,
       position:
         current === undefined
           ? undefined
           : { generation: current.generation, ...(end ?? current.end) },
-      generationSinceMs: this.#generationSinceMs,
-      unsealedBytes: this.#sealing.reduce(
-        (sum, { walBytes }) => sum + walBytes,
-        assembly?.walBytes ?? 0,
-      ),
-      unsealedSinceMs:
-        this.#sealing[0]?.sinceMs ?? (assembly === undefined ? undefined : this.#unsealedSinceMs),
+      generationForMs: Math.max(0, now - this.#generationSinceMs),
+      unsealedBytes: this.#waiting.sealingBytes + (assembly?.walBytes ?? 0),
+      unsealedForMs: ageOf(this.#waiting.sinceMs),
       spoolBytes,
       maxSpoolBytes,
       totals: {

@@ -7,6 +7,7 @@ import { type Generation } from '../domain/generation.js'
 import { type GenerationOrigin } from '../domain/lineage.js'
 import { comparePositions, type WalPosition } from '../domain/position.js'
 import { type SpooledSegment } from './ports/spool.js'
+import { earliest } from './waiting-commits.js'
 
 /** Where everything committed at some moment had been captured and spooled. */
 export interface Barrier {
@@ -37,6 +38,10 @@ interface ReplicaPlace {
   generation: Generation | undefined
   /** Given up for now: the spool keeps nothing for it. */
   detached: boolean
+  /** The generation that is known to be restorable from it. */
+  restorable: Generation | undefined
+  /** Since when commits wait that were to be stored in earlier generations; undefined: there are none. */
+  owedSinceMs: number | undefined
 }
 
 /** Resolves its waiters all at once; a second wake-up before anybody waits is the same one. */
@@ -87,6 +92,9 @@ export class GenerationFeed {
   readonly #changed = new Signal()
   readonly #wanted = new Signal()
   readonly #replicas = new Map<string, ReplicaPlace>()
+  /** Since when each segment waits, by the monotonic clock. */
+  readonly #sinceMs = new WeakMap<SpooledSegment, number>()
+  #currentSinceMs = Number.POSITIVE_INFINITY
   #barriers: { resolve: (barrier: Barrier) => void; reject: (error: Error) => void }[] = []
   #newGeneration: { reason: BreakReason; detail: string } | undefined
 
@@ -99,7 +107,60 @@ export class GenerationFeed {
       attempted: undefined,
       generation: undefined,
       detached: false,
+      restorable: undefined,
+      owedSinceMs: undefined,
     })
+  }
+
+  /**
+   * Another generation is the current one, for which commits wait since `sinceMs`. What a replica lacks of the one before
+   * goes on waiting, until the new one can be restored from it.
+   */
+  begin(current: FeedGeneration, sinceMs: number): void {
+    const former = this.current
+    for (const place of this.#replicas.values()) {
+      if (former === undefined || former.generation === current.generation) break
+      place.owedSinceMs = earliest([place.owedSinceMs, this.#lackedSinceMs(place, former)])
+    }
+    this.current = current
+    this.#currentSinceMs = sinceMs
+  }
+
+  /** Since when something waits of a generation that a replica does not have. */
+  #lackedSinceMs(
+    place: ReplicaPlace,
+    { generation, segments }: FeedGeneration,
+  ): number | undefined {
+    if (place.restorable !== generation) return this.#currentSinceMs
+    const lacked = segments.find(
+      ({ index, endOffset }) =>
+        place.confirmed === undefined ||
+        comparePositions({ index, offset: endOffset }, place.confirmed) > 0,
+    )
+    return lacked === undefined ? undefined : this.sinceMs(lacked)
+  }
+
+  /** A segment waits since then, by the monotonic clock. */
+  noteSince(segment: SpooledSegment, sinceMs: number): void {
+    this.#sinceMs.set(segment, sinceMs)
+  }
+
+  /** Since when the first commit of a segment waits; undefined: nothing is known of it. */
+  sinceMs(segment: SpooledSegment): number | undefined {
+    return this.#sinceMs.get(segment)
+  }
+
+  /** The generation is known to be restorable from a replica: with that it has what it lacked of earlier ones. */
+  restorable(name: string, generation: Generation): void {
+    const place = this.#replicas.get(name)
+    if (place === undefined || generation !== this.current?.generation) return
+    place.restorable = generation
+    place.owedSinceMs = undefined
+  }
+
+  /** Since when commits wait that a replica lacks of earlier generations; undefined: there are none. */
+  owedSinceMs(name: string): number | undefined {
+    return this.#replicas.get(name)?.owedSinceMs
   }
 
   /** Nothing is kept for this replica any more. */

@@ -373,16 +373,23 @@ export class SyncDatabase {
       const verdict = await database.begin(cursorAfter(last), kill)
       if (verdict.kind === 'continuous') {
         feed.continued = state.generation
-        feed.current = {
-          generation: state.generation,
-          pageSizeBytes: opened.pageSizeBytes,
-          ...(state.origin === undefined ? {} : { origin: state.origin }),
-          segments: [...state.segments],
-          end: { index: last.index, offset: last.endOffset },
-        }
-        this.#report.continued()
+        const sinceMs = this.#report.continued()
+        feed.begin(
+          {
+            generation: state.generation,
+            pageSizeBytes: opened.pageSizeBytes,
+            ...(state.origin === undefined ? {} : { origin: state.origin }),
+            segments: [...state.segments],
+            end: { index: last.index, offset: last.endOffset },
+          },
+          sinceMs,
+        )
+        this.#adopt(state.segments)
         logger.info(
-          { generation: state.generation, position: formatWalPosition(feed.current.end) },
+          {
+            generation: state.generation,
+            position: formatWalPosition({ index: last.index, offset: last.endOffset }),
+          },
           'generation continues',
         )
         feed.announce()
@@ -443,6 +450,17 @@ export class SyncDatabase {
     }
   }
 
+  /** What an earlier process captured is as old as the wall clock says, and grows older by the other one. */
+  #adopt(segments: readonly SpooledSegment[]): void {
+    const { clock, feed } = this.#options
+    for (const segment of segments) {
+      const ageMs = clock.now() - (segment.trailer.captures[0]?.timeMs ?? clock.now())
+      // One that was adopted already is older by now than the wall clock tells, if that was set back.
+      const since = clock.monotonic() - Math.max(0, ageMs)
+      feed.noteSince(segment, Math.min(feed.sinceMs(segment) ?? since, since))
+    }
+  }
+
   async #newGeneration(
     opened: OpenedDatabase,
     why: { reason: BreakReason; detail: string },
@@ -469,14 +487,16 @@ export class SyncDatabase {
     this.#unused = generation
     this.#spoolProblem = undefined
     this.#spoolState = { generation, identity, origin, segments: [] }
-    feed.current = {
-      generation,
-      pageSizeBytes: opened.pageSizeBytes,
-      origin,
-      segments: [],
-      end: { index: 0, offset: 0 },
-    }
-    this.#report.began(why.reason)
+    feed.begin(
+      {
+        generation,
+        pageSizeBytes: opened.pageSizeBytes,
+        origin,
+        segments: [],
+        end: { index: 0, offset: 0 },
+      },
+      this.#report.began(why.reason),
+    )
     logger.info({ generation, reason: why.reason, detail: why.detail }, 'new generation')
     feed.announce()
   }
@@ -534,7 +554,6 @@ export class SyncDatabase {
           barriers.reject(new Error('the generation ended'))
         }
         await this.#release(kill)
-        this.#report.looked()
       } catch (error) {
         barriers.reject(asError(error))
         throw error
@@ -670,6 +689,7 @@ export class SyncDatabase {
       this.#uncopiedFrames = result.wal.frameCount - result.wal.copiedBackCount
       if (result.more) continue
       this.#report.syncEnded(started)
+      if (result.continuity.kind === 'continuous') this.#report.looked()
       return { ...result, changed }
     }
   }
@@ -697,9 +717,9 @@ export class SyncDatabase {
         start: run.start,
       })
       if (run.start.offset === 0) this.#noteRestart()
-      const timeMs = this.#history.stamp(run.timeMs)
-      await this.#assembly.append(run, timeMs, kill)
-      this.#report.captured(run, timeMs)
+      // A disk that is full or hangs is no reason not to count it.
+      this.#report.captured(run)
+      await this.#assembly.append(run, this.#history.stamp(run.timeMs), kill)
       if (this.#assembly.walBytes >= maxSegmentBytes && this.#assembly.endsInCommit) {
         await this.#seal(kill)
       }
@@ -738,7 +758,7 @@ export class SyncDatabase {
     if (current?.generation !== segment.generation) return
     this.#unused = undefined
     this.#recovered()
-    this.#report.sealed()
+    feed.noteSince(segment, this.#report.sealed())
     current.segments.push(segment)
     current.end = { index: segment.index, offset: segment.endOffset }
     this.#spoolState = {

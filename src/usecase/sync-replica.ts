@@ -5,7 +5,7 @@ import { type Fork, type Lineage } from '../domain/lineage.js'
 import { formatObjectPath } from '../domain/replica-layout.js'
 import { type Checksum, sameChecksum } from '../domain/wal-format.js'
 import { type Sent } from '../domain/wall-clock.js'
-import { type CaptureStatus, lagSince, type ReplicaStatus } from '../domain/status.js'
+import { type CaptureStatus, longest, type ReplicaStatus } from '../domain/status.js'
 import {
   type NewestSnapshot,
   type NextSnapshot,
@@ -114,7 +114,7 @@ export class SyncReplica {
   #doubtfulSinceMs: number | undefined
   /** The first snapshot of the generation was acknowledged, and whether it is there is not known yet. */
   #isFirstUnconfirmed = false
-  /** A snapshot was seen on the replica. Until then, what is stored there is a hope. */
+  /** There was something to restore here when it was last looked at, in this generation or the one before. */
   #isProven = false
   #claimed: Claimed | undefined
   /** The claim is made, and the generation is one that we may write to. */
@@ -197,7 +197,7 @@ export class SyncReplica {
         // After a failure of the moment, what was stored is stored; any other may mean that the replica has changed.
         if (!(error instanceof ReplicaError && error.retryable)) this.#place = undefined
         if (error instanceof GenerationEndedError || owner?.takenBy !== undefined) continue
-        if (this.#place === undefined) this.#doubtfulSinceMs ??= clock.now()
+        if (this.#place === undefined) this.#doubtfulSinceMs ??= clock.monotonic()
         // As a rule it is ours, and the answer was lost: that is found out, and no problem yet.
         const isFirst = pauseMs === firstPauseMs
         if (!(error instanceof ObjectExistsError && isFirst)) problems.report(error)
@@ -247,12 +247,18 @@ export class SyncReplica {
     const generation = capture.position?.generation
     const place = this.#lastPlace?.generation === generation ? this.#lastPlace : undefined
     const pending = this.#pending(place)
-    const since =
-      generation === undefined || place?.hasSnapshot === true
-        ? pending.sinceMs
-        : capture.generationSinceMs
-    const moments = [since, capture.unsealedSinceMs, capture.blindSinceMs, this.#doubtfulSinceMs]
-    const lagMs = lagSince(moments, clock.now())
+    const now = clock.monotonic()
+    const ageOf = (sinceMs: number | undefined): number | undefined =>
+      sinceMs === undefined ? undefined : now - sinceMs
+    // Until it can be restored, what is to be restored from it waits.
+    const untilRestorable = [capture.generationForMs, ageOf(this.#options.feed.owedSinceMs(name))]
+    const isRestorable = generation === undefined || place?.hasSnapshot === true
+    const lagMs = longest([
+      ...(isRestorable ? [ageOf(pending.sinceMs)] : untilRestorable),
+      capture.unsealedForMs,
+      capture.blindForMs,
+      ageOf(this.#doubtfulSinceMs),
+    ])
     return {
       name,
       type: client.type,
@@ -264,16 +270,11 @@ export class SyncReplica {
       hasSnapshot: place?.hasSnapshot ?? false,
       isProven: this.#isProven,
       lagMs,
-      confirmedLagMs: Math.max(
+      confirmedLagMs: longest([
         lagMs,
-        lagSince(
-          [
-            this.#confirmation.sinceMs,
-            this.#isFirstUnconfirmed ? capture.generationSinceMs : undefined,
-          ],
-          clock.now(),
-        ),
-      ),
+        ageOf(this.#confirmation.sinceMs),
+        ...(this.#isFirstUnconfirmed ? untilRestorable : []),
+      ]),
       pendingBytes: pending.walBytes + capture.unsealedBytes,
       lastFailure: problems.log.last,
       lastStoredAtMs: this.#lastStoredAtMs,
@@ -288,7 +289,8 @@ export class SyncReplica {
 
   /** What the spool holds behind a place: bytes of WAL, and the time of the first commit. */
   #pending(place: Place | undefined): { walBytes: number; sinceMs: number | undefined } {
-    const segments = this.#options.feed.current?.segments ?? []
+    const { feed } = this.#options
+    const segments = feed.current?.segments ?? []
     let walBytes = 0
     let sinceMs: number | undefined
     for (let i = segments.length - 1; i >= 0; i -= 1) {
@@ -297,7 +299,7 @@ export class SyncReplica {
       const end = { index: segment.index, offset: segment.endOffset }
       if (hasReached(place?.position, end)) break
       walBytes += segment.walBytes
-      sinceMs = firstCommitMs(segment) ?? sinceMs
+      sinceMs = feed.sinceMs(segment) ?? sinceMs
     }
     return { walBytes, sinceMs }
   }
@@ -350,12 +352,11 @@ export class SyncReplica {
       if (place === undefined) return true
       if (this.#lastPlace?.generation !== place.generation) this.#unscheduledAtMs = []
       this.#place = place
+      const former = this.#lastPlace
       this.#lastPlace = place
       this.#schedule.defer()
-      if (place.hasSnapshot) {
-        this.#isFirstUnconfirmed = false
-        this.#isProven = true
-      }
+      if (place.hasSnapshot) this.#noteProven(place)
+      else if (former?.generation === place.generation) this.#isProven &&= !former.hasSnapshot
       this.#doubtfulSinceMs = undefined
       this.#locatedAt = clock.monotonic()
     }
@@ -390,12 +391,17 @@ export class SyncReplica {
     }
     if (this.#confirmDueInMs(place) !== 0) return false
     await this.#confirmation.check(kill)
-    if (this.#confirmation.isSnapshotConfirmed) {
-      this.#isFirstUnconfirmed = false
-      if (place.hasSnapshot) this.#isProven = true
-    }
+    if (this.#confirmation.isSnapshotConfirmed && place.hasSnapshot) this.#noteProven(place)
     this.#acknowledge(place)
     return true
+  }
+
+  /** The generation is known to be restorable from here. */
+  #noteProven({ generation }: Place): void {
+    const { feed, name } = this.#options
+    this.#isFirstUnconfirmed = false
+    this.#isProven = true
+    feed.restorable(name, generation)
   }
 
   async #sendAgain(place: Place, lost: SentSegment, kill: AbortSignal): Promise<void> {
@@ -887,7 +893,7 @@ export class SyncReplica {
     place.position = endOf(segment)
     this.#sentWalBytes += segment.walBytes
     this.#lastStoredAtMs = clock.now()
-    const sinceMs = firstCommitMs(segment) ?? this.#lastStoredAtMs
+    const sinceMs = feed.sinceMs(segment) ?? clock.monotonic()
     this.#confirmation.acknowledged({ segment, storedBytes, sinceMs })
     this.#acknowledge(place)
     this.#options.owner?.stored()
@@ -943,6 +949,8 @@ export class SyncReplica {
     feed.merging = true
     try {
       const merged = await mergeSegments({ parts, spool, compressor, decode }, kill)
+      const sinceMs = feed.sinceMs(first)
+      if (sinceMs !== undefined) feed.noteSince(merged, sinceMs)
       const at = current.segments.indexOf(first)
       // The spool may have had no room for them any more.
       if (at === -1) return first
@@ -997,11 +1005,6 @@ function lastCommitMs(
 ): number | undefined {
   const last = segments.findLast((each) => each.index === index && each.endOffset === offset)
   return last?.trailer.captures.at(-1)?.timeMs
-}
-
-/** When the first of its transactions was seen to be committed. */
-function firstCommitMs(segment: SpooledSegment): number | undefined {
-  return segment.trailer.captures[0]?.timeMs
 }
 
 const never = new AbortController().signal

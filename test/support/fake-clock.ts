@@ -10,10 +10,16 @@ interface Sleeper {
 export class FakeClock implements Clock {
   readonly #startMs = 1_700_000_000_000
   #passedMs = 0
+  #setByMs = 0
   readonly #sleepers = new Set<Sleeper>()
 
   now(): number {
-    return this.#startMs + this.#passedMs
+    return this.#startMs + this.#passedMs + this.#setByMs
+  }
+
+  /** The wall clock is set. */
+  set(byMs: number): void {
+    this.#setByMs += byMs
   }
 
   monotonic(): number {

@@ -421,7 +421,9 @@ export class Daemon {
 
   /** Whether all that the application has committed is stored. */
   get isStored(): boolean {
-    return this.sync.missing === undefined && this.feed.current !== undefined
+    const { current } = this.feed
+    if (current === undefined) return false
+    return this.sync.hasStored({ generation: current.generation, position: current.end })
   }
 }
 

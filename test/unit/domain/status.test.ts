@@ -4,7 +4,8 @@ import {
   type DatabaseStatus,
   findHanging,
   findNotReady,
-  lagSince,
+  longest,
+  type CaptureState,
   type ReplicaStatus,
 } from '../../../src/domain/status.js'
 
@@ -47,12 +48,12 @@ const database: DatabaseStatus = {
   copyingProblem: undefined,
   generationsLately: undefined,
   silentMs: 10,
-  blindSinceMs: undefined,
+  blindForMs: undefined,
   pageSizeBytes: 4096,
   position: { generation, index: 0, offset: 32 },
-  generationSinceMs: 0,
+  generationForMs: 0,
   unsealedBytes: 0,
-  unsealedSinceMs: undefined,
+  unsealedForMs: undefined,
   spoolBytes: 0,
   maxSpoolBytes: 1,
   totals: {
@@ -155,8 +156,16 @@ test('a loop hangs that has been silent for minutes, unless it has ended', () =>
   expect(findHanging([{ ...database, silentMs: 301_000, state: 'ended' }])).toEqual([])
 })
 
-test('a lag counts from the earliest moment, and a clock that went back makes none', () => {
-  expect(lagSince([undefined, 700, 400], 1000)).toBe(600)
-  expect(lagSince([undefined], 1000)).toBe(0)
-  expect(lagSince([2000], 1000)).toBe(0)
+test('a lag is the longest of what waits', () => {
+  expect(longest([undefined, 300, 600])).toBe(600)
+  expect(longest([undefined])).toBe(0)
+  expect(longest([])).toBe(0)
+})
+
+test('where nothing is known to be restorable, a database that is there is not ready', () => {
+  const notReady = (state: CaptureState): number =>
+    findNotReady([{ ...database, state, replicas: [{ ...replica, isProven: false }] }]).length
+  const states: readonly CaptureState[] = ['opening', 'replicating', 'failing', 'gone']
+  for (const state of states) expect(notReady(state)).toBeGreaterThan(0)
+  expect(notReady('waiting')).toBe(0)
 })

@@ -723,6 +723,23 @@ describe('a failure', () => {
     expect(lines.filter((line) => line === 'new generation')).toHaveLength(1)
   })
 
+  test('of the disk does not make commits younger that were captured before it, or not at all', async () => {
+    await clock.advance(2000)
+    spool.disk = () => Promise.reject(new LocalStateError('no space left on device'))
+    database.commit(3)
+    watcher.event()
+    for (let seconds = 1; seconds <= 60; seconds += 1) {
+      await clock.advance(1000)
+      const { unsealedForMs = 0, blindForMs = 0 } = sync.status()
+      expect(Math.max(unsealedForMs, blindForMs)).toBeGreaterThanOrEqual(seconds * 1000 - 100)
+    }
+    spool.disk = () => turn()
+    await clock.advance(40_000)
+    expect(called('sealed')).toHaveLength(1)
+    expect(sync.status().unsealedForMs).toBeUndefined()
+    expect(sync.status().blindForMs).toBeUndefined()
+  })
+
   test('to open is said once, and pauses begin short again after it has worked', async () => {
     await clock.advance(2000)
     spool.disk = () => Promise.reject(new LocalStateError('once'))

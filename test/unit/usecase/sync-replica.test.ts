@@ -64,7 +64,7 @@ afterEach(async () => {
 })
 
 /** Captures `count` more segments. */
-async function add(count: number, timeMs = 1000): Promise<void> {
+async function add(count: number, timeMs = 1000, monotonicMs = 0): Promise<void> {
   const current = feed.current!
   for (let i = 0; i < count; i += 1) {
     const start = current.end.offset
@@ -90,6 +90,7 @@ async function add(count: number, timeMs = 1000): Promise<void> {
       previousIndexEnd: undefined,
       source: undefined,
     })
+    feed.noteSince(segment, monotonicMs)
     current.segments.push(segment)
     current.end = { index: 0, offset: end }
     feed.announce()
@@ -155,12 +156,12 @@ const captured = (): CaptureStatus => ({
   copyingProblem: undefined,
   generationsLately: undefined,
   silentMs: 0,
-  blindSinceMs: undefined,
+  blindForMs: undefined,
   pageSizeBytes: 512,
   position: { generation, ...feed.current!.end },
-  generationSinceMs: 0,
+  generationForMs: 0,
   unsealedBytes: 0,
-  unsealedSinceMs: undefined,
+  unsealedForMs: undefined,
   spoolBytes: 0,
   maxSpoolBytes: 1,
   totals: {
@@ -420,7 +421,7 @@ describe('requests', () => {
     const capturedAtMs: number[] = []
     const waitsMs: number[] = []
     for (let i = 0; i < 120; i += 1) {
-      await add(1, clock.now())
+      await add(1, clock.now(), clock.monotonic())
       capturedAtMs.push(clock.monotonic())
       await clock.pass(secondMs)
       // Merging takes real time, and none of the clock's.
@@ -460,7 +461,7 @@ describe('requests', () => {
       lose(client, nameOf(lost))
       run(sync)
       for (let i = 0; i < 8; i += 1) {
-        await add(1, clock.now())
+        await add(1, clock.now(), clock.monotonic())
         await clock.pass(2 * secondMs)
       }
       await until(() => hasAll(sync), 10_000, 'all to be stored')
@@ -482,12 +483,12 @@ describe('requests', () => {
   test('at the end it is looked whether everything is there, before it is said so', async () => {
     const clock = new FakeClock()
     const { sync, client } = replicateBy(clock)
-    await add(3, clock.now())
+    await add(3, clock.now(), clock.monotonic())
     lose(client, nameOf(1))
     let hasEnded = false
     const running = sync.run(signal, kill.signal).then(() => (hasEnded = true))
     await passUntil(clock, () => client.objects.has(nameOf(0)))
-    await add(1, clock.now())
+    await add(1, clock.now(), clock.monotonic())
     feed.end(undefined)
     await passUntil(clock, () => hasEnded)
     await running
@@ -498,6 +499,32 @@ describe('requests', () => {
       0,
       ...spans.slice(0, -1).map(([, end]) => end + 1),
     ])
+  }, 20_000)
+
+  test('lag is what has passed since the capture, however the wall clock is set', async () => {
+    const clock = new FakeClock()
+    clock.set(hourMs)
+    const { sync, client, setAway } = replicateBy(clock)
+    run(sync)
+    await add(1, clock.now(), clock.monotonic())
+    await passUntil(clock, () => client.objects.size === 2)
+    setAway(true)
+    clock.set(-hourMs)
+    await clock.pass(100)
+    await add(1, clock.now() + hourMs, clock.monotonic())
+    for (const [afterMs, byMs] of [
+      [60_000, 0],
+      [120_000, -hourMs],
+      [180_000, 24 * hourMs],
+    ] as const) {
+      clock.set(byMs)
+      await clock.pass(60_000)
+      const { lagMs, confirmedLagMs } = sync.status(captured())
+      expect(Math.abs(lagMs - afterMs)).toBeLessThan(2 * secondMs)
+      expect(confirmedLagMs).toBeGreaterThanOrEqual(lagMs)
+    }
+    setAway(false)
+    await passUntil(clock, () => sync.status(captured()).confirmedLagMs === 0)
   }, 20_000)
 
   test('an outage of ten minutes is at most a line in 30 s, and over within 30 s', async () => {
