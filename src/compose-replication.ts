@@ -11,6 +11,7 @@ import { createLz4Compressor } from './infrastructure/lz4/frame-encoder.js'
 import { descriptorLimit } from './infrastructure/processes/descriptor-limit.js'
 import { openSystemProcesses } from './infrastructure/processes/system-processes.js'
 import { FolderClaimRecord } from './infrastructure/spool/folder-claim-record.js'
+import { FolderFileRecord } from './infrastructure/spool/folder-file-record.js'
 import { FolderRetentionRecord } from './infrastructure/spool/folder-retention-record.js'
 import { FolderUploadRecord } from './infrastructure/spool/folder-upload-record.js'
 import { FolderValidationRecord } from './infrastructure/spool/folder-validation-record.js'
@@ -137,6 +138,7 @@ async function composeDatabase(
   const capture = new SyncDatabase({
     database,
     spool,
+    record: new FolderFileRecord({ path: config.metaPath, ...owner }),
     compressor: shared.compressor,
     watcher,
     feed,

@@ -10,6 +10,7 @@ export type BreakReason =
   | 'max index exceeded'
   | 'local state has no segment'
   | 'database file replaced'
+  | 'database file written past its wal'
   | 'page size changed'
   | 'no wal'
   | 'wal truncated by another process'

@@ -3,6 +3,8 @@ export interface FileSigns {
   readonly ino: number
   readonly size: number
   readonly mtimeMs: number
+  /** How many names it has: hard links. */
+  readonly nlink: number
 }
 
 /** One line for a database file and its WAL; undefined: there is no such file. */
@@ -14,5 +16,5 @@ export function formatFingerprint(
 }
 
 function formatFile(file: FileSigns | undefined): string {
-  return file === undefined ? '-' : `${file.ino}:${file.size}:${file.mtimeMs}`
+  return file === undefined ? '-' : `${file.ino}:${file.size}:${file.mtimeMs}:${file.nlink}`
 }

@@ -29,6 +29,8 @@ export interface CaptureStatus {
   readonly lastFailure: Failure | undefined
   /** Why frames can't be copied back into the database file for some time, while the WAL grows; undefined: they can. */
   readonly copyingProblem: string | undefined
+  /** Why commits may pass the file that is captured; undefined: they can't. */
+  readonly fileProblem: string | undefined
   /** How many generations began lately, and within which time; undefined: no more than usual. */
   readonly generationsLately: { readonly count: number; readonly withinMs: number } | undefined
   /** How long the loop has given no sign of life, beyond its monitor interval. */
@@ -204,6 +206,10 @@ function stuckReason(problem: string): string {
   return `WAL pages cannot be copied back into the database file, and its -wal grows: ${problem}`
 }
 
+function blindReason({ lastFailure }: DatabaseStatus): string {
+  return `nothing of it is captured: ${lastFailure?.message ?? 'it cannot be opened'}`
+}
+
 function restlessReason({ count, withinMs }: { count: number; withinMs: number }): string {
   const within = formatDuration(Math.ceil(withinMs / 1000) * 1000)
   return `generations keep beginning, ${count} in the last ${within}: the log says why`
@@ -212,22 +218,28 @@ function restlessReason({ count, withinMs }: { count: number; withinMs: number }
 /** The databases that are gone, those whose WAL cannot be copied back, those whose generations do not last, and why what is committed is not safe, replica by replica; none: all is well. */
 export function findNotReady(databases: readonly DatabaseStatus[]): readonly NotReady[] {
   return databases.flatMap((database) => {
-    const { path, state, copyingProblem, generationsLately, replicas } = database
+    const { path, state, copyingProblem, fileProblem, generationsLately, replicas } = database
     const gone =
       state === 'gone' ? [{ database: path, replica: undefined, reason: goneReason }] : []
     const stuck =
       copyingProblem === undefined
         ? []
         : [{ database: path, replica: undefined, reason: stuckReason(copyingProblem) }]
+    const elsewhere =
+      fileProblem === undefined ? [] : [{ database: path, replica: undefined, reason: fileProblem }]
     const restless =
       generationsLately === undefined
         ? []
         : [{ database: path, replica: undefined, reason: restlessReason(generationsLately) }]
+    const blind =
+      state === 'failing' && database.position === undefined
+        ? [{ database: path, replica: undefined, reason: blindReason(database) }]
+        : []
     const late = replicas.flatMap((replica) => {
       const reason = notReadyReason(database, replica)
       return reason === undefined ? [] : [{ database: path, replica: replica.name, reason }]
     })
-    return [...gone, ...stuck, ...restless, ...late]
+    return [...gone, ...blind, ...elsewhere, ...stuck, ...restless, ...late]
   })
 }
 

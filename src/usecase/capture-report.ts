@@ -20,6 +20,8 @@ const lastingFailures = 3
 /** Keeps account of one database's capture. What is called often only counts. */
 export class CaptureReport {
   state: CaptureState = 'opening'
+  /** Why what is committed may not be in the file that is captured. */
+  fileProblem: string | undefined
   readonly #clock: Clock
   readonly #feed: GenerationFeed
   readonly #failures: FailureLog
@@ -174,6 +176,7 @@ export class CaptureReport {
       state: this.state,
       lastFailure: this.#failures.last,
       copyingProblem: this.#copyingProblem,
+      fileProblem: this.fileProblem,
       generationsLately: generationsLately(this.#beganAtMs, now),
       silentMs: Math.max(0, now - movedAt - monitorIntervalMs),
       blindForMs:

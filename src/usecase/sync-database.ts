@@ -1,4 +1,5 @@
 import { type BreakReason } from '../domain/continuity.js'
+import { FileWatch } from '../domain/file-watch.js'
 import { DatabaseError, InUseError, isAbortError, TsreplicateError } from '../domain/errors.js'
 import { formatGeneration, type Generation } from '../domain/generation.js'
 import { comparePositions, formatWalPosition, type WalPosition } from '../domain/position.js'
@@ -17,6 +18,7 @@ import {
   type OpenedDatabase,
   type WalState,
 } from './ports/managed-database.js'
+import { type FileRecord, type RememberedFile } from './ports/file-record.js'
 import { type Spool, type SpooledSegment, type SpoolState } from './ports/spool.js'
 import { CaptureReport } from './capture-report.js'
 import { LocalHistory } from './local-history.js'
@@ -44,6 +46,7 @@ export interface CaptureSettings {
 export interface SyncDatabaseOptions {
   readonly database: ManagedDatabase
   readonly spool: Spool
+  readonly record: FileRecord
   readonly compressor: Compressor
   readonly watcher: ChangeWatcher
   readonly feed: GenerationFeed
@@ -108,6 +111,17 @@ const checkpointTries = 6
 const selfCheckpointingMs = 60_000
 const selfCheckpointingFactor = 4
 
+type Checkpointed = Awaited<ReturnType<ManagedDatabase['checkpoint']>>
+
+/** What follows is not what was captured before. */
+const otherContent: ReadonlySet<BreakReason> = new Set([
+  'database file replaced',
+  'database file written past its wal',
+])
+
+/** A file that is suspicious is looked at this often. */
+const suspiciousLookMs = 250
+
 /** Thrown to end one life of an opened database; the loop then opens it again. */
 class Reopen extends Error {}
 
@@ -149,6 +163,10 @@ export class SyncDatabase {
   #movedAt: number
   #isIdle = false
   #file: FileIdentity | undefined
+  readonly #fileWatch = new FileWatch()
+  /** Of what is counted as copied back, the frames of earlier WALs. */
+  #formerFrameCount = 0
+  #saidNameCount = 1
   /** Where everything captured is spooled. */
   #latest: Barrier | undefined
   readonly #report: CaptureReport
@@ -351,6 +369,7 @@ export class SyncDatabase {
     const { database, feed, logger } = this.#options
     const state = this.#spoolState
     const last = state?.segments.at(-1)
+    const left = await this.#options.record.take(kill)
     let reason: { reason: BreakReason; detail: string }
     if (this.#spoolProblem !== undefined) {
       reason = this.#spoolProblem
@@ -363,6 +382,7 @@ export class SyncDatabase {
       }
     } else if (last === undefined && state.generation === this.#unused) {
       await database.begin(undefined, kill)
+      this.#fileWatch.reset()
       return
     } else if (last === undefined) {
       reason = {
@@ -372,6 +392,7 @@ export class SyncDatabase {
     } else {
       const verdict = await database.begin(cursorAfter(last), kill)
       if (verdict.kind === 'continuous') {
+        this.#resumeFileWatch(state.generation, left)
         feed.continued = state.generation
         const sinceMs = this.#report.continued()
         feed.begin(
@@ -400,6 +421,29 @@ export class SyncDatabase {
     // Others wait for their turn to be opened.
     if (this.#report.generationWaitMs > 0) feed.requestNewGeneration(reason.reason, reason.detail)
     else await this.#newGeneration(opened, reason, kill)
+  }
+
+  /** Whoever wrote the file since it was remembered, and copied nothing back, wrote it past its WAL. */
+  #resumeFileWatch(generation: Generation, left: RememberedFile | undefined): void {
+    if (left?.generation === generation) {
+      this.#fileWatch.reset({ signs: left, copiedCount: left.copiedCount })
+    } else {
+      this.#fileWatch.resume(this.#formerFrameCount)
+    }
+  }
+
+  /** Remembers the file for the next start, if it is known that all that was written to it was copied back from the WAL. */
+  async #rememberFile({ wal }: CaptureResult, kill: AbortSignal): Promise<void> {
+    const { feed, record, logger } = this.#options
+    const known = this.#fileWatch.settled
+    if (known === undefined || feed.current === undefined || wal.frameCount === 0) return
+    const { size, mtimeMs } = known.signs
+    const { generation } = feed.current
+    try {
+      await record.save({ generation, size, mtimeMs, copiedCount: wal.copiedBackCount }, kill)
+    } catch (err) {
+      logger.debug({ err }, 'the database file is not remembered')
+    }
   }
 
   /**
@@ -478,11 +522,12 @@ export class SyncDatabase {
     const inode = this.#spoolState?.identity.inode ?? identity.inode
     const origin = this.#history.begin(generation, {
       former: feed.current,
-      isSameFile: why.reason !== 'database file replaced' && inode === identity.inode,
+      isSameFile: !otherContent.has(why.reason) && inode === identity.inode,
       notBeforeMs: feed.notBeforeMs,
     })
     await spool.beginGeneration({ generation, identity, origin }, kill)
     await database.begin(undefined, kill)
+    this.#fileWatch.reset()
     this.#isBroken = false
     this.#unused = generation
     this.#spoolProblem = undefined
@@ -512,11 +557,17 @@ export class SyncDatabase {
       const wish = feed.takeNewGeneration()
       if (wish !== undefined) await this.#newGeneration(opened, wish, kill)
       const now = clock.monotonic()
-      if (now - identifiedAt >= this.#settings.monitorIntervalMs || stopping) {
+      const lookMs = this.#fileWatch.suspects()
+        ? suspiciousLookMs
+        : this.#fileWatch.isUnknown
+          ? 0
+          : this.#settings.monitorIntervalMs
+      if (now - identifiedAt >= lookMs || stopping) {
         identifiedAt = now
         await this.#checkFile()
       }
-      const barriers = feed.takeBarriers()
+      const holds = this.#fileWatch.holds(now) && !stopping
+      const barriers = holds ? noBarriers : feed.takeBarriers()
       const wanted = stopping || barriers.count > 0
       let result: CaptureResult
       try {
@@ -528,9 +579,16 @@ export class SyncDatabase {
           continue
         }
         if (result.changed) changedAt = now
+        const foreign = await this.#foreignWrite(stopping, kill)
+        if (foreign !== undefined) {
+          barriers.reject(new Error(`the generation ended: ${foreign.reason}`))
+          await this.#newGeneration(opened, foreign, kill)
+          changedAt = now
+          continue
+        }
         const due = this.#sealer.isIdle && now - this.#lastSealAt >= this.#settings.sealIntervalMs
         const end = this.#assembly?.end ?? this.#sealer.end ?? feed.current?.end
-        if (due || wanted) await this.#seal(kill)
+        if ((due && !holds) || wanted) await this.#seal(kill)
         if (wanted) await this.#beside(this.#sealer.settled(), kill, { capture: !stopping })
         this.#sealer.throwFailure()
         const current = feed.current
@@ -558,17 +616,26 @@ export class SyncDatabase {
         barriers.reject(asError(error))
         throw error
       }
-      if (stopping) return
+      if (stopping) {
+        await this.#rememberFile(result, kill)
+        return
+      }
       await this.#maybeCheckpoint(result, kill)
 
       const isSpooled = this.#assembly === undefined && this.#sealer.isIdle
-      const idle = clock.monotonic() - changedAt > restAfterMs && isSpooled
+      const isSuspicious = this.#fileWatch.suspects()
+      const idle = clock.monotonic() - changedAt > restAfterMs && isSpooled && !isSuspicious
       if (idle && !feed.hasWish) {
         // Watched and looked at before the last capture: a commit that falls between must not wait for the next one.
         await this.#beside(watcher.arm(stop), kill)
         const before = await database.fingerprint(kill)
+        await this.#checkFile()
         const last = await this.#captureAll(kill)
-        const isAtRest = !last.changed && !this.#isBroken && this.#assembly === undefined
+        const isAtRest =
+          !last.changed &&
+          !this.#isBroken &&
+          !this.#fileWatch.suspects() &&
+          this.#assembly === undefined
         if (isAtRest) {
           await database.rest(kill)
           this.#options.logger.debug({}, 'at rest')
@@ -630,9 +697,13 @@ export class SyncDatabase {
   /** Ends this life if the path names another file now, or none. */
   async #checkFile(): Promise<void> {
     const { database, logger, clock, watcher } = this.#options
-    const identity = await database.identify(never)
-    if (identity === 'same') return
-    if (identity === 'gone') {
+    const look = await database.look(never)
+    if (look.kind === 'same') {
+      this.#fileWatch.looked(look.signs)
+      this.#countNames(look.signs.nlink)
+      return
+    }
+    if (look.kind === 'gone') {
       await this.#keepRest()
       const text =
         'database file was deleted: its replicas are kept, and replication goes on when it is back'
@@ -650,7 +721,7 @@ export class SyncDatabase {
     this.#spoolState = undefined
     this.#spoolProblem = {
       reason: 'database file replaced',
-      detail: identity === 'gone' ? 'it was deleted' : 'the path names another file',
+      detail: look.kind === 'gone' ? 'it was deleted' : 'the path names another file',
     }
     await this.#discard()
     await database.close()
@@ -658,6 +729,47 @@ export class SyncDatabase {
     await watcher.disarm()
     await clock.sleep(0, never)
     throw new Reopen()
+  }
+
+  /** Another name is another WAL: whoever commits there is not seen. */
+  #countNames(nameCount: number): void {
+    const { database, logger } = this.#options
+    this.#report.fileProblem =
+      nameCount > 1
+        ? `the database file has ${nameCount} names (hard links): what is committed under another one is not stored`
+        : undefined
+    if (nameCount === this.#saidNameCount) return
+    this.#saidNameCount = nameCount
+    if (nameCount === 1) {
+      logger.info({ path: database.path }, 'database file has one name again')
+      return
+    }
+    const hint =
+      'remove the other names; a copy is made with tsreplicate restore or VACUUM INTO, not with a link'
+    logger.error({ path: database.path, hint }, this.#report.fileProblem ?? '')
+  }
+
+  /** Whether somebody has written the database file past its WAL. */
+  async #foreignWrite(
+    isLast: boolean,
+    kill: AbortSignal,
+  ): Promise<{ reason: BreakReason; detail: string } | undefined> {
+    const { database, clock, logger } = this.#options
+    const verdict = this.#fileWatch.verdict(clock.monotonic(), { isLast })
+    if (verdict === 'usual' || verdict === 'wait') return undefined
+    if (verdict === 'ask') {
+      const copied = await this.#copyBack(kill)
+      if (copied === undefined) return undefined
+      if (copied.busy) {
+        this.#fileWatch.anotherRuns(clock.monotonic())
+        return undefined
+      }
+    }
+    const detail = this.#fileWatch.change
+    const cut = verdict === 'ask' ? ', unless it was killed while it copied pages back' : ''
+    const hint = `something other than SQLite wrote the database file (cp, dd, rsync, a restored backup) or touched it${cut}; its -wal does not fit it any more, and what the application reads may be a mixture: check the database, and to replace it stop the application and tsreplicate and remove its -wal and -shm`
+    logger.error({ path: database.path, detail, hint }, 'database file was written past its WAL')
+    return { reason: 'database file written past its wal', detail }
   }
 
   /** What a deleted file still holds is read as long as it is open; where that is no longer possible, it is gone. */
@@ -688,6 +800,14 @@ export class SyncDatabase {
       await Promise.all([next, this.#keep(result, kill)])
       this.#uncopiedFrames = result.wal.frameCount - result.wal.copiedBackCount
       if (result.more) continue
+      if (result.continuity.kind === 'continuous') {
+        const { copiedCount } = result
+        if (result.wal.frameCount > 0) {
+          this.#formerFrameCount = copiedCount - result.wal.copiedBackCount
+        }
+        const isAllCopied = this.#uncopiedFrames <= 0
+        this.#fileWatch.captured({ copiedCount, isAllCopied }, this.#options.clock.monotonic())
+      }
       this.#report.syncEnded(started)
       if (result.continuity.kind === 'continuous') this.#report.looked()
       return { ...result, changed }
@@ -834,6 +954,13 @@ export class SyncDatabase {
     }
     const factor = now < this.#selfCheckpointingUntil ? selfCheckpointingFactor : 1
     const bySize = frameCount >= minCheckpointPageCount * factor
+    // What is copied back now would explain what is to be found out.
+    if (
+      this.#fileWatch.suspects() &&
+      frameCount < minCheckpointPageCount * selfCheckpointingFactor
+    ) {
+      return
+    }
     if (!bySize && this.#checkpointDueInMs !== 0) return
     if (now - this.#lastCheckpointAt < this.#checkpointPauseMs) return
     this.#lastCheckpointAt = now
@@ -960,9 +1087,9 @@ export class SyncDatabase {
    * Copies frames back into the database file and syncs it, and captures meanwhile. Undefined: that failed, as on a full
    * disk, and is tried again later. What capturing fails with is thrown, for what had been captured by then is lost.
    */
-  async #copyBack(kill: AbortSignal): Promise<WalState | undefined> {
+  async #copyBack(kill: AbortSignal): Promise<Checkpointed | undefined> {
     const { database, logger } = this.#options
-    const copying = async (): Promise<WalState | undefined> => {
+    const copying = async (): Promise<Checkpointed | undefined> => {
       try {
         const copied = await this.#report.timed('PASSIVE', () => database.checkpoint(kill))
         await database.syncFile(kill)
@@ -970,6 +1097,8 @@ export class SyncDatabase {
         return copied
       } catch (error) {
         if (isAbortError(error)) throw error
+        // It may have written the file before it failed.
+        this.#fileWatch.reset()
         this.#checkpointPauseMs = Math.min(
           Math.max(this.#checkpointPauseMs * 2, 1000),
           maxCheckpointPauseMs,
@@ -1024,6 +1153,8 @@ function isNext(end: WalPosition, start: WalPosition): boolean {
 }
 
 const never = new AbortController().signal
+
+const noBarriers = { count: 0, resolve: (): void => undefined, reject: (): void => undefined }
 
 function ignoreAbort(error: unknown): void {
   if (!isAbortError(error)) throw error

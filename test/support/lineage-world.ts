@@ -354,6 +354,10 @@ export class Daemon {
     const capture = new SyncDatabase({
       database,
       spool,
+      record: {
+        take: () => Promise.resolve(undefined),
+        save: () => Promise.resolve(),
+      },
       compressor,
       watcher: new SlowWatcher(clock, database),
       feed: this.feed,
@@ -543,6 +547,7 @@ class MemoryDatabase implements ManagedDatabase {
           runs,
           more: false,
           wal: { frameCount: 0, copiedBackCount: 0 },
+          copiedCount: 0,
           changed: true,
           schemaCookie: 1,
         })
@@ -572,6 +577,7 @@ class MemoryDatabase implements ManagedDatabase {
       runs,
       more: false,
       wal: { frameCount, copiedBackCount: frameCount },
+      copiedCount: frameCount,
       changed,
       schemaCookie: 1,
     })
@@ -619,10 +625,12 @@ class MemoryDatabase implements ManagedDatabase {
     return Promise.resolve(true)
   }
 
-  identify(): ReturnType<ManagedDatabase['identify']> {
+  look(): ReturnType<ManagedDatabase['look']> {
     const file = this.#host.file
-    if (file === undefined) return Promise.resolve('gone')
-    return Promise.resolve(file.inode === this.#file?.inode ? 'same' : 'replaced')
+    if (file === undefined) return Promise.resolve({ kind: 'gone' })
+    if (file.inode !== this.#file?.inode) return Promise.resolve({ kind: 'replaced' })
+    const signs = { ino: file.inode, size: 0, mtimeMs: 0, nlink: 1 }
+    return Promise.resolve({ kind: 'same', signs })
   }
 
   fingerprint(): Promise<string> {

@@ -10,12 +10,14 @@ import {
   type CaptureCursor,
   type CaptureResult,
   type FileIdentity,
+  type FileLook,
   type ForcedRestart,
   type ManagedDatabase,
   type OpenedDatabase,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
 import { refuseForeignDatabase } from './database-access.js'
+import { isMountPoint } from './mounts.js'
 import { type SqliteCall } from './sqlite-messages.js'
 import { LockedError, type SqliteThread, type SqliteThreads } from './sqlite-threads.js'
 
@@ -87,6 +89,7 @@ export class SqliteDatabase implements ManagedDatabase {
     this.#file = file
     await refuseForeignDatabase(file)
     if (!this.#allowNetworkFileSystem) await this.#refuseNetworkFileSystem()
+    await this.#refuseOtherNames(file)
     this.#openedIn = this.#capture.life
     const opened = (await this.#patiently(
       { call: 'open', database: this.#database, path: file, rollBytes: this.#rollBytes },
@@ -104,6 +107,25 @@ export class SqliteDatabase implements ManagedDatabase {
     } catch (error) {
       if (isNoFile(error)) return undefined
       throw new DatabaseError('it cannot be looked at', { cause: error })
+    }
+  }
+
+  /** Under another name it has another WAL, and what is committed there is never seen here. */
+  async #refuseOtherNames(file: string): Promise<void> {
+    const found = await stat(file).catch(() => undefined)
+    if (found?.isFile() !== true) return
+    if (found.nlink > 1) {
+      throw new DatabaseError(
+        `it has ${found.nlink} names (hard links), each with a WAL of its own`,
+        {
+          hint: `leave it one name, the one that the application uses: find -L FOLDER -samefile ${file} lists them`,
+        },
+      )
+    }
+    if (await isMountPoint(file)) {
+      throw new DatabaseError('it is mounted here as a single file, without its WAL', {
+        hint: 'mount the folder that it lies in: what the application commits elsewhere is in the -wal file there',
+      })
     }
   }
 
@@ -231,15 +253,16 @@ export class SqliteDatabase implements ManagedDatabase {
     )
   }
 
-  async identify(signal: AbortSignal): Promise<'same' | 'gone' | 'replaced'> {
+  async look(signal: AbortSignal): Promise<FileLook> {
     signal.throwIfAborted()
     try {
       const now = await stat(this.path)
-      return now.dev === this.#identity?.device && now.ino === this.#identity.inode
-        ? 'same'
-        : 'replaced'
+      if (now.dev !== this.#identity?.device || now.ino !== this.#identity.inode) {
+        return { kind: 'replaced' }
+      }
+      return { kind: 'same', signs: now }
     } catch (error) {
-      if (isNoFile(error)) return 'gone'
+      if (isNoFile(error)) return { kind: 'gone' }
       throw new DatabaseError('it cannot be looked at', { cause: error })
     }
   }

@@ -251,6 +251,8 @@ export class WalCapture {
   #firstLook: { readonly salts: Salts | undefined; readonly frameCount: number } | undefined
   #pendingPrevious: PreviousIndexEnd | undefined
   #proof: Proof | undefined
+  /** Frames of the WALs that were restarted since the first look: all of them were copied back before. */
+  #formerFrameCount = 0
 
   constructor(path: string, options: { rollBytes?: number } = {}) {
     this.#path = path
@@ -303,6 +305,7 @@ export class WalCapture {
     this.#cursor = undefined
     this.#proof = undefined
     this.#pendingPrevious = undefined
+    this.#formerFrameCount = 0
     this.#startIndex = 0
     // A fresh reader: what it sees is what the first look begins with.
     const former = this.#renew()
@@ -456,9 +459,21 @@ export class WalCapture {
       runs,
       more,
       wal: round.wal,
+      copiedCount: this.#copiedCount(round.wal),
       changed: round.changed,
       schemaCookie: this.#schemaCookie,
     }
+  }
+
+  /** Frames that were copied back since the first look. Of a WAL that was let go, all were. */
+  #copiedCount({ frameCount, copiedBackCount }: WalState): number {
+    return this.#formerFrameCount + (frameCount === 0 ? this.#capturedFrameCount : copiedBackCount)
+  }
+
+  /** Of the present WAL. */
+  get #capturedFrameCount(): number {
+    const offset = this.#cursor?.wal.offset ?? walHeaderBytes
+    return (offset - walHeaderBytes) / frameBytes(this.#pageSizeBytes)
   }
 
   /**
@@ -593,6 +608,7 @@ export class WalCapture {
     if (captured) {
       this.#pendingPrevious = { offset: cursor.position.offset, checksum: cursor.checksum }
     }
+    this.#formerFrameCount += this.#capturedFrameCount
     this.#cursor = {
       position: { index, offset: 0 },
       salts: parsed.header.salts,
@@ -842,6 +858,7 @@ export class WalCapture {
       runs: [],
       more: false,
       wal,
+      copiedCount: this.#copiedCount(wal),
       changed,
       schemaCookie: this.#schemaCookie,
     }
@@ -854,6 +871,7 @@ export class WalCapture {
       runs: [],
       more: false,
       wal,
+      copiedCount: this.#copiedCount(wal),
       changed: true,
       schemaCookie: this.#schemaCookie,
     }

@@ -3,6 +3,7 @@
  * to its mark has been captured, and never closes a writable connection last.
  */
 import { type Continuity } from '../../domain/continuity.js'
+import { type FileSigns } from '../../domain/file-fingerprint.js'
 import { type WalPosition } from '../../domain/position.js'
 import { type PreviousIndexEnd, type SourceWal } from '../../domain/trailer.js'
 import { type Checksum, type Salts } from '../../domain/wal-format.js'
@@ -67,11 +68,17 @@ export interface CaptureResult {
   /** More is committed than was returned: call again at once. */
   readonly more: boolean
   readonly wal: WalState
+  /** Frames that were copied back since `begin`, those of earlier WALs included. */
+  readonly copiedCount: number
   /** Whether anything changed since the last call (frames, copying back, a restart). */
   readonly changed: boolean
   /** SQLite's schema cookie as the reader held now sees it. */
   readonly schemaCookie: number
 }
+
+/** What a look at the database file says. */
+export type FileLook =
+  { readonly kind: 'same'; readonly signs: FileSigns } | { readonly kind: 'gone' | 'replaced' }
 
 /** How an attempt to make the WAL restart by holding the writer lock went. */
 export interface ForcedRestart {
@@ -138,8 +145,8 @@ export interface ManagedDatabase {
   /** Whether the folder exists in which the file lies, or is to lie. */
   hasFolder(signal: AbortSignal): Promise<boolean>
 
-  /** Whether the path still names the file that was opened, also through links. */
-  identify(signal: AbortSignal): Promise<'same' | 'gone' | 'replaced'>
+  /** Whether the path still names the file that was opened, also through links, and what is to be seen of it from outside. */
+  look(signal: AbortSignal): Promise<FileLook>
 
   /** Sizes and times of database and WAL, to see from outside whether anything happened. Absent: zeros. */
   fingerprint(signal: AbortSignal): Promise<string>

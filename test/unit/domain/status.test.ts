@@ -46,6 +46,7 @@ const database: DatabaseStatus = {
   state: 'replicating',
   lastFailure: undefined,
   copyingProblem: undefined,
+  fileProblem: undefined,
   generationsLately: undefined,
   silentMs: 10,
   blindForMs: undefined,
@@ -131,6 +132,17 @@ describe('findNotReady', () => {
     expect(reasonOf({}, { copyingProblem: 'disk I/O error' })).toBe(
       'WAL pages cannot be copied back into the database file, and its -wal grows: disk I/O error',
     )
+  })
+
+  test('another name of the file', () => {
+    expect(reasonOf({}, { fileProblem: 'it has 2 names' })).toBe('it has 2 names')
+  })
+
+  test('a database of which nothing was ever captured, at once', () => {
+    const refused = { message: 'it has 2 names', kind: 'DATABASE', atMs: 1, isOver: false }
+    const never = { state: 'failing', position: undefined, lastFailure: refused } as const
+    expect(reasonOf({}, never)).toBe('nothing of it is captured: it has 2 names')
+    expect(reasonOf({}, { ...never, state: 'replicating' })).toBeUndefined()
   })
 
   test('generations that do not last', () => {

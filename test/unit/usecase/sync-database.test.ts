@@ -16,6 +16,7 @@ import {
   type ManagedDatabase,
   type WalState,
 } from '../../../src/usecase/ports/managed-database.js'
+import { type FileRecord, type RememberedFile } from '../../../src/usecase/ports/file-record.js'
 import { type SegmentWriter, type Spool } from '../../../src/usecase/ports/spool.js'
 import { Permits } from '../../../src/usecase/permits.js'
 import { Refusal } from '../../../src/usecase/refusal.js'
@@ -55,6 +56,7 @@ class FakeDatabase implements ManagedDatabase {
   #runs: CapturedRun[] = []
   #seen = ''
   #index = -1
+  #formerCount = 0
   #offset = 0
 
   /** The application commits so many frames, in a new WAL if it is told to restart it or there is none. */
@@ -62,6 +64,7 @@ class FakeDatabase implements ManagedDatabase {
     if (restart || this.#index < 0) {
       this.#index += 1
       this.#offset = 0
+      this.#formerCount += this.wal.frameCount
       this.wal = { frameCount: 0, copiedBackCount: 0 }
     }
     this.wal = { ...this.wal, frameCount: this.wal.frameCount + frames }
@@ -141,6 +144,7 @@ class FakeDatabase implements ManagedDatabase {
       runs,
       more: false,
       wal: this.wal,
+      copiedCount: this.#formerCount + this.wal.copiedBackCount,
       changed,
       schemaCookie: 1,
     }
@@ -187,9 +191,11 @@ class FakeDatabase implements ManagedDatabase {
     return true
   }
 
-  async identify(): ReturnType<ManagedDatabase['identify']> {
+  signs = { ino: 2, size: 0, mtimeMs: 0, nlink: 1 }
+
+  async look(): ReturnType<ManagedDatabase['look']> {
     await turn()
-    return 'same'
+    return { kind: 'same', signs: this.signs }
   }
 
   async fingerprint(): Promise<string> {
@@ -339,6 +345,20 @@ const logger: Logger = {
   child: () => logger,
 }
 
+let remembered: RememberedFile | undefined
+const record: FileRecord = {
+  take: async () => {
+    await turn()
+    const taken = remembered
+    remembered = undefined
+    return taken
+  },
+  save: async (file) => {
+    await turn()
+    remembered = file
+  },
+}
+
 let database: FakeDatabase
 let spool: FakeSpool
 let watcher: FakeWatcher
@@ -360,6 +380,7 @@ beforeEach(() => {
   sync = new SyncDatabase({
     database,
     spool,
+    record,
     compressor,
     watcher,
     feed,

@@ -155,6 +155,7 @@ const captured = (): CaptureStatus => ({
   lastFailure: undefined,
   copyingProblem: undefined,
   generationsLately: undefined,
+  fileProblem: undefined,
   silentMs: 0,
   blindForMs: undefined,
   pageSizeBytes: 512,
