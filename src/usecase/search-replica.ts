@@ -24,12 +24,7 @@ import { type SnapshotTrailer, type WalSegmentTrailer } from '../domain/trailer.
 import { describeForks } from './describe-forks.js'
 import { findPlace, type Place } from './find-place.js'
 import { lastProvable, type ProvableCommit } from './last-provable.js'
-import {
-  isUnderWay,
-  readHistory,
-  type ReplicaHistory,
-  type StoredGeneration,
-} from './replica-history.js'
+import { readHistory, type ReplicaHistory, type StoredGeneration } from './replica-history.js'
 import { restoreCommand, type RestoreRequest, type RestoreSource } from './restore-types.js'
 import { TrailerReader } from './trailer-reader.js'
 
@@ -244,14 +239,11 @@ class ReplicaSearch {
     const position = place?.position ?? start
     const snapshotMs = trailer?.commitTimeMs ?? snapshot.createdAtMs
     const commitTimeMs = Math.max(place?.timeMs ?? snapshotMs, snapshotMs)
-    const isAtEnd = place?.isAtEnd ?? true
+    const next = stored.segments.find((each) => comparePositions(each, start) >= 0)
+    // Before the first commit that was captured, the end is not asked for.
+    const isAtEnd = place?.isAtEnd ?? next === undefined
     const isLater = target.kind === 'timestamp' && target.timeMs > commitTimeMs
-    // Where a segment without trailer ends is not known.
-    const endsBefore = (bound: WalPosition): boolean =>
-      place?.approximate === true
-        ? position.index < bound.index
-        : comparePositions(position, bound) < 0
-    if (endsBefore(from)) {
+    if (comparePositions(position, from) < 0) {
       const isWanted =
         target.kind === 'index' ? from.index <= target.index : target.kind !== 'position'
       return isWanted ? this.#shortOf(stored, position, from, snapshot) : undefined
@@ -260,13 +252,16 @@ class ReplicaSearch {
       return undefined
     }
     if (place?.gap !== undefined) return this.#gap(stored, place.gap.from, place.gap.to)
+    // Commits before the moment asked for may be among those that are lost.
+    const isMissed = next !== undefined && comparePositions(next, start) > 0
+    if (isLater && place === undefined && isMissed) return this.#gap(stored, start, next)
     const isWanted =
       isAtEnd &&
       (target.kind === 'latest' ||
         (target.kind === 'index' && (stored.extent?.position.index ?? 0) <= target.index) ||
         isLater)
     const { extent } = stored
-    if (isWanted && extent !== undefined && endsBefore(extent.position)) {
+    if (isWanted && extent !== undefined && comparePositions(position, extent.position) < 0) {
       return this.#shortOf(stored, position, extent.position, undefined)
     }
     const end: ChainEnd = place?.end ?? { kind: 'position', position: start }
@@ -321,16 +316,18 @@ class ReplicaSearch {
    * way at best. Returns what is lost for the target.
    */
   async #unfinished(judged: Judged): Promise<Loss | undefined> {
-    const { generations, facts, records } = this.#history
+    const { generations, facts, owner } = this.#history
     for (const { generation, segments } of generations) {
       if (facts.some((each) => each.generation === generation)) continue
       const where = `generation ${generation} on replica ${this.#source.name} has no snapshot`
       const last = segments.at(-1)
       const trailer = last && (await this.#trailers.segment(last))
       const timeMs = trailer?.captures.at(-1)?.timeMs
-      const isRecorded = records.length > 0
+      const isRecorded = owner?.stored !== undefined
+      const isBegun =
+        owner?.stored?.generation === generation || (!isRecorded && owner?.released === false)
       const isLater = judged.kind !== 'backup' || (timeMs ?? 0) > judged.backup.commitTimeMs
-      if (isUnderWay(generation, this.#history)) {
+      if (isBegun) {
         this.#notes.push(`${where} yet: its commits cannot be restored until that is finished`)
       } else if (timeMs === undefined || isRecorded || !isLater) {
         this.#notes.push(where)

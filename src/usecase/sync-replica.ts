@@ -1,4 +1,4 @@
-import { isAbortError, LocalStateError, ReplicaError } from '../domain/errors.js'
+import { isAbortError, LocalStateError, ObjectExistsError, ReplicaError } from '../domain/errors.js'
 import { type Generation } from '../domain/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
 import { type Fork, type Lineage } from '../domain/lineage.js'
@@ -198,7 +198,9 @@ export class SyncReplica {
         if (!(error instanceof ReplicaError && error.retryable)) this.#place = undefined
         if (error instanceof GenerationEndedError || owner?.takenBy !== undefined) continue
         if (this.#place === undefined) this.#doubtfulSinceMs ??= clock.monotonic()
-        problems.report(error)
+        // As a rule it is ours, and the answer was lost: that is found out, and no problem yet.
+        const isFirst = pauseMs === firstPauseMs
+        if (!(error instanceof ObjectExistsError && isFirst)) problems.report(error)
         await clock.sleep(pauseMs * (0.75 + Math.random() / 2), kill).catch(ignoreAbort)
         pauseMs = Math.min(pauseMs * 2, maxPauseMs)
       }
@@ -537,19 +539,22 @@ export class SyncReplica {
   }
 
   async #waitForWork(kill: AbortSignal): Promise<void> {
-    const { feed, clock } = this.#options
+    const { feed, clock, name } = this.#options
     const woken = new AbortController()
     const any = AbortSignal.any([kill, woken.signal])
+    // While a new generation is waited for, nothing is due of the one before.
+    const isCurrent = this.#place?.generation === feed.current?.generation && !feed.isDetached(name)
+    const place = isCurrent ? this.#place : undefined
     const waits = [
       feed.waitForChange(any),
-      this.#until(this.#confirmDueInMs(this.#place), any),
-      this.#until(this.#sendDueInMs(this.#place), any),
-      this.#until(this.#record?.dueInMs, any),
+      this.#until(this.#confirmDueInMs(place), any),
+      this.#until(this.#sendDueInMs(place), any),
+      this.#until(place === undefined ? undefined : this.#record?.dueInMs, any),
     ]
     // Idle, too, the replica is listed once a day.
     const trustedForMs = Math.max(0, this.#locatedAt + trustMs - clock.monotonic())
-    if (this.#place !== undefined) waits.push(clock.sleep(trustedForMs, any).catch(ignoreAbort))
-    const next = this.#place === undefined ? undefined : this.#nextSnapshot(this.#place)
+    if (place !== undefined) waits.push(clock.sleep(trustedForMs, any).catch(ignoreAbort))
+    const next = place === undefined ? undefined : this.#nextSnapshot(place)
     if (next?.kind === 'at') {
       // Timers longer than 24 days fire at once, and a clock that is set is to be noticed some day.
       const dueInMs = Math.min(Math.max(next.timeMs - clock.now(), 0), maxTimerMs)

@@ -215,6 +215,8 @@ export class Host {
   file: DatabaseFile | undefined
   state: LocalState = { spool: undefined, claims: undefined }
   daemon: Daemon | undefined
+  /** Who waits for an event of the file system. */
+  onChange: (() => void) | undefined
 
   constructor(world: World, name: string, offsetMs: number) {
     this.world = world
@@ -226,6 +228,7 @@ export class Host {
   /** Puts a new file in the place of the one that is there. */
   place(head: Commit = { number: 0, parent: undefined }): void {
     this.file = { inode: this.world.next(), head, wal: { salt: this.world.next(), commits: [] } }
+    this.#changed()
   }
 
   /** What the store gives, at the path. Whether there was something. */
@@ -242,7 +245,16 @@ export class Host {
     const commit = { number: this.world.next(), parent: file.head }
     file.head = commit
     file.wal.commits.push(commit)
+    this.#changed()
     return commit
+  }
+
+  /** Nobody on a frozen machine hears of it before it goes on. */
+  #changed(): void {
+    if (this.clock.isStopped) return
+    const { onChange } = this
+    this.onChange = undefined
+    onChange?.()
   }
 
   /** The application copies everything back, and its next commit restarts the WAL. */
@@ -273,7 +285,8 @@ export class Host {
     this.clock.isStopped = false
     daemon?.kill.abort()
     daemon?.stop.abort()
-    await daemon?.over
+    for (let i = 0; i < 100 && daemon?.isOver === false; i += 1) await this.world.pass(0)
+    if (daemon?.isOver === false) throw new Error(`the daemon of ${this.name} does not end`)
   }
 
   /** Neither goes on nor ends, as if the network or the machine were away. */
@@ -359,14 +372,14 @@ export class Daemon {
         save: () => Promise.resolve(),
       },
       compressor,
-      watcher: new SlowWatcher(clock, database),
+      watcher: new HostWatcher(host, database),
       feed: this.feed,
       clock,
       logger,
       randomBytes: (count) => world.randomBytes(count),
       settings: {
         sealIntervalMs: secondMs,
-        monitorIntervalMs: secondMs,
+        monitorIntervalMs: 20 * secondMs,
         checkpointIntervalMs: undefined,
         minCheckpointPageCount: 1_000_000,
         maxCheckpointPageCount: undefined,
@@ -465,7 +478,7 @@ function processOf(host: string, pid: number): ProcessIdentity {
   }
 }
 
-function placeOf(generation: Generation, { index, offset }: WalPosition): string {
+export function placeOf(generation: Generation, { index, offset }: WalPosition): string {
   return `${generation}/${index}:${offset}`
 }
 
@@ -769,12 +782,12 @@ function startOf({ index, startOffset }: SpooledSegment): WalPosition {
   return { index, offset: startOffset }
 }
 
-class SlowWatcher implements ChangeWatcher {
-  readonly #clock: VirtualClock
+class HostWatcher implements ChangeWatcher {
+  readonly #host: Host
   readonly #database: MemoryDatabase
 
-  constructor(clock: VirtualClock, database: MemoryDatabase) {
-    this.#clock = clock
+  constructor(host: Host, database: MemoryDatabase) {
+    this.#host = host
     this.#database = database
   }
 
@@ -791,7 +804,13 @@ class SlowWatcher implements ChangeWatcher {
   }
 
   async waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void> {
-    await this.#clock.sleep(timeoutMs, signal).catch(() => undefined)
+    const over = new AbortController()
+    const event = new Promise<void>((resolve) => {
+      this.#host.onChange = resolve
+    })
+    const any = AbortSignal.any([signal, over.signal])
+    await Promise.race([event, this.#host.clock.sleep(timeoutMs, any).catch(() => undefined)])
+    over.abort()
   }
 
   async waitForSign(
@@ -826,10 +845,17 @@ async function* decode(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Ar
   )
 }
 
+const trailers = new WeakMap<Uint8Array, Trailer>()
+
+/** Objects do not change. */
 export function trailerIn(bytes: Uint8Array | undefined): Trailer | undefined {
   if (bytes === undefined) return undefined
+  const known = trailers.get(bytes)
+  if (known !== undefined) return known
   const tail = parseTrailer(bytes)
-  return tail.kind === 'trailer' ? tail.trailer : undefined
+  if (tail.kind !== 'trailer') return undefined
+  trailers.set(bytes, tail.trailer)
+  return tail.trailer
 }
 
 /** Whether one commit is another or comes after it. */

@@ -208,9 +208,11 @@ export class MemoryReplicaClient implements ReplicaClient {
     signal: AbortSignal,
   ): AsyncIterable<{ name: string; object: StoredObject }> {
     await this.#begin('list', folder, signal)
-    for (const [path, object] of [...this.objects]) {
+    const prefix = `${folder}/`
+    const found = [...this.objects].filter(([path]) => path.startsWith(prefix))
+    for (const [path, object] of found) {
       signal.throwIfAborted()
-      if (path.startsWith(`${folder}/`)) yield { name: path.slice(folder.length + 1), object }
+      yield { name: path.slice(prefix.length), object }
     }
   }
 

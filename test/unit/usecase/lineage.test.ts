@@ -194,7 +194,7 @@ test('a new generation in place of one of which nothing was stored is no fork', 
 describe('the owner object says what is stored', () => {
   const recorded = (world: World) => ownerOf(world)?.stored
 
-  test('when a generation begins, when its first snapshot is there, and now and then', async () => {
+  test('when a generation begins, when its first snapshot is there, now and then, and at the end', async () => {
     const world = new World()
     const a = world.host('a')
     a.place()
@@ -213,7 +213,6 @@ describe('the owner object says what is stored', () => {
       hasSnapshot: false,
       position: undefined,
     })
-    await world.pass(minuteMs)
     expect(recorded(world)).toMatchObject({ generation, ordinal: 1, hasSnapshot: true })
     // The claim and its probe, the beginning, and the snapshot.
     expect(writes).toBe(4)
@@ -229,6 +228,9 @@ describe('the owner object says what is stored', () => {
     expect(world.commits.get(placeOf(recorded(world)))?.number).toBe(last.number)
     await world.pass(5 * hourMs)
     expect(writes).toBe(8)
+    const end = await write(a, 2)
+    await a.stop()
+    expect(world.commits.get(placeOf(recorded(world)))?.number).toBe(end.number)
   })
 
   test('and goes on saying it after a takeover, until the next generation can be restored', async () => {
@@ -237,7 +239,6 @@ describe('the owner object says what is stored', () => {
     a.place()
     a.start()
     await write(a, 3)
-    await world.pass(minuteMs)
     await a.stop()
     const before = recorded(world)
     const b = world.host('b')
