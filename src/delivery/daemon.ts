@@ -17,28 +17,23 @@ const endingSignals = ['SIGINT', 'SIGTERM'] as const
 /** What else programs understand, and what would end us and leave them alone. */
 const passedOnSignals = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
 
-/** Whoever waits for the start is not kept waiting for longer by a database that cannot be started. */
-const startMs = 10_000
-
 export type DaemonReplication = Pick<
   Replication,
-  'run' | 'settled' | 'stored' | 'notStored' | 'databases'
+  'run' | 'settled' | 'stored' | 'notStored' | 'databases' | 'failing'
 >
 
 export interface DaemonOptions {
   readonly logger: Logger
   readonly shutdownTimeoutMs: number
+  /** How long the first sync may hold up who waits for the start, and the program of `exec`. */
+  readonly firstSyncTimeoutMs: number
   readonly service: Service
   /** Reads the configuration again at SIGHUP; it never rejects. Undefined: SIGHUP ends the daemon. */
   readonly reload?: (() => Promise<void>) | undefined
   /** Runs beside it until it stops. */
   readonly watch?: (stop: AbortSignal) => Promise<void>
   /** Runs meanwhile: its end is ours, and its exit code, too. */
-  readonly exec?: {
-    readonly program: ExecutedProgram
-    /** How long the first sync may hold it up. */
-    readonly firstSyncTimeoutMs: number
-  }
+  readonly exec?: ExecutedProgram
 }
 
 /**
@@ -57,7 +52,7 @@ export async function runDaemon(
   const reloading = async (): Promise<void> => {
     if (reload !== undefined && !shutdown.stop.aborted) await service.reload(reload, replication)
   }
-  const passOn = (signal: NodeJS.Signals): void => exec?.program.signal(signal, { ends: false })
+  const passOn = (signal: NodeJS.Signals): void => exec?.signal(signal, { ends: false })
   for (const signal of endingSignals) process.on(signal, shutdown.onSignal)
   if (exec !== undefined) for (const signal of passedOnSignals) process.on(signal, passOn)
   const onHangup = reload === undefined ? shutdown.onSignal : inTurn(reloading)
@@ -69,7 +64,7 @@ export async function runDaemon(
     void tellStarted(replication, options, shutdown.stop)
     // One that came while there was nobody to heed it; a program of `exec` did not run then.
     if (takeHangup() && exec === undefined) onHangup('SIGHUP')
-    const executed = exec === undefined ? 0 : execute(replication, exec, { shutdown, logger })
+    const executed = exec === undefined ? 0 : execute(replication, exec, shutdown, options)
     const [notStored, programCode] = await Promise.all([running, executed])
     for (const { database, replica, detail } of notStored) {
       logger.error({ db: database, replica, detail }, 'not stored')
@@ -81,7 +76,7 @@ export async function runDaemon(
     return programCode === 0 ? exitNotStored : programCode
   } finally {
     shutdown.begin()
-    await exec?.program.end()
+    await exec?.end()
     shutdown.settle()
     await service.end()
     process.off('SIGHUP', onHangup)
@@ -100,12 +95,15 @@ export async function runDaemon(
   }
 }
 
+/** Ready is who has stored each database that exists once, or has tried for long enough. */
 async function tellStarted(
   replication: DaemonReplication,
-  { service }: DaemonOptions,
+  { service, firstSyncTimeoutMs }: DaemonOptions,
   stop: AbortSignal,
 ): Promise<void> {
-  await replication.settled(AbortSignal.any([stop, AbortSignal.timeout(startMs)]))
+  const over = AbortSignal.any([stop, AbortSignal.timeout(firstSyncTimeoutMs)])
+  await replication.settled(over)
+  await replication.stored(over)
   if (!stop.aborted) service.ready(replication)
 }
 
@@ -154,9 +152,9 @@ class Shutdown {
     const again = now - (this.#signalledMs ?? Number.NEGATIVE_INFINITY) < sameSignalMs
     if (again) return
     this.#signalledMs = now
-    if (exec?.program.isRunning === true) {
+    if (exec?.isRunning === true) {
       if (first) logger.info({ signal }, signalReceived)
-      exec.program.signal(signal, { ends: true })
+      exec.signal(signal, { ends: true })
     } else if (first) {
       logger.info({ signal }, signalReceived)
       this.begin()
@@ -208,8 +206,9 @@ async function run(
 /** Runs the program once everything is stored, and begins the shutdown at its end. Returns its exit code. */
 async function execute(
   replication: DaemonReplication,
-  { program, firstSyncTimeoutMs }: NonNullable<DaemonOptions['exec']>,
-  { shutdown, logger }: { shutdown: Shutdown; logger: Logger },
+  program: ExecutedProgram,
+  shutdown: Shutdown,
+  { logger, firstSyncTimeoutMs }: DaemonOptions,
 ): Promise<number> {
   const timeout = AbortSignal.timeout(firstSyncTimeoutMs)
   await replication.stored(AbortSignal.any([shutdown.stop, timeout]))

@@ -10,7 +10,10 @@ const extendEveryMs = 20_000
 /** How long a service manager without watchdog waits for news. */
 const statusEveryMs = 60_000
 
-type ServedReplication = Pick<Replication, 'databases' | 'notStored'>
+type ServedReplication = Pick<Replication, 'databases' | 'notStored' | 'failing'>
+
+/** Databases named in a status. */
+const maxNamed = 3
 
 /** Keeps the service manager informed: of the start, of reloads, of the end, and that the loops move. */
 export class Service {
@@ -19,6 +22,7 @@ export class Service {
   #timer: NodeJS.Timeout | undefined
   #status = ''
   readonly #stuck = new Set<string>()
+  #isReady = false
 
   constructor(manager: ServiceManager | undefined, logger: Logger) {
     this.#manager = manager
@@ -38,6 +42,7 @@ export class Service {
   ready(replication: ServedReplication): void {
     const manager = this.#manager
     if (manager === undefined) return
+    this.#isReady = true
     manager.notify(['READY=1', this.#describe(replication)])
     const { watchdogMs } = manager
     this.#every(watchdogMs === undefined ? statusEveryMs : watchdogMs / 2, () => {
@@ -50,12 +55,14 @@ export class Service {
   }
 
   async reload(work: () => Promise<void>, replication: ServedReplication): Promise<void> {
+    // A start that is not over goes on.
+    const manager = this.#isReady ? this.#manager : undefined
     const now = process.hrtime.bigint() / 1000n
-    this.#manager?.notify(['RELOADING=1', `MONOTONIC_USEC=${now}`, 'STATUS=reloading'])
+    manager?.notify(['RELOADING=1', `MONOTONIC_USEC=${now}`, 'STATUS=reloading'])
     try {
       await work()
     } finally {
-      this.#manager?.notify(['READY=1', this.#describe(replication)])
+      manager?.notify(['READY=1', this.#describe(replication)])
     }
   }
 
@@ -79,10 +86,15 @@ export class Service {
     this.#timer.unref()
   }
 
-  #describe({ databases, notStored }: ServedReplication): string {
-    const behind = new Set(notStored.map(({ database }) => database)).size
+  #describe({ databases, notStored, failing }: ServedReplication): string {
     const count = `${databases.length} ${databases.length === 1 ? 'database' : 'databases'}`
-    return `STATUS=replicating ${count}${behind === 0 ? '' : `, ${behind} with commits still to be stored`}`
+    const behind = notStored.map(({ database }) => database)
+    const failed = failing.map(({ database, reason }) => `${database} (${reason})`)
+    return [
+      `STATUS=replicating ${count}`,
+      ...named(behind, 'with commits still to be stored'),
+      ...named(failed, 'failing'),
+    ].join(', ')
   }
 
   #allMove({ databases }: ServedReplication): boolean {
@@ -102,4 +114,12 @@ export class Service {
     for (const { config } of stuck) this.#stuck.add(config.path)
     return stuck.length === 0
   }
+}
+
+/** How many there are, and the first of them; nothing where there is none. The status is one line. */
+function named(names: readonly string[], what: string): string[] {
+  const all = [...new Set(names)]
+  if (all.length === 0) return []
+  const shown = all.slice(0, maxNamed).join(', ').replaceAll(/\s+/g, ' ')
+  return [`${all.length} ${what}: ${shown}${all.length > maxNamed ? ', …' : ''}`]
 }

@@ -52,7 +52,7 @@ export class ObjectExistsError extends ReplicaError {
   constructor(message: string) {
     super(message, {
       retryable: false,
-      hint: 'it may have been stored though the store said otherwise, or somebody else writes there: what is there is looked at anew',
+      hint: 'somebody else has written there, or has put it back: what is there is looked at anew',
     })
   }
 }

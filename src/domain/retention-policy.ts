@@ -12,6 +12,7 @@
  * store's, costs no moment of the true window.
  */
 import { type Generation } from './generation.js'
+import { type GenerationOrder, type Lineage, orderGenerations } from './lineage.js'
 import { comparePositions, type WalPosition } from './position.js'
 import { chainSegments, type StoredSegment, type StoredSnapshot } from './restore-plan.js'
 import { type ClockLeap, stampBefore } from './wall-clock.js'
@@ -31,6 +32,8 @@ export interface RetainedSnapshot extends StoredSnapshot {
 /** What a replica has of one generation. */
 export interface RetainedGeneration {
   readonly generation: Generation
+  /** Undefined: no snapshot tells it. */
+  readonly lineage: Lineage | undefined
   /** In the order of indexes. */
   readonly snapshots: readonly RetainedSnapshot[]
   /** In the order of positions. */
@@ -122,14 +125,16 @@ export function planRetention(
   moment: RetentionMoment,
 ): RetentionPlan {
   const generations = listing.map(examine).sort(byEnd)
-  const protectedNames = protect(generations, moment.current)
+  const order = orderByLineage(generations)
+  const protectedNames = protect(generations, order, moment.current)
   const facts = factsOf(rules, moment, provenMs(generations, protectedNames))
   const byRule = keepByRules(generations, rules.keep)
   const deletions: Deletion[] = []
   const kept: Kept[] = []
   const reliedOn = new Set<RetainedSnapshot>()
   for (const each of generations) {
-    const verdict = judge(each, generations, protectedNames, facts)
+    const laterOnes = generations.filter((other) => isLater(other, each, order))
+    const verdict = judge(each, laterOnes, protectedNames, facts)
     const parts = split(each, verdict, byRule)
     kept.push(...parts.kept)
     if (parts.deletion === undefined) continue
@@ -243,15 +248,37 @@ function byEnd(a: Examined, b: Examined): number {
   return a.endMs - b.endMs || (a.generation < b.generation ? -1 : 1)
 }
 
-/** The current generation; if that is not known, those that are the newest by commits and by objects. */
+/** Of those that say what they follow. */
+function orderByLineage(generations: readonly Examined[]): GenerationOrder {
+  const told = generations.filter(({ lineage }) => lineage !== undefined)
+  return orderGenerations(
+    told.map(({ generation, lineage, newestObjectMs: storedMs }) => ({
+      generation,
+      lineage,
+      firstStoredMs: storedMs,
+      lastStoredMs: storedMs,
+    })),
+  )
+}
+
+/** Whether `other` comes after `each`: by lineage, or where that does not tell, by times. */
+function isLater(other: Examined, each: Examined, order: GenerationOrder): boolean {
+  if (order.isBefore(each.generation, other.generation)) return true
+  if (order.isBefore(other.generation, each.generation)) return false
+  return byEnd(each, other) < 0
+}
+
+/** The current generation; if that is not known, those that are the newest by lineage, by commits and by objects. */
 function protect(
   generations: readonly Examined[],
+  order: GenerationOrder,
   current: Generation | undefined,
 ): ReadonlySet<Generation> {
   if (current !== undefined) return new Set([current])
   const newest = generations.at(-1)
   const latest = generations.toSorted((a, b) => a.newestObjectMs - b.newestObjectMs).at(-1)
-  return new Set([newest, latest].flatMap((each) => (each === undefined ? [] : [each.generation])))
+  const byTimes = [newest, latest].flatMap((each) => (each === undefined ? [] : [each.generation]))
+  return new Set([...byTimes, ...order.newest])
 }
 
 interface Verdict {
@@ -265,7 +292,7 @@ interface Verdict {
 
 function judge(
   each: Examined,
-  all: readonly Examined[],
+  laterOnes: readonly Examined[],
   protectedNames: ReadonlySet<Generation>,
   facts: Facts,
 ): Verdict {
@@ -296,8 +323,7 @@ function judge(
     each.newestObjectMs >= facts.cutOffMs ||
     each.snapshots.some((snapshot) => snapshot.commitTimeMs >= facts.cutOffMs)
   if (hasCommitInWindow) return stays('it has commits of the window')
-  const replacement = all
-    .slice(all.indexOf(each) + 1)
+  const replacement = laterOnes
     .flatMap((later) => later.usable)
     .find((snapshot) => serves(snapshot, facts) && snapshot.commitTimeMs >= each.endMs)
   return replacement === undefined

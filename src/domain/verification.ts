@@ -30,9 +30,17 @@ const maxShortOffset = 0xffff_ffff
 export function checkStructure(
   listing: GenerationListing,
   tails: Tails,
-  { isNewest }: { readonly isNewest: boolean },
+  known: KnownOfGeneration,
 ): readonly Finding[] {
-  return new StructureCheck(listing, tails).run(isNewest)
+  return new StructureCheck(listing, tails).run(known)
+}
+
+/** What is known of a generation by other means than its objects. */
+export interface KnownOfGeneration {
+  /** Of one without a snapshot: whether its first one is not finished yet, was lost, or nobody knows. */
+  readonly withoutSnapshot: 'under way' | 'lost' | 'unknown'
+  /** Up to here all was stored; undefined: nothing tells. */
+  readonly storedTo: WalPosition | undefined
 }
 
 class StructureCheck {
@@ -47,18 +55,11 @@ class StructureCheck {
     this.#tails = tails
   }
 
-  run(isNewest: boolean): readonly Finding[] {
+  run({ withoutSnapshot, storedTo }: KnownOfGeneration): readonly Finding[] {
     const { snapshots, segments } = this.#listing
     const [oldest] = snapshots
     if (oldest === undefined) {
-      if (segments.length > 0) {
-        this.#warn(
-          undefined,
-          isNewest
-            ? 'it has no snapshot yet: until its first one is finished, nothing of it can be restored'
-            : 'it has no snapshot: nothing of it can be restored',
-        )
-      }
+      this.#checkWithoutSnapshot(withoutSnapshot)
       return this.#findings
     }
     const useless = segments.filter((segment) => segment.index < oldest.index)
@@ -71,7 +72,31 @@ class StructureCheck {
     const used = segments.filter((segment) => segment.index >= oldest.index)
     this.#checkSegments(oldest.index, used)
     for (const snapshot of snapshots) this.#checkSnapshot(snapshot, used.at(-1))
+    if (storedTo !== undefined) this.#checkEnd(segments.at(-1), storedTo)
     return this.#findings
+  }
+
+  #checkWithoutSnapshot(known: KnownOfGeneration['withoutSnapshot']): void {
+    if (known === 'lost') {
+      this.#add('damage', undefined, 'its snapshots are gone: nothing of it can be restored')
+    } else if (this.#listing.segments.length > 0) {
+      this.#warn(
+        undefined,
+        known === 'under way'
+          ? 'it has no snapshot yet: until its first one is finished, nothing of it can be restored'
+          : 'it has no snapshot: nothing of it can be restored',
+      )
+    }
+  }
+
+  #checkEnd(last: StoredSegment | undefined, storedTo: WalPosition): void {
+    const trailer = last && this.#segmentTrailer(last)
+    if (last !== undefined && trailer === undefined) return
+    const end = trailer && { index: trailer.index, offset: trailer.endOffset }
+    if (end !== undefined && comparePositions(end, storedTo) >= 0) return
+    const there = end === undefined ? 'there is no segment' : `the segments end at ${this.#at(end)}`
+    const problem = `the owner of the replica had stored all up to ${this.#at(storedTo)}, but ${there}`
+    this.#add('damage', undefined, problem)
   }
 
   #checkSegments(firstIndex: number, segments: readonly StoredSegment[]): void {

@@ -1,5 +1,6 @@
 import { isAbortError, ObjectNotFoundError } from '../domain/errors.js'
 import { type Generation } from '../domain/generation.js'
+import { type Lineage } from '../domain/lineage.js'
 import { comparePositions, type WalPosition } from '../domain/position.js'
 import { formatObjectPath } from '../domain/replica-layout.js'
 import { orderListing, type StoredSegment, type StoredSnapshot } from '../domain/restore-plan.js'
@@ -43,7 +44,12 @@ export class RetainedListing {
       segments: await Array.fromAsync(client.listWalSegments(generation, signal)),
     })
     const snapshots: RetainedSnapshot[] = []
-    for (const snapshot of listing.snapshots) snapshots.push(await this.#snapshot(snapshot, signal))
+    let lineage: Lineage | undefined
+    for (const snapshot of listing.snapshots) {
+      snapshots.push(await this.#snapshot(snapshot, signal))
+      const trailer = await this.#trailer(snapshot, signal)
+      if (typeof trailer === 'object' && trailer.kind === 'snapshot') lineage = trailer.lineage
+    }
     const last = listing.segments.at(-1)
     const trailer = last === undefined ? undefined : await this.#segmentTrailer(last, signal)
     const lastTimeMs = trailer?.captures.at(-1)?.timeMs ?? last?.createdAtMs ?? 0
@@ -53,6 +59,7 @@ export class RetainedListing {
     }
     return {
       generation,
+      lineage,
       snapshots,
       segments: listing.segments,
       endMs: Math.max(lastTimeMs, ...snapshots.map(({ commitTimeMs }) => commitTimeMs)),

@@ -74,6 +74,31 @@ export async function readHistory(
   return { generations, order: orderGenerations(facts), facts, owner, records, generationCount }
 }
 
+/** All generations that are there, the newest last. Where nothing tells, the time of the newest object does. */
+export function inOrder({ generations, order }: ReplicaHistory): readonly StoredGeneration[] {
+  const byTime = generations.toSorted((a, b) => lastStoredMs(a) - lastStoredMs(b))
+  const sorted: StoredGeneration[] = []
+  for (const each of byTime) {
+    const later = sorted.findIndex((other) => order.isBefore(each.generation, other.generation))
+    sorted.splice(later === -1 ? sorted.length : later, 0, each)
+  }
+  return sorted
+}
+
+function lastStoredMs({ snapshots, segments }: GenerationListing): number {
+  return [...snapshots, ...segments].reduce((ms, { createdAtMs }) => Math.max(ms, createdAtMs), 0)
+}
+
+/** What is known of a generation that has segments and no snapshot. */
+export function isUnderWay(
+  generation: Generation,
+  { owner, records }: Pick<ReplicaHistory, 'owner' | 'records'>,
+): boolean {
+  const [record] = records
+  if (record === undefined) return owner?.released === false
+  return record.generation === generation && !record.hasSnapshot
+}
+
 /** In the order of positions. */
 export async function listGeneration(
   client: ReplicaClient,

@@ -24,7 +24,12 @@ import { type SnapshotTrailer, type WalSegmentTrailer } from '../domain/trailer.
 import { describeForks } from './describe-forks.js'
 import { findPlace, type Place } from './find-place.js'
 import { lastProvable, type ProvableCommit } from './last-provable.js'
-import { readHistory, type ReplicaHistory, type StoredGeneration } from './replica-history.js'
+import {
+  isUnderWay,
+  readHistory,
+  type ReplicaHistory,
+  type StoredGeneration,
+} from './replica-history.js'
 import { restoreCommand, type RestoreRequest, type RestoreSource } from './restore-types.js'
 import { TrailerReader } from './trailer-reader.js'
 
@@ -243,7 +248,12 @@ class ReplicaSearch {
     // Before the first commit that was captured, the end is not asked for.
     const isAtEnd = place?.isAtEnd ?? next === undefined
     const isLater = target.kind === 'timestamp' && target.timeMs > commitTimeMs
-    if (comparePositions(position, from) < 0) {
+    // Where a segment without trailer ends is not known.
+    const endsBefore = (bound: WalPosition): boolean =>
+      place?.approximate === true
+        ? position.index < bound.index
+        : comparePositions(position, bound) < 0
+    if (endsBefore(from)) {
       const isWanted =
         target.kind === 'index' ? from.index <= target.index : target.kind !== 'position'
       return isWanted ? this.#shortOf(stored, position, from, snapshot) : undefined
@@ -261,7 +271,7 @@ class ReplicaSearch {
         (target.kind === 'index' && (stored.extent?.position.index ?? 0) <= target.index) ||
         isLater)
     const { extent } = stored
-    if (isWanted && extent !== undefined && comparePositions(position, extent.position) < 0) {
+    if (isWanted && extent !== undefined && endsBefore(extent.position)) {
       return this.#shortOf(stored, position, extent.position, undefined)
     }
     const end: ChainEnd = place?.end ?? { kind: 'position', position: start }
@@ -316,18 +326,16 @@ class ReplicaSearch {
    * way at best. Returns what is lost for the target.
    */
   async #unfinished(judged: Judged): Promise<Loss | undefined> {
-    const { generations, facts, owner } = this.#history
+    const { generations, facts, records } = this.#history
     for (const { generation, segments } of generations) {
       if (facts.some((each) => each.generation === generation)) continue
       const where = `generation ${generation} on replica ${this.#source.name} has no snapshot`
       const last = segments.at(-1)
       const trailer = last && (await this.#trailers.segment(last))
       const timeMs = trailer?.captures.at(-1)?.timeMs
-      const isRecorded = owner?.stored !== undefined
-      const isBegun =
-        owner?.stored?.generation === generation || (!isRecorded && owner?.released === false)
+      const isRecorded = records.length > 0
       const isLater = judged.kind !== 'backup' || (timeMs ?? 0) > judged.backup.commitTimeMs
-      if (isBegun) {
+      if (isUnderWay(generation, this.#history)) {
         this.#notes.push(`${where} yet: its commits cannot be restored until that is finished`)
       } else if (timeMs === undefined || isRecorded || !isLater) {
         this.#notes.push(where)

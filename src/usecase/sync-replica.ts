@@ -1,4 +1,4 @@
-import { isAbortError, LocalStateError, ObjectExistsError, ReplicaError } from '../domain/errors.js'
+import { isAbortError, LocalStateError, ReplicaError } from '../domain/errors.js'
 import { type Generation } from '../domain/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../domain/position.js'
 import { type Fork, type Lineage } from '../domain/lineage.js'
@@ -198,9 +198,7 @@ export class SyncReplica {
         if (!(error instanceof ReplicaError && error.retryable)) this.#place = undefined
         if (error instanceof GenerationEndedError || owner?.takenBy !== undefined) continue
         if (this.#place === undefined) this.#doubtfulSinceMs ??= clock.monotonic()
-        // As a rule it is ours, and the answer was lost: that is found out, and no problem yet.
-        const isFirst = pauseMs === firstPauseMs
-        if (!(error instanceof ObjectExistsError && isFirst)) problems.report(error)
+        problems.report(error)
         await clock.sleep(pauseMs * (0.75 + Math.random() / 2), kill).catch(ignoreAbort)
         pauseMs = Math.min(pauseMs * 2, maxPauseMs)
       }

@@ -4,6 +4,7 @@
  */
 import { CorruptionError } from '../domain/errors.js'
 import { type Generation } from '../domain/generation.js'
+import { type GenerationOrder } from '../domain/lineage.js'
 import {
   comparePositions,
   formatPosition,
@@ -19,7 +20,9 @@ import { type LiveComparison, type WalEnd } from './ports/live-comparison.js'
 import { type WalSegmentInfo } from './ports/replica-client.js'
 import { type ScratchSpace } from './ports/scratch.js'
 import { readTrailer } from './read-trailer.js'
+import { readHistory } from './replica-history.js'
 import { type RestoreReport, type RestoreRequest, type RestoreSource } from './restore-types.js'
+import { TrailerReader } from './trailer-reader.js'
 import { type Decode } from './verify-replica.js'
 
 export interface ValidateReplicaOptions {
@@ -98,7 +101,9 @@ export async function validateReplica(
   const outputPath = `${folder.path}/restored.db`
   const report = await options.restore({ ...request, outputPath, dryRun: false }, signal)
   const position: Position = { generation: report.generation, ...report.position }
-  if (committed !== undefined) refuseOlder(report, committed)
+  if (committed !== undefined) {
+    refuseOlder(report, committed, await orderOf(options.source, report, committed, signal))
+  }
   const comparison = await compare(options, { position, imagePath: outputPath }, signal)
   const { commitTimeMs, pageCount, pageSizeBytes, segmentCount, storedBytes, notes } = report
   return {
@@ -115,13 +120,32 @@ export async function validateReplica(
   }
 }
 
-/** Another generation may have begun meanwhile, whose positions say nothing here: its commits are told by their times. */
-function refuseOlder(restored: RestoreReport, committed: StoredCommit): void {
+/** Another generation may have begun meanwhile, whose positions say nothing here. Undefined: none has. */
+async function orderOf(
+  { client }: RestoreSource,
+  restored: Pick<RestoreReport, 'generation'>,
+  committed: StoredCommit,
+  signal: AbortSignal,
+): Promise<GenerationOrder | undefined> {
+  if (restored.generation === committed.generation) return undefined
+  const trailers = new TrailerReader(client, [], signal)
+  const { order } = await readHistory(client, { only: undefined, trailers, notes: [] }, signal)
+  return order
+}
+
+/** Generations are told by what they follow, and only where that does not tell by the times of commits. */
+function refuseOlder(
+  restored: RestoreReport,
+  committed: StoredCommit,
+  order: GenerationOrder | undefined,
+): void {
   const { generation, position, replica } = restored
   const isOlder =
-    generation === committed.generation
+    order === undefined
       ? comparePositions(position, committed.position) < 0
-      : (restored.commitTimeMs ?? 0) < committed.commitTimeMs
+      : order.isBefore(generation, committed.generation) ||
+        (!order.isBefore(committed.generation, generation) &&
+          (restored.commitTimeMs ?? 0) < committed.commitTimeMs)
   if (!isOlder) return
   const at = formatPosition({ generation, ...position })
   const wanted = formatPosition({ generation: committed.generation, ...committed.position })

@@ -9,18 +9,30 @@ import { type WalPosition } from '../domain/position.js'
 import { formatObjectPath } from '../domain/replica-layout.js'
 import {
   type GenerationListing,
-  orderListing,
   type StoredSegment,
   type StoredSnapshot,
 } from '../domain/restore-plan.js'
 import { SegmentVerifier } from '../domain/segment-verifier.js'
 import { type Trailer, type TrailerTail } from '../domain/trailer.js'
-import { checkStructure, type Finding, type Tails } from '../domain/verification.js'
+import {
+  checkStructure,
+  type Finding,
+  type KnownOfGeneration,
+  type Tails,
+} from '../domain/verification.js'
 import { isPageSize, type WalHeader } from '../domain/wal-format.js'
 import { mapAtOnce } from './map-at-once.js'
 import { type ReplicaClient } from './ports/replica-client.js'
 import { readTrailer } from './read-trailer.js'
 import { refuseEncrypted } from './refuse-encrypted.js'
+import {
+  inOrder,
+  isUnderWay,
+  listGeneration,
+  readHistory,
+  type ReplicaHistory,
+} from './replica-history.js'
+import { TrailerReader } from './trailer-reader.js'
 
 export type Decode = (source: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>
 
@@ -57,62 +69,86 @@ export async function verifyReplica(
   options: VerifyReplicaOptions,
   signal: AbortSignal,
 ): Promise<readonly VerifiedGeneration[]> {
-  const generations = await Array.fromAsync(options.client.listGenerations(signal))
-  const listings = []
-  for (const generation of generations) {
-    listings.push({
-      generation,
-      newestMs: newestOf(await list(options.client, generation, signal)),
-    })
-  }
-  listings.sort((a, b) => a.newestMs - b.newestMs)
+  const trailers = new TrailerReader(options.client, [], signal)
+  const history = await readHistory(
+    options.client,
+    { only: undefined, trailers, notes: [] },
+    signal,
+  )
+  const stored = inOrder(history)
   const verified: VerifiedGeneration[] = []
-  for (const [at, { generation }] of listings.entries()) {
-    const isNewest = at === listings.length - 1
-    verified.push(await verifyGeneration(generation, options, { isNewest, signal }))
+  for (const [at, each] of stored.entries()) {
+    const isNewest = at === stored.length - 1
+    const known = await knownOf(each, { history, isNewest, trailers })
+    verified.push(await verifyGeneration(each.generation, options, { known, signal }))
   }
-  return verified
+  const [gone] = history.order.newest.filter(
+    (name) => !stored.some(({ generation }) => generation === name),
+  )
+  return gone === undefined ? verified : [...verified, describeGone(gone)]
+}
+
+async function knownOf(
+  { generation, segments }: GenerationListing,
+  facts: {
+    readonly history: ReplicaHistory
+    readonly isNewest: boolean
+    readonly trailers: TrailerReader
+  },
+): Promise<KnownOfGeneration> {
+  const { history, isNewest, trailers } = facts
+  const record = history.records.find((each) => each.generation === generation)
+  const last = segments.at(-1)
+  const isOurs = last !== undefined && (await trailers.segment(last)) !== undefined
+  const isLost =
+    record?.hasSnapshot === true || (isNewest && isOurs && history.records.length === 0)
+  const isBegun = isUnderWay(generation, history)
+  return {
+    withoutSnapshot: isBegun ? 'under way' : isLost ? 'lost' : 'unknown',
+    storedTo: record?.position,
+  }
+}
+
+/** The newest generation, as the owner object says, of which nothing is left. */
+function describeGone(generation: Generation): VerifiedGeneration {
+  const problem = 'all of it is gone, though the owner of the replica had stored it'
+  const finding: Finding = { severity: 'damage', generation, object: undefined, problem }
+  return {
+    generation,
+    snapshots: 0,
+    segments: 0,
+    storedBytes: 0,
+    firstCommitMs: undefined,
+    lastCommitMs: undefined,
+    end: undefined,
+    findings: [finding],
+  }
 }
 
 /** Looks again when objects are deleted meanwhile, as retention does. */
 async function verifyGeneration(
   generation: Generation,
   options: VerifyReplicaOptions,
-  { isNewest, signal }: { isNewest: boolean; signal: AbortSignal },
+  { known, signal }: { known: KnownOfGeneration; signal: AbortSignal },
 ): Promise<VerifiedGeneration> {
   const { client, level } = options
   for (let attempt = 1; ; attempt += 1) {
     try {
-      const listing = await list(client, generation, signal)
+      const listing = await listGeneration(client, generation, signal)
       const [first] = [...listing.snapshots, ...listing.segments]
       if (first !== undefined) await refuseEncrypted(client, first, signal)
       const tails = await readTails(client, listing, signal)
-      const findings = [...checkStructure(listing, tails, { isNewest })]
+      const findings = [...checkStructure(listing, tails, known)]
       if (level === 'full') {
         const reading = new GenerationReading(options, { listing, tails, signal })
-        const known = new Set(findings.map(({ object }) => object))
-        findings.push(...(await reading.run()).filter(({ object }) => !known.has(object)))
+        const found = new Set(findings.map(({ object }) => object))
+        findings.push(...(await reading.run()).filter(({ object }) => !found.has(object)))
       }
       return { ...summarize(listing, tails), findings }
     } catch (error) {
       if (!(error instanceof ObjectNotFoundError) || attempt === maxListings) throw error
     }
   }
-}
-
-async function list(
-  client: ReplicaClient,
-  generation: Generation,
-  signal: AbortSignal,
-): Promise<GenerationListing> {
-  // Snapshots first: whatever one of them needs is stored before it.
-  const snapshots = await Array.fromAsync(client.listSnapshots(generation, signal))
-  const segments = await Array.fromAsync(client.listWalSegments(generation, signal))
-  return orderListing({ generation, snapshots, segments })
-}
-
-function newestOf({ snapshots, segments }: GenerationListing): number {
-  return [...snapshots, ...segments].reduce((ms, { createdAtMs }) => Math.max(ms, createdAtMs), 0)
 }
 
 async function readTails(

@@ -9,6 +9,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import {
   cleanUp,
   listGenerations,
+  listObjects,
   program,
   restore,
   root,
@@ -278,6 +279,8 @@ describe.skipIf(!canListen)('a service manager', () => {
       { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '1000000' },
     )
     await listener.waitFor(/READY=1\\nSTATUS=replicating 1 database/)
+    // Not before there is something to restore.
+    expect(listObjects(join(folder, 'replica'))).not.toEqual([])
     await listener.waitFor(/WATCHDOG=1/, { times: 3 })
     daemon.child.kill('SIGHUP')
     await listener.waitFor(/RELOADING=1\\nMONOTONIC_USEC=\d{6,}/)

@@ -130,12 +130,12 @@ describe('verify', () => {
     expect(outcome.stdout).toContain(doubled)
   })
 
-  test('warns of a generation that has no snapshot, and of segments that serve nothing', async () => {
+  test('finds the newest generation damaged without its snapshots, and warns of segments that serve nothing', async () => {
     const lost = damagedCopy((path) => rmSync(path(snapshot())))
     const outcome = await verifyUrl(lost)
-    expect(outcome.code).toBe(1)
-    expect(outcome.stdout).toMatch(/^warning: .*it has no snapshot/m)
-    expect(outcome.stdout).toContain('replica file is not verified: the newest generation, ')
+    expect(outcome.code).toBe(65)
+    expect(outcome.stdout).toMatch(/^damage: .*its snapshots are gone/m)
+    expect(outcome.stdout).toContain('replica file is damaged: the newest generation, ')
     const later = damagedCopy((path) => {
       const bytes = readFileSync(path(snapshot()))
       rmSync(path(snapshot()))

@@ -1,9 +1,11 @@
 /** Retention over each real store: what nobody needs goes, what a restore needs stays, and what is refused is known. */
 import { afterAll, describe, expect, inject, test } from 'vitest'
 import { cleanUp, until } from '../support/cli.js'
+import { hasCompiler } from '../support/compiled.js'
 import { lastAcknowledged } from '../support/ledger.js'
 import { Scene } from '../support/stores/fault-scene.js'
-import { placesOf } from '../support/stores/places.js'
+import { type Place, placesOf } from '../support/stores/places.js'
+import { WrongClock } from '../support/wrong-clock.js'
 
 const short = { retention: '3s', 'retention-check-interval': '1s' }
 /** Many short indexes, so that snapshots and whole indexes become old. */
@@ -43,6 +45,41 @@ for (const [name, place] of Object.entries(placesOf(inject('stores')))) {
       expect(left.filter((key) => key.includes('/snapshots/')).length).toBeGreaterThan(0)
       expect(await scene.restore()).toBe(lastAcknowledged(scene.oracle))
     })
+
+    test.skipIf(!hasCompiler)(
+      'a clock two hours ahead of the store’s deletes nothing and is an error, until it is put right',
+      async () => {
+        const clock = new WrongClock()
+        const through = (endpoint: string): Place => {
+          const other = place.through(endpoint)
+          return { ...other, env: { ...other.env, ...clock.env } }
+        }
+        await using scene = await Scene.open({ ...place, through }, { settings: short })
+        scene.configure({}, {}, restless)
+        scene.startDaemon()
+        scene.startWriter()
+        await scene.replicating()
+        clock.set(2 * 3_600_000)
+        await scene.daemon.waitFor(
+          /"level":"ERROR".*the clock of this machine is 1[12]\d min ahead.*NTP/,
+          { timeoutMs: 60_000 },
+        )
+        const deleted = () => scene.daemon.count(/"(?:snapshot|wal segments) deleted"/)
+        const before = deleted()
+        const written = scene.daemon.count(/"wal segment written"/)
+        // Longer than retention and its grace.
+        await scene.daemon.waitFor(/"wal segment written"/, {
+          times: written + 12,
+          timeoutMs: 60_000,
+        })
+        expect(deleted()).toBe(before)
+        clock.set(0)
+        await scene.daemon.waitFor(/"retention recovered"/, { timeoutMs: 60_000 })
+        await scene.stopWriter()
+        expect(await scene.daemon.stop()).toBe(0)
+        expect(await scene.restore()).toBe(lastAcknowledged(scene.oracle))
+      },
+    )
 
     // The batch of many keys is MinIO's; elsewhere with the other faults.
     if (name !== 'MinIO' && process.env.TSREPLICATE_FAULTS !== 'all') return

@@ -128,7 +128,10 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     .option('--exec <command>', 'a program to run meanwhile; its end is the end')
     .option('--restore-if-db-not-exists', 'first restore databases that do not exist')
     .option('--integrity-check <kind>', 'of such a restore: none, quick or full', 'quick')
-    .option('--first-sync-timeout <duration>', 'how long the first sync may hold up the program')
+    .option(
+      '--first-sync-timeout <duration>',
+      'how long the first sync may hold up the program and READY=1',
+    )
     .option('--shutdown-timeout <duration>', 'how long the last sync may take')
     .action((database: string | undefined, urls: string[], flags: ReplicateFlags) =>
       run(() => replicate(database === undefined ? [] : [database, ...urls], flags, signal)),

@@ -63,7 +63,8 @@ export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> 
     'first-sync-timeout': {
       type: 'duration',
       default: '30s',
-      description: 'How long the first sync may hold up the program of exec.',
+      description:
+        'How long the first sync may hold up the program of exec, and that systemd is told of the start.',
     },
   },
   logging: {

@@ -1,8 +1,9 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 
 import { type DaemonReplication, runDaemon } from '../../../src/delivery/daemon.ts'
 import { Service } from '../../../src/delivery/service.ts'
 import { type Logger } from '../../../src/usecase/ports/logger.ts'
+import { type ServiceManager } from '../../../src/usecase/ports/service-manager.ts'
 import { type NotStored } from '../../../src/usecase/replicate.ts'
 
 function memoryLogger(messages: string[]): Logger {
@@ -25,10 +26,16 @@ async function runUntilSigterm(
     stored: () => Promise.resolve(),
     notStored: [],
     databases: [],
+    failing: [],
   }
   const logger = memoryLogger(messages)
   const service = new Service(undefined, logger)
-  const running = runDaemon(replication, { logger, service, shutdownTimeoutMs: 30 })
+  const running = runDaemon(replication, {
+    logger,
+    service,
+    shutdownTimeoutMs: 30,
+    firstSyncTimeoutMs: 30,
+  })
   process.emit('SIGTERM', 'SIGTERM')
   return { exitCode: await running, messages }
 }
@@ -78,5 +85,58 @@ describe('runDaemon', () => {
     const failing = runUntilSigterm(() => Promise.reject(new Error('broken')))
     await expect(failing).rejects.toThrow('broken')
     expect(process.listenerCount('SIGTERM')).toBe(before)
+  })
+})
+
+describe('a service manager', () => {
+  /** A daemon whose first sync takes as long as one wants. */
+  function started(firstSyncTimeoutMs: number) {
+    const told: string[] = []
+    const stored = Promise.withResolvers<undefined>()
+    const manager: ServiceManager = {
+      watchdogMs: undefined,
+      notify: (assignments) => void told.push(...assignments),
+      flush: () => Promise.resolve(),
+    }
+    const replication: DaemonReplication = {
+      run: async (stop) => {
+        await aborted(stop)
+        return []
+      },
+      settled: () => Promise.resolve(),
+      stored: async (signal) => {
+        await Promise.race([stored.promise, aborted(signal)])
+      },
+      notStored: [lost, { ...lost, replica: 's3' }, { ...lost, database: '/b.db' }],
+      databases: [],
+      failing: [{ database: '/c.db', replica: undefined, reason: 'no\npermission' }],
+    }
+    const logger = memoryLogger([])
+    const service = new Service(manager, logger)
+    const options = { logger, service, shutdownTimeoutMs: 30, firstSyncTimeoutMs }
+    const running = runDaemon(replication, options)
+    const end = async (): Promise<void> => {
+      process.emit('SIGTERM', 'SIGTERM')
+      await running
+    }
+    return { told, stored, end, service, replication }
+  }
+
+  it('is told that it is ready when everything is stored once', async () => {
+    const { told, stored, end, service, replication } = started(60_000)
+    await service.reload(() => Promise.resolve(), replication)
+    expect(told).toEqual([])
+    stored.resolve(undefined)
+    await vi.waitFor(() => expect(told).toContain('READY=1'))
+    await end()
+  })
+
+  it('is told so when that takes too long, with what is missing', async () => {
+    const { told, end } = started(20)
+    await vi.waitFor(() => expect(told).toContain('READY=1'))
+    expect(told).toContain(
+      'STATUS=replicating 0 databases, 2 with commits still to be stored: /a.db, /b.db, 1 failing: /c.db (no permission)',
+    )
+    await end()
   })
 })

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { type Generation, parseGeneration } from '../../../src/domain/generation.ts'
+import { type Lineage } from '../../../src/domain/lineage.ts'
 import {
   graceOf,
   type KeepRules,
@@ -48,6 +49,7 @@ function generationOf(
   const endMs = nowMs - (options.endAgeMs ?? agesMs.at(-1) ?? 0)
   return {
     generation,
+    lineage: undefined,
     snapshots,
     segments,
     endMs,
@@ -170,6 +172,29 @@ describe('planRetention', () => {
     // Its last commit is of the window: another writer may have made it.
     const late = generationOf(a, [90 * hourMs], { endAgeMs: hourMs })
     expect(plan([late, generationOf(b, [26 * hourMs, 1])]).deletions).toEqual([])
+  })
+
+  test('the newest generation is the one that follows the other, whatever the times', () => {
+    const lineage = (ordinal: number, ...names: Generation[]): Lineage => ({
+      ordinal,
+      epoch: 1,
+      follows: names.map((generation) => ({ generation, end: undefined })),
+    })
+    const ahead = {
+      ...generationOf(a, [90 * hourMs, 70 * hourMs, 30 * hourMs]),
+      lineage: lineage(1),
+    }
+    const current = { ...generationOf(b, [90 * hourMs, 80 * hourMs]), lineage: lineage(2, a) }
+    // By times, the older one would take its place.
+    const byTimes = [current, ahead].map((each) => ({ ...each, lineage: undefined }))
+    const planned = (listing: readonly RetainedGeneration[]): RetentionPlan =>
+      planRetention(
+        listing,
+        { retentionMs: dayMs, keep: none },
+        { nowMs, leaps: [], current: undefined, condemned: new Set() },
+      )
+    expect(keptOf(planned(byTimes), b)).toEqual([])
+    expect(planned([current, ahead]).deletions).toEqual([])
   })
 
   test('a snapshot whose segments have a hole takes no place', () => {

@@ -54,10 +54,11 @@ export async function replicate(
   // From here on a signal ends the daemon.
   signal.throwIfAborted()
   await serveDaemon(config, daemon, logger)
-  const { shutdownTimeoutMs } = config
+  const { shutdownTimeoutMs, firstSyncTimeoutMs } = config
   const exitCode = await runDaemon(daemon.replication, {
     logger,
     shutdownTimeoutMs,
+    firstSyncTimeoutMs,
     service,
     reload:
       config.source === undefined
@@ -108,15 +109,14 @@ function parseExec(text: string | undefined): readonly string[] | undefined {
 }
 
 function execOption(config: Config, logger: Logger): Pick<DaemonOptions, 'exec'> {
-  const { exec: words, firstSyncTimeoutMs, shutdownTimeoutMs: stopTimeoutMs, databases } = config
+  const { exec: words, shutdownTimeoutMs: stopTimeoutMs, databases } = config
   if (words === undefined) return {}
   const [only, ...others] = databases
   const env: Record<string, string> = {}
   if (only !== undefined && others.length === 0) env['TSREPLICATE_DB_PATH'] = only.path
   // Node's stream would make reads of it fail in the program, where there is nothing to read yet.
   const onTerminal = isatty(0)
-  const program = new ExecutedProgram({ words, env, stopTimeoutMs, logger, onTerminal })
-  return { exec: { program, firstSyncTimeoutMs } }
+  return { exec: new ExecutedProgram({ words, env, stopTimeoutMs, logger, onTerminal }) }
 }
 
 async function chooseConfig(positionals: readonly string[], flags: CommonFlags): Promise<Config> {

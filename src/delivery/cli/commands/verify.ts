@@ -102,7 +102,8 @@ async function verifySource(
         newest === undefined
           ? 'nothing is stored there'
           : `the newest generation, ${newest.generation}, has no snapshot: nothing of it can be restored`
-      return { replica, verdict: 'failed', generations, restored: undefined, problem }
+      const verdict = newest?.findings.some(isDamage) === true ? 'damaged' : 'failed'
+      return { replica, verdict, generations, restored: undefined, problem }
     }
     const restored =
       level === 'restore' ? await validate({ source, database, temporaryPath }, signal) : undefined
