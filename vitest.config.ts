@@ -5,7 +5,15 @@ export default defineConfig({
   test: {
     globalSetup: ['./test/support/stores/unreached.ts', './test/support/last-lines.ts'],
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], pool: 'forks' } },
+      {
+        // Nothing here waits for a clock: the limit only ends what hangs, on a busy machine, too.
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          pool: 'forks',
+          testTimeout: 60_000,
+        },
+      },
       {
         test: {
           name: 'contract',
@@ -13,6 +21,7 @@ export default defineConfig({
           // These need servers that npm does not install.
           exclude: ['test/contract/**/*.stores.test.ts'],
           pool: 'forks',
+          testTimeout: 60_000,
         },
       },
       {

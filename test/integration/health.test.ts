@@ -462,8 +462,9 @@ describe('metrics', () => {
         replica_type: 'file',
         operation: 'PUT',
       }),
-      // The owner object is written at the start, and once more in vain, to see whether the store heeds conditions.
-    ).toBe(listObjects(ours.replica).length + 2)
+      // The owner object is written at the start, and once more in vain, to see whether the store heeds conditions; then it
+      // is told that the generation begins, and that its first snapshot is there.
+    ).toBe(listObjects(ours.replica).length + 4)
     await original.stop()
     await serving.daemon.stop()
   })

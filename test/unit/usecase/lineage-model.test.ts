@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { runHistories } from '../../support/lineage-model.js'
 
-const count = 500
+const count = 150
 
 test(
   `a restore is the newest commit of the rightful history, or refused naming what is lost: ${count} random ones`,
