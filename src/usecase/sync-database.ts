@@ -122,6 +122,9 @@ const otherContent: ReadonlySet<BreakReason> = new Set([
 /** A file that is suspicious is looked at this often. */
 const suspiciousLookMs = 250
 
+/** A local disk that takes longer for one write hangs; many applications wait 5 s for a lock. */
+const hungDiskMs = 2000
+
 /** Thrown to end one life of an opened database; the loop then opens it again. */
 class Reopen extends Error {}
 
@@ -797,7 +800,7 @@ export class SyncDatabase {
       // One run is captured while the one before is compressed.
       if (result.more) next = capture()
       changed ||= result.changed
-      await Promise.all([next, this.#keep(result, kill)])
+      await Promise.all([next, this.#ifDiskAnswers(this.#keep(result, kill))])
       this.#uncopiedFrames = result.wal.frameCount - result.wal.copiedBackCount
       if (result.more) continue
       if (result.continuity.kind === 'continuous') {
@@ -812,6 +815,36 @@ export class SyncDatabase {
       if (result.continuity.kind === 'continuous') this.#report.looked()
       return { ...result, changed }
     }
+  }
+
+  /**
+   * Waits for what the disk of the local state holds up. Where it hangs, the reader is let go, since the application's
+   * checkpoints wait for one that is not renewed; once the disk answers, the database is opened again.
+   */
+  async #ifDiskAnswers(work: Promise<void>): Promise<void> {
+    const { clock, database, logger } = this.#options
+    const answered = new AbortController()
+    const isHung = clock.sleep(hungDiskMs, answered.signal).then(
+      () => true,
+      () => false,
+    )
+    const isOver = work.then(
+      () => false,
+      () => false,
+    )
+    const mustLetGo = await Promise.race([isOver, isHung])
+    answered.abort()
+    if (!mustLetGo) return work
+    logger.error(
+      {
+        seconds: hungDiskMs / 1000,
+        hint: 'look at the disk that the local state lies on: nothing is captured until it answers',
+      },
+      'the disk of the local state does not answer: the database is let go, so that the application does not wait for it, too',
+    )
+    await database.close()
+    await work
+    throw new Reopen()
   }
 
   /** Puts captured runs into the segment under way. */

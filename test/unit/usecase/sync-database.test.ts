@@ -48,6 +48,8 @@ class FakeDatabase implements ManagedDatabase {
   }
   forced: ForcedRestart['outcome'] = 'done'
   failure: Error | undefined
+  /** Of each commit that is captured. */
+  runBytes = 100
   /** Its reader is lost. */
   lose = (): void => undefined
   /** How long a checkpoint takes. */
@@ -76,7 +78,7 @@ class FakeDatabase implements ManagedDatabase {
     this.#offset += (this.#offset === 0 ? walHeaderBytes : 0) + frames * frameBytes
     const zero = { s0: 0, s1: 0 }
     this.#runs.push({
-      bytes: new Uint8Array(100),
+      bytes: new Uint8Array(this.runBytes),
       start,
       end: { index: this.#index, offset: this.#offset },
       pageSizeBytes,
@@ -232,6 +234,8 @@ class FakeDatabase implements ManagedDatabase {
 class FakeSpool implements Spool {
   /** Awaited before a segment is durable. */
   disk: () => Promise<void> = () => turn()
+  /** Awaited before a part of a segment is written. */
+  writing: () => Promise<void> = () => turn()
   #generation: Generation | undefined
 
   async open(): ReturnType<Spool['open']> {
@@ -249,7 +253,7 @@ class FakeSpool implements Spool {
     const generation = this.#generation
     if (generation === undefined) throw new Error('there is no generation')
     return {
-      write: () => turn(),
+      write: () => this.writing(),
       finish: async (trailer) => {
         await this.disk()
         note('sealed')
@@ -742,6 +746,29 @@ describe('a failure', () => {
     expect(called('sealed')).toHaveLength(1)
     // Nothing was stored of the generation that was begun: it is still the one.
     expect(lines.filter((line) => line === 'new generation')).toHaveLength(1)
+  })
+
+  test('of a disk that does not answer lets the reader go, and what it held up is captured when it answers', async () => {
+    await clock.advance(2000)
+    const disk = Promise.withResolvers<undefined>()
+    spool.writing = () => disk.promise
+    calls = []
+    database.runBytes = 1024 * 1024
+    database.commit(3)
+    watcher.event()
+    await clock.advance(1900)
+    expect(called('close')).toEqual([])
+    await clock.advance(200)
+    expect(called('close')).toHaveLength(1)
+    await clock.advance(60_000)
+    // Nothing is opened again that nobody could renew.
+    expect(called('open')).toEqual([])
+    expect(lines.filter((line) => line.startsWith('the disk of the local state'))).toHaveLength(1)
+    spool.writing = () => turn()
+    disk.resolve(undefined)
+    await clock.advance(3000)
+    expect(called('open').length).toBeGreaterThan(0)
+    expect(called('sealed').length).toBeGreaterThan(0)
   })
 
   test('of the disk does not make commits younger that were captured before it, or not at all', async () => {
