@@ -301,6 +301,7 @@ export class SyncDatabase {
   async #live(stop: AbortSignal, kill: AbortSignal): Promise<void> {
     const { database, watcher } = this.#options
     this.#isBroken = false
+    await this.#checkLocalState()
     // Opening makes the folder of the local state, which may lie in it.
     const hasFolder = await database.hasFolder(kill)
     let opened = await this.#open(kill)
@@ -697,9 +698,27 @@ export class SyncDatabase {
     return Math.max(0, this.#lastCheckpointAt + intervalMs - clock.monotonic())
   }
 
-  /** Ends this life if the path names another file now, or none. */
+  /** Ends this life if somebody has removed the local state: it is made and claimed anew, and what it held is lost. */
+  async #checkLocalState(): Promise<void> {
+    const { spool, logger } = this.#options
+    if (!this.#spoolOpened || (await spool.isIntact(never))) return
+    const hint = 'nothing but tsreplicate may change that folder while it runs'
+    logger.error({ hint }, 'local state was removed: it is made anew')
+    await this.#discard()
+    await spool[Symbol.asyncDispose]()
+    this.#spoolOpened = false
+    this.#spoolState = undefined
+    this.#spoolProblem = {
+      reason: 'local state was removed',
+      detail: 'what was captured and not stored yet is lost with it',
+    }
+    throw new Reopen()
+  }
+
+  /** Ends this life if the path names another file now, or none, or the local state is gone. */
   async #checkFile(): Promise<void> {
     const { database, logger, clock, watcher } = this.#options
+    await this.#checkLocalState()
     const look = await database.look(never)
     if (look.kind === 'same') {
       this.#fileWatch.looked(look.signs)

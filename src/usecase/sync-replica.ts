@@ -348,7 +348,11 @@ export class SyncReplica {
     if (place === undefined) {
       place = await this.#locate(current.generation, kill)
       if (place === undefined) return true
-      if (this.#lastPlace?.generation !== place.generation) this.#unscheduledAtMs = []
+      if (this.#lastPlace?.generation !== place.generation) {
+        this.#unscheduledAtMs = []
+        // The local state, which remembers the claim, may have been lost with the generation before.
+        if (this.#lastPlace !== undefined) await this.#options.owner?.begun(kill)
+      }
       this.#place = place
       const former = this.#lastPlace
       this.#lastPlace = place
@@ -416,6 +420,7 @@ export class SyncReplica {
       await feed.waitForChange(kill)
       return
     }
+    await this.#mustBeWhole([segment], kill)
     const storedBytes = await sendSegment({ client, spool, isNew: false }, segment, kill)
     this.#confirmation.acknowledged({ ...lost, storedBytes })
     logger.warn({ object: path }, 'wal segment that the store had lost was sent again')
@@ -887,6 +892,7 @@ export class SyncReplica {
     this.#schedule.begin({ position: place.position, end: current.end })
     const segment = await this.#choose(place, kill)
     if (segment === undefined) return true
+    await this.#mustBeWhole([segment], kill)
     const started = clock.monotonic()
     const sent = { wallMs: clock.now(), monotonicMs: started }
     const storedBytes = await sendSegment({ client, spool, isNew: true }, segment, kill)
@@ -933,6 +939,19 @@ export class SyncReplica {
     return chosen
   }
 
+  /** Throws unless these are in the spool as they were; else nothing leads from what is stored to what is captured. */
+  async #mustBeWhole(segments: readonly SpooledSegment[], kill: AbortSignal): Promise<void> {
+    const { feed, spool } = this.#options
+    for (const segment of segments) {
+      if (await spool.isWhole(segment, kill)) continue
+      const detail = `${spool.fileOf(segment)} is gone, or not what it was`
+      feed.requestNewGeneration('local state has lost a segment', detail)
+      throw new LocalStateError(`${detail}: a new generation begins`, {
+        hint: 'nothing but tsreplicate may change the folder of the local state',
+      })
+    }
+  }
+
   /** Puts consecutive segments into one object, so that one per interval is enough, and a day offline not 86,400 requests. */
   async #merged(
     current: FeedGeneration,
@@ -949,6 +968,7 @@ export class SyncReplica {
     if (parts.length < 2 || last === undefined) return first
     feed.merging = true
     try {
+      await this.#mustBeWhole(parts, kill)
       const merged = await mergeSegments({ parts, spool, compressor, decode }, kill)
       const sinceMs = feed.sinceMs(first)
       if (sinceMs !== undefined) feed.noteSince(merged, sinceMs)

@@ -753,6 +753,14 @@ class MemorySpool implements Spool {
     yield found.bytes.slice()
   }
 
+  isIntact(): Promise<boolean> {
+    return Promise.resolve(true)
+  }
+
+  isWhole(): Promise<boolean> {
+    return Promise.resolve(true)
+  }
+
   fileOf(): string {
     return ''
   }

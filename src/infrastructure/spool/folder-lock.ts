@@ -18,6 +18,8 @@ import { errorCode } from './local-files.js'
 
 /** A lock that this process holds. */
 export interface FolderLock {
+  /** Whether its file is still there: somebody may have removed it, and another process taken it. */
+  isHeld(): Promise<boolean>
   release(): Promise<void>
 }
 
@@ -37,6 +39,7 @@ export async function takeFolderLock(
   try {
     const lock = await takeFile(path, { folder, processes, kernelPath })
     return {
+      isHeld: () => lock.isHeld(),
       release: async () => {
         await lock.release()
         kernel?.release()
@@ -59,7 +62,12 @@ async function takeFile(
   const { folder, processes, kernelPath } = options
   const mine = `${JSON.stringify(processes.self)}\n`
   for (let attempt = 0; attempt < 20; attempt += 1) {
-    if (await tryCreate(path, mine)) return { release: () => release(path, mine) }
+    if (await tryCreate(path, mine)) {
+      return {
+        isHeld: async () => (await readIfThere(path)) === mine,
+        release: () => release(path, mine),
+      }
+    }
     const found = await readIfThere(path)
     if (found === undefined) continue
     const holder = parseHolder(found)

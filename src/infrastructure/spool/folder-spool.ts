@@ -6,7 +6,7 @@
  *     spool/<generation>/<index>_<offset>.wal.lz4    finished segments
  *     *.tmp                                          unfinished files, removed at the next start
  */
-import { type FileHandle, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { type FileHandle, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LocalStateError } from '../../domain/errors.js'
 import { type Generation, parseGeneration } from '../../domain/generation.js'
@@ -105,6 +105,15 @@ export class FolderSpool implements Spool {
     return { state: { ...state.file, segments: loaded.segments } satisfies SpoolState }
   }
 
+  async isIntact(signal: AbortSignal): Promise<boolean> {
+    signal.throwIfAborted()
+    if (!((await this.#lock?.isHeld()) ?? false)) return false
+    if (this.#generation === undefined) return true
+    return (
+      (await isThere(this.#statePath)) && (await isThere(this.#generationFolder(this.#generation)))
+    )
+  }
+
   async beginGeneration(begun: StateFile, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
     const { generation } = begun
@@ -161,6 +170,16 @@ export class FolderSpool implements Spool {
       }
     } finally {
       await file.close()
+    }
+  }
+
+  async isWhole(segment: SpooledSegment, signal: AbortSignal): Promise<boolean> {
+    signal.throwIfAborted()
+    try {
+      return (await stat(this.fileOf(segment))).size === segment.sizeBytes
+    } catch (error) {
+      if (isAbsent(error)) return false
+      throw toLocalStateError(`look at ${this.fileOf(segment)}`, error)
     }
   }
 
@@ -244,6 +263,16 @@ export class FolderSpool implements Spool {
       }
     }
   }
+}
+
+const isAbsent = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes(errorCode(error) ?? '')
+
+/** What cannot be looked at may be there. */
+async function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    (error: unknown) => !isAbsent(error),
+  )
 }
 
 function nameOf(segment: SpooledSegment): string {

@@ -54,6 +54,9 @@ export interface Spool extends AsyncDisposable {
     | { readonly state: undefined; readonly reason: 'none' | 'unreadable'; readonly detail: string }
   >
 
+  /** Whether the claim, the generation and its folder are still there; after `false`, dispose and open again. */
+  isIntact(signal: AbortSignal): Promise<boolean>
+
   /** Makes a generation the current one, durably, and removes everything of others. */
   beginGeneration(begun: Omit<SpoolState, 'segments'>, signal: AbortSignal): Promise<void>
 
@@ -66,6 +69,9 @@ export interface Spool extends AsyncDisposable {
     signal: AbortSignal,
     options?: { readonly chunkBytes: number },
   ): AsyncIterable<Uint8Array>
+
+  /** Whether a finished segment is still there, in its length. */
+  isWhole(segment: SpooledSegment, signal: AbortSignal): Promise<boolean>
 
   /** The path of a finished segment's file, which holds what `read` yields and never changes. */
   fileOf(segment: SpooledSegment): string

@@ -271,6 +271,16 @@ class FakeSpool implements Spool {
     yield new Uint8Array(0)
   }
 
+  async isIntact(): Promise<boolean> {
+    await turn()
+    return true
+  }
+
+  async isWhole(): Promise<boolean> {
+    await turn()
+    return true
+  }
+
   fileOf(): string {
     return ''
   }
