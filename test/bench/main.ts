@@ -4,7 +4,7 @@
  * last BENCH_SECONDS (20). `stores` is tsreplicate alone, on a MinIO that it starts. Progress goes to stderr, the table or the JSON to stdout.
  */
 import { cleanUp } from '../support/cli.ts'
-import { benchCapture } from './capture.ts'
+import { benchCapture, benchFullSpeed } from './capture.ts'
 import { benchIdle } from './idle.ts'
 import { Results } from './measure.ts'
 import { benchMemory } from './memory.ts'
@@ -14,6 +14,7 @@ import { benchStores } from './stores.ts'
 const parts: Record<string, (results: Results) => Promise<void>> = {
   restore: (results) => benchRestore(results, { databaseMb: 150, walMb: 300 }),
   capture: benchCapture,
+  'full-speed': benchFullSpeed,
   'restore-large': (results) => benchRestore(results, { databaseMb: 1000, walMb: 2000 }),
   memory: benchMemory,
   stores: benchStores,

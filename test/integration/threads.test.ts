@@ -2,6 +2,7 @@ import { afterEach, expect, test } from 'vitest'
 import { cleanUp } from '../support/cli.ts'
 import { FaultyDaemon } from '../support/faulty-threads.ts'
 import { lastAcknowledged, restoreAndVerify, startWriter, write } from '../support/ledger.ts'
+import { killAtRandom } from '../support/random-kills.ts'
 import { scene } from '../support/scene.ts'
 
 afterEach(cleanUp)
@@ -41,8 +42,7 @@ test('threads that die, or find no descriptor when they start, are replaced, and
   // Nobody calls the thread of a database at rest, whose reader is lost all the same.
   await daemon.waitFor(/msg="at rest"/)
   const before = daemon.count(/generation continues/)
-  await daemon.order('kill', 'sqlite-thread.js 0')
-  await daemon.order('kill', 'sqlite-thread.js 0')
+  for (let thread = 0; thread < 3; thread += 1) await daemon.order('kill', 'sqlite-thread.js 0')
   await daemon.order('kill', 'look-thread.js 0')
   await daemon.waitFor(/generation continues/, { times: before + 1 })
   await write({ db, oracle, count: 1, autocheckpoint: 0 })
@@ -52,3 +52,6 @@ test('threads that die, or find no descriptor when they start, are replaced, and
     n: lastAcknowledged(oracle),
   })
 })
+
+test('threads and children that are killed at random beside load cost no commit', () =>
+  killAtRandom({ seconds: 8, everyMs: 700, seed: 1 }))

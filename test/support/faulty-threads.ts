@@ -25,7 +25,10 @@ export class FaultyDaemon extends Running {
   }
 
   /** Gives an order and waits until it was taken. */
-  async order(what: 'kill' | 'break' | 'starve' | 'random', to: string | number): Promise<void> {
+  async order(
+    what: 'kill' | 'break' | 'starve' | 'random' | 'calm',
+    to: string | number,
+  ): Promise<void> {
     const path = join(this.#folder, what)
     writeFileSync(`${this.#folder}.order`, String(to))
     renameSync(`${this.#folder}.order`, path)

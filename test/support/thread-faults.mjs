@@ -3,24 +3,28 @@
 //   kill MODULE N    terminates the thread of that module that was started as the Nth; -1: the last one
 //   break MODULE N   makes it throw
 //   starve MODULE    the next such thread finds no descriptor left when it starts
-//   random MS        from now on, some thread is terminated every so many milliseconds on average
-import { spawnSync } from 'node:child_process'
+//   random MS        from now on, some thread or child process is killed every so many milliseconds on average
+//   calm             no more
+import childProcess from 'node:child_process'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import path from 'node:path'
 import process from 'node:process'
-import { setInterval, setTimeout } from 'node:timers'
+import { clearTimeout, setInterval, setTimeout } from 'node:timers'
 import workerThreads from 'node:worker_threads'
 
 const folder = process.env.THREAD_FAULTS
 const alive = new Map()
+const children = new Set()
 let starving = ''
 
 /** For a moment, nothing can be opened. */
 function takeDescriptors() {
   const [, limit] = /Max open files\s+(\d+)/.exec(readFileSync('/proc/self/limits', 'utf8'))
   const set = (count) => `prlimit --pid ${process.pid} --nofile=${count}:`
-  spawnSync('sh', ['-c', `(sleep 0.2; ${set(limit)}) & ${set(3)}`], { stdio: 'ignore' })
+  childProcess.spawnSync('sh', ['-c', `(sleep 0.2; ${set(limit)}) & ${set(3)}`], {
+    stdio: 'ignore',
+  })
 }
 
 const nameOf = (file) => path.basename(String(file))
@@ -45,12 +49,19 @@ function obey(order, [module, which]) {
   if (order === 'break') of(module, Number(which))?.postMessage(null)
   if (order === 'starve') starving = module
   if (order === 'random') killSome(Number(module))
+  if (order === 'calm') clearTimeout(pending)
 }
 
+let pending
+
+/** Every so many milliseconds on average, a thread or a child process. */
 function killSome(everyMs) {
-  const workers = [...alive.keys()]
-  void workers[Math.floor(Math.random() * workers.length)]?.terminate()
-  setTimeout(killSome, -Math.log(1 - Math.random()) * everyMs, everyMs).unref()
+  const kills = [
+    ...[...alive.keys()].map((worker) => () => void worker.terminate()),
+    ...[...children].map((child) => () => child.kill('SIGKILL')),
+  ]
+  kills[Math.floor(Math.random() * kills.length)]?.()
+  pending = setTimeout(killSome, -Math.log(1 - Math.random()) * everyMs, everyMs).unref()
 }
 
 function obeyAll() {
@@ -67,6 +78,13 @@ function obeyAll() {
 
 if (workerThreads.isMainThread && folder !== undefined) {
   workerThreads.Worker = FaultyWorker
+  const { fork } = childProcess
+  childProcess.fork = (...args) => {
+    const child = fork(...args)
+    children.add(child)
+    child.on('exit', () => children.delete(child))
+    return child
+  }
   syncBuiltinESMExports()
   obeyAll()
   setInterval(obeyAll, 25).unref()
