@@ -11,6 +11,7 @@ export type BreakReason =
   | 'local state has no segment'
   | 'database file replaced'
   | 'database file written past its wal'
+  | 'wal replaced'
   | 'page size changed'
   | 'no wal'
   | 'wal truncated by another process'

@@ -7,12 +7,13 @@ export interface FileSigns {
   readonly nlink: number
 }
 
-/** One line for a database file and its WAL; undefined: there is no such file. */
+/** One line for a database file and the files beside it; undefined: there is no such file. What `-shm` has changes nothing. */
 export function formatFingerprint(
   database: FileSigns | undefined,
   wal: FileSigns | undefined,
+  shm: Pick<FileSigns, 'ino'> | undefined,
 ): string {
-  return `${formatFile(database)} ${formatFile(wal)}`
+  return `${formatFile(database)} ${formatFile(wal)} ${shm?.ino ?? '-'}`
 }
 
 function formatFile(file: FileSigns | undefined): string {

@@ -22,6 +22,8 @@ export class CaptureReport {
   state: CaptureState = 'opening'
   /** Why what is committed may not be in the file that is captured. */
   fileProblem: string | undefined
+  /** Why what is committed cannot be captured. */
+  walProblem: string | undefined
   readonly #clock: Clock
   readonly #feed: GenerationFeed
   readonly #failures: FailureLog
@@ -176,7 +178,7 @@ export class CaptureReport {
       state: this.state,
       lastFailure: this.#failures.last,
       copyingProblem: this.#copyingProblem,
-      fileProblem: this.fileProblem,
+      fileProblem: this.fileProblem ?? this.walProblem,
       generationsLately: generationsLately(this.#beganAtMs, now),
       silentMs: Math.max(0, now - movedAt - monitorIntervalMs),
       blindForMs:

@@ -117,6 +117,7 @@ type Checkpointed = Awaited<ReturnType<ManagedDatabase['checkpoint']>>
 const otherContent: ReadonlySet<BreakReason> = new Set([
   'database file replaced',
   'database file written past its wal',
+  'wal replaced',
 ])
 
 /** A file that is suspicious is looked at this often. */
@@ -466,6 +467,7 @@ export class SyncDatabase {
       const verdict = await database.begin(undefined, kill)
       const waitMs = this.#report.generationWaitMs
       const isReadable = verdict.kind === 'continuous'
+      if (isReadable) this.#report.walProblem = undefined
       if (isReadable && (waitMs === 0 || this.#stop.aborted)) return
       if (!isReadable && this.#stop.aborted) {
         throw new DatabaseError(`its WAL cannot be read: ${verdict.detail}`)
@@ -476,6 +478,7 @@ export class SyncDatabase {
         saidThat = 'unreadable'
         const hint =
           'another program has damaged it: nothing is stored until all that it has is copied back into the database; check the database then'
+        this.#report.walProblem = `its WAL is unreadable, and nothing is stored: ${verdict.detail}`
         logger.error({ reason: verdict.reason, detail: verdict.detail, hint }, 'WAL is unreadable')
       } else if (isReadable && saidThat === undefined) {
         saidThat = 'waits'
@@ -516,6 +519,8 @@ export class SyncDatabase {
   ): Promise<void> {
     const { database, spool, feed, logger, randomBytes } = this.#options
     await this.#discard()
+    // That may be what ended it.
+    await this.#checkFile()
     // Whatever fails in between: it is not gone on with the one that ended.
     this.#spoolProblem = why
     this.#isBroken = true
@@ -618,6 +623,8 @@ export class SyncDatabase {
         await this.#release(kill)
       } catch (error) {
         barriers.reject(asError(error))
+        // It may be that another file has taken the place of one.
+        if (!isAbortError(error) && !(error instanceof Reopen)) await this.#checkFile()
         throw error
       }
       if (stopping) {
@@ -717,13 +724,20 @@ export class SyncDatabase {
 
   /** Ends this life if the path names another file now, or none, or the local state is gone. */
   async #checkFile(): Promise<void> {
-    const { database, logger, clock, watcher } = this.#options
+    const { database, logger } = this.#options
     await this.#checkLocalState()
     const look = await database.look(never)
     if (look.kind === 'same') {
       this.#fileWatch.looked(look.signs)
       this.#countNames(look.signs.nlink)
       return
+    }
+    if (look.kind === 'log replaced') {
+      const hint =
+        'restart the application, which may go on with the removed file: what it commits there is lost when it ends; then check the database. -wal and -shm are part of a database, and never removed while it is in use'
+      const text = 'the log of the database was replaced under running processes'
+      logger.error({ path: database.path, detail: look.detail, hint }, text)
+      return this.#reopen({ reason: 'wal replaced', detail: look.detail })
     }
     if (look.kind === 'gone') {
       await this.#keepRest()
@@ -741,10 +755,16 @@ export class SyncDatabase {
       )
     }
     this.#spoolState = undefined
-    this.#spoolProblem = {
+    return this.#reopen({
       reason: 'database file replaced',
       detail: look.kind === 'gone' ? 'it was deleted' : 'the path names another file',
-    }
+    })
+  }
+
+  /** Ends this life, and the generation with it. */
+  async #reopen(why: { reason: BreakReason; detail: string }): Promise<never> {
+    const { database, watcher, clock } = this.#options
+    this.#spoolProblem = why
     await this.#discard()
     await database.close()
     this.#file = undefined

@@ -21,9 +21,11 @@ import {
   listGenerations,
   program,
   restore,
+  run,
   type Running,
   Running as Process,
   until,
+  writeConfig,
 } from '../support/cli.ts'
 import { sayAtTheEnd } from '../support/last-lines.ts'
 import { type Scene, scene, startReplicating } from '../support/scene.ts'
@@ -136,6 +138,67 @@ describe('a saved copy written over the database', () => {
     closeSync(file)
     await expectNewGeneration(daemon)
     expect(await daemon.stop()).toBe(0)
+  })
+})
+
+describe('a log that is removed under the daemon', () => {
+  test.each([
+    ['its -wal', ['-wal']],
+    ['its -shm', ['-shm']],
+    ['both, and a saved copy written over the database,', ['-wal', '-shm']],
+  ])(
+    '(%s) ends the generation, and the next one has what is committed then',
+    async (_, suffixes) => {
+      const { db, saved, replica, folder, out } = aged()
+      const daemon = startReplicating({ folder, db, replica })
+      await daemon.waitFor(/snapshot written/)
+      commit(db, 'more')
+      checkpointed(db)
+      await stored(daemon)
+      if (suffixes.length > 1) execFileSync('cp', [saved, db])
+      execFileSync(
+        'rm',
+        suffixes.map((suffix) => `${db}${suffix}`),
+      )
+      await daemon.waitFor(/level=ERROR.*log of the database was replaced.*hint=/)
+      commit(db, 'new', 'new too')
+      await daemon.waitFor(/new generation.*reason="wal replaced"/)
+      commit(db, 'and more')
+      expect(await daemon.stop()).toBe(0)
+      const wanted = rows(db)
+      await restore(replica, out('end'))
+      expect(rows(out('end'))).toEqual(wanted)
+    },
+  )
+
+  test('to which the application goes on writing is never silent, and over when that is started again', async () => {
+    const { db, replica, folder, out } = aged()
+    const config = writeConfig(folder, { path: db, replicas: [replica] })
+    const daemon = new Process('tsreplicate', process.execPath, [
+      program,
+      'replicate',
+      '-config',
+      config,
+    ])
+    await daemon.waitFor(/snapshot written/)
+    const application = new Database(db)
+    const insert = application.prepare('insert into t (text) values (?)')
+    insert.run('more')
+    await stored(daemon)
+    rmSync(`${db}-wal`)
+    await daemon.waitFor(/level=ERROR.*log of the database was replaced/)
+    insert.run('into the removed file')
+    await daemon.waitFor(/level=ERROR.*WAL is unreadable/)
+    expect((await run('status', '-config', config)).code).not.toBe(0)
+    application.pragma('wal_checkpoint(PASSIVE)')
+    application.close()
+    commit(db, 'and more')
+    await daemon.waitFor(/new generation.*reason="wal replaced"|new generation.*reason="wal trunc/)
+    await daemon.waitFor(/snapshot written/, { times: 2 })
+    expect(await daemon.stop()).toBe(0)
+    const wanted = rows(db)
+    await restore(replica, out('end'))
+    expect(rows(out('end'))).toEqual(wanted)
   })
 })
 

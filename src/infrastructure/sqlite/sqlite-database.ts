@@ -17,8 +17,10 @@ import {
   type WalState,
 } from '../../usecase/ports/managed-database.js'
 import { refuseForeignDatabase } from './database-access.js'
+import { findLogChange, type LogFiles } from './log-files.js'
 import { isMountPoint } from './mounts.js'
 import { type SqliteCall } from './sqlite-messages.js'
+import { type OpenedWithLog } from './wal-capture.js'
 import { LockedError, type SqliteThread, type SqliteThreads } from './sqlite-threads.js'
 
 /**
@@ -57,6 +59,7 @@ export class SqliteDatabase implements ManagedDatabase {
   readonly #allowNetworkFileSystem: boolean
   readonly #rollBytes: number | undefined
   #identity: FileIdentity | undefined
+  #log: LogFiles = { wal: undefined, shm: undefined }
   /** The life of the thread in which it is open. */
   #openedIn: number | undefined
   #checkpointing: Promise<unknown> | undefined
@@ -94,9 +97,10 @@ export class SqliteDatabase implements ManagedDatabase {
     const opened = (await this.#patiently(
       { call: 'open', database: this.#database, path: file, rollBytes: this.#rollBytes },
       signal,
-    )) as OpenedDatabase | undefined
+    )) as OpenedWithLog | undefined
     if (opened === undefined) return undefined
     this.#identity = opened.identity
+    this.#log = opened.log
     return opened
   }
 
@@ -184,7 +188,8 @@ export class SqliteDatabase implements ManagedDatabase {
 
   async checkpoint(signal: AbortSignal): Promise<WalState & { readonly busy: boolean }> {
     signal.throwIfAborted()
-    const checkpointing = this.#checkpoint.call({ call: 'checkpoint', path: this.#file })
+    const { wal } = this.#log
+    const checkpointing = this.#checkpoint.call({ call: 'checkpoint', path: this.#file, wal })
     this.#checkpointing = checkpointing
     return (await checkpointing) as WalState & { readonly busy: boolean }
   }
@@ -260,6 +265,8 @@ export class SqliteDatabase implements ManagedDatabase {
       if (now.dev !== this.#identity?.device || now.ino !== this.#identity.inode) {
         return { kind: 'replaced' }
       }
+      const change = await findLogChange(this.#file, this.#log)
+      if (change !== undefined) return { kind: 'log replaced', detail: change }
       return { kind: 'same', signs: now }
     } catch (error) {
       if (isNoFile(error)) return { kind: 'gone' }
@@ -271,7 +278,8 @@ export class SqliteDatabase implements ManagedDatabase {
     signal.throwIfAborted()
     const signsOf = (file: string): Promise<FileSigns | undefined> =>
       stat(file).catch(() => undefined)
-    return formatFingerprint(await signsOf(this.path), await signsOf(`${this.#file}-wal`))
+    const [wal, shm] = [await signsOf(`${this.#file}-wal`), await signsOf(`${this.#file}-shm`)]
+    return formatFingerprint(await signsOf(this.path), wal, shm)
   }
 
   async *readFile(signal: AbortSignal): AsyncIterable<Uint8Array> {

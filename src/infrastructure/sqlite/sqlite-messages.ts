@@ -11,7 +11,7 @@ export type SqliteCall =
   | { call: 'unlock'; database: number }
   | { call: 'rest'; database: number }
   | { call: 'close'; database: number }
-  | { call: 'checkpoint'; path: string }
+  | { call: 'checkpoint'; path: string; wal: string | undefined }
 
 export type SqliteRequest = SqliteCall & { readonly id: number }
 

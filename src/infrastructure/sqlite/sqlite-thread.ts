@@ -7,7 +7,8 @@ import Database from 'better-sqlite3'
 import fs from 'node:fs'
 import { parentPort } from 'node:worker_threads'
 import { requireSafeSqlite } from './sqlite-version.js'
-import { WalCapture } from './wal-capture.js'
+import { identifyLogFile } from './log-files.js'
+import { anotherWal, WalCapture } from './wal-capture.js'
 import { WriterLock } from './writer-lock.js'
 import { type SqliteReply, type SqliteRequest } from './sqlite-messages.js'
 
@@ -61,7 +62,7 @@ function answer(request: SqliteRequest): unknown {
       return undefined
     case 'checkpoint': {
       // The sync of the WAL is paid before the checkpoint's lock is taken, which an application's own checkpoint finds busy.
-      syncWal(request.path)
+      syncWal(request)
       // Opened for this call alone: a writable connection that is closed last, at exit, would delete the WAL.
       const connection = new Database(request.path, { fileMustExist: true, timeout: 0 })
       try {
@@ -77,9 +78,11 @@ function answer(request: SqliteRequest): unknown {
 }
 
 /** Opening and closing `-wal` drops none of SQLite's locks: they are on the database and on `-shm`. */
-function syncWal(path: string): void {
+function syncWal({ path, wal }: { path: string; wal: string | undefined }): void {
   const descriptor = fs.openSync(`${path}-wal`, 'r')
   try {
+    // What the wal-index knows is not in another one: garbage would be copied into the database.
+    if (identifyLogFile(fs.fstatSync(descriptor)) !== wal) throw new Error(anotherWal)
     fs.fdatasyncSync(descriptor)
   } finally {
     fs.closeSync(descriptor)

@@ -41,6 +41,7 @@ import {
   type OpenedDatabase,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
+import { identifyLogFile, type LogFiles, logFilesNow } from './log-files.js'
 
 /** Past this offset an index is rolled at the next commit: far below the 4 GiB that names can hold. */
 const defaultRollBytes = 1024 * 1024 * 1024
@@ -70,6 +71,9 @@ const maxAsked = 60
 
 /** Of a WAL that is proven to be the one that was captured, this much is read in one call. */
 const proofBytes = 16 * 1024 * 1024
+
+/** What it has was not captured, and what was captured is not in it. */
+export const anotherWal = 'another -wal has taken the place of the one that is open'
 
 /** SQLite did not say what is committed. */
 export class UntoldError extends Error {
@@ -220,6 +224,11 @@ interface Look {
 const sameHeader = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
   a === undefined || b === undefined ? a === b : Buffer.compare(a, b) === 0
 
+/** What was opened, and with which files beside it. */
+export interface OpenedWithLog extends OpenedDatabase {
+  readonly log: LogFiles
+}
+
 /** How far the chain of a WAL is proven that may be the one captured up to `cursor`. */
 interface Proof {
   readonly cursor: CaptureCursor
@@ -237,6 +246,8 @@ export class WalCapture {
   /** Never in a transaction: asks SQLite what is committed. Opened only beside a busy writer. */
   #asker: Reader | undefined
   #walDescriptor: number | undefined
+  /** The files that the held reader was opened with. */
+  #log: LogFiles = { wal: undefined, shm: undefined }
   #pageSizeBytes = 0
   #cursor: Cursor | undefined
   #startIndex = 0
@@ -260,7 +271,7 @@ export class WalCapture {
   }
 
   /** Opens and takes the first reader. Undefined while there is no file, or an empty one that its owner is still making. */
-  open(): OpenedDatabase | undefined {
+  open(): OpenedWithLog | undefined {
     const stat = fs.statSync(this.#path, { throwIfNoEntry: false })
     if (stat === undefined) return undefined
     if (!stat.isFile()) throw new Error('it is not a regular file')
@@ -285,6 +296,7 @@ export class WalCapture {
       this.#stateBeforeHeld = this.#held.state()
       this.#schemaCookie = this.#held.begin()
       this.#pageSizeBytes = this.#held.pageSizeBytes()
+      this.#log = logFilesNow(this.#path)
     } catch (error) {
       this.#closeReaders()
       throw error
@@ -296,6 +308,7 @@ export class WalCapture {
       file: this.#path,
       pageSizeBytes: this.#pageSizeBytes,
       formerJournalMode,
+      log: this.#log,
     }
   }
 
@@ -485,6 +498,7 @@ export class WalCapture {
     let capture = this.capture(maxBytes, { force: true })
     let isBusy = true
     while (isBusy && capture.continuity.kind === 'continuous' && !capture.more) {
+      if (logFilesNow(this.#path).wal !== this.#log.wal) break
       const copied = tryCheckpoint(this.#path)
       // Whatever it fails with, as on a full disk: what was captured before it is to be kept.
       if (copied === 'failed') break
@@ -899,8 +913,7 @@ export class WalCapture {
   }
 
   #readWalInto(bytes: Uint8Array, offset: number): number {
-    // While a reader is held nobody unlinks the WAL, so the descriptor stays the file's.
-    this.#walDescriptor ??= fs.openSync(`${this.#path}-wal`, 'r')
+    this.#walDescriptor ??= this.#openWal()
     let done = 0
     while (done < bytes.length) {
       const count = fs.readSync(
@@ -914,6 +927,14 @@ export class WalCapture {
       done += count
     }
     return done
+  }
+
+  /** While a reader is held no connection unlinks the WAL, so the descriptor stays the file's. */
+  #openWal(): number {
+    const descriptor = fs.openSync(`${this.#path}-wal`, 'r')
+    if (identifyLogFile(fs.fstatSync(descriptor)) === this.#log.wal) return descriptor
+    fs.closeSync(descriptor)
+    throw new Error(anotherWal)
   }
 
   #closeReaders(): void {

@@ -26,7 +26,8 @@ function signsOf(path: string): FileSigns | undefined {
 
 function lookAtAll(looks: Map<number, Look>): void {
   for (const { id, path, file, before } of [...looks.values()]) {
-    if (formatFingerprint(signsOf(path), signsOf(`${file}-wal`)) === before) continue
+    const [wal, shm] = [signsOf(`${file}-wal`), signsOf(`${file}-shm`)]
+    if (formatFingerprint(signsOf(path), wal, shm) === before) continue
     forget(id)
     parentPort?.postMessage({ id } satisfies LookReply)
   }

@@ -78,7 +78,10 @@ export interface CaptureResult {
 
 /** What a look at the database file says. */
 export type FileLook =
-  { readonly kind: 'same'; readonly signs: FileSigns } | { readonly kind: 'gone' | 'replaced' }
+  | { readonly kind: 'same'; readonly signs: FileSigns }
+  | { readonly kind: 'gone' | 'replaced' }
+  /** `-wal` or `-shm` is not the one any more that is open. */
+  | { readonly kind: 'log replaced'; readonly detail: string }
 
 /** How an attempt to make the WAL restart by holding the writer lock went. */
 export interface ForcedRestart {
@@ -115,7 +118,7 @@ export interface ManagedDatabase {
     signal: AbortSignal,
   ): Promise<CaptureResult>
 
-  /** Copies back what readers allow, on a connection and thread apart. */
+  /** Copies back what readers allow, on a connection and thread apart. Fails when `-wal` is another file than was opened. */
   checkpoint(signal: AbortSignal): Promise<WalState & { readonly busy: boolean }>
 
   /** Writes what the database file has in memory to the disk, on the long-lived descriptor. */

@@ -1,0 +1,50 @@
+/**
+ * Which files `-wal` and `-shm` are. Nobody removes them while a connection is open. When somebody does it nevertheless,
+ * that one goes on with the removed file, and whoever opens the database then makes another: two logs of one database.
+ * They are looked at by name and `-shm` is never opened, which would drop SQLite's locks when it is closed.
+ */
+import fs, { type Stats } from 'node:fs'
+import { stat } from 'node:fs/promises'
+
+/** Undefined: there is none. */
+export interface LogFiles {
+  readonly wal: string | undefined
+  readonly shm: string | undefined
+}
+
+export function identifyLogFile(stats: Pick<Stats, 'dev' | 'ino'> | undefined): string | undefined {
+  return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`
+}
+
+export function logFilesNow(database: string): LogFiles {
+  const identify = (suffix: string): string | undefined =>
+    identifyLogFile(fs.statSync(`${database}${suffix}`, { throwIfNoEntry: false }))
+  return { wal: identify('-wal'), shm: identify('-shm') }
+}
+
+/** What became of the files that were there when the database was opened; undefined: nothing. */
+export async function findLogChange(
+  database: string,
+  opened: LogFiles,
+): Promise<string | undefined> {
+  for (const [suffix, before] of [
+    ['-wal', opened.wal],
+    ['-shm', opened.shm],
+  ] as const) {
+    const now = identifyLogFile(await statOf(`${database}${suffix}`))
+    if (now === before || before === undefined) continue
+    return now === undefined
+      ? `its ${suffix} was removed`
+      : `its ${suffix} was removed, and another one made`
+  }
+  return undefined
+}
+
+async function statOf(path: string): Promise<Stats | undefined> {
+  try {
+    return await stat(path)
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw error
+  }
+}
