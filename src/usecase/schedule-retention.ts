@@ -18,6 +18,8 @@ export interface ScheduleRetentionOptions {
 
 /** The same problem is logged again after this long. */
 const repeatLogMs = 30 * 60_000
+/** How often it is looked at the start whether the replica is claimed. */
+const claimLookMs = 1000
 /** Timers longer than 24 days fire at once. */
 const maxTimerMs = 24 * 3_600_000
 
@@ -61,7 +63,11 @@ export class ScheduleRetention {
         if (!isAbortError(error)) this.#report(error)
       }
     }
-    await attempt(() => retention.lookAtClock(stop))
+    await attempt(async () => {
+      // The local state, which remembers the clock, is this process's own only then.
+      while (this.#options.isOurs?.() === false) await clock.sleep(claimLookMs, stop)
+      await retention.lookAtClock(stop)
+    })
     while (!stop.aborted) {
       await attempt(async () => {
         await clock.sleep(Math.min(checkIntervalMs * (0.9 + random() * 0.2), maxTimerMs), stop)

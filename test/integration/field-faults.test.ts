@@ -1,11 +1,18 @@
 /** What went wrong in the field with programs of this kind, and is no other test's subject. */
 import Database from 'better-sqlite3'
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import {
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { afterEach, describe, expect, test } from 'vitest'
-import { WalCapture } from '../../src/infrastructure/sqlite/wal-capture.js'
 import {
   cleanUp,
   listGenerations,
@@ -278,7 +285,7 @@ describe('locks of the application (F-19)', () => {
   test.each(['delete', 'wal'])(
     'one of 800 ms is waited for when the database is opened (%s mode)',
     async (mode) => {
-      const { db } = scene()
+      const { db, replica, out } = scene()
       const script = `
         const db = require('better-sqlite3')(process.argv[1])
         db.pragma('journal_mode = ${mode}')
@@ -286,17 +293,25 @@ describe('locks of the application (F-19)', () => {
         db.exec('begin exclusive')
         db.exec('insert into t values (1)')
         process.stdout.write('held')
-        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 800)
+        const rest = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+        while (!require('node:fs').existsSync(process.argv[2])) rest(10)
+        rest(800)
         db.exec('commit')
       `
-      const holder = new Running('holder', process.execPath, ['-e', script, db])
+      const begun = out('begun')
+      const holder = new Running('holder', process.execPath, ['-e', script, db, begun])
       await holder.waitFor(/held/)
-      const capture = new WalCapture(db)
-      expect(capture.open()).toMatchObject({ formerJournalMode: mode })
-      expect(capture.begin(undefined)).toEqual({ kind: 'continuous' })
+      const daemon = start('replicate', db, `file://${replica}`)
+      await daemon.waitFor(/initialized db/)
+      writeFileSync(begun, '')
+      await daemon.waitFor(/snapshot written/)
       expect(await holder.exit()).toBe(0)
-      expect(capture.capture(1 << 20).continuity).toEqual({ kind: 'continuous' })
-      capture.close()
+      expect(await daemon.stop()).toBe(0)
+      expect(daemon.output).not.toMatch(/level=(ERROR|WARN).*locked/)
+      await restore(replica, out('end'))
+      const restored = new Database(out('end'), { readonly: true })
+      expect(restored.prepare('select count(*) from t').pluck().get()).toBe(1)
+      restored.close()
     },
   )
 
