@@ -53,6 +53,32 @@ export async function findLineage(
   }
 }
 
+/**
+ * A generation that was stored beside or after one of ours, or a part of it, and that is not in its lineage because it has
+ * none itself: another program wrote here, as Litestream, that claims nothing.
+ */
+export async function findStranger(
+  options: {
+    readonly client: ReplicaClient
+    readonly generation: Generation
+    readonly lineage: Lineage
+    /** When the first object of ours that is there was stored. */
+    readonly firstStoredMs: number
+  },
+  signal: AbortSignal,
+): Promise<Generation | undefined> {
+  const { client, generation, lineage, firstStoredMs } = options
+  const known = new Set([generation, ...lineage.follows.map((each) => each.generation)])
+  const names = await Array.fromAsync(client.listGenerations(signal))
+  for (const name of names) {
+    if (known.has(name)) continue
+    const found = await readGeneration(client, name, signal)
+    if (found === undefined || found.lineage !== undefined) continue
+    if (found.lastStoredMs >= firstStoredMs) return name
+  }
+  return undefined
+}
+
 /** What the owner object knows of a generation stands in for what nothing there tells, and for what is gone. */
 function withRecord(
   found: readonly FoundGeneration[],

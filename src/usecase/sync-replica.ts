@@ -14,7 +14,7 @@ import {
   unscheduledBurst,
   unscheduledWaitMs,
 } from '../domain/snapshot-schedule.js'
-import { findLineage } from './find-lineage.js'
+import { findLineage, findStranger } from './find-lineage.js'
 import { type Barrier, type FeedGeneration, type GenerationFeed } from './generation-feed.js'
 import { Confirmation, isSame, type SentSegment } from './confirmation.js'
 import { mergeSegments, planMerge } from './merge-segments.js'
@@ -622,6 +622,9 @@ export class SyncReplica {
       }
     }
     const described = newest === undefined ? undefined : await this.#describe(newest, kill)
+    if (newest !== undefined && (await this.#isShared(newest, described?.lineage, kill))) {
+      return undefined
+    }
     const place: Place = {
       generation,
       position,
@@ -662,6 +665,29 @@ export class SyncReplica {
     // The process before may have sent it already.
     if (next !== undefined) feed.attempt(name, endOf(next))
     return place
+  }
+
+  /**
+   * Whether a program that claims nothing has written here since we did: then a generation of ours begins that follows
+   * what it wrote, for nothing else would tell which is the newer one.
+   */
+  async #isShared(
+    { generation, createdAtMs }: SnapshotInfo,
+    lineage: Lineage | undefined,
+    kill: AbortSignal,
+  ): Promise<boolean> {
+    const { client, feed } = this.#options
+    if (lineage === undefined || feed.continued !== generation || this.#lastPlace !== undefined) {
+      return false
+    }
+    const since = { client, generation, lineage, firstStoredMs: createdAtMs }
+    const stranger = await findStranger(since, kill)
+    if (stranger === undefined) return false
+    feed.requestNewGeneration(
+      'replica taken over from another writer',
+      `${client.location} holds generation ${stranger} of a program that claims nothing, as Litestream`,
+    )
+    return true
   }
 
   /**
