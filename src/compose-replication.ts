@@ -13,6 +13,7 @@ import { openSystemProcesses } from './infrastructure/processes/system-processes
 import { FolderClaimRecord } from './infrastructure/spool/folder-claim-record.js'
 import { FolderFileRecord } from './infrastructure/spool/folder-file-record.js'
 import { FolderRetentionRecord } from './infrastructure/spool/folder-retention-record.js'
+import { FolderStoredRecord } from './infrastructure/spool/folder-stored-record.js'
 import { FolderUploadRecord } from './infrastructure/spool/folder-upload-record.js'
 import { FolderValidationRecord } from './infrastructure/spool/folder-validation-record.js'
 import { FolderSpool } from './infrastructure/spool/folder-spool.js'
@@ -234,6 +235,11 @@ async function composeReplica(
     problems,
     readBackIntervalMs: Math.min(replica.maxLagMs / 4, 60_000),
     owner: ownership,
+    storedRecord: new FolderStoredRecord({
+      path: config.metaPath,
+      replica: replica.name,
+      ...owner,
+    }),
   })
   const isOurs = (): boolean => ownership.isOurs
   const proven = new ProvenRestores()

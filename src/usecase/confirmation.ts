@@ -150,15 +150,21 @@ export class Confirmation {
     return Math.max(0, this.#lastAt + this.#intervalMs - now)
   }
 
-  /** Compares what was sent with what is there. Throws {@link ReplicaError} when something is lost. */
-  async check(signal: AbortSignal): Promise<void> {
+  /**
+   * Compares what was sent with what is there, and calls `confirmed` with what is confirmed by that, in order. Throws
+   * {@link ReplicaError} when something is lost.
+   */
+  async check(
+    signal: AbortSignal,
+    confirmed?: (segments: readonly SentSegment[]) => Promise<void>,
+  ): Promise<void> {
     const isSecond = this.#missing.size > 0
     this.#lastAt = this.#clock.monotonic()
     // Whatever fails here is tried again, and must not keep anything else from being done meanwhile.
     this.#lookAgainAt = this.#lastAt + this.#pauseMs
     const missing = [
       ...(await this.#missingSnapshot(signal)),
-      ...(await this.#missingSegments({ isSecond }, signal)),
+      ...(await this.#missingSegments({ isSecond, confirmed }, signal)),
     ]
     if (missing.length === 0) {
       this.#missing.clear()
@@ -199,7 +205,13 @@ export class Confirmation {
 
   /** Those of what was sent that are not there as they were sent. What lies in front of the first is confirmed. */
   async #missingSegments(
-    { isSecond }: { readonly isSecond: boolean },
+    {
+      isSecond,
+      confirmed: tell,
+    }: {
+      readonly isSecond: boolean
+      readonly confirmed: ((segments: readonly SentSegment[]) => Promise<void>) | undefined
+    },
     signal: AbortSignal,
   ): Promise<readonly Missing[]> {
     const sent = [...this.#sent]
@@ -219,7 +231,9 @@ export class Confirmation {
       if (sizeBytes !== each.storedBytes) missing.push({ ...missingOf(ref, sizeBytes), sent: each })
       if (missing.length === 0) confirmed = each
     }
-    if (confirmed !== undefined) this.#sent.splice(0, this.#sent.indexOf(confirmed) + 1)
+    const seen =
+      confirmed === undefined ? [] : this.#sent.splice(0, this.#sent.indexOf(confirmed) + 1)
+    await tell?.(seen)
     return missing
   }
 

@@ -16,6 +16,7 @@ import {
 } from '../domain/snapshot-schedule.js'
 import { findLineage, findStranger } from './find-lineage.js'
 import { type Barrier, type FeedGeneration, type GenerationFeed } from './generation-feed.js'
+import { CheckTiling, type Hole } from './check-tiling.js'
 import { Confirmation, isSame, type SentSegment } from './confirmation.js'
 import { mergeSegments, planMerge } from './merge-segments.js'
 import { type Claimed, type OwnReplica } from './own-replica.js'
@@ -30,6 +31,8 @@ import {
 } from './ports/replica-client.js'
 import { type Spool, type SpooledSegment } from './ports/spool.js'
 import { readTrailer } from './read-trailer.js'
+import { RememberStored } from './remember-stored.js'
+import { type StoredRecord } from './ports/stored-record.js'
 import { RecordStored } from './record-stored.js'
 import { type ReplicaProblems } from './replica-problems.js'
 import { type Permits } from './permits.js'
@@ -58,6 +61,8 @@ export interface SyncReplicaOptions {
   readonly readBackIntervalMs?: number
   /** Absent: nobody else writes there. */
   readonly owner?: OwnReplica
+  /** Absent: after a start it is read there how the segments follow each other. */
+  readonly storedRecord?: StoredRecord
 }
 
 /** What of a replica's status this loop knows. */
@@ -86,6 +91,8 @@ const unconfirmedShare = 1 / 8
 const firstPauseMs = 1000
 /** Short enough that a store that is there again is used within half a minute. */
 const maxPauseMs = 15_000
+/** Before what a listing lacks is taken for lost. */
+const lookAgainMs = 5000
 const maxTimerMs = 24 * 3_600_000
 /** What others do to the replica is noticed after this long at the latest. */
 const trustMs = 24 * 3_600_000
@@ -135,6 +142,11 @@ export class SyncReplica {
   #saidThatBounded = false
   readonly #record: RecordStored | undefined
   readonly #confirmation: Confirmation
+  readonly #remembered: RememberStored
+  /** Whether the segments there follow each other is being looked at. */
+  #tiling: CheckTiling | undefined
+  /** What was missing at the last look. */
+  #suspected: string | undefined
   /** What a snapshot waits for that is to be finished. */
   #awaited: WalPosition | undefined
   #sentWalBytes = 0
@@ -147,6 +159,8 @@ export class SyncReplica {
     this.#options = options
     const { client, clock, readBackIntervalMs: intervalMs = usualReadBackIntervalMs } = options
     this.#confirmation = new Confirmation({ client, clock, intervalMs })
+    const { storedRecord: record } = options
+    this.#remembered = new RememberStored({ record, logger: options.logger })
     this.#schedule = new SendSchedule({ clock, intervalMs: options.syncIntervalMs })
     const { owner, logger } = options
     this.#record = owner && new RecordStored({ owner, clock, logger })
@@ -357,13 +371,17 @@ export class SyncReplica {
       const former = this.#lastPlace
       this.#lastPlace = place
       this.#schedule.defer()
-      if (place.hasSnapshot) this.#noteProven(place)
-      else if (former?.generation === place.generation) this.#isProven &&= !former.hasSnapshot
+      const isEmptied = former?.generation === place.generation && former.hasSnapshot
+      if (isEmptied && !place.hasSnapshot) this.#isProven = false
       this.#doubtfulSinceMs = undefined
       this.#locatedAt = clock.monotonic()
     }
     // Before what is to be sent, of which there may always be some.
     if (await this.#confirm(place, kill)) return false
+    if (this.#tiling !== undefined && (!place.hasSnapshot || this.#sendDueInMs(place) !== 0)) {
+      await this.#checkTiling(place, this.#tiling, kill)
+      return false
+    }
     this.#noteConfirmed(place)
     if (this.#record?.dueInMs === 0) {
       await this.#record.write(kill)
@@ -392,8 +410,11 @@ export class SyncReplica {
       return true
     }
     if (this.#confirmDueInMs(place) !== 0) return false
-    await this.#confirmation.check(kill)
-    if (this.#confirmation.isSnapshotConfirmed && place.hasSnapshot) this.#noteProven(place)
+    await this.#confirmation.check(kill, (segments) =>
+      this.#remembered.add(place.generation, segments, kill),
+    )
+    const isRestorable = this.#confirmation.isSnapshotConfirmed && this.#tiling === undefined
+    if (isRestorable && place.hasSnapshot) this.#noteProven(place)
     this.#acknowledge(place)
     return true
   }
@@ -404,6 +425,84 @@ export class SyncReplica {
     this.#isFirstUnconfirmed = false
     this.#isProven = true
     feed.restorable(name, generation)
+  }
+
+  /** Looks a bit further whether the segments there follow each other. Where they do not, that is mended. */
+  async #checkTiling(place: Place, tiling: CheckTiling, kill: AbortSignal): Promise<void> {
+    if (!tiling.isComplete) {
+      await tiling.readSome(kill)
+      return
+    }
+    const { holes, runs } = tiling.result
+    if (holes.length > 0) {
+      await this.#mend(place, holes, kill)
+      return
+    }
+    this.#suspected = undefined
+    this.#tiling = undefined
+    this.#acknowledge(place)
+    await this.#remembered.begin(runs, kill)
+    if (place.hasSnapshot && this.#confirmation.isSnapshotConfirmed) this.#noteProven(place)
+  }
+
+  /**
+   * What is missing is sent again if the spool has it. Else a snapshot makes everything behind it restorable, in this
+   * generation if all of the index is there that is being captured.
+   */
+  async #mend(place: Place, holes: readonly Hole[], kill: AbortSignal): Promise<void> {
+    const { feed, client, clock, logger, spool } = this.#options
+    const { current } = feed
+    const [first] = holes
+    const last = holes.at(-1)
+    if (current?.generation !== place.generation || first === undefined || last === undefined) {
+      return
+    }
+    const format = (position: WalPosition): string =>
+      formatPosition({ generation: place.generation, ...position })
+    const range = `${format(first.from)} to ${format(first.to)}`
+    this.#isProven = false
+    if (this.#suspected !== range) {
+      // A listing may lag: it is looked once more.
+      this.#suspected = range
+      this.#place = undefined
+      await clock.sleep(lookAgainMs, kill)
+      return
+    }
+    this.#suspected = undefined
+    const lost = holes.map((hole) => spooledBetween(current.segments, hole))
+    logger.error(
+      {
+        location: client.location,
+        missing: range,
+        holes: holes.length,
+        hint: 'find out who removes or replaces objects there: nothing but tsreplicate may',
+      },
+      lost.includes(undefined)
+        ? 'commits are missing on the replica: a snapshot is taken, and what lies behind them can be restored again'
+        : 'commits are missing on the replica: they are sent again',
+    )
+    if (!lost.includes(undefined)) {
+      for (const segment of lost.flatMap((segments) => segments ?? [])) {
+        await sendSegment({ client, spool, isNew: false }, segment, kill)
+      }
+      this.#place = undefined
+      return
+    }
+    this.#tiling = undefined
+    if (comparePositions(last.to, { index: current.end.index, offset: 0 }) <= 0) {
+      place.hasSnapshot = false
+      place.newestSnapshot = undefined
+      // What is behind the hole is looked at when the snapshot is there.
+      this.#locatedAt = Number.NEGATIVE_INFINITY
+      await this.#snapshot(place, 'generation', kill)
+      return
+    }
+    feed.requestNewGeneration(
+      'replica missed segments that the spool no longer has',
+      `${client.location} lacks ${range}`,
+    )
+    this.#place = undefined
+    await feed.waitForChange(kill)
   }
 
   async #sendAgain(place: Place, lost: SentSegment, kill: AbortSignal): Promise<void> {
@@ -442,7 +541,8 @@ export class SyncReplica {
   /** Tells the spool what has to be kept for this replica. */
   #acknowledge({ generation, position }: Place): void {
     const { feed, name } = this.#options
-    const confirmed = this.#confirmation.from ?? position
+    const isProven = this.#tiling === undefined
+    const confirmed = isProven ? (this.#confirmation.from ?? position) : undefined
     feed.acknowledge(name, generation, { acknowledged: position, confirmed })
   }
 
@@ -577,10 +677,10 @@ export class SyncReplica {
     }
     let last: WalSegmentInfo | undefined
     const firstIndex = newest?.index ?? 0
-    let hasFirst = false
+    const listed: WalSegmentInfo[] = []
     for await (const segment of client.listWalSegments(generation, kill)) {
       if (last === undefined || comparePositions(segment, last) > 0) last = segment
-      hasFirst ||= segment.index === firstIndex && segment.offset === 0
+      if (segment.index >= firstIndex) listed.push(segment)
     }
     // Said only now: where the replica cannot be listed either, that is the problem, and the sweep is tried again.
     this.#swept = true
@@ -592,14 +692,6 @@ export class SyncReplica {
     }
     const current = feed.current
     if (current?.generation !== generation) return undefined
-    if (last !== undefined && last.index >= firstIndex && !hasFirst) {
-      const missing = { kind: 'wal-segment', generation, index: firstIndex, offset: 0 } as const
-      feed.requestNewGeneration(
-        'replica missed segments that the spool no longer has',
-        `${client.location} has ${formatObjectPath(last)} and lacks ${formatObjectPath(missing)}`,
-      )
-      return undefined
-    }
     let position: WalPosition | undefined
     if (last !== undefined) {
       const end = await this.#endOf(last, current.segments, kill)
@@ -660,6 +752,14 @@ export class SyncReplica {
             ref: { kind: 'snapshot', generation, index: newest.index } as const,
             storedBytes: newest.sizeBytes,
           }
+    this.#tiling = new CheckTiling({
+      client,
+      generation,
+      firstIndex,
+      listed,
+      remembered: await this.#remembered.load(kill),
+      spooled: current.segments,
+    })
     this.#confirmation.begin({ generation, position }, snapshot)
     this.#acknowledge(place)
     // The process before may have sent it already.
@@ -786,7 +886,12 @@ export class SyncReplica {
   /** Once all that was sent is known to be there, it may be said so. */
   #noteConfirmed({ generation, lineage, hasSnapshot, position }: Place): void {
     const { current } = this.#options.feed
-    if (!this.#confirmation.isComplete || current?.generation !== generation) return
+    if (
+      !this.#confirmation.isComplete ||
+      this.#tiling !== undefined ||
+      current?.generation !== generation
+    )
+      return
     const commitTimeMs =
       position === undefined ? current.origin?.beganAtMs : lastCommitMs(current.segments, position)
     if (commitTimeMs === undefined) return
@@ -1012,6 +1117,25 @@ export class SyncReplica {
 
 function endOf(segment: SpooledSegment): WalPosition {
   return { index: segment.index, offset: segment.endOffset }
+}
+
+/** Spooled segments that fill a hole; undefined: there are none, or not all. */
+function spooledBetween(
+  segments: readonly SpooledSegment[],
+  { from, to }: Hole,
+): readonly SpooledSegment[] | undefined {
+  const found: SpooledSegment[] = []
+  let end: WalPosition = from
+  while (comparePositions(end, to) < 0) {
+    const next = nextSegment(segments, end)
+    if (next === undefined) return undefined
+    found.push(next)
+    // A hole may end where an index does.
+    const isAtEnd = next.index + 1 === to.index && to.offset === 0
+    end = endOf(next)
+    if (isAtEnd && nextSegment(segments, end)?.index === to.index) return found
+  }
+  return comparePositions(end, to) === 0 ? found : undefined
 }
 
 /** The running checksum at a place where a spooled segment ends or begins; undefined: there is none. */

@@ -38,6 +38,7 @@ import {
   type SpooledSegment,
   type SpoolState,
 } from '../../src/usecase/ports/spool.ts'
+import { type StoredRuns } from '../../src/domain/stored-runs.ts'
 import { Refusal } from '../../src/usecase/refusal.ts'
 import { ReplicaProblems } from '../../src/usecase/replica-problems.ts'
 import { type RestoreTarget } from '../../src/usecase/restore-types.ts'
@@ -81,6 +82,7 @@ interface LocalState {
       })
     | undefined
   claims: RememberedClaims | undefined
+  stored?: StoredRuns | undefined
 }
 
 export interface Line {
@@ -330,6 +332,7 @@ export class Daemon {
   readonly feed = new GenerationFeed()
   readonly owner: OwnReplica
   readonly sync: SyncReplica
+  readonly capture: SyncDatabase
   readonly over: Promise<unknown>
   isOver = false
   /** Why it would not have started. */
@@ -364,7 +367,7 @@ export class Daemon {
     })
     const database = new MemoryDatabase(host)
     const spool = new MemorySpool(host, database)
-    const capture = new SyncDatabase({
+    const capture = (this.capture = new SyncDatabase({
       database,
       spool,
       record: {
@@ -388,7 +391,7 @@ export class Daemon {
       },
       openSlots: new Permits(8),
       refusal,
-    })
+    }))
     const guarded = new GuardingReplicaClient(client, this.owner)
     this.sync = new SyncReplica({
       name: 'memory',
@@ -418,6 +421,10 @@ export class Daemon {
       snapshotSlots: new Permits(2),
       problems: new ReplicaProblems({ logger, clock, location: 'memory' }),
       owner: this.owner,
+      storedRecord: {
+        load: () => Promise.resolve(state.stored),
+        save: (stored) => Promise.resolve(void (state.stored = stored)),
+      },
     })
     const refused = refusal.orElse(new Promise<never>(() => undefined)).catch((error: unknown) => {
       this.refused = error
