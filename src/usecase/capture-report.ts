@@ -81,8 +81,9 @@ export class CaptureReport {
     return generationWaitMs(this.#beganAtMs, this.#clock.monotonic())
   }
 
-  continued(): number {
-    this.#generationSinceMs = this.#clock.monotonic()
+  /** As `began`, of one that an earlier process began; after a failure, one of this process waits on. */
+  continued({ isOurs }: { readonly isOurs: boolean }): number {
+    if (!isOurs) this.#generationSinceMs = this.#clock.monotonic()
     return this.#generationSinceMs
   }
 

@@ -82,6 +82,8 @@ export class GenerationFeed {
   continued: Generation | undefined
   /** No more will be captured: replicas carry on what there is and stop. */
   ended = false
+  /** All that was committed when this process had looked once. Until a replica has it, nobody knows how old that is. */
+  firstLook: Pick<Barrier, 'generation' | 'position'> | undefined
   /** The newest moment that a replica holds: a new generation begins later. */
   notBeforeMs = 0
   /** One replica is merging segments: no other may begin to send a part of them. */

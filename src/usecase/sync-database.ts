@@ -399,7 +399,9 @@ export class SyncDatabase {
       if (verdict.kind === 'continuous') {
         this.#resumeFileWatch(state.generation, left)
         feed.continued = state.generation
-        const sinceMs = this.#report.continued()
+        const sinceMs = this.#report.continued({
+          isOurs: feed.current?.generation === state.generation,
+        })
         feed.begin(
           {
             generation: state.generation,
@@ -505,10 +507,9 @@ export class SyncDatabase {
   #adopt(segments: readonly SpooledSegment[]): void {
     const { clock, feed } = this.#options
     for (const segment of segments) {
+      if (feed.sinceMs(segment) !== undefined) continue
       const ageMs = clock.now() - (segment.trailer.captures[0]?.timeMs ?? clock.now())
-      // One that was adopted already is older by now than the wall clock tells, if that was set back.
-      const since = clock.monotonic() - Math.max(0, ageMs)
-      feed.noteSince(segment, Math.min(feed.sinceMs(segment) ?? since, since))
+      feed.noteSince(segment, clock.monotonic() - Math.max(0, ageMs))
     }
   }
 
@@ -615,6 +616,10 @@ export class SyncDatabase {
             commitTimeMs: this.#history.lastMs,
           }
           if (barriers.count > 0) this.#unused = undefined
+          if (feed.firstLook === undefined) {
+            feed.firstLook = this.#latest
+            feed.announce()
+          }
           barriers.resolve(this.#latest)
           this.#recovered()
         } else {

@@ -382,6 +382,7 @@ export class SyncReplica {
       await this.#checkTiling(place, this.#tiling, kill)
       return false
     }
+    this.#prove(place)
     this.#noteConfirmed(place)
     if (this.#record?.dueInMs === 0) {
       await this.#record.write(kill)
@@ -413,16 +414,23 @@ export class SyncReplica {
     await this.#confirmation.check(kill, (segments) =>
       this.#remembered.add(place.generation, segments, kill),
     )
-    const isRestorable = this.#confirmation.isSnapshotConfirmed && this.#tiling === undefined
-    if (isRestorable && place.hasSnapshot) this.#noteProven(place)
+    if (this.#confirmation.isSnapshotConfirmed && place.hasSnapshot) {
+      this.#isFirstUnconfirmed = false
+    }
     this.#acknowledge(place)
     return true
   }
 
-  /** The generation is known to be restorable from here. */
-  #noteProven({ generation }: Place): void {
+  /** Notes when the generation is known to be restorable from here, with all that was committed before this process. */
+  #prove(place: Place): void {
     const { feed, name } = this.#options
-    this.#isFirstUnconfirmed = false
+    const { generation, hasSnapshot } = place
+    const { firstLook } = feed
+    if (firstLook === undefined || !hasSnapshot || this.#tiling !== undefined) return
+    if (!this.#confirmation.isSnapshotConfirmed) return
+    // The snapshot of a later generation has all that.
+    const isSame = firstLook.generation === generation
+    if (isSame && !this.#isConfirmed(place, firstLook.position)) return
     this.#isProven = true
     feed.restorable(name, generation)
   }
@@ -442,7 +450,6 @@ export class SyncReplica {
     this.#tiling = undefined
     this.#acknowledge(place)
     await this.#remembered.begin(runs, kill)
-    if (place.hasSnapshot && this.#confirmation.isSnapshotConfirmed) this.#noteProven(place)
   }
 
   /**
@@ -535,7 +542,13 @@ export class SyncReplica {
       this.#isEnding && current !== undefined && hasReached(place.position, current.end)
     const limitBytes = Math.min(maxUnconfirmedBytes, feed.maxSpoolBytes * unconfirmedShare)
     const isFilling = this.#confirmation.unconfirmedBytes > limitBytes
-    return this.#confirmation.dueInMs({ isUrgent: isAwaited || isLast || isFilling })
+    const { firstLook } = feed
+    const isFirst =
+      !this.#isProven &&
+      firstLook?.generation === place.generation &&
+      hasReached(place.position, firstLook.position)
+    const isUrgent = isAwaited || isLast || isFilling || isFirst
+    return this.#confirmation.dueInMs({ isUrgent })
   }
 
   /** Tells the spool what has to be kept for this replica. */

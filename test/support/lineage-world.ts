@@ -219,6 +219,9 @@ export class Host {
   daemon: Daemon | undefined
   /** Who waits for an event of the file system. */
   onChange: (() => void) | undefined
+  /** Awaited before each look at the WAL, and before each segment is durable. */
+  captureGate: (() => Promise<void>) | undefined
+  diskGate: (() => Promise<void>) | undefined
 
   constructor(world: World, name: string, offsetMs: number) {
     this.world = world
@@ -552,7 +555,12 @@ class MemoryDatabase implements ManagedDatabase {
     return Promise.resolve({ kind: 'continuous' })
   }
 
-  capture(): Promise<CaptureResult> {
+  async capture(): Promise<CaptureResult> {
+    await this.#host.captureGate?.()
+    return this.#capture()
+  }
+
+  #capture(): Promise<CaptureResult> {
     const file = this.#opened()
     let wal = this.#wal
     const runs: CapturedRun[] = []
@@ -721,7 +729,8 @@ class MemorySpool implements Spool {
     const generation = this.#current().generation
     return Promise.resolve({
       write: (...more) => Promise.resolve(void chunks.push(...more.map((each) => each.slice()))),
-      finish: (trailer) => {
+      finish: async (trailer) => {
+        await this.#host.diskGate?.()
         signal.throwIfAborted()
         const bytes = Buffer.concat([...chunks, formatTrailer(trailer)])
         const segment: SpooledSegment = {
@@ -747,7 +756,7 @@ class MemorySpool implements Spool {
           const end = { index: position.index, offset: endOffset }
           this.#host.world.record(generation, end, this.#database.commitAt(end))
         }
-        return Promise.resolve(segment)
+        return segment
       },
       [Symbol.asyncDispose]: () => Promise.resolve(),
     })
