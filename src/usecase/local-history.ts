@@ -11,6 +11,8 @@ import { type SpoolState } from './ports/spool.js'
 
 /** A clock that lags behind commit times by less is not worth a word. */
 const usualLagMs = 1000
+/** A clock that lags behind by more is wrong, here or where the newest commit was made: somebody has to set it. */
+const wrongClockMs = 60_000
 
 /**
  * What one database's local state knows of its history: the generations before the current one, and the newest commit
@@ -79,7 +81,8 @@ export class LocalHistory {
   #lookAt(clockMs: number, recordedMs: number): void {
     const isBehind = recordedMs > clockMs + usualLagMs
     if (isBehind && !this.#isBehind) {
-      this.#logger.warn(
+      const level = recordedMs > clockMs + wrongClockMs ? 'error' : 'warn'
+      this.#logger[level](
         {
           byMs: recordedMs - clockMs,
           until: new Date(recordedMs).toISOString(),
