@@ -98,8 +98,12 @@ export class FileWatch {
     }
   }
 
-  get isUnknown(): boolean {
-    return this.#known === undefined
+  /**
+   * Whether the file is to be looked at at once: it is not known as it is since the last frame was copied back, and who
+   * writes it before it is has the same explanation.
+   */
+  get isBehind(): boolean {
+    return this.#known === undefined || this.#known.copiedCount !== this.#copiedCount
   }
 
   suspects(): boolean {

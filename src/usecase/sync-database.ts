@@ -120,6 +120,9 @@ const otherContent: ReadonlySet<BreakReason> = new Set([
   'wal replaced',
 ])
 
+/** The file of an active database is looked at this often: what is written to it past its WAL is told until the next frame is copied back. */
+const activeLookMs = 250
+
 /** A file that is suspicious is looked at this often. */
 const suspiciousLookMs = 250
 
@@ -437,6 +440,8 @@ export class SyncDatabase {
     } else {
       this.#fileWatch.resume(this.#formerFrameCount)
     }
+    // Once: what was opened twice before anything was captured counts from here, too.
+    this.#formerFrameCount = 0
   }
 
   /** Remembers the file for the next start, if it is known that all that was written to it was copied back from the WAL. */
@@ -538,6 +543,7 @@ export class SyncDatabase {
     await spool.beginGeneration({ generation, identity, origin }, kill)
     await database.begin(undefined, kill)
     this.#fileWatch.reset()
+    this.#formerFrameCount = 0
     this.#isBroken = false
     this.#unused = generation
     this.#spoolProblem = undefined
@@ -569,9 +575,9 @@ export class SyncDatabase {
       const now = clock.monotonic()
       const lookMs = this.#fileWatch.suspects()
         ? suspiciousLookMs
-        : this.#fileWatch.isUnknown
+        : this.#fileWatch.isBehind
           ? 0
-          : this.#settings.monitorIntervalMs
+          : Math.min(activeLookMs, this.#settings.monitorIntervalMs)
       if (now - identifiedAt >= lookMs || stopping) {
         identifiedAt = now
         await this.#checkFile()
@@ -806,8 +812,7 @@ export class SyncDatabase {
     if (verdict === 'usual' || verdict === 'wait') return undefined
     if (verdict === 'ask') {
       const copied = await this.#copyBack(kill)
-      if (copied === undefined) return undefined
-      if (copied.busy) {
+      if (copied?.busy !== false) {
         this.#fileWatch.anotherRuns(clock.monotonic())
         return undefined
       }
@@ -1174,8 +1179,8 @@ export class SyncDatabase {
         return copied
       } catch (error) {
         if (isAbortError(error)) throw error
-        // It may have written the file before it failed.
-        this.#fileWatch.reset()
+        // It may have written the file before it failed, but not what was suspicious before.
+        if (!this.#fileWatch.suspects()) this.#fileWatch.reset()
         this.#checkpointPauseMs = Math.min(
           Math.max(this.#checkpointPauseMs * 2, 1000),
           maxCheckpointPauseMs,

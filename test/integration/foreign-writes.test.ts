@@ -15,6 +15,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
   cleanUp,
@@ -200,6 +201,27 @@ describe('a log that is removed under the daemon', () => {
     await restore(replica, out('end'))
     expect(rows(out('end'))).toEqual(wanted)
   })
+})
+
+test('what is written past the WAL while the application works is told from its checkpoints', async () => {
+  const { db, saved, replica, folder } = aged()
+  const daemon = startReplicating({ folder, db, replica })
+  await daemon.waitFor(/snapshot written/)
+  const application = new Database(db)
+  // Never at rest, and a look a second has a checkpoint on both sides. All is copied back, as we have followed.
+  const work = async (): Promise<void> => {
+    application.prepare('insert into t (text) values (?)').run('more')
+    await sleep(150)
+    application.pragma('wal_checkpoint(PASSIVE)')
+    await sleep(400)
+  }
+  for (let i = 0; i < 3; i += 1) await work()
+  execFileSync('dd', [`if=${saved}`, `of=${db}`, 'bs=4096', 'count=1', 'conv=notrunc'])
+  await sleep(400)
+  for (let i = 0; i < 3; i += 1) await work()
+  await expectNewGeneration(daemon)
+  application.close()
+  expect(await daemon.stop()).toBe(0)
 })
 
 test('what changes no content of the file changes nothing', async () => {

@@ -60,7 +60,12 @@ function viewOf(path: string, known: ReadonlySet<string>): View {
 const isSame = (a: View, b: View): boolean =>
   a.kind === 'commit' && b.kind === 'commit' && a.hash === b.hash && a.rows === b.rows
 
-type Outcome = 'the restore is the database' | 'an error, and not ready' | 'refused, and not ready'
+type Outcome =
+  | 'the restore is the database'
+  | 'an error, and not ready'
+  | 'refused, and not ready'
+  /** Nothing that could be restored is what the application has: it has none any more. */
+  | 'an error, and the database is damaged'
 
 /** An act. The application is closed before it and opened again after it, unless it says otherwise. */
 interface Act {
@@ -159,6 +164,12 @@ const acts: readonly Act[] = [
   { name: 'the daemon is stopped and started', do: (e) => e.restart('SIGTERM') },
 ]
 
+/**
+ * What is written beside a checkpoint cannot be told from it, nor what one follows within a second while frames wait to be
+ * copied back. Operators take longer, before and after.
+ */
+const actPauseMs = 2500
+
 /** How long it may take until an act shows, or what was committed is stored. */
 const patienceMs = 40_000
 
@@ -214,7 +225,11 @@ export class Episode {
   #write(commits: number): void {
     this.#app ??= new Application(this.appPath, this.oracle)
     for (let i = 0; i < commits; i += 1) this.#app.append(1 + this.below(4))
-    if (this.below(3) === 0) this.#app.checkpoint(this.pick(['PASSIVE', 'FULL', 'TRUNCATE']))
+    if (this.below(3) === 0) {
+      const mode = this.pick(['PASSIVE', 'FULL', 'TRUNCATE'] as const)
+      this.story.push(`  checkpoint ${mode}`)
+      this.#app.checkpoint(mode)
+    }
   }
 
   #close(): void {
@@ -264,6 +279,7 @@ export class Episode {
         return 'the restore is the database'
       }
       const isSaid = this.#errors > errorsBefore
+      if (isSaid && live.kind === 'broken') return 'an error, and the database is damaged'
       if ((isSaid || found === 'refused') && !(await this.#isReady())) {
         return isSaid ? 'an error, and not ready' : 'refused, and not ready'
       }
@@ -291,7 +307,9 @@ export class Episode {
         this.story.push(act.name)
         this.#write(1 + this.below(3))
         if (act.keepsOpen !== true) this.#close()
+        await sleep(actPauseMs)
         await act.do(this)
+        await sleep(actPauseMs)
         let isUsable = true
         if (this.#mounted === undefined) {
           try {

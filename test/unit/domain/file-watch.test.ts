@@ -86,7 +86,20 @@ describe('a file that changes', () => {
     expect(watch.verdict(1000)).toBe('foreign')
     const other = knowing(all(5))
     other.resume(6)
-    expect(other.isUnknown).toBe(true)
+    expect(other.isBehind).toBe(true)
+  })
+
+  test('is looked at anew as soon as frames were copied back: what is written then has no other explanation', () => {
+    const watch = knowing(all(5))
+    expect(watch.isBehind).toBe(false)
+    watch.captured(all(8), 1000)
+    expect(watch.isBehind).toBe(true)
+    watch.looked(file(2))
+    watch.captured(all(8), 1025)
+    expect(watch.isBehind).toBe(false)
+    watch.looked(file(3))
+    watch.captured(all(8), 1275)
+    expect(watch.verdict(2275)).toBe('foreign')
   })
 
   test('around a look is not judged by it', () => {
