@@ -71,6 +71,8 @@ type Outcome =
 interface Act {
   readonly name: string
   readonly keepsOpen?: boolean
+  /** Its error is said once and stands: another act would wait for a new one. */
+  readonly isLast?: boolean
   readonly do: (episode: Episode) => void | Promise<void>
 }
 
@@ -131,6 +133,7 @@ const acts: readonly Act[] = [
   { name: 'touch app.db', keepsOpen: true, do: ({ db }) => sh('touch', db) },
   {
     name: 'a hard link, to which the application writes',
+    isLast: true,
     do: (episode) => {
       const alias = join(episode.folder, `hard-${randomUUID()}.db`)
       sh('ln', episode.db, alias)
@@ -323,7 +326,12 @@ export class Episode {
         this.story.push(`  ${outcome}`)
         done.push(`${act.name}: ${outcome}`)
         // What comes then needs an application that is replicated.
-        if (!isUsable || this.#mounted !== undefined || outcome !== 'the restore is the database')
+        if (
+          act.isLast === true ||
+          !isUsable ||
+          this.#mounted !== undefined ||
+          outcome !== 'the restore is the database'
+        )
           break
       }
       return done
