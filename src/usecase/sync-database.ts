@@ -305,10 +305,10 @@ export class SyncDatabase {
   async #live(stop: AbortSignal, kill: AbortSignal): Promise<void> {
     const { database, watcher } = this.#options
     this.#isBroken = false
-    await this.#checkLocalState()
-    // Opening makes the folder of the local state, which may lie in it.
+    // Opening makes the folder of the local state, which may lie in it: a folder that was removed must not come back by that.
     const hasFolder = await database.hasFolder(kill)
-    let opened = await this.#open(kill)
+    if (hasFolder) await this.#checkLocalState()
+    let opened = hasFolder || !this.#hasExisted ? await this.#open(kill) : undefined
     let waiting = false
     while (opened === undefined) {
       if (stop.aborted) return
@@ -320,6 +320,8 @@ export class SyncDatabase {
       this.#report.looked()
       this.#options.feed.takeBarriers().reject(new Error('the database does not exist'))
       await watcher.waitForChange(this.#settings.monitorIntervalMs, stop)
+      if (this.#hasExisted && !(await database.hasFolder(kill))) continue
+      await this.#checkLocalState()
       opened = await this.#open(kill)
     }
     this.#isAbsent = false
@@ -736,9 +738,9 @@ export class SyncDatabase {
   /** Ends this life if the path names another file now, or none, or the local state is gone. */
   async #checkFile(): Promise<void> {
     const { database, logger } = this.#options
-    await this.#checkLocalState()
     const look = await database.look(never)
     if (look.kind === 'same') {
+      await this.#checkLocalState()
       this.#fileWatch.looked(look.signs)
       this.#countNames(look.signs.nlink)
       return
