@@ -1,16 +1,12 @@
 /** A few of the things that operators do to a database file; `npm run test:hostile` does all of them, at random. */
-import { spawnSync } from 'node:child_process'
 import { afterEach, expect, test } from 'vitest'
 import { cleanUp } from '../support/cli.ts'
-import { hasCompiler } from '../support/compiled.ts'
-import { Episode } from '../support/operators.ts'
+import { Episode, whyNoOperators } from '../support/operators.ts'
 
 afterEach(() => cleanUp())
 
-const mayMount = spawnSync('unshare', ['--mount', 'true']).status === 0
-
 test
-  .skipIf(!hasCompiler || !mayMount)
+  .skipIf(whyNoOperators !== undefined)
   .each([
     'mv new.db app.db; rm app.db-wal app.db-shm',
     'truncate app.db-wal',

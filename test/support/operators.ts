@@ -5,16 +5,28 @@
  * refused, or an error was logged and the daemon is not ready.
  */
 import Database from 'better-sqlite3'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash, randomUUID } from 'node:crypto'
 import { closeSync, existsSync, mkdirSync, openSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Application } from './application.ts'
 import { program, run, Running, temporaryFolder, writeConfig } from './cli.ts'
+import { hasCompiler } from './compiled.ts'
+import { sayAtTheEnd } from './last-lines.ts'
 import { readOracle } from './ledger.ts'
 import { seeded } from './random.ts'
 import { WrongClock } from './wrong-clock.ts'
+
+/** Why nobody can do all this on this machine; undefined where they can. */
+export const whyNoOperators = ((): string | undefined => {
+  if (!hasCompiler) return 'no C compiler (cc), which their clocks need'
+  const mayMount = spawnSync('unshare', ['--mount', 'true']).status === 0
+  return mayMount ? undefined : 'no mount namespaces (unshare --mount)'
+})()
+if (whyNoOperators !== undefined) {
+  sayAtTheEnd(`what operators do to a database file was not tested: ${whyNoOperators}`)
+}
 
 /** What a database holds, as far as it can be read. */
 type View =

@@ -1,16 +1,12 @@
-import { spawnSync } from 'node:child_process'
 import { afterEach, expect, test } from 'vitest'
 import { cleanUp } from '../../support/cli.ts'
-import { hasCompiler } from '../../support/compiled.ts'
-import { actNames, Episode } from '../../support/operators.ts'
+import { actNames, Episode, whyNoOperators } from '../../support/operators.ts'
 
 afterEach(() => cleanUp())
 
 const seconds = Number(process.env['TSREPLICATE_OPERATOR_SECONDS'] ?? 1800)
 const seed = Number(process.env['TSREPLICATE_SEED'] ?? Date.now() % 1_000_000)
-const mayMount = spawnSync('unshare', ['--mount', 'true']).status === 0
-
-test.skipIf(!hasCompiler || !mayMount)(
+test.skipIf(whyNoOperators !== undefined)(
   `whatever operators do to the file for ${seconds} s, nothing is silent`,
   async () => {
     const endMs = performance.now() + seconds * 1000
