@@ -57,7 +57,7 @@ export function splitCommandLine(line: string): CommandLine {
 const empty: CommandLine = {
   kind: 'malformed',
   problem: 'it is empty',
-  hint: 'It names no program. Is it a variable that is not set?',
+  hint: 'It names no program. Is a variable not set?',
 }
 
 const invalid: CommandLine = {

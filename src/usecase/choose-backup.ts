@@ -2,7 +2,12 @@
 import { AmbiguousBackupError, isAbortError, NoBackupError } from '../domain/errors.js'
 import { type Generation } from '../domain/generation.js'
 import { ancestorsOf, type GenerationFacts } from '../domain/lineage.js'
-import { comparePositions, formatPosition } from '../domain/position.js'
+import {
+  comparePositions,
+  formatIndex,
+  formatPosition,
+  formatWalPosition,
+} from '../domain/position.js'
 import { restoreCommand, type RestoreRequest, type RestoreSource } from './restore-types.js'
 import {
   type Backup,
@@ -176,7 +181,7 @@ function nothingFound(
   if (earliest === undefined) {
     return new NoBackupError(
       ['no matching backups found', notes.join('; ')].filter((text) => text !== '').join(': '),
-      { hint: describeSearch(searched) },
+      { hint: describeSearch(request, searched) },
     )
   }
   if (request.target.kind !== 'timestamp') {
@@ -190,15 +195,46 @@ function nothingFound(
   )
 }
 
-/** For somebody who has found nothing: where it was looked for, and what is there. */
-function describeSearch(searched: ReadonlyMap<RestoreSource, Searched>): string {
+/** For somebody who has found nothing: where was searched, what is there, and what was asked for. */
+function describeSearch(
+  request: RestoreRequest,
+  searched: ReadonlyMap<RestoreSource, Searched>,
+): string {
   if (searched.size === 0) return 'The database has no replica.'
   return [...searched]
     .map(([{ name, client }, { history }]) => {
-      const { generationCount: count } = history
-      const generations = count === 1 ? '1 generation' : `${count} generations`
-      const held = count === 0 ? 'no backup' : `${generations}, but nothing that was asked for`
+      const { names } = history
+      const held =
+        names.length === 0
+          ? 'no backup'
+          : `${describeNames(names)}, but ${describeLack(request, names)}`
       return `Replica ${name}, ${client.location}, holds ${held}.`
     })
     .join(' ')
+}
+
+const maxShownNames = 5
+
+function describeNames(names: readonly Generation[]): string {
+  const [only, ...others] = names
+  if (only !== undefined && others.length === 0) return `generation ${only}`
+  const more = names.length > maxShownNames ? `, and ${names.length - maxShownNames} more` : ''
+  return `${names.length} generations (${names.slice(0, maxShownNames).join(', ')}${more})`
+}
+
+function describeLack(
+  { generation, target }: RestoreRequest,
+  names: readonly Generation[],
+): string {
+  if (generation !== undefined && !names.includes(generation)) return `not ${generation}`
+  const of = generation === undefined ? '' : ` of ${generation}`
+  switch (target.kind) {
+    case 'index':
+      return `no snapshot${of} at or before index ${formatIndex(target.index)}`
+    case 'position':
+      return `no snapshot${of} at or before position ${formatWalPosition(target.position)}`
+    case 'latest':
+    case 'timestamp':
+      return `no snapshot${of}, without which nothing can be restored`
+  }
 }

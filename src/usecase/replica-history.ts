@@ -42,8 +42,8 @@ export interface ReplicaHistory {
   readonly owner: ReplicaOwner | undefined
   /** What the owner object says of the newest generation, and of the newest that has a snapshot. */
   readonly records: readonly StoredRecord[]
-  /** Of all that have a folder. */
-  readonly generationCount: number
+  /** All that have a folder, whatever was asked for. */
+  readonly names: readonly Generation[]
 }
 
 /** `only`: nothing else is listed. */
@@ -60,9 +60,9 @@ export async function readHistory(
   // Before the listings: what it says to be stored is then seen in them.
   const owner = await readOwner(client, notes, signal)
   const records = [owner?.stored, owner?.stored?.before].filter((each) => each !== undefined)
-  const all = await Array.fromAsync(client.listGenerations(signal))
-  const names = all.filter((name) => only === undefined || name === only)
-  const found = await mapAtOnce(names, maxGenerationsAtOnce, async (name) => {
+  const names = await Array.fromAsync(client.listGenerations(signal))
+  const wanted = names.filter((name) => only === undefined || name === only)
+  const found = await mapAtOnce(wanted, maxGenerationsAtOnce, async (name) => {
     const listing = await listGeneration(client, name, signal)
     if (listing.snapshots.length + listing.segments.length === 0) return undefined
     const newestTrailer = await newestSnapshotTrailer(listing, trailers)
@@ -70,8 +70,7 @@ export async function readHistory(
   })
   const generations = found.filter((each) => each !== undefined)
   const facts = factsOf(generations, records, only)
-  const generationCount = all.length
-  return { generations, order: orderGenerations(facts), facts, owner, records, generationCount }
+  return { generations, order: orderGenerations(facts), facts, owner, records, names }
 }
 
 /** All generations that are there, the newest last. Where nothing tells, the time of the newest object does. */

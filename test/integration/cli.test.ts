@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
@@ -48,6 +48,8 @@ describe('usage', () => {
     [['-h'], 0],
     [['restore', '-help'], 0],
     [['version'], 0],
+    [['--version'], 0],
+    [['-version', '-json'], 0],
     [[], 2],
     [['nope'], 2],
     [['-nope'], 2],
@@ -55,6 +57,7 @@ describe('usage', () => {
     [['wal'], 2],
     [['databases', 'x'], 2],
     [['generations'], 2],
+    [['replicate', 'a.db', ''], 2],
     [['snapshots', '-config', 'x', 'file:///x'], 2],
     [['replicate', 'a.db'], 2],
     [['replicate', '-config', 'empty.yml'], 78],
@@ -74,7 +77,7 @@ describe('usage', () => {
   })
 
   it.each([
-    [['replicate', '-exec', '', 'a.db', 'file:///x'], 'Is it a variable that is not set?'],
+    [['replicate', '-exec', '', 'a.db', 'file:///x'], 'Is a variable not set?'],
     [['restore', '-timestamp', '2026-11-28T22:00:00', 'a.db'], 'write 2026-11-28T22:00:00Z if'],
     [['restore', '-timestamp', 'yesterday', 'a.db'], 'RFC 3339 with a zone'],
     [['restore', '-parallelism', 'abc', 'a.db'], 'a whole number'],
@@ -123,6 +126,22 @@ describe('listings', () => {
     expect(stdout).toMatch(/^name {2}generation {8}lag +start +end\nfile {2}0123456789abcdef {2}/)
   })
 
+  it('shows no negative lag where the store is the later of two clocks, and whole milliseconds', () => {
+    const place = join(folder, 'ahead')
+    const segment = join(place, 'generations', generation, 'wal', '00000000_00000000.wal.lz4')
+    mkdirSync(dirname(segment), { recursive: true })
+    writeFileSync(segment, '')
+    writeFileSync(join(folder, 'ahead.db'), '')
+    utimesSync(join(folder, 'ahead.db'), 1_800_000_000, 1_800_000_000)
+    utimesSync(segment, 1_800_000_000.056673, 1_800_000_000.056673)
+    const ahead = join(folder, 'ahead.yml')
+    writeFileSync(ahead, `dbs:\n  - path: ${folder}/ahead.db\n    replicas: [{path: ${place}}]\n`)
+    expect(run('generations', '-config', ahead).stdout).toContain(`${generation}  0s `)
+    utimesSync(join(folder, 'ahead.db'), 1_800_000_001.5007, 1_800_000_001.5007)
+    const { stdout } = run('generations', '-config', ahead, '-json')
+    expect(JSON.parse(stdout)).toMatchObject([{ lagMs: 1444 }])
+  })
+
   it('lists snapshots and WAL segments with decimal numbers', () => {
     expect(JSON.parse(run('snapshots', '--json', 'a.db').stdout)).toMatchObject([
       { replica: 'file', generation, index: 0, size: 10 },
@@ -147,6 +166,27 @@ describe('listings', () => {
   })
 })
 
+describe('a command without a database', () => {
+  it.each([
+    ['snapshots', 0],
+    ['wal', 0],
+    ['retention', 0],
+    ['verify', 1],
+  ])('%s takes the only one of the configuration', (command, status) => {
+    const only = join(folder, 'only.yml')
+    writeFileSync(only, `dbs:\n  - path: ${folder}/only.db\n    replicas: [{path: ${folder}/0}]\n`)
+    const outcome = run(command, '-config', only)
+    expect(outcome.status, outcome.stderr).toBe(status)
+    expect(outcome.stdout).not.toBe('')
+  })
+
+  it('is told the databases to choose from', () => {
+    const { status, stderr } = run('wal')
+    expect(status).toBe(2)
+    expect(stderr).toContain(`${folder}/a.db, ${folder}/b.db`)
+  })
+})
+
 describe('restore', () => {
   it('skips when asked to', () => {
     writeFileSync(join(folder, 'there.db'), '')
@@ -165,12 +205,22 @@ describe('restore', () => {
     const outcome = run('restore', '-generation', other, '-o', 'new.db', 'a.db')
     expect(outcome.status).toBe(1)
     expect(outcome.stderr).toBe(
-      `tsreplicate: no matching backups found\nhint: Replica file, ${folder}/r, holds 1 generation, but nothing that was asked for.\n`,
+      `tsreplicate: no matching backups found\nhint: Replica file, ${folder}/r, holds generation ${generation}, but not ${other}.\n`,
     )
     expect(run('restore', '-o', 'new.db', 'b.db').stderr).toContain('The database has no replica.')
   })
 
-  it('names the databases to choose from', () => {
-    expect(run('restore').stderr).toContain(`${folder}/a.db, ${folder}/b.db`)
+  it('does not take an empty output for the current folder', () => {
+    const { status, stderr } = run('restore', '-o', '', 'a.db')
+    expect(status).toBe(2)
+    expect(stderr).toBe('tsreplicate: -o has an empty value\nhint: Is a variable not set?\n')
+  })
+
+  it('makes no folder of a URL that is given as the output', () => {
+    const { status, stderr } = run('restore', '-o', 'file:///x/new.db', 'a.db')
+    expect(status).toBe(2)
+    expect(stderr).toContain('-o is a URL, but names the database file to create: file:///x/new.db')
+    expect(stderr).toContain('hint: Write -o /x/new.db for a file.')
+    expect(readdirSync(folder)).not.toContain('file:')
   })
 })

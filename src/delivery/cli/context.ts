@@ -4,7 +4,9 @@ import { ConfigError, UsageError } from '../../domain/errors.js'
 import {
   createLogger,
   expandPath,
+  findConfigFile,
   followLinks,
+  listDatabases,
   loadConfig,
   openReplicaClient,
   parseReplicaUrl,
@@ -46,6 +48,35 @@ export function refuseConfigWithUrl(flags: CommonFlags): void {
   if (flags.config !== undefined) {
     throw new UsageError('cannot specify a replica URL and the -config flag')
   }
+}
+
+/** What a command is about: the argument, or without one the only database of the configuration. */
+export async function nameSubject(
+  positional: string | undefined,
+  flags: CommonFlags,
+  required = 'database path or replica URL required',
+): Promise<string> {
+  if (positional !== undefined) return positional
+  const refuse = (hint: string): UsageError => new UsageError(required, { hint })
+  if (flags.config === undefined) {
+    try {
+      await findConfigFile(undefined)
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      throw refuse(`Without it, the only database of a configuration is meant: ${error.message}.`)
+    }
+  }
+  const { config } = await readConfig(flags)
+  const { databases, unreadable } = await listDatabases(config)
+  const [unread] = unreadable
+  if (unread !== undefined) {
+    throw refuse(`The databases of ${unread.dir} are not known: ${unread.err.message}`)
+  }
+  const [only, ...others] = databases
+  if (only === undefined) throw refuse('The configuration has no database.')
+  if (others.length === 0) return only.path
+  const paths = databases.map(({ path }) => path).join(', ')
+  throw refuse(`The configuration has several databases: ${paths}`)
 }
 
 /** Opens the replicas that a command is about. */

@@ -1,6 +1,9 @@
 import { UsageError } from '../../domain/errors.js'
 import { nearestName } from '../../domain/nearest-name.js'
 
+/** What an empty value nearly always comes from. */
+const emptyHint = 'Is a variable not set?'
+
 export interface GoFlags {
   /** The command whose flags these are. */
   readonly command: string
@@ -12,32 +15,46 @@ export interface GoFlags {
 
 /**
  * Turns Go-style flags (`-config x`, `-config=x`, `-if-db-not-exists`, `-json=false`) into `--…`. `-o` and `-h` are
- * short and stay, with `-o=x` taken apart. Behind `--` nothing is touched.
+ * short and stay, with `-o=x` taken apart. After `--` nothing is changed. Nothing may be empty: `-o "$OUTPUT"` with a variable
+ * that is not set would otherwise mean the current folder.
  */
 export function normalizeGoFlags(argv: readonly string[], flags: GoFlags): string[] {
   const result: string[] = []
+  let argumentCount = 0
+  const addArgument = (argument: string): void => {
+    argumentCount += 1
+    if (argument === '') {
+      throw new UsageError(`argument ${argumentCount} of ${flags.command} is empty`, {
+        hint: emptyHint,
+      })
+    }
+    result.push(argument)
+  }
+  const addFlag = (name: string, value: string | undefined): void => {
+    if (value === undefined) throw new UsageError(`flag needs an argument: -${name}`)
+    if (value === '') throw new UsageError(`-${name} has an empty value`, { hint: emptyHint })
+    result.push(...(name === 'o' ? ['-o', value] : [`--${name}=${value}`]))
+  }
   for (let i = 0; i < argv.length; i += 1) {
     const argument = argv[i] ?? ''
-    if (argument === '--') return [...result, ...argv.slice(i)]
+    if (argument === '--') {
+      result.push(argument)
+      argv.slice(i + 1).forEach(addArgument)
+      return result
+    }
     const match = /^--?([A-Za-z][\w-]*)(?:=(.*))?$/s.exec(argument)
     const name = match?.[1]
     if (name === undefined) {
-      result.push(argument)
+      addArgument(argument)
       continue
     }
     const value = match?.[2]
-    if (name === 'o') {
-      const output = value ?? argv[(i += 1)]
-      if (output === undefined) throw new UsageError('flag needs an argument: -o')
-      result.push('-o', output)
-    } else if (name === 'h' || name === 'help') {
+    if (name === 'h' || name === 'help') {
       result.push('--help')
     } else if (flags.booleans.has(name)) {
       if (parseBoolean(name, value)) result.push(`--${name}`)
-    } else if (flags.valued.has(name)) {
-      const next = value ?? argv[(i += 1)]
-      if (next === undefined) throw new UsageError(`flag needs an argument: -${name}`)
-      result.push(`--${name}=${next}`)
+    } else if (name === 'o' || flags.valued.has(name)) {
+      addFlag(name, value ?? argv[(i += 1)])
     } else {
       throw new UsageError(`flag provided but not defined: -${name}`, {
         hint: unknownFlagHint(name, flags),

@@ -65,7 +65,8 @@ async function afterPrinting(exitCode: number, [name = '']: readonly string[]): 
 
 /** Finds the command and puts its flags into the form that commander reads. */
 function prepare(program: Command, argv: readonly string[]): string[] {
-  const [name, ...rest] = argv
+  const [given, ...rest] = argv
+  const name = given !== undefined && /^--?version$/.test(given) ? 'version' : given
   if (name === undefined) {
     program.outputHelp({ error: true })
     throw new CommanderError(exitCodes.usage, 'overview', '')
@@ -92,6 +93,7 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
   const { signal } = interrupt
   const program = new Command('tsreplicate')
     .description('Streams SQLite databases to replicas and restores them.')
+    .option('--version', 'print the version')
     .helpCommand(false)
     .exitOverride()
     .configureOutput({

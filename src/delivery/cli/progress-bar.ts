@@ -1,6 +1,13 @@
+import { formatBytes } from '../../domain/quantity.js'
 import { type RestoreProgress } from '../../usecase/restore-types.js'
 
-/** Shows on a terminal how far a restore has got; elsewhere nothing. */
+/** The width of a terminal that does not tell its own. */
+const defaultColumns = 80
+const maxBarColumns = 30
+/** A bar that is shorter says less than the percentage beside it. */
+const minBarColumns = 5
+
+/** Shows on a terminal how far a restore has got, on one line of it; elsewhere nothing. */
 export function createProgressBar(stream: NodeJS.WriteStream): {
   update: (progress: RestoreProgress) => void
   clear: () => void
@@ -10,25 +17,42 @@ export function createProgressBar(stream: NodeJS.WriteStream): {
   let shownMs = Number.NEGATIVE_INFINITY
   let shownPhase: string | undefined
   return {
-    update({ phase, doneBytes, totalBytes }) {
+    update(progress) {
       const nowMs = performance.now()
-      if (phase === shownPhase && nowMs - shownMs < 100) return
+      if (progress.phase === shownPhase && nowMs - shownMs < 100) return
       shownMs = nowMs
-      shownPhase = phase
-      stream.write(`\r\x1b[K${describe(phase, doneBytes, totalBytes, (nowMs - startMs) / 1000)}`)
+      shownPhase = progress.phase
+      // The last column stays free: some terminals begin a new line behind it. One without a size says 0.
+      const columns = (stream.columns || defaultColumns) - 1
+      stream.write(`\r\x1b[K${describe(progress, (nowMs - startMs) / 1000, columns)}`)
     },
     clear: () => void stream.write('\r\x1b[K'),
   }
 }
 
-function describe(phase: string, done: number, total: number, seconds: number): string {
-  if (phase === 'check') return 'checking'
-  if (total === 0) return phase
-  const share = Math.min(1, done / total)
-  const filled = Math.round(share * 30)
-  const bar = '#'.repeat(filled).padEnd(30, '.')
-  const bytesPerSecond = done / Math.max(seconds, 0.001)
-  const eta = bytesPerSecond > 0 ? `${Math.ceil((total - done) / bytesPerSecond)}s` : '?'
-  const rate = `${(bytesPerSecond / 1e6).toFixed(1)} MB/s`
-  return `${phase.padEnd(8)} [${bar}] ${Math.floor(share * 100)}%  ${rate}  ETA ${eta}`
+/** As much as there is room for: the bar gets shorter, then goes, then rate and time left do. */
+function describe(
+  { phase, doneBytes, totalBytes }: RestoreProgress,
+  seconds: number,
+  columns: number,
+): string {
+  if (phase === 'check') return 'checking'.slice(0, columns)
+  if (totalBytes === 0) return phase.slice(0, columns)
+  const share = Math.min(1, doneBytes / totalBytes)
+  const bytesPerSecond = doneBytes / Math.max(seconds, 0.001)
+  const left = bytesPerSecond > 0 ? Math.ceil((totalBytes - doneBytes) / bytesPerSecond) : undefined
+  const name = phase.padEnd(8)
+  const percentage = `${Math.floor(share * 100)}%`
+  const rest = [
+    percentage,
+    `${formatBytes(bytesPerSecond)}/s`,
+    `ETA ${left === undefined ? '?' : `${left}s`}`,
+  ].join('  ')
+  const barColumns = Math.min(maxBarColumns, columns - `${name} [] ${rest}`.length)
+  if (barColumns >= minBarColumns) {
+    const filled = Math.round(share * barColumns)
+    return `${name} [${'#'.repeat(filled).padEnd(barColumns, '.')}] ${rest}`
+  }
+  const line = [`${name} ${rest}`, `${name} ${percentage}`].find((text) => text.length <= columns)
+  return line ?? percentage.slice(0, columns)
 }

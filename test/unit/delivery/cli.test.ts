@@ -48,6 +48,18 @@ describe('normalizeGoFlags', () => {
   })
 
   it.each([
+    [['-o', ''], '-o has an empty value'],
+    [['-o='], '-o has an empty value'],
+    [['-config', '', 'db'], '-config has an empty value'],
+    [['db', ''], 'argument 2 of wal is empty'],
+    [['--', ''], 'argument 1 of wal is empty'],
+  ])('asks of %j whether a variable is not set', (argv, message) => {
+    expect(() => normalizeGoFlags(argv, flags)).toThrow(
+      expect.objectContaining({ message, hint: 'Is a variable not set?' }),
+    )
+  })
+
+  it.each([
     ['-indx', 'Did you mean -index? tsreplicate wal --help lists its flags.'],
     ['-frobnicate', 'tsreplicate wal --help lists its flags.'],
     ['-json=maybe', 'Write -json, or -json=false.'],

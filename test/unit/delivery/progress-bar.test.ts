@@ -3,8 +3,14 @@ import { expect, test } from 'vitest'
 import { createProgressBar } from '../../../src/delivery/cli/progress-bar.ts'
 
 /** What a terminal is sent. */
-function createTerminal(isTTY: boolean): { stream: NodeJS.WriteStream; text: () => string } {
-  const stream = Object.assign(new PassThrough(), { isTTY }) as unknown as NodeJS.WriteStream
+function createTerminal(
+  isTTY: boolean,
+  columns?: number,
+): { stream: NodeJS.WriteStream; text: () => string } {
+  const stream = Object.assign(new PassThrough(), {
+    isTTY,
+    columns,
+  }) as unknown as NodeJS.WriteStream
   return { stream, text: () => String((stream as unknown as PassThrough).read() ?? '') }
 }
 
@@ -19,7 +25,7 @@ test('shows share, rate and time left, every phase at once, and goes away', () =
   const lines = text().split('\r\x1b[K').slice(1)
   expect(lines).toEqual([
     expect.stringMatching(/^snapshot \[\.{30}\] 0% .*ETA \?$/),
-    expect.stringMatching(/^wal {6}\[#{15}\.{15}\] 50% {2}\S+ MB\/s {2}ETA \d+s$/),
+    expect.stringMatching(/^wal {6}\[#{15}\.{15}\] 50% {2}\S+ \wB\/s {2}ETA \d+s$/),
     'checking',
     '',
   ])
@@ -31,4 +37,20 @@ test('shows nothing where there is no terminal', () => {
   bar.update({ phase: 'wal', doneBytes: 500, totalBytes: 1000 })
   bar.clear()
   expect(text()).toBe('')
+})
+
+test.each([
+  [66, /^snapshot \[#{10,15}\.{10,15}\] 50% {2}\S+ \wB\/s {2}ETA \d+s$/],
+  [45, /^snapshot \[#+\.+\] 50% {2}\S+ \wB\/s {2}ETA \d+s$/],
+  [40, /^snapshot (\[#+\.+\] )?50% {2}\S+ \wB\/s {2}ETA \d+s$/],
+  [30, /^snapshot 50%/],
+  [20, /^snapshot 50%$/],
+  [8, /^50%$/],
+  [3, /^50$/],
+])('a terminal of %d columns gets a line that fits', (columns, expected) => {
+  const { stream, text } = createTerminal(true, columns)
+  createProgressBar(stream).update({ phase: 'snapshot', doneBytes: 123_456, totalBytes: 246_912 })
+  const [, line = ''] = text().split('\r\x1b[K')
+  expect(line).toMatch(expected)
+  expect(line.length).toBeLessThan(columns)
 })

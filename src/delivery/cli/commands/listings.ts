@@ -5,7 +5,7 @@ import { isAbortError, UsageError } from '../../../domain/errors.js'
 import { parseGeneration } from '../../../domain/generation.js'
 import { listGenerations, listSnapshots, listWalSegments } from '../../../usecase/list-backups.js'
 import { type RestoreSource } from '../../../usecase/restore-types.js'
-import { type CommonFlags, openSubject, readConfig, type Subject } from '../context.js'
+import { type CommonFlags, nameSubject, openSubject, readConfig, type Subject } from '../context.js'
 import { formatLag, formatTable, formatTime } from '../table.js'
 import { print, printJson } from '../output.js'
 
@@ -35,8 +35,7 @@ export async function generations(
   flags: CommonFlags,
   signal: AbortSignal,
 ): Promise<number> {
-  const required = 'database path or replica URL required'
-  return show(await openFor(positional, flags, required), flags, {
+  return show(await openFor(positional, flags), flags, {
     complaint: 'cannot list generations',
     list: async ({ name, client }, { databasePath }) => {
       const referenceMs = await lastChangeMs(databasePath)
@@ -44,7 +43,8 @@ export async function generations(
       return found.map(({ generation, startMs, endMs }) => ({
         name,
         generation,
-        lagMs: endMs === undefined ? null : referenceMs - endMs,
+        // A file's time and a store's are of two clocks: nothing is stored before it is committed.
+        lagMs: endMs === undefined ? null : Math.max(0, Math.round(referenceMs - endMs)),
         start: startMs === undefined ? null : formatTime(startMs),
         end: endMs === undefined ? null : formatTime(endMs),
       }))
@@ -144,10 +144,9 @@ export async function wal(
 async function openFor(
   positional: string | undefined,
   flags: CommonFlags,
-  required: string,
+  required?: string,
 ): Promise<Subject> {
-  if (positional === undefined) throw new UsageError(required)
-  return openSubject(positional, flags)
+  return openSubject(await nameSubject(positional, flags, required), flags)
 }
 
 /** What a command lists of each replica. A row is printed as it is with `--json`, else by its columns. */

@@ -1,15 +1,16 @@
 import { existsSync } from 'node:fs'
 
-import { expandPath, listDatabases, restore as runRestore } from '../../../compose.js'
+import { expandPath, restore as runRestore } from '../../../compose.js'
 import { NoBackupError, UsageError } from '../../../domain/errors.js'
 import { parseGeneration } from '../../../domain/generation.js'
 import { formatPosition } from '../../../domain/position.js'
+import { countOf, formatBytes } from '../../../domain/quantity.js'
 import {
   type RestoreReport,
   type RestoreRequest,
   type RestoreTarget,
 } from '../../../usecase/restore-types.js'
-import { type CommonFlags, isUrl, openSubject, readConfig } from '../context.js'
+import { type CommonFlags, isUrl, nameSubject, openSubject } from '../context.js'
 import { createProgressBar } from '../progress-bar.js'
 import { print, printJson } from '../output.js'
 import { writeRestore } from '../restore-command.js'
@@ -32,10 +33,11 @@ export async function restore(
   signal: AbortSignal,
 ): Promise<number> {
   const choice = parseChoice(flags)
-  const subjectName = positional ?? (await onlyDatabase(flags))
+  const subjectName = await nameSubject(positional, flags)
   if (isUrl(subjectName) && flags.o === undefined) {
     throw new UsageError('output path required', { hint: 'Name the database to create with -o.' })
   }
+  if (flags.o !== undefined && isUrl(flags.o)) throw urlAsOutput(flags.o)
   const outputPath = await expandPath(flags.o ?? subjectName)
   const subject = await openSubject(subjectName, flags)
   const skip = (why: string): number => {
@@ -80,21 +82,10 @@ export function isNothingStored(error: unknown): boolean {
   return error instanceof NoBackupError && error.message === nothingStored
 }
 
-async function onlyDatabase(flags: RestoreFlags): Promise<string> {
-  const { config } = await readConfig(flags)
-  const { databases, unreadable } = await listDatabases(config)
-  const [unread] = unreadable
-  if (unread !== undefined) {
-    throw new UsageError('database path or replica URL required', {
-      hint: `Which databases there are is not known: ${unread.err.message}`,
-    })
-  }
-  const [only, ...others] = databases
-  if (only === undefined) throw new UsageError('database path or replica URL required')
-  if (others.length === 0) return only.path
-  const paths = databases.map(({ path }) => path).join(', ')
-  throw new UsageError('database path or replica URL required', {
-    hint: `The configuration has several databases: ${paths}`,
+function urlAsOutput(url: string): UsageError {
+  const path = url.replace(/^\w+:\/\//, '')
+  return new UsageError(`-o is a URL, but names the database file to create: ${url}`, {
+    hint: `Write -o ${path} for a file. A replica's URL is written without -o, at the end.`,
   })
 }
 
@@ -182,7 +173,7 @@ function describe(report: RestoreReport, request: RestoreRequest): string {
     `  generation  ${report.generation}`,
     `  position    ${formatPosition({ generation: report.generation, ...report.position })}`,
     `  committed   ${time}`,
-    `  read        ${report.storedBytes} bytes, 1 snapshot and ${report.segmentCount} WAL segments`,
+    `  read        ${formatBytes(report.storedBytes)}: 1 snapshot and ${countOf(report.segmentCount, 'WAL segment')}`,
     '',
   ].join('\n')
 }

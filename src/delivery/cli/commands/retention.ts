@@ -9,6 +9,7 @@ import {
   type CommonFlags,
   findDatabase,
   isUrl,
+  nameSubject,
   openReplicas,
   openSubject,
   readConfig,
@@ -39,10 +40,10 @@ export async function retention(
   flags: RetentionFlags,
   signal: AbortSignal,
 ): Promise<number> {
-  if (positional === undefined) throw new UsageError('database path or replica URL required')
-  const { jobs, complain } = isUrl(positional)
-    ? await jobsOfUrl(positional, flags)
-    : await jobsOfDatabase(positional, flags)
+  const subject = await nameSubject(positional, flags)
+  const { jobs, complain } = isUrl(subject)
+    ? await jobsOfUrl(subject, flags)
+    : await jobsOfDatabase(subject, flags)
   const results: Result[] = []
   let exitCode = 0
   for (const { replica, retention: job, checkOwner } of jobs) {

@@ -10,6 +10,7 @@ import {
   type CommonFlags,
   findDatabase,
   isUrl,
+  nameSubject,
   openReplicas,
   openSubject,
   readConfig,
@@ -44,10 +45,10 @@ export async function verify(
   flags: VerifyFlags,
   signal: AbortSignal,
 ): Promise<number> {
-  if (positional === undefined) throw new UsageError('database path or replica URL required')
+  const subject = await nameSubject(positional, flags)
   const level = parseLevel(flags.level)
   const temporaryPath = flags.tempPath === undefined ? undefined : await expandPath(flags.tempPath)
-  const { database, sources } = await openSources(positional, flags)
+  const { database, sources } = await openSources(subject, flags)
   const results: Result[] = []
   for (const source of sources) {
     results.push(await verifySource(source, { level, database, temporaryPath }, signal))
@@ -65,15 +66,15 @@ function parseLevel(text = 'full'): Level {
 }
 
 async function openSources(
-  positional: string,
+  subject: string,
   flags: VerifyFlags,
 ): Promise<{ database: DatabaseConfig | undefined; sources: readonly RestoreSource[] }> {
-  if (isUrl(positional)) {
-    const { sources } = await openSubject(positional, flags)
+  if (isUrl(subject)) {
+    const { sources } = await openSubject(subject, flags)
     return { database: undefined, sources }
   }
   const { config } = await readConfig(flags)
-  const database = await findDatabase(config, positional)
+  const database = await findDatabase(config, subject)
   const sources = await openReplicas(database, flags)
   if (sources.length > 0) return { database, sources }
   throw new UsageError(`database has no replica: ${database.path}`)
