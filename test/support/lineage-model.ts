@@ -66,7 +66,7 @@ export class LineageHistory {
   /** What was done, for whoever reads a failure. */
   readonly steps: string[] = []
   readonly #count: LineageOutcome = { ...nothing }
-  /** Of each generation, the newest moment that was stored of others when its first object was sent. */
+  /** Of each generation, the newest moment that was stored of others when its host looked, before it sent the first object. */
   readonly #momentsBefore = new Map<Generation, number>()
 
   constructor(seed: number) {
@@ -74,9 +74,7 @@ export class LineageHistory {
     this.#hosts = ['a', 'b', 'c'].map((name) =>
       this.world.host(name, { offsetMs: this.#clockOffsetMs() }),
     )
-    this.world.client.beforeOperation = (operation) => {
-      if (operation === 'upload') this.#noteBegun()
-    }
+    this.world.onLook = (host) => this.#noteLook(host)
   }
 
   async run(steps: number): Promise<LineageOutcome> {
@@ -244,16 +242,16 @@ export class LineageHistory {
     assert.equal(restored.commit.number, newest?.number, 'the owner has committed something else')
   }
 
-  /** Before the first object of a generation: what there is of others is earlier than all of it. */
-  #noteBegun(): void {
+  /**
+   * What is there of others when a host looks for the place of its generation is earlier than all of that. What a former owner
+   * sends afterwards is not: for ten seconds it writes without a look, by a clock of its own, and nobody can know of it.
+   * Such a generation is none that the later one follows, and no restore compares their times.
+   */
+  #noteLook({ daemon }: Host): void {
+    const generation = daemon?.generation
     const stored = storedIn(this.world.client.objects)
-    const known = new Set(stored.map(({ generation }) => generation))
-    for (const { daemon } of this.#hosts) {
-      const generation = daemon?.generation
-      if (generation === undefined || known.has(generation)) continue
-      if (this.#momentsBefore.has(generation)) continue
-      this.#momentsBefore.set(generation, Math.max(0, ...stored.flatMap(momentsOf)))
-    }
+    if (generation === undefined || stored.some((each) => each.generation === generation)) return
+    this.#momentsBefore.set(generation, Math.max(0, ...stored.flatMap((each) => momentsOf(each))))
   }
 
   /** What holds of the objects whatever happens: nothing is overwritten, and times go on. */
@@ -264,6 +262,22 @@ export class LineageHistory {
       const first = Math.min(...momentsOf(stored))
       assert(first > before, `${stored.generation} begins at ${first}, and others end at ${before}`)
     }
+    this.#checkLineages()
+  }
+
+  /** Times never go back along a lineage, whenever what it follows was stored. */
+  #checkLineages(): void {
+    const all = storedIn(this.world.client.objects)
+    for (const { generation, snapshots, segments } of all) {
+      const first = Math.min(...momentsOf({ generation, snapshots, segments }))
+      for (const { generation: followed, end } of snapshots.at(-1)?.lineage?.follows ?? []) {
+        const found = all.find((each) => each.generation === followed)
+        if (found === undefined || end === undefined) continue
+        const last = Math.max(...momentsOf(found, end))
+        const where = placeOf(followed, end)
+        assert(first > last, `${generation} begins at ${first}, and follows ${where} of ${last}`)
+      }
+    }
   }
 
   /** Restores of the newest commit, and of moments. */
@@ -271,7 +285,7 @@ export class LineageHistory {
     const { objects } = this.world.client
     this.#count.restores += 1
     await this.#checkRestore('the newest commit')
-    const moments = storedIn(objects).flatMap(momentsOf)
+    const moments = storedIn(objects).flatMap((each) => momentsOf(each))
     if (moments.length === 0) return
     for (let i = 0; i < 2; i += 1) {
       const timeMs = this.#pick(moments) + this.#pick([-1, 0, 1, 700])
@@ -485,12 +499,21 @@ function endOf(
   return undefined
 }
 
-function momentsOf({ snapshots, segments }: StoredGeneration): readonly number[] {
+/** Of all commits up to a position; absent: of all. */
+function momentsOf({ snapshots, segments }: StoredGeneration, end = endless): readonly number[] {
   return [
-    ...snapshots.map(({ commitTimeMs }) => commitTimeMs),
-    ...segments.flatMap(({ captures }) => captures.map(({ timeMs }) => timeMs)),
+    ...snapshots
+      .filter(({ consistentFrom }) => comparePositions(consistentFrom, end) <= 0)
+      .map(({ commitTimeMs }) => commitTimeMs),
+    ...segments.flatMap(({ index, captures }) =>
+      captures
+        .filter(({ endOffset }) => comparePositions({ index, offset: endOffset }, end) <= 0)
+        .map(({ timeMs }) => timeMs),
+    ),
   ]
 }
+
+const endless: WalPosition = { index: Number.POSITIVE_INFINITY, offset: 0 }
 
 function startOf({ index, startOffset }: WalSegmentTrailer): WalPosition {
   return { index, offset: startOffset }

@@ -120,6 +120,8 @@ export class World {
   readonly begun: BegunGeneration[] = []
   /** Objects that were stored a second time with other bytes. */
   readonly overwritten: string[] = []
+  /** Called when a host begins to look at all generations of the replica. */
+  onLook: ((host: Host) => void) | undefined
   readonly random: () => number
   #count = 0
 
@@ -400,17 +402,18 @@ export class Daemon {
       name: 'memory',
       database,
       client: new Proxy(guarded, {
-        get: (target, name) =>
-          name === 'startUpload'
-            ? async (...args: Parameters<GuardingReplicaClient['startUpload']>) => {
-                const upload = await target.startUpload(...args)
-                const { generation } = args[0]
-                if (!world.begun.some((each) => each.generation === generation)) {
-                  world.begun.push({ generation, host: host.name, epoch: this.owner.epoch })
-                }
-                return upload
-              }
-            : bound(target, name),
+        get: (target, name) => {
+          if (name === 'listGenerations') world.onLook?.(host)
+          if (name !== 'startUpload') return bound(target, name)
+          return async (...args: Parameters<GuardingReplicaClient['startUpload']>) => {
+            const upload = await target.startUpload(...args)
+            const { generation } = args[0]
+            if (!world.begun.some((each) => each.generation === generation)) {
+              world.begun.push({ generation, host: host.name, epoch: this.owner.epoch })
+            }
+            return upload
+          }
+        },
       }),
       spool,
       compressor,
