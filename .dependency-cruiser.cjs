@@ -1,5 +1,7 @@
-// Dependencies point inward: domain, then use cases, then infrastructure, then delivery.
+// Dependencies point inward: domain, then use cases, then infrastructure, then delivery. Use cases are divided into
+// districts, one for each journey, which meet only in the rooms that all of them share.
 const error = (name, comment, from, to) => ({ name, comment, severity: 'error', from, to })
+const shared = 'ports|backlog|stored'
 
 module.exports = {
   forbidden: [
@@ -10,41 +12,92 @@ module.exports = {
       { circular: true },
     ),
     error(
+      'kit-knows-nothing',
+      'What knows of SQLite or replicas is no tool for everybody.',
+      { path: '^src/kit/' },
+      { path: '^(src/|node_modules/)', pathNot: '^src/kit/' },
+    ),
+    error(
       'domain-is-pure',
-      'The domain imports nothing but itself and node:assert.',
+      'The domain imports nothing but itself, the kit and node:assert.',
       { path: '^src/domain/' },
-      { pathNot: ['^src/domain/', '^assert'] },
+      { pathNot: ['^src/(domain|kit)/', '^assert'] },
     ),
     error(
       'usecase-points-inward',
       'Say what you need as a port, and let infrastructure do it.',
       { path: '^src/usecase/' },
-      { pathNot: ['^src/(domain|usecase)/', '^assert'] },
+      { pathNot: ['^src/(domain|kit|usecase)/', '^assert'] },
+    ),
+    error(
+      'districts-stand-side-by-side',
+      'Journeys share ports, the backlog and what is stored; the daemon knows all of them.',
+      { path: '^src/usecase/(capture|replica|restore|retention)/' },
+      {
+        path: '^src/usecase/[^/]+/',
+        pathNot: [`^src/usecase/(${shared})/`, '^src/usecase/$1/'],
+      },
+    ),
+    error(
+      'verify-may-restore',
+      'A verification restores what it verifies, and knows no other journey.',
+      { path: '^src/usecase/verify/' },
+      {
+        path: '^src/usecase/[^/]+/',
+        pathNot: [`^src/usecase/(${shared}|verify|restore)/`],
+      },
     ),
     error(
       'infrastructure-points-inward',
       'An adapter may know the domain and the ports it implements.',
       { path: '^src/infrastructure/' },
-      { path: '^src/', pathNot: ['^src/(domain|usecase/ports|infrastructure)/'] },
+      { path: '^src/', pathNot: ['^src/(domain|kit|usecase/ports|infrastructure)/'] },
     ),
     error(
       'adapters-stand-alone',
-      'Two adapters that share code share it through the domain.',
+      'Two adapters share what is in files/ or object-store/, and nothing of each other.',
       { path: '^src/infrastructure/((?:replica-clients/)?[^/]+)/' },
-      { path: '^src/infrastructure/', pathNot: '^src/infrastructure/$1/' },
+      {
+        path: '^src/infrastructure/',
+        pathNot: [
+          '^src/infrastructure/$1/',
+          '^src/infrastructure/(files|replica-clients/(object-store|around))/',
+        ],
+      },
+    ),
+    error(
+      'shared-rooms-know-no-adapter',
+      'What adapters share imports none of them, and no package of a vendor.',
+      { path: '^src/infrastructure/(files|replica-clients/(object-store|around))/' },
+      {
+        path: '(^src/infrastructure/|node_modules/(@aws-sdk|@google-cloud|@azure))',
+        pathNot: '^src/infrastructure/(files|replica-clients/(object-store|around))/',
+      },
+    ),
+    error(
+      'compose-serves-delivery',
+      'What is put together does not know who asked for it.',
+      { path: '^src/compose/' },
+      { path: '^src/(delivery/|index[.]ts)' },
     ),
     error(
       'only-compose-knows-concretes',
-      'Ask src/compose.ts for it. Threads are compositions of their own.',
+      'Ask src/compose for it.',
       { path: '^src/(delivery/|index[.]ts)' },
-      { path: '^src/(infrastructure|threads)/' },
+      { path: '^src/(infrastructure|compose/threads)/' },
+    ),
+    error(
+      'workers-are-threads',
+      'A worker is started by its URL, in a thread of its own.',
+      { path: '^src/', pathNot: '^src/compose/threads/' },
+      { path: '^src/infrastructure/.*-worker[.]ts$' },
     ),
     error(
       'packages-stay-in-their-adapter',
       'Only infrastructure talks to these packages.',
       { path: '^src/', pathNot: '^src/infrastructure/' },
       {
-        path: 'node_modules/(better-sqlite3|@aws-sdk|@google-cloud|@azure|lz4-napi|xxhash-wasm|chokidar|yaml|pino)/',
+        path: 'node_modules/(better-sqlite3|@aws-sdk|@google-cloud|@azure|lz4-napi|xxhash-wasm|chokidar|yaml|pino|prom-client|age-encryption)/',
       },
     ),
     error(

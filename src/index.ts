@@ -6,7 +6,7 @@ export {
   type LoggingConfig,
   type ReplicaConfig,
   type ReplicaTarget,
-} from './domain/config.js'
+} from './domain/settings/config.js'
 export {
   ConfigError,
   CorruptionError,
@@ -24,15 +24,19 @@ export {
   TsreplicateError,
   UsageError,
 } from './domain/errors.js'
-export { type Generation, isGeneration, parseGeneration } from './domain/generation.js'
+export { type Generation, isGeneration, parseGeneration } from './domain/wal/generation.js'
 export {
   comparePositions,
   formatPosition,
   formatWalPosition,
   type Position,
   type WalPosition,
-} from './domain/position.js'
-export { type ObjectRef, type SnapshotRef, type WalSegmentRef } from './domain/replica-layout.js'
+} from './domain/wal/position.js'
+export {
+  type ObjectRef,
+  type SnapshotRef,
+  type WalSegmentRef,
+} from './domain/stored/replica-layout.js'
 export {
   configFromUrls,
   createLogger,
@@ -40,7 +44,7 @@ export {
   type LoadOptions,
   openReplicaClient,
   parseReplicaUrl,
-} from './compose.js'
+} from './compose/commands.js'
 export {
   replicate,
   type ReplicateOptions,
@@ -52,7 +56,7 @@ export {
   listGenerations,
   listSnapshots,
   listWalSegments,
-} from './usecase/list-backups.js'
+} from './usecase/stored/list-backups.js'
 export { type LogFields, type Logger } from './usecase/ports/logger.js'
 export {
   type ByteRange,
@@ -62,10 +66,10 @@ export {
   type UploadOptions,
   type WalSegmentInfo,
 } from './usecase/ports/replica-client.js'
-export { type NotStored } from './usecase/replicate.js'
+export { type NotStored } from './usecase/daemon/replicate.js'
 export {
   type RestoreProgress,
   type RestoreReport,
   type RestoreSource,
   type RestoreTarget,
-} from './usecase/restore-types.js'
+} from './usecase/restore/restore-types.js'

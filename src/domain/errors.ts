@@ -3,7 +3,7 @@
  * (a test holds the two together). A bug is none of these: it fails an assertion.
  */
 
-import { type WalPosition } from './position.js'
+import { type WalPosition } from './wal/position.js'
 
 /** What every error of ours has: a stable code, a message that names the objects, and a hint that says what to do. */
 export abstract class TsreplicateError extends Error {

@@ -1,7 +1,7 @@
 /** What a daemon says of itself: the read model behind metrics, health checks and `tsreplicate status`. */
-import { formatDuration } from './duration.js'
-import { type Position } from './position.js'
-import { type SnapshotReason } from './snapshot-schedule.js'
+import { formatDuration } from '../kit/duration.js'
+import { type Position } from './wal/position.js'
+import { type SnapshotReason } from './policy/snapshot-schedule.js'
 
 /** A failure, the last one or the one that lasts. */
 export interface Failure {

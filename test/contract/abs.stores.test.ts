@@ -6,9 +6,9 @@ import {
   StorageSharedKeyCredential,
 } from '@azure/storage-blob'
 import { describe, expect, inject, test } from 'vitest'
-import { type AbsReplicaTarget } from '../../src/domain/config.js'
-import { formatObjectPath } from '../../src/domain/replica-layout.js'
-import { Secret } from '../../src/domain/secret.js'
+import { type AbsReplicaTarget } from '../../src/domain/settings/config.js'
+import { formatObjectPath } from '../../src/domain/stored/replica-layout.js'
+import { Secret } from '../../src/domain/settings/secret.js'
 import { AbsReplicaClient } from '../../src/infrastructure/replica-clients/azure/abs-replica-client.js'
 import { absTarget, plainContainer } from '../support/stores/azurite.js'
 import {

@@ -3,14 +3,14 @@ import { randomBytes } from 'node:crypto'
 import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { formatObjectPath } from '../../src/domain/replica-layout.js'
-import { Secret } from '../../src/domain/secret.js'
+import { formatObjectPath } from '../../src/domain/stored/replica-layout.js'
+import { Secret } from '../../src/domain/settings/secret.js'
 import {
   parseIdentities,
   parseRecipients,
 } from '../../src/infrastructure/replica-clients/age/age-keys.js'
 import { AgeReplicaClient } from '../../src/infrastructure/replica-clients/age/age-replica-client.js'
-import { ObjectWriter } from '../../src/usecase/object-writer.js'
+import { ObjectWriter } from '../../src/usecase/replica/object-writer.js'
 import { type ReplicaClient } from '../../src/usecase/ports/replica-client.js'
 import { MemoryReplicaClient } from '../support/memory-replica-client.js'
 import {

@@ -1,8 +1,8 @@
 /** The client of Google Cloud Storage against fake-gcs-server. */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, inject, test } from 'vitest'
-import { type GcsReplicaTarget } from '../../src/domain/config.js'
-import { formatObjectPath } from '../../src/domain/replica-layout.js'
+import { type GcsReplicaTarget } from '../../src/domain/settings/config.js'
+import { formatObjectPath } from '../../src/domain/stored/replica-layout.js'
 import { GcsReplicaClient } from '../../src/infrastructure/replica-clients/gcs/gcs-replica-client.js'
 import { describeObject, gcsTarget, putObject } from '../support/stores/fake-gcs.js'
 import {

@@ -2,9 +2,9 @@
 import { randomBytes } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ObjectExistsError, ObjectNotFoundError } from '../../src/domain/errors.js'
-import { formatGeneration } from '../../src/domain/generation.js'
-import { type ObjectRef } from '../../src/domain/replica-layout.js'
-import { ObjectWriter } from '../../src/usecase/object-writer.js'
+import { formatGeneration } from '../../src/domain/wal/generation.js'
+import { type ObjectRef } from '../../src/domain/stored/replica-layout.js'
+import { ObjectWriter } from '../../src/usecase/replica/object-writer.js'
 import {
   type ByteRange,
   type ObjectUpload,

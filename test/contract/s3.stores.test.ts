@@ -7,9 +7,9 @@ import {
   PutObjectLockConfigurationCommand,
 } from '@aws-sdk/client-s3'
 import { afterAll, describe, expect, inject, test, vi } from 'vitest'
-import { type S3ReplicaTarget } from '../../src/domain/config.js'
-import { formatObjectPath } from '../../src/domain/replica-layout.js'
-import { Secret } from '../../src/domain/secret.js'
+import { type S3ReplicaTarget } from '../../src/domain/settings/config.js'
+import { formatObjectPath } from '../../src/domain/stored/replica-layout.js'
+import { Secret } from '../../src/domain/settings/secret.js'
 import { S3ReplicaClient } from '../../src/infrastructure/replica-clients/s3/s3-replica-client.js'
 import { startMinioSession } from '../support/stores/minio-session.js'
 import { plainClient } from '../support/stores/s3-bucket.js'

@@ -3,7 +3,7 @@ import { readdirSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { type Config, type ReplicaTarget } from '../../src/domain/config.ts'
+import { type Config, type ReplicaTarget } from '../../src/domain/settings/config.ts'
 import { ConfigError } from '../../src/domain/errors.ts'
 import { loadConfig } from '../../src/infrastructure/config/config-file.ts'
 import {

@@ -5,17 +5,17 @@ import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { fileImages } from '../../src/infrastructure/image/file-image.js'
-import { restoreDatabase } from '../../src/usecase/restore-database.js'
+import { restoreDatabase } from '../../src/usecase/restore/restore-database.js'
 import {
   type RestoreProgress,
   type RestoreReport,
   type RestoreRequest,
-} from '../../src/usecase/restore-types.js'
+} from '../../src/usecase/restore/restore-types.js'
 import { program } from '../support/cli.ts'
 import { storeHistory, type StoredHistory } from '../support/stored-history.ts'
 
 /** Threads run what is built. */
-const restoreThread = new URL('../../dist/threads/restore-thread.js', import.meta.url)
+const restoreThread = new URL('../../dist/compose/threads/restore-thread.js', import.meta.url)
 const clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),

@@ -4,19 +4,23 @@ import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { formatGeneration } from '../../src/domain/generation.js'
-import { formatObjectPath, type ObjectRef } from '../../src/domain/replica-layout.js'
-import { formatTrailer, type PreviousIndexEnd, type Trailer } from '../../src/domain/trailer.js'
-import { parseWalHeader, verifyFrames, walHeaderBytes } from '../../src/domain/wal-format.js'
+import { formatGeneration } from '../../src/domain/wal/generation.js'
+import { formatObjectPath, type ObjectRef } from '../../src/domain/stored/replica-layout.js'
+import {
+  formatTrailer,
+  type PreviousIndexEnd,
+  type Trailer,
+} from '../../src/domain/stored/trailer.js'
+import { parseWalHeader, verifyFrames, walHeaderBytes } from '../../src/domain/wal/wal-format.js'
 import { fileImages } from '../../src/infrastructure/image/file-image.js'
 import { createLz4Compressor } from '../../src/infrastructure/lz4/frame-encoder.js'
 import { FileReplicaClient } from '../../src/infrastructure/replica-clients/file/file-replica-client.js'
-import { restoreDatabase } from '../../src/usecase/restore-database.js'
-import { type RestoreReport, type RestoreTarget } from '../../src/usecase/restore-types.js'
+import { restoreDatabase } from '../../src/usecase/restore/restore-database.js'
+import { type RestoreReport, type RestoreTarget } from '../../src/usecase/restore/restore-types.js'
 
 const generation = formatGeneration(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8))
 /** Threads run what is built. */
-const restoreThread = new URL('../../dist/threads/restore-thread.js', import.meta.url)
+const restoreThread = new URL('../../dist/compose/threads/restore-thread.js', import.meta.url)
 const clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),

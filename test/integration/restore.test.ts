@@ -9,15 +9,15 @@ import Database from 'better-sqlite3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { fileImages } from '../../src/infrastructure/image/file-image.js'
 import { FileReplicaClient } from '../../src/infrastructure/replica-clients/file/file-replica-client.js'
-import { restoreDatabase } from '../../src/usecase/restore-database.js'
-import { type RestoreReport, type RestoreRequest } from '../../src/usecase/restore-types.js'
+import { restoreDatabase } from '../../src/usecase/restore/restore-database.js'
+import { type RestoreReport, type RestoreRequest } from '../../src/usecase/restore/restore-types.js'
 
 const litestream = join(
   import.meta.dirname,
   '../../node_modules/@flydotio/litestream-linux-x64/litestream',
 )
 /** Threads run what is built. */
-const restoreThread = new URL('../../dist/threads/restore-thread.js', import.meta.url)
+const restoreThread = new URL('../../dist/compose/threads/restore-thread.js', import.meta.url)
 const clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),

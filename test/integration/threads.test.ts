@@ -11,7 +11,7 @@ test('threads that die, or find no descriptor when they start, are replaced, and
   const here = scene()
   const { db, oracle, replica, out } = here
   await write({ db, oracle, count: 10, autocheckpoint: 0 })
-  const starve = 'sqlite-thread.js'
+  const starve = 'sqlite-worker.js'
   const settings = { 'min-checkpoint-page-count': 100, 'max-checkpoint-page-count': 200 }
   const daemon = new FaultyDaemon(here, settings, { starve })
   await daemon.waitFor(/sync error.* has ended: Worker initialization failure: EMFILE/)
@@ -34,7 +34,7 @@ test('threads that die, or find no descriptor when they start, are replaced, and
     ['kill', -1],
     ['break', -1],
   ] as const) {
-    await daemon.order(how, `sqlite-thread.js ${which}`)
+    await daemon.order(how, `sqlite-worker.js ${which}`)
     await untilRestart()
   }
   expect(await writer.stop()).toBe(0)
@@ -42,8 +42,8 @@ test('threads that die, or find no descriptor when they start, are replaced, and
   // Nobody calls the thread of a database at rest, whose reader is lost all the same.
   await daemon.waitFor(/msg="at rest"/)
   const before = daemon.count(/generation continues/)
-  for (let thread = 0; thread < 3; thread += 1) await daemon.order('kill', 'sqlite-thread.js 0')
-  await daemon.order('kill', 'look-thread.js 0')
+  for (let thread = 0; thread < 3; thread += 1) await daemon.order('kill', 'sqlite-worker.js 0')
+  await daemon.order('kill', 'look-worker.js 0')
   await daemon.waitFor(/generation continues/, { times: before + 1 })
   await write({ db, oracle, count: 1, autocheckpoint: 0 })
   await daemon.waitFor(/msg="at rest"/, { times: 2 })

@@ -1,16 +1,16 @@
 /** Looks at a database and its local state from outside, and says whether capturing can go on where it stood. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { comparePositions } from '../../src/domain/position.ts'
-import { parseWalSegmentName } from '../../src/domain/replica-layout.ts'
-import { parseTrailer, type WalSegmentTrailer } from '../../src/domain/trailer.ts'
+import { comparePositions } from '../../src/domain/wal/position.ts'
+import { parseWalSegmentName } from '../../src/domain/stored/replica-layout.ts'
+import { parseTrailer, type WalSegmentTrailer } from '../../src/domain/stored/trailer.ts'
 import {
   frameBytes,
   readSalts,
   type Salts,
   sameSalts,
   walHeaderBytes,
-} from '../../src/domain/wal-format.ts'
+} from '../../src/domain/wal/wal-format.ts'
 
 export interface Captured {
   /** Undefined: nothing was captured. */

@@ -7,17 +7,17 @@ import Database from 'better-sqlite3'
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Position } from '../../src/domain/position.ts'
-import { sameSalts } from '../../src/domain/wal-format.ts'
+import { type Position } from '../../src/domain/wal/position.ts'
+import { sameSalts } from '../../src/domain/wal/wal-format.ts'
 import { systemClock } from '../../src/infrastructure/clock/system-clock.ts'
 import { fileImages } from '../../src/infrastructure/image/file-image.ts'
 import { FileReplicaClient } from '../../src/infrastructure/replica-clients/file/file-replica-client.ts'
-import { restoreDatabase } from '../../src/usecase/restore-database.ts'
+import { restoreDatabase } from '../../src/usecase/restore/restore-database.ts'
 import { lookAtCaptured, saltsOf, spoolFolderOf, walSalts } from './captured.ts'
 import { program, root, Running } from './cli.ts'
 import { lastAcknowledged, startWriter, verifyLedger, type WriterOptions } from './ledger.ts'
 
-const threadEntry = new URL(`file://${join(root, 'dist/threads/restore-thread.js')}`)
+const threadEntry = new URL(`file://${join(root, 'dist/compose/threads/restore-thread.js')}`)
 const { signal } = new AbortController()
 
 /** Restores in this process, because starting one takes longer than a small restore. */

@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { sameSalts } from '../../src/domain/wal-format.ts'
+import { sameSalts } from '../../src/domain/wal/wal-format.ts'
 import { Application, type CheckpointKind } from './application.ts'
 import { type Captured, lookAtCaptured, saltsOf, walSalts } from './captured.ts'
 import { program, Running, until } from './cli.ts'

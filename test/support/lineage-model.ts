@@ -5,10 +5,10 @@
  * the order of claims and from the objects themselves, without the planners of the program.
  */
 import assert from 'node:assert/strict'
-import { type Generation } from '../../src/domain/generation.ts'
-import { comparePositions, type WalPosition } from '../../src/domain/position.ts'
-import { ownerObjectName } from '../../src/domain/replica-layout.ts'
-import { type SnapshotTrailer, type WalSegmentTrailer } from '../../src/domain/trailer.ts'
+import { type Generation } from '../../src/domain/wal/generation.ts'
+import { comparePositions, type WalPosition } from '../../src/domain/wal/position.ts'
+import { ownerObjectName } from '../../src/domain/stored/replica-layout.ts'
+import { type SnapshotTrailer, type WalSegmentTrailer } from '../../src/domain/stored/trailer.ts'
 import {
   type BegunGeneration,
   type Host,

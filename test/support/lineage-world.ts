@@ -4,23 +4,23 @@
  * of every position that was ever stored it is known which commit it is.
  */
 import { ReplicaError } from '../../src/domain/errors.ts'
-import { type BreakReason } from '../../src/domain/continuity.ts'
-import { type Generation } from '../../src/domain/generation.ts'
-import { comparePositions, type WalPosition } from '../../src/domain/position.ts'
+import { type BreakReason } from '../../src/domain/wal/continuity.ts'
+import { type Generation } from '../../src/domain/wal/generation.ts'
+import { comparePositions, type WalPosition } from '../../src/domain/wal/position.ts'
 import { type ProcessIdentity } from '../../src/domain/process-identity.ts'
-import { formatObjectPath, ownerObjectName } from '../../src/domain/replica-layout.ts'
-import { parseReplicaOwner, type RememberedClaims } from '../../src/domain/replica-owner.ts'
+import { formatObjectPath, ownerObjectName } from '../../src/domain/stored/replica-layout.ts'
+import { parseReplicaOwner, type RememberedClaims } from '../../src/domain/stored/replica-owner.ts'
 import {
   formatTrailer,
   parseTrailer,
   type Trailer,
   type WalSegmentTrailer,
-} from '../../src/domain/trailer.ts'
-import { GuardingReplicaClient } from '../../src/infrastructure/replica-clients/guarding/guarding-replica-client.ts'
-import { chooseBackup } from '../../src/usecase/choose-backup.ts'
-import { GenerationFeed } from '../../src/usecase/generation-feed.ts'
-import { OwnReplica } from '../../src/usecase/own-replica.ts'
-import { Permits } from '../../src/usecase/permits.ts'
+} from '../../src/domain/stored/trailer.ts'
+import { GuardingReplicaClient } from '../../src/infrastructure/replica-clients/around/guarding-replica-client.ts'
+import { chooseBackup } from '../../src/usecase/restore/choose-backup.ts'
+import { GenerationFeed } from '../../src/usecase/backlog/generation-feed.ts'
+import { OwnReplica } from '../../src/usecase/replica/own-replica.ts'
+import { Permits } from '../../src/kit/permits.ts'
 import { type ChangeWatcher } from '../../src/usecase/ports/change-watcher.ts'
 import { type Compressor } from '../../src/usecase/ports/compressor.ts'
 import { type Logger } from '../../src/usecase/ports/logger.ts'
@@ -38,12 +38,12 @@ import {
   type SpooledSegment,
   type SpoolState,
 } from '../../src/usecase/ports/spool.ts'
-import { type StoredRuns } from '../../src/domain/stored-runs.ts'
+import { type StoredRuns } from '../../src/domain/stored/stored-runs.ts'
 import { Refusal } from '../../src/usecase/refusal.ts'
 import { ReplicaProblems } from '../../src/usecase/replica-problems.ts'
-import { type RestoreTarget } from '../../src/usecase/restore-types.ts'
-import { SyncDatabase } from '../../src/usecase/sync-database.ts'
-import { SyncReplica } from '../../src/usecase/sync-replica.ts'
+import { type RestoreTarget } from '../../src/usecase/restore/restore-types.ts'
+import { SyncDatabase } from '../../src/usecase/capture/sync-database.ts'
+import { SyncReplica } from '../../src/usecase/replica/sync-replica.ts'
 import { MemoryReplicaClient } from './memory-replica-client.ts'
 import { randomFrom } from './retention-model.ts'
 import { VirtualClock, VirtualTime } from './virtual-time.ts'

@@ -3,20 +3,20 @@
  * owner object or without, and with any subset of the objects lost. Objects are their trailers: it is for what is decided from
  * listings and trailers.
  */
-import { formatGeneration, type Generation } from '../../src/domain/generation.ts'
-import { type Lineage } from '../../src/domain/lineage.ts'
-import { comparePositions, type WalPosition } from '../../src/domain/position.ts'
+import { formatGeneration, type Generation } from '../../src/domain/wal/generation.ts'
+import { type Lineage } from '../../src/domain/stored/lineage.ts'
+import { comparePositions, type WalPosition } from '../../src/domain/wal/position.ts'
 import {
   formatObjectPath,
   type ObjectRef,
   ownerObjectName,
-} from '../../src/domain/replica-layout.ts'
-import { formatReplicaOwner, type StoredRecord } from '../../src/domain/replica-owner.ts'
+} from '../../src/domain/stored/replica-layout.ts'
+import { formatReplicaOwner, type StoredRecord } from '../../src/domain/stored/replica-owner.ts'
 import {
   formatTrailer,
   type SnapshotTrailer,
   type WalSegmentTrailer,
-} from '../../src/domain/trailer.ts'
+} from '../../src/domain/stored/trailer.ts'
 import { MemoryReplicaClient } from './memory-replica-client.ts'
 
 export interface Commit {

@@ -1,8 +1,8 @@
 /** A replica in memory, for tests: objects appear on finish and never before. */
 import assert from 'node:assert/strict'
 import { ObjectExistsError, ObjectNotFoundError } from '../../src/domain/errors.js'
-import { type Generation, parseGeneration } from '../../src/domain/generation.js'
-import { isBefore } from '../../src/domain/listed-folder.js'
+import { type Generation, parseGeneration } from '../../src/domain/wal/generation.js'
+import { isBefore } from '../../src/infrastructure/replica-clients/object-store/listed-folder.js'
 import {
   formatObjectPath,
   generationsFolder,
@@ -11,7 +11,7 @@ import {
   ownerObjectName,
   parseSnapshotName,
   parseWalSegmentName,
-} from '../../src/domain/replica-layout.js'
+} from '../../src/domain/stored/replica-layout.js'
 import {
   type ByteRange,
   type ListOptions,

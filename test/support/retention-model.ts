@@ -9,19 +9,19 @@ import {
   EnforceRetention,
   type EnforceRetentionOptions,
   type RetentionReport,
-} from '../../src/usecase/enforce-retention.ts'
+} from '../../src/usecase/retention/enforce-retention.ts'
 import { ReplicaError } from '../../src/domain/errors.ts'
-import { formatGeneration, type Generation } from '../../src/domain/generation.ts'
-import { comparePositions, type Position, type WalPosition } from '../../src/domain/position.ts'
-import { formatObjectPath } from '../../src/domain/replica-layout.ts'
-import { graceOf, type RetentionRules } from '../../src/domain/retention-policy.ts'
-import { type NewestSnapshot } from '../../src/domain/snapshot-schedule.ts'
-import { type ClockMemory, type Sent } from '../../src/domain/wall-clock.ts'
+import { formatGeneration, type Generation } from '../../src/domain/wal/generation.ts'
+import { comparePositions, type Position, type WalPosition } from '../../src/domain/wal/position.ts'
+import { formatObjectPath } from '../../src/domain/stored/replica-layout.ts'
+import { graceOf, type RetentionRules } from '../../src/domain/policy/retention-policy.ts'
+import { type NewestSnapshot } from '../../src/domain/policy/snapshot-schedule.ts'
+import { type ClockMemory, type Sent } from '../../src/domain/policy/wall-clock.ts'
 import {
   formatTrailer,
   type SnapshotTrailer,
   type WalSegmentTrailer,
-} from '../../src/domain/trailer.ts'
+} from '../../src/domain/stored/trailer.ts'
 import { type Clock } from '../../src/usecase/ports/clock.ts'
 import { type Logger } from '../../src/usecase/ports/logger.ts'
 import {

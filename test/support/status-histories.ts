@@ -6,7 +6,7 @@
  */
 import { dirname } from 'node:path/posix'
 import { DatabaseError, LocalStateError, ReplicaError } from '../../src/domain/errors.ts'
-import { formatObjectPath } from '../../src/domain/replica-layout.ts'
+import { formatObjectPath } from '../../src/domain/stored/replica-layout.ts'
 import { areSafe, findNotReady, type DatabaseStatus } from '../../src/domain/status.ts'
 import { type Commit, type Host, hourMs, minuteMs, secondMs, World } from './lineage-world.ts'
 

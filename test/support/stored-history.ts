@@ -3,14 +3,14 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
-import { formatGeneration } from '../../src/domain/generation.ts'
-import { formatObjectPath, type ObjectRef } from '../../src/domain/replica-layout.ts'
+import { formatGeneration } from '../../src/domain/wal/generation.ts'
+import { formatObjectPath, type ObjectRef } from '../../src/domain/stored/replica-layout.ts'
 import {
   frameBytes,
   frameCommitSizePages,
   parseWalHeader,
   walHeaderBytes,
-} from '../../src/domain/wal-format.ts'
+} from '../../src/domain/wal/wal-format.ts'
 import { createLz4Compressor } from '../../src/infrastructure/lz4/frame-encoder.ts'
 import { MemoryReplicaClient } from './memory-replica-client.ts'
 

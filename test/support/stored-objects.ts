@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { formatGeneration } from '../../src/domain/generation.js'
-import { formatTrailer, type Trailer } from '../../src/domain/trailer.js'
+import { formatGeneration } from '../../src/domain/wal/generation.js'
+import { formatTrailer, type Trailer } from '../../src/domain/stored/trailer.js'
 import { createLz4Compressor } from '../../src/infrastructure/lz4/frame-encoder.js'
 
 export interface StoredObject {

@@ -1,5 +1,9 @@
-import { type Config, type DatabaseConfig, type ReplicaConfig } from '../../domain/config.js'
-import { databaseAt } from '../../domain/database-folder.js'
+import {
+  type Config,
+  type DatabaseConfig,
+  type ReplicaConfig,
+} from '../../domain/settings/config.js'
+import { databaseAt } from '../../domain/settings/database-folder.js'
 import { ConfigError, UsageError } from '../../domain/errors.js'
 import {
   createLogger,
@@ -10,9 +14,9 @@ import {
   loadConfig,
   openReplicaClient,
   parseReplicaUrl,
-} from '../../compose.js'
+} from '../../compose/commands.js'
 import { type Logger } from '../../usecase/ports/logger.js'
-import { type RestoreSource } from '../../usecase/restore-types.js'
+import { type RestoreSource } from '../../usecase/restore/restore-types.js'
 
 export interface CommonFlags {
   readonly config?: string

@@ -1,5 +1,5 @@
 import { UsageError } from '../../domain/errors.js'
-import { nearestName } from '../../domain/nearest-name.js'
+import { nearestName } from '../../kit/nearest-name.js'
 
 /** What an empty value nearly always comes from. */
 const emptyHint = 'Is a variable not set?'

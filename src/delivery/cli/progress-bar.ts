@@ -1,5 +1,5 @@
 import { formatBytes } from '../../domain/quantity.js'
-import { type RestoreProgress } from '../../usecase/restore-types.js'
+import { type RestoreProgress } from '../../usecase/restore/restore-types.js'
 
 /** The width of a terminal that does not tell its own. */
 const defaultColumns = 80

@@ -1,5 +1,5 @@
 /** What comes before all else is loaded, which takes some tenths of a second. */
-import { holdSignals } from '../early-signals.js'
+import { holdSignals } from '../daemon/early-signals.js'
 import { becomeInit } from './init-process.js'
 
 /** Runs a command line and returns the exit code of the process. */

@@ -1,4 +1,4 @@
-import { formatDuration } from '../../domain/duration.js'
+import { formatDuration } from '../../kit/duration.js'
 
 /** Columns padded to the widest cell and two spaces, the last one not padded. */
 export function formatTable(

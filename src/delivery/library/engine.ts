@@ -3,12 +3,12 @@
  * ends. Signals are the application's business: what a terminal or a service manager sends to all processes at once must
  * not end this one while the application still writes.
  */
-import { composeDaemon } from '../../compose.js'
-import { type Config } from '../../domain/config.js'
+import { composeDaemon } from '../../compose/commands.js'
+import { type Config } from '../../domain/settings/config.js'
 import { NotStoredError } from '../../domain/errors.js'
 import { type LogFields, type Logger } from '../../usecase/ports/logger.js'
 import { version } from '../cli/version.js'
-import { serveDaemon } from '../endpoints.js'
+import { serveDaemon } from '../daemon/endpoints.js'
 import {
   type FromEngine,
   logLevels,

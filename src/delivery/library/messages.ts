@@ -2,11 +2,11 @@
  * What the process of an application and that of its engine say to each other, and how values pass between them: what is
  * a class of ours is taken apart on one side and put together on the other.
  */
-import { type Config } from '../../domain/config.js'
+import { type Config } from '../../domain/settings/config.js'
 import { ConfigError, InUseError, NotStoredError } from '../../domain/errors.js'
-import { Secret } from '../../domain/secret.js'
+import { Secret } from '../../domain/settings/secret.js'
 import { type LogFields } from '../../usecase/ports/logger.js'
-import { type NotStored } from '../../usecase/replicate.js'
+import { type NotStored } from '../../usecase/daemon/replicate.js'
 
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const
 export type LogLevel = (typeof logLevels)[number]

@@ -4,11 +4,11 @@
  * with the first descriptor that it closes.
  */
 import { type ChildProcess, fork } from 'node:child_process'
-import { createLogger } from '../../compose.js'
-import { type Config } from '../../domain/config.js'
+import { createLogger } from '../../compose/commands.js'
+import { type Config } from '../../domain/settings/config.js'
 import { ConfigError, InUseError, NotStoredError } from '../../domain/errors.js'
 import { type Logger } from '../../usecase/ports/logger.js'
-import { type NotStored } from '../../usecase/replicate.js'
+import { type NotStored } from '../../usecase/daemon/replicate.js'
 import { packMessage, type ToEngine, unpackFromEngine } from './messages.js'
 
 export interface ReplicateOptions {

@@ -1,7 +1,7 @@
 /** What a caller asks of `restore`, checked: types are gone at run time, and a slip must not restore another commit. */
 import { UsageError } from '../../domain/errors.js'
-import { isGeneration } from '../../domain/generation.js'
-import { nearestName } from '../../domain/nearest-name.js'
+import { isGeneration } from '../../domain/wal/generation.js'
+import { nearestName } from '../../kit/nearest-name.js'
 
 type Given = Readonly<Record<string, unknown>>
 

@@ -1,11 +1,11 @@
 /** Restores, with what the command takes for granted. */
 import { resolve } from 'node:path'
-import { restore as runRestore } from '../../compose.js'
+import { restore as runRestore } from '../../compose/commands.js'
 import {
   type RestoreProgress,
   type RestoreReport,
   type RestoreRequest,
-} from '../../usecase/restore-types.js'
+} from '../../usecase/restore/restore-types.js'
 import { checkRestoreOptions } from './restore-options.js'
 
 /** By default the newest commit is restored, 64 segments at once, and checked with `quick_check`. */

@@ -3,7 +3,7 @@
  * the database open in SQLite: closing a descriptor of the file would drop SQLite's locks.
  */
 import { closeSync, fstatSync, openSync, readSync, realpathSync } from 'node:fs'
-import { isPageSize, type Salts, sameSalts } from '../../domain/wal-format.js'
+import { isPageSize, type Salts, sameSalts } from '../../domain/wal/wal-format.js'
 import {
   type ComparisonRequest,
   type ComparisonResult,

@@ -9,7 +9,7 @@ import {
   type Salts,
   verifyFrames,
   walHeaderBytes,
-} from '../../domain/wal-format.js'
+} from '../../domain/wal/wal-format.js'
 import { type WalEnd } from '../../usecase/ports/live-comparison.js'
 
 /** What the live WAL says of the pages of a database. */

@@ -23,14 +23,14 @@ import {
   type LoggingConfig,
   type ReplicaConfig,
   type ReplicaTarget,
-} from '../../domain/config.js'
-import { splitCommandLine } from '../../domain/command-line.js'
-import { patternProblem } from '../../domain/database-folder.js'
-import { parseDuration } from '../../domain/duration.js'
+} from '../../domain/settings/config.js'
+import { splitCommandLine } from '../../kit/command-line.js'
+import { patternProblem } from '../../domain/settings/database-folder.js'
+import { parseDuration } from '../../kit/duration.js'
 import { ConfigError } from '../../domain/errors.js'
-import { nearestName } from '../../domain/nearest-name.js'
-import { Secret } from '../../domain/secret.js'
-import { type RetentionRules } from '../../domain/retention-policy.js'
+import { nearestName } from '../../kit/nearest-name.js'
+import { Secret } from '../../domain/settings/secret.js'
+import { type RetentionRules } from '../../domain/policy/retention-policy.js'
 import { type Environment, expandEnvironment, findUnset } from './environment.js'
 import { parseAddress } from './listen-address.js'
 import { keys, objectStoreTypes, type Section } from './keys.js'

@@ -1,4 +1,4 @@
-import { type ListenAddress } from '../../domain/config.js'
+import { type ListenAddress } from '../../domain/settings/config.js'
 
 /** `host:port`, `:port` or `[IPv6]:port`; else what is wrong with it. An empty host stays empty. */
 export function parseAddress(text: string): ListenAddress | string {

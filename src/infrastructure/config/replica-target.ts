@@ -4,8 +4,8 @@ import {
   type GcsReplicaTarget,
   type ReplicaTarget,
   type S3ReplicaTarget,
-} from '../../domain/config.js'
-import { Secret } from '../../domain/secret.js'
+} from '../../domain/settings/config.js'
+import { Secret } from '../../domain/settings/secret.js'
 import { type Environment } from './environment.js'
 import { type ObjectStoreType } from './keys.js'
 import { type TargetSettings } from './target-settings.js'

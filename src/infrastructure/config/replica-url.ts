@@ -5,12 +5,12 @@
  */
 import { posix } from 'node:path'
 import { ConfigError } from '../../domain/errors.js'
-import { nearestName } from '../../domain/nearest-name.js'
+import { nearestName } from '../../kit/nearest-name.js'
 import { type Environment } from './environment.js'
 import { keys, type ObjectStoreType, objectStoreTypes } from './keys.js'
 import { type Place, readTarget } from './replica-target.js'
 import { parseBoolean, parseSize, type TargetSettings } from './target-settings.js'
-import { type ReplicaTarget } from '../../domain/config.js'
+import { type ReplicaTarget } from '../../domain/settings/config.js'
 
 /** A URL taken apart. */
 export interface ReplicaUrl {

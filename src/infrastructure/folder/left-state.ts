@@ -4,7 +4,7 @@
  */
 import { lstat, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { databaseOfState, isStateFolder } from '../../domain/database-folder.js'
+import { databaseOfState, isStateFolder } from '../../domain/settings/database-folder.js'
 
 const markName = 'left'
 

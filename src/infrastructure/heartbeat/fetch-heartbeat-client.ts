@@ -1,4 +1,4 @@
-import { type Secret } from '../../domain/secret.js'
+import { type Secret } from '../../domain/settings/secret.js'
 import { type HeartbeatClient } from '../../usecase/ports/heartbeat-client.js'
 
 const timeoutMs = 10_000

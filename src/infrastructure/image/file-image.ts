@@ -2,7 +2,7 @@ import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:f
 import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { CorruptionError, OutputError, OutputExistsError } from '../../domain/errors.js'
-import { type SegmentStart } from '../../domain/segment-verifier.js'
+import { type SegmentStart } from '../../domain/wal/segment-verifier.js'
 import {
   type DatabaseImage,
   type DatabaseImageFactory,

@@ -1,6 +1,6 @@
 /** What the main thread and the threads that build an image say to each other. */
-import { type SegmentStart } from '../../domain/segment-verifier.js'
-import { type WalHeader } from '../../domain/wal-format.js'
+import { type SegmentStart } from '../../domain/wal/segment-verifier.js'
+import { type WalHeader } from '../../domain/wal/wal-format.js'
 import { type DecodedSegment, type DecodedSnapshot } from '../../usecase/ports/database-image.js'
 
 /** Words of the memory that all threads of an image share. */

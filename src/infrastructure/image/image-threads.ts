@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { OutputError } from '../../domain/errors.js'
-import { type WalHeader } from '../../domain/wal-format.js'
+import { type WalHeader } from '../../domain/wal/wal-format.js'
 import {
   type DecodedSegment,
   type DecodedSnapshot,

@@ -1,5 +1,5 @@
-import { parseTrailer, type TrailerTail } from '../../domain/trailer.js'
-import { copyOf, freeMemory } from '../../domain/free-memory.js'
+import { parseTrailer, type TrailerTail } from '../../domain/stored/trailer.js'
+import { copyOf, freeMemory } from '../../kit/free-memory.js'
 
 /** This much of a body's end is kept, for the trailer. */
 const keptTailBytes = 64 * 1024

@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs'
 import { CorruptionError } from '../../domain/errors.js'
-import { frameBytes, frameHeaderBytes, framePageNumber } from '../../domain/wal-format.js'
+import { frameBytes, frameHeaderBytes, framePageNumber } from '../../domain/wal/wal-format.js'
 
 /**
  * Neighbouring pages are put together up to this size: small writes cost a call each, and for large ones the kernel

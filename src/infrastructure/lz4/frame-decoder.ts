@@ -1,7 +1,7 @@
 import { uncompressSync } from 'lz4-napi'
 import xxhash, { type XXHashAPI } from 'xxhash-wasm'
 import { CorruptionError } from '../../domain/errors.js'
-import { copyOf } from '../../domain/free-memory.js'
+import { copyOf } from '../../kit/free-memory.js'
 
 /** The first letters of an age file, `age-`. */
 const ageMagic = 0x2d656761

@@ -1,6 +1,6 @@
 import { compress } from 'lz4-napi'
 import xxhash from 'xxhash-wasm'
-import { freeMemory } from '../../domain/free-memory.js'
+import { freeMemory } from '../../kit/free-memory.js'
 import {
   type Compressor,
   type FrameEncoder,

@@ -1,5 +1,5 @@
 /** What is remembered of the claims on a replica: `owner-<name of the replica>.json`. */
-import { type RememberedClaims } from '../../domain/replica-owner.js'
+import { type RememberedClaims } from '../../domain/stored/replica-owner.js'
 import { type ClaimRecord } from '../../usecase/ports/claim-record.js'
 import { JsonRecord, type JsonRecordOptions } from './json-record.js'
 

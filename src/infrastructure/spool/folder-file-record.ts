@@ -1,5 +1,5 @@
 /** What is remembered of the database file: `database-file.json`. */
-import { parseGeneration } from '../../domain/generation.js'
+import { parseGeneration } from '../../domain/wal/generation.js'
 import { type FileRecord, type RememberedFile } from '../../usecase/ports/file-record.js'
 import { JsonRecord, type JsonRecordOptions } from './json-record.js'
 

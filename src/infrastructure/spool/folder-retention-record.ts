@@ -1,6 +1,6 @@
 /** Deletions under way, `retention-<name of the replica>.json`, and the clock, `clock-<name of the replica>.json`. */
-import { parseGeneration } from '../../domain/generation.js'
-import { type ClockLeap, type ClockMemory } from '../../domain/wall-clock.js'
+import { parseGeneration } from '../../domain/wal/generation.js'
+import { type ClockLeap, type ClockMemory } from '../../domain/policy/wall-clock.js'
 import {
   type RecordedDeletion,
   type RetentionRecord,

@@ -9,17 +9,17 @@
 import { type FileHandle, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LocalStateError } from '../../domain/errors.js'
-import { type Generation, parseGeneration } from '../../domain/generation.js'
-import { type FollowedGeneration, type GenerationOrigin } from '../../domain/lineage.js'
-import { comparePositions, formatPosition, type WalPosition } from '../../domain/position.js'
-import { formatWalSegmentName, parseWalSegmentName } from '../../domain/replica-layout.js'
+import { type Generation, parseGeneration } from '../../domain/wal/generation.js'
+import { type FollowedGeneration, type GenerationOrigin } from '../../domain/stored/lineage.js'
+import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
+import { formatWalSegmentName, parseWalSegmentName } from '../../domain/stored/replica-layout.js'
 import {
   formatTrailer,
   parseTrailer,
   trailerTailBytes,
   type WalSegmentTrailer,
-} from '../../domain/trailer.js'
-import { sameChecksum } from '../../domain/wal-format.js'
+} from '../../domain/stored/trailer.js'
+import { sameChecksum } from '../../domain/wal/wal-format.js'
 import { type Processes } from '../../usecase/ports/processes.js'
 import {
   type SegmentWriter,

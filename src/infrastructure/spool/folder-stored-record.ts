@@ -1,7 +1,7 @@
 /** What was seen on a replica: `stored-<name of the replica>.json`. */
-import { parseGeneration } from '../../domain/generation.js'
-import { type WalPosition } from '../../domain/position.js'
-import { type StoredRun, type StoredRuns } from '../../domain/stored-runs.js'
+import { parseGeneration } from '../../domain/wal/generation.js'
+import { type WalPosition } from '../../domain/wal/position.js'
+import { type StoredRun, type StoredRuns } from '../../domain/stored/stored-runs.js'
 import { type StoredRecord } from '../../usecase/ports/stored-record.js'
 import { JsonRecord, type JsonRecordOptions } from './json-record.js'
 

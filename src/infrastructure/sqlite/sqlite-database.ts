@@ -3,9 +3,9 @@ import { type FileHandle, open, realpath, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DatabaseError } from '../../domain/errors.js'
-import { type FileSigns, formatFingerprint } from '../../domain/file-fingerprint.js'
-import { type Continuity } from '../../domain/continuity.js'
-import { freeMemory } from '../../domain/free-memory.js'
+import { type FileSigns, formatFingerprint } from '../../domain/wal/file-fingerprint.js'
+import { type Continuity } from '../../domain/wal/continuity.js'
+import { freeMemory } from '../../kit/free-memory.js'
 import {
   type CaptureCursor,
   type CaptureResult,

@@ -63,7 +63,7 @@ export class SqliteThread {
     this.#startedAt = now
     let worker: Worker
     try {
-      worker = new Worker(new URL('./sqlite-thread.js', import.meta.url), {
+      worker = new Worker(new URL('./sqlite-worker.js', import.meta.url), {
         resourceLimits: { maxYoungGenerationSizeMb },
       })
     } catch (error) {

@@ -15,9 +15,9 @@
  */
 import Database from 'better-sqlite3'
 import fs from 'node:fs'
-import { broken, type Continuity, continuous } from '../../domain/continuity.js'
-import { maxIndex, type WalPosition } from '../../domain/position.js'
-import { type PreviousIndexEnd, type SourceWal } from '../../domain/trailer.js'
+import { broken, type Continuity, continuous } from '../../domain/wal/continuity.js'
+import { maxIndex, type WalPosition } from '../../domain/wal/position.js'
+import { type PreviousIndexEnd, type SourceWal } from '../../domain/stored/trailer.js'
 import {
   type Checksum,
   formatSalts,
@@ -33,7 +33,7 @@ import {
   verifyFrames,
   type WalHeader,
   walHeaderBytes,
-} from '../../domain/wal-format.js'
+} from '../../domain/wal/wal-format.js'
 import {
   type CaptureCursor,
   type CapturedRun,

@@ -36,7 +36,7 @@ export class FileLooks {
     this.#startedAt = now
     let worker: Worker
     try {
-      worker = new Worker(new URL('./look-thread.js', import.meta.url), {
+      worker = new Worker(new URL('./look-worker.js', import.meta.url), {
         resourceLimits: { maxYoungGenerationSizeMb: 2 },
       })
     } catch {

@@ -3,9 +3,9 @@
  * verifying and writing are done elsewhere than in the caller's thread, for several objects at once; pages are written
  * in the order in which the objects were started.
  */
-import { type SegmentContent, type SegmentStart } from '../../domain/segment-verifier.js'
-import { type TrailerTail } from '../../domain/trailer.js'
-import { type WalHeader } from '../../domain/wal-format.js'
+import { type SegmentContent, type SegmentStart } from '../../domain/wal/segment-verifier.js'
+import { type TrailerTail } from '../../domain/stored/trailer.js'
+import { type WalHeader } from '../../domain/wal/wal-format.js'
 
 export type IntegrityCheck = 'none' | 'quick' | 'full'
 

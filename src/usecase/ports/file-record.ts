@@ -2,7 +2,7 @@
  * The port to what the local state remembers of the database file while no process captures it. It holds for one start:
  * later, checkpoints that nobody remembers have written the file.
  */
-import { type Generation } from '../../domain/generation.js'
+import { type Generation } from '../../domain/wal/generation.js'
 
 export interface RememberedFile {
   readonly generation: Generation

@@ -1,5 +1,5 @@
 /** The port to what watches from outside that we are alive and all is well. */
-import { type Secret } from '../../domain/secret.js'
+import { type Secret } from '../../domain/settings/secret.js'
 
 export interface HeartbeatClient {
   /** Asks for the URL. `failed`: it did not answer, or not with success. */

@@ -1,5 +1,5 @@
 /** The port to a database that is compared, page by page, with an image restored from its replica. */
-import { type Checksum, type Salts } from '../../domain/wal-format.js'
+import { type Checksum, type Salts } from '../../domain/wal/wal-format.js'
 
 /** Where the restored commit ends in the database's own WAL. */
 export interface WalEnd {

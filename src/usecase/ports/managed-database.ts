@@ -2,11 +2,11 @@
  * The port to a live database. It holds a read transaction from `open` to `close`, renews it only after everything up
  * to its mark has been captured, and never closes a writable connection last.
  */
-import { type Continuity } from '../../domain/continuity.js'
-import { type FileSigns } from '../../domain/file-fingerprint.js'
-import { type WalPosition } from '../../domain/position.js'
-import { type PreviousIndexEnd, type SourceWal } from '../../domain/trailer.js'
-import { type Checksum, type Salts } from '../../domain/wal-format.js'
+import { type Continuity } from '../../domain/wal/continuity.js'
+import { type FileSigns } from '../../domain/wal/file-fingerprint.js'
+import { type WalPosition } from '../../domain/wal/position.js'
+import { type PreviousIndexEnd, type SourceWal } from '../../domain/stored/trailer.js'
+import { type Checksum, type Salts } from '../../domain/wal/wal-format.js'
 
 /** What tells one database file from another that took its name. */
 export interface FileIdentity {

@@ -5,13 +5,13 @@
  * Errors: {@link ObjectNotFoundError} when an object is not there, {@link ReplicaError} for everything else the store
  * does to us. Adapters don't retry: that is a wrapper's work.
  */
-import { type Generation } from '../../domain/generation.js'
-import { type WalPosition } from '../../domain/position.js'
+import { type Generation } from '../../domain/wal/generation.js'
+import { type WalPosition } from '../../domain/wal/position.js'
 import {
   type ObjectRef,
   type SnapshotRef,
   type WalSegmentRef,
-} from '../../domain/replica-layout.js'
+} from '../../domain/stored/replica-layout.js'
 
 /** A stored snapshot, as a listing shows it. */
 export interface SnapshotInfo extends SnapshotRef {

@@ -3,8 +3,8 @@
  * one whose first snapshot is still being written; only this tells the two apart after a crash. And the clock: what it did
  * in an earlier process makes stamps wrong that are still in the window.
  */
-import { type Generation } from '../../domain/generation.js'
-import { type ClockMemory } from '../../domain/wall-clock.js'
+import { type Generation } from '../../domain/wal/generation.js'
+import { type ClockMemory } from '../../domain/policy/wall-clock.js'
 
 /** A deletion that was decided. */
 export interface RecordedDeletion {

@@ -3,10 +3,10 @@
  * uploaded, kept until every replica has them. It is also the memory of where capturing stands: the last segment is
  * kept when all others are gone. Nothing half-written is ever seen in it after a crash.
  */
-import { type Generation } from '../../domain/generation.js'
-import { type GenerationOrigin } from '../../domain/lineage.js'
-import { type WalPosition } from '../../domain/position.js'
-import { type WalSegmentTrailer } from '../../domain/trailer.js'
+import { type Generation } from '../../domain/wal/generation.js'
+import { type GenerationOrigin } from '../../domain/stored/lineage.js'
+import { type WalPosition } from '../../domain/wal/position.js'
+import { type WalSegmentTrailer } from '../../domain/stored/trailer.js'
 import { type FileIdentity } from './managed-database.js'
 
 /** A finished segment in the spool. */

@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { ContainerClient, StorageSharedKeyCredential } from '@azure/storage-blob'
-import { type AbsReplicaTarget } from '../../../src/domain/config.js'
-import { Secret } from '../../../src/domain/secret.js'
+import { type AbsReplicaTarget } from '../../../src/domain/settings/config.js'
+import { Secret } from '../../../src/domain/settings/secret.js'
 import {
   cacheFolder,
   exists,

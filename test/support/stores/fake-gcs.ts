@@ -2,7 +2,7 @@
  * fake-gcs-server on a free loopback port, built from its Go module, or one that runs already:
  * TSREPLICATE_TEST_FAKE_GCS_ENDPOINT. It asks for no credentials and knows no conditions on reads and deletions.
  */
-import { type GcsReplicaTarget } from '../../../src/domain/config.js'
+import { type GcsReplicaTarget } from '../../../src/domain/settings/config.js'
 import {
   answers,
   buildGoProgram,

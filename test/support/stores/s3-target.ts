@@ -1,5 +1,5 @@
-import { type S3ReplicaTarget } from '../../../src/domain/config.js'
-import { Secret } from '../../../src/domain/secret.js'
+import { type S3ReplicaTarget } from '../../../src/domain/settings/config.js'
+import { Secret } from '../../../src/domain/settings/secret.js'
 import { type S3Store } from './server.ts'
 
 /** The configuration of a replica in a store's bucket. */

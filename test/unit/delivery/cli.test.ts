@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { parseTimestamp } from '../../../src/delivery/cli/commands/restore.ts'
 import { normalizeGoFlags } from '../../../src/delivery/cli/go-flags.ts'
 import { formatLag, formatTable, formatTime } from '../../../src/delivery/cli/table.ts'
-import { formatDuration, parseDuration } from '../../../src/domain/duration.ts'
+import { formatDuration, parseDuration } from '../../../src/kit/duration.ts'
 import { UsageError } from '../../../src/domain/errors.ts'
 
 const flags = {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { formatGeneration } from '../../../src/domain/generation.js'
+import { formatGeneration } from '../../../src/domain/wal/generation.js'
 import {
   type DatabaseStatus,
   findHanging,

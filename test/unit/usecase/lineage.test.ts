@@ -1,7 +1,7 @@
 /** Which commit a restore gives after changes of host, clock, file and local state: by the real loops, see lineage-world. */
 import { describe, expect, test } from 'vitest'
 import { ReplicaError } from '../../../src/domain/errors.js'
-import { type StoredRecord } from '../../../src/domain/replica-owner.js'
+import { type StoredRecord } from '../../../src/domain/stored/replica-owner.js'
 import {
   type Commit,
   hourMs,

@@ -1,6 +1,6 @@
 /** Objects that somebody removes from a replica, or replaces, while nobody looks: by the real loops, see lineage-world. */
 import { beforeEach, describe, expect, test } from 'vitest'
-import { type Generation } from '../../../src/domain/generation.js'
+import { type Generation } from '../../../src/domain/wal/generation.js'
 import { type Commit, type Host, minuteMs, secondMs, World } from '../../support/lineage-world.js'
 
 let world: World

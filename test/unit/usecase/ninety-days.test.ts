@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { nextSnapshot } from '../../../src/domain/snapshot-schedule.ts'
-import { ScheduleRetention } from '../../../src/usecase/schedule-retention.ts'
+import { nextSnapshot } from '../../../src/domain/policy/snapshot-schedule.ts'
+import { ScheduleRetention } from '../../../src/usecase/retention/schedule-retention.ts'
 import { type Clock } from '../../../src/usecase/ports/clock.ts'
 import { type Logger } from '../../../src/usecase/ports/logger.ts'
 import { randomFrom, RetentionHistory } from '../../support/retention-model.ts'

@@ -1,10 +1,14 @@
 import { stat } from 'node:fs/promises'
 
-import { listDatabases } from '../../../compose.js'
+import { listDatabases } from '../../../compose/commands.js'
 import { isAbortError, UsageError } from '../../../domain/errors.js'
-import { parseGeneration } from '../../../domain/generation.js'
-import { listGenerations, listSnapshots, listWalSegments } from '../../../usecase/list-backups.js'
-import { type RestoreSource } from '../../../usecase/restore-types.js'
+import { parseGeneration } from '../../../domain/wal/generation.js'
+import {
+  listGenerations,
+  listSnapshots,
+  listWalSegments,
+} from '../../../usecase/stored/list-backups.js'
+import { type RestoreSource } from '../../../usecase/restore/restore-types.js'
 import { type CommonFlags, nameSubject, openSubject, readConfig, type Subject } from '../context.js'
 import { formatLag, formatTable, formatTime } from '../table.js'
 import { print, printJson } from '../output.js'

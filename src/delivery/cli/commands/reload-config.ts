@@ -1,9 +1,9 @@
-import { checkConfig } from '../../../compose.js'
-import { type Config, type DatabaseConfig } from '../../../domain/config.js'
+import { checkConfig } from '../../../compose/commands.js'
+import { type Config, type DatabaseConfig } from '../../../domain/settings/config.js'
 import { TsreplicateError } from '../../../domain/errors.js'
-import { sameSettings } from '../../../domain/same-settings.js'
+import { sameSettings } from '../../../domain/settings/same-settings.js'
 import { type Logger } from '../../../usecase/ports/logger.js'
-import { type Replication } from '../../../usecase/replicate.js'
+import { type Replication } from '../../../usecase/daemon/replicate.js'
 
 /**
  * What SIGHUP does: reads the configuration again and goes on with its databases. One with which the daemon could not

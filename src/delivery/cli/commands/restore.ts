@@ -1,15 +1,15 @@
 import { existsSync } from 'node:fs'
 
-import { expandPath, restore as runRestore } from '../../../compose.js'
+import { expandPath, restore as runRestore } from '../../../compose/commands.js'
 import { NoBackupError, UsageError } from '../../../domain/errors.js'
-import { parseGeneration } from '../../../domain/generation.js'
-import { formatPosition } from '../../../domain/position.js'
+import { parseGeneration } from '../../../domain/wal/generation.js'
+import { formatPosition } from '../../../domain/wal/position.js'
 import { countOf, formatBytes } from '../../../domain/quantity.js'
 import {
   type RestoreReport,
   type RestoreRequest,
   type RestoreTarget,
-} from '../../../usecase/restore-types.js'
+} from '../../../usecase/restore/restore-types.js'
 import { type CommonFlags, isUrl, nameSubject, openSubject } from '../context.js'
 import { createProgressBar } from '../progress-bar.js'
 import { print, printJson } from '../output.js'

@@ -1,10 +1,10 @@
-import { createRetention, findOtherOwner } from '../../../compose.js'
-import { parseDuration } from '../../../domain/duration.js'
+import { createRetention, findOtherOwner } from '../../../compose/commands.js'
+import { parseDuration } from '../../../kit/duration.js'
 import { InUseError, isAbortError, UsageError } from '../../../domain/errors.js'
-import { type Generation } from '../../../domain/generation.js'
-import { formatIndex } from '../../../domain/position.js'
-import { type RetentionPlan, type RetentionRules } from '../../../domain/retention-policy.js'
-import { type EnforceRetention } from '../../../usecase/enforce-retention.js'
+import { type Generation } from '../../../domain/wal/generation.js'
+import { formatIndex } from '../../../domain/wal/position.js'
+import { type RetentionPlan, type RetentionRules } from '../../../domain/policy/retention-policy.js'
+import { type EnforceRetention } from '../../../usecase/retention/enforce-retention.js'
 import {
   type CommonFlags,
   findDatabase,

@@ -1,11 +1,11 @@
-import { expandPath, validate, verify as runVerify } from '../../../compose.js'
-import { type DatabaseConfig } from '../../../domain/config.js'
+import { expandPath, validate, verify as runVerify } from '../../../compose/commands.js'
+import { type DatabaseConfig } from '../../../domain/settings/config.js'
 import { CorruptionError, TsreplicateError, UsageError } from '../../../domain/errors.js'
-import { formatPosition } from '../../../domain/position.js'
-import { type Finding } from '../../../domain/verification.js'
-import { type RestoreSource } from '../../../usecase/restore-types.js'
-import { type Comparison, type ValidationReport } from '../../../usecase/validate-replica.js'
-import { type VerifiedGeneration } from '../../../usecase/verify-replica.js'
+import { formatPosition } from '../../../domain/wal/position.js'
+import { type Finding } from '../../../domain/stored/verification.js'
+import { type RestoreSource } from '../../../usecase/restore/restore-types.js'
+import { type Comparison, type ValidationReport } from '../../../usecase/verify/validate-replica.js'
+import { type VerifiedGeneration } from '../../../usecase/verify/verify-replica.js'
 import {
   type CommonFlags,
   findDatabase,

@@ -1,7 +1,7 @@
 /** Keys as an age recipients or identities file has them: one a line, with comments and empty lines between. */
 import { Encrypter, identityToRecipient } from 'age-encryption'
 import { ConfigError } from '../../../domain/errors.js'
-import { type Secret } from '../../../domain/secret.js'
+import { type Secret } from '../../../domain/settings/secret.js'
 
 /** The public keys in texts of `age.recipients`. */
 export async function parseRecipients(texts: readonly string[]): Promise<string[]> {

@@ -4,8 +4,8 @@
  */
 import { Decrypter } from 'age-encryption'
 import { CorruptionError, ReplicaError } from '../../../domain/errors.js'
-import { type Generation } from '../../../domain/generation.js'
-import { formatObjectPath, type ObjectRef } from '../../../domain/replica-layout.js'
+import { type Generation } from '../../../domain/wal/generation.js'
+import { formatObjectPath, type ObjectRef } from '../../../domain/stored/replica-layout.js'
 import {
   type ByteRange,
   type ListOptions,

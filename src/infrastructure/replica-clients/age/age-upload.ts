@@ -2,7 +2,7 @@
  * An object that is encrypted on its way. Its parts come in order, because every byte of the payload stands where those
  * before it put it; what comes out is cut into parts of the store's size again.
  */
-import { copyOf } from '../../../domain/free-memory.js'
+import { copyOf } from '../../../kit/free-memory.js'
 import { type ObjectPart, type ObjectUpload } from '../../../usecase/ports/replica-client.js'
 import { chunkBytes, payloadBytes, sealChunk } from './age-file.js'
 

@@ -9,9 +9,9 @@ import {
   type RequestPolicyFactory,
   StorageSharedKeyCredential,
 } from '@azure/storage-blob'
-import { type AbsReplicaTarget } from '../../../domain/config.js'
+import { type AbsReplicaTarget } from '../../../domain/settings/config.js'
 import { ConfigError } from '../../../domain/errors.js'
-import { UploadPace } from '../../../domain/upload-pace.js'
+import { UploadPace } from '../object-store/upload-pace.js'
 import { describeFailure, type RequestFailure, toReplicaError } from './abs-errors.js'
 
 export interface AbsTimeouts {

@@ -5,9 +5,9 @@ import {
   type BlobItem,
   type ContainerListBlobHierarchySegmentResponse,
 } from '@azure/storage-blob'
-import { type AbsReplicaTarget } from '../../../domain/config.js'
+import { type AbsReplicaTarget } from '../../../domain/settings/config.js'
 import { ReplicaError } from '../../../domain/errors.js'
-import { type Generation } from '../../../domain/generation.js'
+import { type Generation } from '../../../domain/wal/generation.js'
 import {
   generationsIn,
   type ListedFolder,
@@ -15,8 +15,8 @@ import {
   type ListedObject,
   snapshotsIn,
   walSegmentsIn,
-} from '../../../domain/listed-folder.js'
-import { ObjectVersions } from '../../../domain/object-versions.js'
+} from '../object-store/listed-folder.js'
+import { ObjectVersions } from '../object-store/object-versions.js'
 import {
   formatObjectPath,
   formatWalSegmentPlace,
@@ -24,7 +24,7 @@ import {
   objectFolder,
   type ObjectRef,
   ownerObjectName,
-} from '../../../domain/replica-layout.js'
+} from '../../../domain/stored/replica-layout.js'
 import {
   type ByteRange,
   type ListOptions,

@@ -22,8 +22,8 @@ import {
   ObjectNotFoundError,
   TsreplicateError,
 } from '../../../domain/errors.js'
-import { type Generation, parseGeneration } from '../../../domain/generation.js'
-import { isBefore } from '../../../domain/listed-folder.js'
+import { type Generation, parseGeneration } from '../../../domain/wal/generation.js'
+import { isBefore } from '../object-store/listed-folder.js'
 import {
   formatObjectPath,
   generationFolder,
@@ -32,7 +32,7 @@ import {
   type ObjectRef,
   parseSnapshotName,
   parseWalSegmentName,
-} from '../../../domain/replica-layout.js'
+} from '../../../domain/stored/replica-layout.js'
 import {
   type ByteRange,
   type ListOptions,

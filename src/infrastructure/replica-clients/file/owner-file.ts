@@ -5,7 +5,7 @@
  */
 import { constants, copyFile, link, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ownerObjectName } from '../../../domain/replica-layout.js'
+import { ownerObjectName } from '../../../domain/stored/replica-layout.js'
 import { type OwnerObject } from '../../../usecase/ports/replica-client.js'
 import { errorCode } from './file-errors.js'
 

@@ -7,9 +7,9 @@
 import { readFileSync } from 'node:fs'
 import { type IncomingMessage } from 'node:http'
 import { rootCertificates } from 'node:tls'
-import { type GcsReplicaTarget } from '../../../domain/config.js'
+import { type GcsReplicaTarget } from '../../../domain/settings/config.js'
 import { ConfigError } from '../../../domain/errors.js'
-import { UploadPace } from '../../../domain/upload-pace.js'
+import { UploadPace } from '../object-store/upload-pace.js'
 import {
   type Attempt,
   describeBreak,

@@ -1,5 +1,5 @@
 /** Takes a page of a listing apart. */
-import { type ListedObject } from '../../../domain/listed-folder.js'
+import { type ListedObject } from '../object-store/listed-folder.js'
 import { field, parseJson } from './gcs-errors.js'
 
 export interface ListingPage {

@@ -1,16 +1,16 @@
 /** A replica in a bucket of Google Cloud Storage. */
 import { type IncomingMessage } from 'node:http'
-import { type GcsReplicaTarget } from '../../../domain/config.js'
+import { type GcsReplicaTarget } from '../../../domain/settings/config.js'
 import { ReplicaError } from '../../../domain/errors.js'
-import { type Generation } from '../../../domain/generation.js'
+import { type Generation } from '../../../domain/wal/generation.js'
 import {
   generationsIn,
   type ListedFolder,
   listedFolder,
   snapshotsIn,
   walSegmentsIn,
-} from '../../../domain/listed-folder.js'
-import { ObjectVersions } from '../../../domain/object-versions.js'
+} from '../object-store/listed-folder.js'
+import { ObjectVersions } from '../object-store/object-versions.js'
 import {
   formatObjectPath,
   formatWalSegmentPlace,
@@ -18,7 +18,7 @@ import {
   objectFolder,
   type ObjectRef,
   ownerObjectName,
-} from '../../../domain/replica-layout.js'
+} from '../../../domain/stored/replica-layout.js'
 import {
   type ByteRange,
   type ListOptions,

@@ -5,10 +5,10 @@
  */
 import { createHash } from 'node:crypto'
 import { GetBucketLocationCommand, S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
-import { type S3ReplicaTarget } from '../../../domain/config.js'
+import { type S3ReplicaTarget } from '../../../domain/settings/config.js'
 import { ConfigError } from '../../../domain/errors.js'
-import { ownerObjectName } from '../../../domain/replica-layout.js'
-import { UploadPace } from '../../../domain/upload-pace.js'
+import { ownerObjectName } from '../../../domain/stored/replica-layout.js'
+import { UploadPace } from '../object-store/upload-pace.js'
 import { agentsOf } from './agents.js'
 import { parseEndpoint } from './endpoint.js'
 import { profileNamed, profileOf, type ProviderProfile, regionInHost } from './provider-profiles.js'

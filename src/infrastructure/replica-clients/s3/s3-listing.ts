@@ -10,7 +10,7 @@ import {
   type ListedFolder,
   listedFolder,
   type ListedObject,
-} from '../../../domain/listed-folder.js'
+} from '../object-store/listed-folder.js'
 import { type S3Connection } from './s3-connection.js'
 import { type Attempt, isUnsupported } from './s3-errors.js'
 

@@ -1,16 +1,16 @@
 /** A replica in a bucket of Amazon S3, or of a store that speaks its language. */
 import { Readable } from 'node:stream'
 import { GetObjectCommand, type GetObjectCommandOutput } from '@aws-sdk/client-s3'
-import { type S3ReplicaTarget } from '../../../domain/config.js'
+import { type S3ReplicaTarget } from '../../../domain/settings/config.js'
 import { ReplicaError } from '../../../domain/errors.js'
-import { type Generation, parseGeneration } from '../../../domain/generation.js'
+import { type Generation, parseGeneration } from '../../../domain/wal/generation.js'
 import {
   generationsIn,
   type ListedFolder,
   snapshotsIn,
   walSegmentsIn,
-} from '../../../domain/listed-folder.js'
-import { ObjectVersions } from '../../../domain/object-versions.js'
+} from '../object-store/listed-folder.js'
+import { ObjectVersions } from '../object-store/object-versions.js'
 import {
   formatObjectPath,
   formatWalSegmentPlace,
@@ -20,7 +20,7 @@ import {
   ownerObjectName,
   parseSnapshotName,
   parseWalSegmentName,
-} from '../../../domain/replica-layout.js'
+} from '../../../domain/stored/replica-layout.js'
 import {
   type ByteRange,
   type ListOptions,

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 
-import { type Config } from '../../../../src/domain/config.ts'
-import { databaseAt } from '../../../../src/domain/database-folder.ts'
+import { type Config } from '../../../../src/domain/settings/config.ts'
+import { databaseAt } from '../../../../src/domain/settings/database-folder.ts'
 import { ConfigError } from '../../../../src/domain/errors.ts'
 import {
   configFromUrls,

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { type ReplicaTarget } from '../../../../src/domain/config.ts'
+import { type ReplicaTarget } from '../../../../src/domain/settings/config.ts'
 import { ConfigError } from '../../../../src/domain/errors.ts'
 import { configFromUrls, parseConfig } from '../../../../src/infrastructure/config/config-file.ts'
 import { parseReplicaUrl } from '../../../../src/infrastructure/config/replica-url.ts'

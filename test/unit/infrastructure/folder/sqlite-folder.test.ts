@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { type DatabaseFolder } from '../../../../src/domain/config.js'
+import { type DatabaseFolder } from '../../../../src/domain/settings/config.js'
 import { SqliteFolder } from '../../../../src/infrastructure/folder/sqlite-folder.js'
 
 const { signal } = new AbortController()

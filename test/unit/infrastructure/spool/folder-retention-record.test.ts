@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { parseGeneration } from '../../../../src/domain/generation.ts'
+import { parseGeneration } from '../../../../src/domain/wal/generation.ts'
 import { FolderRetentionRecord } from '../../../../src/infrastructure/spool/folder-retention-record.ts'
 
 const never = new AbortController().signal

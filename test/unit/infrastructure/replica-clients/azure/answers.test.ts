@@ -3,8 +3,8 @@ import { createServer, type RequestListener, type Server } from 'node:http'
 import { type AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { ConfigError, ObjectNotFoundError, ReplicaError } from '../../../../../src/domain/errors.js'
-import { formatGeneration } from '../../../../../src/domain/generation.js'
-import { Secret } from '../../../../../src/domain/secret.js'
+import { formatGeneration } from '../../../../../src/domain/wal/generation.js'
+import { Secret } from '../../../../../src/domain/settings/secret.js'
 import {
   AbsReplicaClient,
   chooseBlockSize,

@@ -2,11 +2,11 @@
 import { type ServerResponse } from 'node:http'
 import { inspect } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { type S3ReplicaTarget } from '../../../../../src/domain/config.js'
+import { type S3ReplicaTarget } from '../../../../../src/domain/settings/config.js'
 import { ObjectNotFoundError, ReplicaError } from '../../../../../src/domain/errors.js'
-import { formatGeneration } from '../../../../../src/domain/generation.js'
-import { type ObjectRef } from '../../../../../src/domain/replica-layout.js'
-import { Secret } from '../../../../../src/domain/secret.js'
+import { formatGeneration } from '../../../../../src/domain/wal/generation.js'
+import { type ObjectRef } from '../../../../../src/domain/stored/replica-layout.js'
+import { Secret } from '../../../../../src/domain/settings/secret.js'
 import { S3ReplicaClient } from '../../../../../src/infrastructure/replica-clients/s3/s3-replica-client.js'
 import {
   type ByteRange,

@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { type S3ReplicaTarget } from '../../../../../src/domain/config.js'
+import { type S3ReplicaTarget } from '../../../../../src/domain/settings/config.js'
 import { ConfigError } from '../../../../../src/domain/errors.js'
-import { formatGeneration } from '../../../../../src/domain/generation.js'
+import { formatGeneration } from '../../../../../src/domain/wal/generation.js'
 import { parseEndpoint } from '../../../../../src/infrastructure/replica-clients/s3/endpoint.js'
 import {
   choosePartConcurrency,

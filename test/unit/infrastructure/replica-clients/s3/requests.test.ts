@@ -4,10 +4,10 @@
  */
 import { createHash } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { type S3ReplicaTarget } from '../../../../../src/domain/config.js'
-import { formatGeneration } from '../../../../../src/domain/generation.js'
-import { type ObjectRef } from '../../../../../src/domain/replica-layout.js'
-import { Secret } from '../../../../../src/domain/secret.js'
+import { type S3ReplicaTarget } from '../../../../../src/domain/settings/config.js'
+import { formatGeneration } from '../../../../../src/domain/wal/generation.js'
+import { type ObjectRef } from '../../../../../src/domain/stored/replica-layout.js'
+import { Secret } from '../../../../../src/domain/settings/secret.js'
 import {
   providerProfiles,
   type ProviderProfile,

@@ -1,0 +1,314 @@
+/** The one place that knows which adapter stands behind which port. Adapters are loaded when they are needed. */
+import { homedir, userInfo } from 'node:os'
+
+import {
+  type AgeKeys,
+  type Config,
+  type DatabaseConfig,
+  type LoggingConfig,
+  type ReplicaTarget,
+} from '../domain/settings/config.js'
+import { databaseIn, folderOf } from '../domain/settings/database-folder.js'
+import { DatabaseError } from '../domain/errors.js'
+import { type RetentionRules } from '../domain/policy/retention-policy.js'
+import { type PrometheusMetrics } from '../infrastructure/prometheus/prometheus-metrics.js'
+import { type EnforceRetention } from '../usecase/retention/enforce-retention.js'
+import { type Logger } from '../usecase/ports/logger.js'
+import { type MetricsFormat } from '../usecase/ports/metrics-format.js'
+import { type ReplicaClient } from '../usecase/ports/replica-client.js'
+import { type ServiceManager } from '../usecase/ports/service-manager.js'
+import { type Replication } from '../usecase/daemon/replicate.js'
+import { type ReportStatus } from '../usecase/daemon/report-status.js'
+import { type WatchDisk } from '../usecase/daemon/watch-disk.js'
+import {
+  type RestoreProgress,
+  type RestoreReport,
+  type RestoreRequest,
+  type RestoreSource,
+} from '../usecase/restore/restore-types.js'
+import { type ValidationReport } from '../usecase/verify/validate-replica.js'
+import { type VerifiedGeneration } from '../usecase/verify/verify-replica.js'
+
+/** A replica for a command to read: what fails for a moment is tried again, a bounded number of times. */
+export async function openReplicaClient(
+  target: ReplicaTarget,
+  age?: AgeKeys,
+): Promise<ReplicaClient> {
+  const { openReplicaClient: open } = await import('./stores.js')
+  return open(target, age)
+}
+
+export interface LoadOptions {
+  /** The file; undefined: the default places. */
+  readonly path?: string | undefined
+  readonly expandEnv: boolean
+  readonly env?: Readonly<Record<string, string | undefined>>
+}
+
+function configContext(): { home: string | undefined; cwd: string; env: NodeJS.ProcessEnv } {
+  return { home: homeDirectory(), cwd: process.cwd(), env: process.env }
+}
+
+/**
+ * As to the original, `~` is what the system says of the user; only of one that it does not know, what HOME says. Undefined:
+ * a user without either, as in a container or under `DynamicUser`.
+ */
+function homeDirectory(): string | undefined {
+  for (const ask of [() => userInfo().homedir, homedir]) {
+    try {
+      return ask()
+    } catch {
+      // The next one may know.
+    }
+  }
+  return undefined
+}
+
+/** Reads and validates a configuration file. */
+export async function loadConfig(options: LoadOptions): Promise<Config> {
+  const { loadConfig: load } = await import('../infrastructure/config/config-file.js')
+  return load({ ...configContext(), ...options })
+}
+
+/** The configuration file that `loadConfig` would read, which need not be valid. */
+export async function findConfigFile(path: string | undefined): Promise<string> {
+  const { findConfigFile: find } = await import('../infrastructure/config/config-file.js')
+  return find({ ...configContext(), path })
+}
+
+/** The configuration of a database and the URLs of its replicas, with defaults. */
+export async function configFromUrls(
+  databasePath: string,
+  urls: readonly string[],
+): Promise<Config> {
+  const { configFromUrls: make } = await import('../infrastructure/config/config-file.js')
+  return make(databasePath, urls, configContext())
+}
+
+/** Where a replica's URL points. */
+export async function parseReplicaUrl(url: string): Promise<ReplicaTarget> {
+  const { parseReplicaUrl: parse } = await import('../infrastructure/config/replica-url.js')
+  return parse(url, process.env)
+}
+
+/** A path as the user writes it, made absolute. */
+export async function expandPath(path: string): Promise<string> {
+  const { expandPath: expand } = await import('../infrastructure/config/paths.js')
+  return expand(path, configContext())
+}
+
+/** The file that a link leads to; any other path is what it is. */
+export async function followLinks(path: string): Promise<string> {
+  const { followLinks: follow } = await import('../infrastructure/config/paths.js')
+  return follow(path)
+}
+
+/** The log. `stderr` decides where it goes; `isShared`: another program writes there, too. */
+export async function createLogger(
+  config: LoggingConfig,
+  { isShared = false }: { readonly isShared?: boolean } = {},
+): Promise<Logger> {
+  const { createPinoLogger } = await import('../infrastructure/logging/pino-logger.js')
+  return createPinoLogger({
+    level: config.level,
+    type: config.type,
+    destination: config.stderr ? 2 : 1,
+    isShared,
+  })
+}
+
+/** Restores a database, or plans to. */
+export async function restore(
+  request: RestoreRequest,
+  options: { readonly onProgress?: (progress: RestoreProgress) => void },
+  signal: AbortSignal,
+): Promise<RestoreReport> {
+  const { restore: run } = await import('./restore.js')
+  return run(request, options, signal)
+}
+
+/** Verifies what a replica holds, by listings and tails of objects (`structure`) or by reading every object (`full`). */
+export async function verify(
+  options: { readonly client: ReplicaClient; readonly level: 'structure' | 'full' },
+  signal: AbortSignal,
+): Promise<readonly VerifiedGeneration[]> {
+  const { verify: run } = await import('./validation.js')
+  return run(options, signal)
+}
+
+export interface ValidationOptions {
+  readonly source: RestoreSource
+  /** The database of the configuration that the replica is of; undefined: only the replica is known. */
+  readonly database: DatabaseConfig | undefined
+  /** The folder for the restored copy; undefined: that of the configuration, or the system's for temporary files. */
+  readonly temporaryPath: string | undefined
+}
+
+/** Proves a replica by a restore for a test, which is compared with the live database if that is here. */
+export async function validate(
+  options: ValidationOptions,
+  signal: AbortSignal,
+): Promise<ValidationReport> {
+  const { scratchFor, validate: run } = await import('./validation.js')
+  const { source, database } = options
+  return run({ source, databasePath: database?.path, scratch: scratchFor(options) }, signal)
+}
+
+export interface RetentionOptions {
+  readonly client: ReplicaClient
+  readonly rules: RetentionRules
+  readonly logger: Logger
+  /** Undefined: there is no local state; the newest generation is then taken for the current one. */
+  readonly local?: {
+    readonly metaPath: string
+    readonly databasePath: string
+    readonly replica: string
+  }
+}
+
+/** What deletes from a replica what its rules let go. */
+export async function createRetention(options: RetentionOptions): Promise<EnforceRetention> {
+  const [
+    { EnforceRetention: Enforce },
+    { systemClock, machineClock },
+    { openSystemProcesses },
+    { ownerOf },
+    spool,
+    records,
+  ] = await Promise.all([
+    import('../usecase/retention/enforce-retention.js'),
+    import('../infrastructure/clock/system-clock.js'),
+    import('../infrastructure/processes/system-processes.js'),
+    import('./stores.js'),
+    import('../infrastructure/spool/folder-spool.js'),
+    import('../infrastructure/spool/folder-retention-record.js'),
+  ])
+  const { client, rules, logger, local } = options
+  const current =
+    local === undefined ? undefined : await spool.readCurrentGeneration(local.metaPath)
+  const record =
+    local === undefined
+      ? undefined
+      : new records.FolderRetentionRecord({
+          path: local.metaPath,
+          replica: local.replica,
+          ...(await ownerOf(local.databasePath)),
+        })
+  return new Enforce({
+    client,
+    rules,
+    record,
+    currentGeneration: () => current,
+    clock: systemClock,
+    machine: machineClock((await openSystemProcesses()).self),
+    logger,
+  })
+}
+
+export interface ListedDatabases {
+  readonly databases: readonly DatabaseConfig[]
+  /** Folders that cannot be read: whether there are databases in them is not known. */
+  readonly unreadable: readonly { readonly dir: string; readonly err: DatabaseError }[]
+}
+
+/** The databases of a configuration, and those that lie in its folders now. */
+export async function listDatabases(config: Config): Promise<ListedDatabases> {
+  const { SqliteFolder } = await import('../infrastructure/folder/sqlite-folder.js')
+  const named = new Set(config.databases.map(({ path, linkTarget }) => linkTarget ?? path))
+  const found: DatabaseConfig[] = []
+  const unreadable: ListedDatabases['unreadable'][number][] = []
+  for (const each of config.folders) {
+    await using folder = new SqliteFolder(each)
+    try {
+      const scan = await folder.scan(nothingReplicated, new AbortController().signal)
+      const databases = scan.found.map((relativePath) => databaseIn(each, relativePath))
+      found.push(...databases.filter(({ path }) => folderOf(config.folders, path)?.folder === each))
+    } catch (err) {
+      if (!(err instanceof DatabaseError)) throw err
+      unreadable.push({ dir: each.path, err })
+    }
+  }
+  const databases = [...config.databases, ...found.filter(({ path }) => !named.has(path))]
+  return { databases, unreadable }
+}
+
+/** In this process: opening a database that another one replicates does no harm. */
+const nothingReplicated = { paths: new Set<string>(), has: () => false }
+
+/** Throws the {@link ConfigError} of a configuration with which replication could not start. */
+export async function checkConfig(config: Config): Promise<void> {
+  const { checkReplicas } = await import('./stores.js')
+  await checkReplicas(config)
+}
+
+/** What has started the daemon, if it listens. */
+export async function openServiceManager(logger: Logger): Promise<ServiceManager | undefined> {
+  if (process.env['NOTIFY_SOCKET'] === undefined) return undefined
+  const { SystemdNotifier } = await import('../infrastructure/systemd/systemd-notifier.js')
+  return SystemdNotifier.fromEnvironment(process.env, logger)
+}
+
+/** Who writes to a replica of a database that is not the daemon here, for people. */
+export async function findOtherOwner(
+  replica: {
+    readonly client: ReplicaClient
+    readonly metaPath: string
+    readonly replica: string
+  },
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const [{ findOtherOwner: find }, { FolderClaimRecord }, { openSystemProcesses }] =
+    await Promise.all([
+      import('../usecase/replica/find-other-owner.js'),
+      import('../infrastructure/spool/folder-claim-record.js'),
+      import('../infrastructure/processes/system-processes.js'),
+    ])
+  const record = new FolderClaimRecord({ path: replica.metaPath, replica: replica.replica })
+  const { self } = await openSystemProcesses()
+  return find({ client: replica.client, record, self }, signal)
+}
+
+/** A replication, and what tells how it is. */
+export interface Daemon {
+  readonly replication: Replication
+  readonly report: ReportStatus
+  readonly watchDisk: WatchDisk
+  /** Undefined: nobody can ask for them. */
+  readonly metrics: MetricsFormat | undefined
+}
+
+/** What a daemon consists of. */
+export async function composeDaemon(
+  config: Config,
+  { logger, version }: { readonly logger: Logger; readonly version: string },
+): Promise<Daemon> {
+  const [composed, { ReportStatus: Report }, { WatchDisk: Watch }, { nodeDisk }, { systemClock }] =
+    await Promise.all([
+      import('./daemon.js'),
+      import('../usecase/daemon/report-status.js'),
+      import('../usecase/daemon/watch-disk.js'),
+      import('../infrastructure/disk/node-disk.js'),
+      import('../infrastructure/clock/system-clock.js'),
+    ])
+  const metrics = config.addr === undefined ? undefined : await createMetrics()
+  const replication = await composed.composeReplication(
+    config,
+    logger,
+    metrics && (({ type }) => metrics.operationsOf(type)),
+  )
+  const watchDisk = new Watch({
+    disk: nodeDisk,
+    databases: () => replication.status(),
+    clock: systemClock,
+    logger,
+  })
+  const facts = { version, pid: process.pid, source: config.source }
+  const report = new Report({ replication, watchDisk, clock: systemClock, facts })
+  return { replication, report, watchDisk, metrics }
+}
+
+async function createMetrics(): Promise<PrometheusMetrics> {
+  const { PrometheusMetrics: Metrics } =
+    await import('../infrastructure/prometheus/prometheus-metrics.js')
+  return new Metrics()
+}

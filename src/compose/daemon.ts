@@ -1,0 +1,348 @@
+/** Puts a daemon together: validated configuration in, running databases out. Loaded only by `replicate`. */
+import { randomFillSync } from 'node:crypto'
+import { type Config, type DatabaseConfig, type ReplicaConfig } from '../domain/settings/config.js'
+import { checkReplicas, openDaemonReplica, ownerOf } from './stores.js'
+import { machineClock, systemClock } from '../infrastructure/clock/system-clock.js'
+import { fetchHeartbeatClient } from '../infrastructure/heartbeat/fetch-heartbeat-client.js'
+import { clearLeft, markLeft } from '../infrastructure/folder/left-state.js'
+import { SqliteFolder } from '../infrastructure/folder/sqlite-folder.js'
+import { decodeFrame } from '../infrastructure/lz4/frame-decoder.js'
+import { createLz4Compressor } from '../infrastructure/lz4/frame-encoder.js'
+import { descriptorLimit } from '../infrastructure/processes/descriptor-limit.js'
+import { openSystemProcesses } from '../infrastructure/processes/system-processes.js'
+import { FolderClaimRecord } from '../infrastructure/spool/folder-claim-record.js'
+import { FolderFileRecord } from '../infrastructure/spool/folder-file-record.js'
+import { FolderRetentionRecord } from '../infrastructure/spool/folder-retention-record.js'
+import { FolderStoredRecord } from '../infrastructure/spool/folder-stored-record.js'
+import { FolderUploadRecord } from '../infrastructure/spool/folder-upload-record.js'
+import { FolderValidationRecord } from '../infrastructure/spool/folder-validation-record.js'
+import { FolderSpool } from '../infrastructure/spool/folder-spool.js'
+import { refuseForeignDatabase } from '../infrastructure/sqlite/database-access.js'
+import { SqliteDatabase } from '../infrastructure/sqlite/sqlite-database.js'
+import { SqliteThreads } from '../infrastructure/sqlite/sqlite-threads.js'
+import { DatabaseWatcher } from '../infrastructure/watch/database-watcher.js'
+import { FileLooks } from '../infrastructure/watch/file-looks.js'
+import { FolderWatches } from '../infrastructure/watch/folder-watches.js'
+import { CountDescriptors } from '../usecase/daemon/count-descriptors.js'
+import { EnforceRetention } from '../usecase/retention/enforce-retention.js'
+import { GenerationFeed } from '../usecase/backlog/generation-feed.js'
+import { OwnReplica } from '../usecase/replica/own-replica.js'
+import { type Compressor } from '../usecase/ports/compressor.js'
+import { type Logger } from '../usecase/ports/logger.js'
+import { type MachineClock } from '../usecase/ports/clock.js'
+import { type Processes } from '../usecase/ports/processes.js'
+import { type ReplicaClient } from '../usecase/ports/replica-client.js'
+import { type ReplicaMetrics } from '../usecase/ports/replica-metrics.js'
+import { type RetentionRecord } from '../usecase/ports/retention-record.js'
+import { ReplicateDatabases, type Replication } from '../usecase/daemon/replicate.js'
+import {
+  captureSettings,
+  type DatabaseParts,
+  type ReplicaParts,
+} from '../usecase/daemon/replicate-database.js'
+import { SendHeartbeats } from '../usecase/daemon/send-heartbeats.js'
+import { ProvenRestores } from '../usecase/verify/proven-restores.js'
+import { Refusal } from '../usecase/refusal.js'
+import { ScheduleRetention } from '../usecase/retention/schedule-retention.js'
+import { ScheduleValidation } from '../usecase/verify/schedule-validation.js'
+import { Permits } from '../kit/permits.js'
+import { SyncDatabase } from '../usecase/capture/sync-database.js'
+import { SyncReplica } from '../usecase/replica/sync-replica.js'
+import { waitUntilStored } from '../usecase/daemon/wait-until-stored.js'
+
+const maxSnapshotsAtOnce = 2
+/** Databases that are opened at once: enough to keep the threads busy. */
+const maxOpeningAtOnce = 8
+const maxValidationsAtOnce = 1
+/** A replica that does not get so far in this time is not proven now: its lag is another alarm. */
+const maxStoredWaitMs = 60_000
+
+/** Who counts what is asked of a replica. */
+export type ReplicaMetricsSource = (replica: {
+  readonly database: string
+  readonly replica: string
+  readonly type: string
+}) => ReplicaMetrics
+
+/** What replicates the databases of a configuration, and others when they are wanted. */
+export async function composeReplication(
+  config: Config,
+  logger: Logger,
+  metricsOf?: ReplicaMetricsSource,
+): Promise<Replication> {
+  await checkReplicas(config)
+  const refusal = new Refusal(systemClock)
+  const shared: SharedParts = {
+    threads: new SqliteThreads(),
+    watches: new FolderWatches(),
+    looks: new FileLooks(),
+    compressor: await createLz4Compressor(),
+    snapshotSlots: new Permits(maxSnapshotsAtOnce),
+    openSlots: new Permits(maxOpeningAtOnce),
+    validationSlots: new Permits(maxValidationsAtOnce),
+    processes: await openSystemProcesses(),
+    descriptors: new CountDescriptors(await descriptorLimit(), logger),
+    refusal,
+    logger,
+    metricsOf,
+  }
+  const replication = new ReplicateDatabases({
+    open: (database) => composeDatabase(database, shared),
+    openFolder: (folder) => new SqliteFolder(folder),
+    left: ({ metaPath }) => markLeft(metaPath),
+    refusal,
+    clock: systemClock,
+    logger,
+    lastSyncTimeoutMs: config.shutdownTimeoutMs,
+  })
+  replication.want(config)
+  return replication
+}
+
+interface SharedParts {
+  readonly threads: SqliteThreads
+  readonly watches: FolderWatches
+  readonly looks: FileLooks
+  readonly compressor: Compressor
+  readonly snapshotSlots: Permits
+  readonly openSlots: Permits
+  readonly validationSlots: Permits
+  readonly processes: Processes
+  readonly descriptors: CountDescriptors
+  readonly refusal: Refusal
+  readonly logger: Logger
+  readonly metricsOf: ReplicaMetricsSource | undefined
+}
+
+async function composeDatabase(
+  config: DatabaseConfig,
+  shared: SharedParts,
+): Promise<DatabaseParts> {
+  const logger = shared.logger.child({ db: config.path })
+  // Not even the local state is created.
+  await refuseForeignDatabase(config.path)
+  await clearLeft(config.metaPath)
+  shared.descriptors.databaseOpened()
+  const owner = await ownerOf(config.path)
+  const database = new SqliteDatabase({
+    path: config.path,
+    threads: shared.threads,
+    allowNetworkFileSystem: config.allowNetworkFileSystem,
+  })
+  const spool = new FolderSpool({
+    path: config.metaPath,
+    processes: shared.processes,
+    ...owner,
+  })
+  const watcher = new DatabaseWatcher(config.path, shared)
+  const feed = new GenerationFeed()
+  const capture = new SyncDatabase({
+    database,
+    spool,
+    record: new FolderFileRecord({ path: config.metaPath, ...owner }),
+    compressor: shared.compressor,
+    watcher,
+    feed,
+    clock: systemClock,
+    logger,
+    randomBytes,
+    settings: captureSettings(config),
+    openSlots: shared.openSlots,
+    refusal: shared.refusal,
+  })
+  return {
+    feed,
+    capture,
+    spool,
+    openReplica: (replica) =>
+      composeReplica(replica, { config, owner, database, spool, feed, logger, shared }),
+    openHeartbeats: ({ url, intervalMs }, { replica, isSafe }) =>
+      new SendHeartbeats({
+        url,
+        intervalMs,
+        isSafe,
+        client: fetchHeartbeatClient,
+        clock: systemClock,
+        logger: replica === undefined ? logger : logger.child({ replica }),
+      }),
+    async [Symbol.asyncDispose]() {
+      shared.descriptors.databaseClosed()
+      await watcher[Symbol.asyncDispose]()
+      await database.close()
+      await spool[Symbol.asyncDispose]()
+    },
+  }
+}
+
+async function composeReplica(
+  replica: ReplicaConfig,
+  parts: {
+    readonly config: DatabaseConfig
+    readonly owner: Awaited<ReturnType<typeof ownerOf>>
+    readonly database: SqliteDatabase
+    readonly spool: FolderSpool
+    readonly feed: GenerationFeed
+    readonly logger: Logger
+    readonly shared: SharedParts
+  },
+): Promise<ReplicaParts> {
+  const { config, owner, database, spool, feed, shared } = parts
+  const logger = parts.logger.child({ replica: replica.name })
+  const {
+    client,
+    problems,
+    owner: ownership,
+  } = await openDaemonReplica(replica, {
+    ownerOf: config.path,
+    uploads: new FolderUploadRecord({ path: config.metaPath, replica: replica.name, ...owner }),
+    metrics: shared.metricsOf?.({
+      database: config.path,
+      replica: replica.name,
+      type: replica.target.type,
+    }),
+    logger,
+    own: (plain) =>
+      new OwnReplica({
+        client: plain,
+        processes: shared.processes,
+        record: new FolderClaimRecord({ path: config.metaPath, replica: replica.name, ...owner }),
+        clock: systemClock,
+        logger,
+        refusal: shared.refusal,
+        randomBytes,
+        leaseMs: replica.leaseMs,
+      }),
+  })
+  const record = new FolderRetentionRecord({
+    path: config.metaPath,
+    replica: replica.name,
+    ...owner,
+  })
+  const sync = new SyncReplica({
+    name: replica.name,
+    database,
+    client,
+    spool,
+    compressor: shared.compressor,
+    decode: decodeFrame,
+    feed,
+    clock: systemClock,
+    logger,
+    syncIntervalMs: replica.syncIntervalMs,
+    snapshotIntervalMs: replica.snapshotIntervalMs,
+    retentionMs: replica.retention?.retentionMs,
+    snapshotSlots: shared.snapshotSlots,
+    problems,
+    readBackIntervalMs: Math.min(replica.maxLagMs / 4, 60_000),
+    owner: ownership,
+    storedRecord: new FolderStoredRecord({
+      path: config.metaPath,
+      replica: replica.name,
+      ...owner,
+    }),
+  })
+  const isOurs = (): boolean => ownership.isOurs
+  const proven = new ProvenRestores()
+  return {
+    sync,
+    retention: composeRetention(replica, {
+      client,
+      record,
+      feed,
+      sync,
+      isOurs,
+      machine: machineClock(shared.processes.self),
+      logger,
+    }),
+    proven,
+    validation: await composeValidation(replica, {
+      config,
+      owner,
+      client,
+      feed,
+      sync,
+      proven,
+      logger,
+      shared,
+    }),
+  }
+}
+
+/** Undefined where nothing is ever proven. */
+async function composeValidation(
+  replica: ReplicaConfig,
+  parts: {
+    readonly config: DatabaseConfig
+    readonly owner: Awaited<ReturnType<typeof ownerOf>>
+    readonly client: ReplicaClient
+    readonly feed: GenerationFeed
+    readonly sync: SyncReplica
+    readonly proven: ProvenRestores
+    readonly logger: Logger
+    readonly shared: SharedParts
+  },
+): Promise<ScheduleValidation | undefined> {
+  const { validationIntervalMs: intervalMs, name } = replica
+  if (intervalMs === undefined) return undefined
+  const { config, owner, client, feed, sync, proven, logger, shared } = parts
+  const { scratchOf, validate } = await import('./validation.js')
+  const scratch = scratchOf(config, name)
+  const stored = { feed, sync, clock: systemClock, timeoutMs: maxStoredWaitMs }
+  const options = {
+    source: { name, client },
+    databasePath: config.path,
+    scratch,
+    stored: (signal: AbortSignal) => waitUntilStored(stored, signal),
+  }
+  return new ScheduleValidation({
+    validate: (signal) => validate(options, signal),
+    sweep: () => scratch.sweep(),
+    record: new FolderValidationRecord({ path: config.metaPath, replica: name, ...owner }),
+    intervalMs,
+    slots: shared.validationSlots,
+    clock: systemClock,
+    logger,
+    random: Math.random,
+    proven,
+  })
+}
+
+/** Undefined where nothing is ever deleted. */
+function composeRetention(
+  config: ReplicaConfig,
+  parts: {
+    client: ReplicaClient
+    record: RetentionRecord
+    feed: GenerationFeed
+    sync: SyncReplica
+    isOurs: () => boolean
+    machine: MachineClock
+    logger: Logger
+  },
+): ScheduleRetention | undefined {
+  if (config.retention === undefined) return undefined
+  const { client, record, feed, sync, isOurs, machine, logger } = parts
+  return new ScheduleRetention({
+    retention: new EnforceRetention({
+      client,
+      record,
+      rules: config.retention,
+      currentGeneration: () => feed.current?.generation,
+      // The times of a folder's files are ours.
+      lastSent: () => (config.target.type === 'file' ? undefined : sync.lastSent),
+      clock: systemClock,
+      machine,
+      logger,
+    }),
+    checkIntervalMs: config.retentionCheckIntervalMs,
+    storedState: () => sync.storedState,
+    isOurs,
+    clock: systemClock,
+    logger,
+    random: Math.random,
+  })
+}
+
+function randomBytes(count: number): Uint8Array {
+  return randomFillSync(new Uint8Array(count))
+}

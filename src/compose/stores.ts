@@ -1,0 +1,156 @@
+/** Which client stands behind which kind of store, and what is wrapped around it. Loaded only when configured. */
+import { stat } from 'node:fs/promises'
+import path from 'node:path'
+import { type AgeKeys, type Config, type ReplicaTarget } from '../domain/settings/config.js'
+import { systemClock } from '../infrastructure/clock/system-clock.js'
+import { CountingReplicaClient } from '../infrastructure/replica-clients/around/counting-replica-client.js'
+import { GuardingReplicaClient } from '../infrastructure/replica-clients/around/guarding-replica-client.js'
+import { LimitingReplicaClient } from '../infrastructure/replica-clients/around/limiting-replica-client.js'
+import { RetryingReplicaClient } from '../infrastructure/replica-clients/around/retrying-replica-client.js'
+import { type OwnReplica } from '../usecase/replica/own-replica.js'
+import { Permits } from '../kit/permits.js'
+import { type Logger } from '../usecase/ports/logger.js'
+import { type ReplicaClient } from '../usecase/ports/replica-client.js'
+import { type ReplicaMetrics } from '../usecase/ports/replica-metrics.js'
+import { type UploadRecord } from '../usecase/ports/upload-record.js'
+import { ReplicaProblems } from '../usecase/replica-problems.js'
+
+/** More at once than this helps no store, and takes memory and descriptors. */
+const maxOperations = 64
+
+/** A replica for a command: what fails for a moment is tried again, a bounded number of times. */
+export async function openReplicaClient(
+  target: ReplicaTarget,
+  age: AgeKeys | undefined,
+): Promise<ReplicaClient> {
+  const adapter = await openAdapter(target)
+  // Some ten seconds: a restore must not fail because the store is busy for a moment.
+  const policy = { attempts: 10, baseDelayMs: 200, maxDelayMs: 2000 }
+  return withEncryption(withRetries(limited(adapter), policy), age)
+}
+
+/** Throws the {@link ConfigError} of a replica that cannot even be opened. Nothing is asked of any store. */
+export async function checkReplicas(config: Config): Promise<void> {
+  const inFolders = config.folders.map(({ database }) => database)
+  for (const { replicas } of [...config.databases, ...inFolders]) {
+    for (const { target, age } of replicas) await withEncryption(await openAdapter(target), age)
+  }
+}
+
+async function withEncryption(
+  client: ReplicaClient,
+  age: AgeKeys | undefined,
+): Promise<ReplicaClient> {
+  if (age === undefined) return client
+  const [{ AgeReplicaClient }, { parseIdentities, parseRecipients }] = await Promise.all([
+    import('../infrastructure/replica-clients/age/age-replica-client.js'),
+    import('../infrastructure/replica-clients/age/age-keys.js'),
+  ])
+  return new AgeReplicaClient(client, {
+    recipients: await parseRecipients(age.recipients),
+    identities: await parseIdentities(age.identities),
+  })
+}
+
+export interface DaemonReplicaOptions {
+  /** The database whose mode and owner the files of a folder replica get. */
+  readonly ownerOf: string
+  /** Remembers uploads under way, where a store needs that. */
+  readonly uploads: UploadRecord
+  readonly metrics: ReplicaMetrics | undefined
+  readonly logger: Logger
+  /** What keeps the replica behind a client to one writer. */
+  readonly own: (client: ReplicaClient) => OwnReplica
+}
+
+/**
+ * A replica for the daemon, and where its failures are reported. A few attempts are made here, and the daemon's loop goes
+ * on for ever; only the parts of a large object are tried for ever here.
+ */
+export async function openDaemonReplica(
+  { target, age }: { readonly target: ReplicaTarget; readonly age: AgeKeys | undefined },
+  { ownerOf: databasePath, uploads, metrics, logger, own }: DaemonReplicaOptions,
+): Promise<{
+  readonly client: ReplicaClient
+  readonly problems: ReplicaProblems
+  readonly owner: OwnReplica
+}> {
+  const adapter = await openAdapter(target, { owner: await ownerOf(databasePath), uploads })
+  const counted = metrics === undefined ? adapter : new CountingReplicaClient(adapter, metrics)
+  const problems = new ReplicaProblems({ logger, clock: systemClock, location: adapter.location })
+  const plain = limited(counted)
+  const owner = own(plain)
+  const client = withRetries(new GuardingReplicaClient(plain, owner), {
+    attempts: 4,
+    baseDelayMs: 250,
+    maxDelayMs: 10_000,
+    patience: problems,
+  })
+  return { client: await withEncryption(client, age), problems, owner }
+}
+
+function limited(client: ReplicaClient): ReplicaClient {
+  return new LimitingReplicaClient(client, new Permits(maxOperations))
+}
+
+function withRetries(
+  client: ReplicaClient,
+  policy: Omit<ConstructorParameters<typeof RetryingReplicaClient>[1], 'clock' | 'random'>,
+): ReplicaClient {
+  return new RetryingReplicaClient(client, {
+    ...policy,
+    clock: systemClock,
+    random: Math.random,
+  })
+}
+
+async function openAdapter(
+  target: ReplicaTarget,
+  { owner, uploads }: { readonly owner?: FileOwner; readonly uploads?: UploadRecord } = {},
+): Promise<ReplicaClient> {
+  switch (target.type) {
+    case 'file': {
+      const { FileReplicaClient } =
+        await import('../infrastructure/replica-clients/file/file-replica-client.js')
+      return new FileReplicaClient({ path: target.path, owner })
+    }
+    case 's3': {
+      const { S3ReplicaClient } =
+        await import('../infrastructure/replica-clients/s3/s3-replica-client.js')
+      return new S3ReplicaClient(target, {}, uploads)
+    }
+    case 'abs': {
+      const { AbsReplicaClient } =
+        await import('../infrastructure/replica-clients/azure/abs-replica-client.js')
+      return new AbsReplicaClient(target)
+    }
+    case 'gcs': {
+      const { GcsReplicaClient } =
+        await import('../infrastructure/replica-clients/gcs/gcs-replica-client.js')
+      return new GcsReplicaClient(target)
+    }
+  }
+}
+
+interface FileOwner {
+  readonly fileMode?: number
+  readonly directoryMode?: number
+  readonly uid?: number
+  readonly gid?: number
+}
+
+/** Modes and owner that files beside a database get: its own, and its folder's. */
+export async function ownerOf(databasePath: string): Promise<FileOwner> {
+  try {
+    const folder = await stat(path.dirname(databasePath))
+    const directoryMode = folder.mode & 0o777
+    try {
+      const file = await stat(databasePath)
+      return { fileMode: file.mode & 0o777, directoryMode, uid: file.uid, gid: file.gid }
+    } catch {
+      return { directoryMode }
+    }
+  } catch {
+    return {}
+  }
+}

@@ -1,0 +1,20 @@
+/** A process that compares a live database with a restored one. */
+import { compareFiles } from '../../infrastructure/comparison/compare-files.js'
+import { type ComparisonReply } from '../../infrastructure/comparison/forked-comparison.js'
+import { type ComparisonRequest } from '../../usecase/ports/live-comparison.js'
+
+// Whoever wanted to know is gone.
+process.once('disconnect', () => process.exit(0))
+process.once('message', (request: ComparisonRequest) => {
+  process.send?.(answer(request), () => {
+    process.disconnect()
+  })
+})
+
+function answer(request: ComparisonRequest): ComparisonReply {
+  try {
+    return { kind: 'result', result: compareFiles(request) }
+  } catch (error) {
+    return { kind: 'failed', message: error instanceof Error ? error.message : String(error) }
+  }
+}

@@ -1,0 +1,226 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+
+import { isAbortError } from '../../domain/errors.js'
+import { type Logger } from '../../usecase/ports/logger.js'
+import { type NotStored, type Replication } from '../../usecase/daemon/replicate.js'
+import { takeHangup } from './early-signals.js'
+import { type ExecutedProgram } from './executed-program.js'
+import { MemoryThrift } from './memory-thrift.js'
+import { type Service } from './service.js'
+
+const exitNotStored = 74
+const exitInterrupted = 130
+const afterKillMs = 5000
+/** Who passes a signal on to a process that has it already (npx, timeout) makes it arrive twice. */
+const sameSignalMs = 300
+const endingSignals = ['SIGINT', 'SIGTERM'] as const
+/** What else programs understand, and what would end us and leave them alone. */
+const passedOnSignals = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
+
+export type DaemonReplication = Pick<
+  Replication,
+  'run' | 'settled' | 'stored' | 'notStored' | 'databases' | 'failing'
+>
+
+export interface DaemonOptions {
+  readonly logger: Logger
+  readonly shutdownTimeoutMs: number
+  /** How long the first sync may hold up who waits for the start, and the program of `exec`. */
+  readonly firstSyncTimeoutMs: number
+  readonly service: Service
+  /** Reads the configuration again at SIGHUP; it never rejects. Undefined: SIGHUP ends the daemon. */
+  readonly reload?: (() => Promise<void>) | undefined
+  /** Runs beside it until it stops. */
+  readonly watch?: (stop: AbortSignal) => Promise<void>
+  /** Runs meanwhile: its end is ours, and its exit code, too. */
+  readonly exec?: ExecutedProgram
+}
+
+/**
+ * Runs until SIGINT or SIGTERM (or SIGHUP, when there is nothing to reload), or until the program of `exec` has ended, then stores what is captured for at most
+ * `shutdownTimeoutMs`; a second signal ends the process at once. Returns the exit code.
+ */
+export async function runDaemon(
+  replication: DaemonReplication,
+  options: DaemonOptions,
+): Promise<number> {
+  const { logger, exec, service, reload, watch } = options
+  const shutdown = new Shutdown(options)
+  const delay = monitorEventLoopDelay({ resolution: 20 })
+  delay.enable()
+  const thrift = new MemoryThrift()
+  const reloading = async (): Promise<void> => {
+    if (reload !== undefined && !shutdown.stop.aborted) await service.reload(reload, replication)
+  }
+  const passOn = (signal: NodeJS.Signals): void => exec?.signal(signal, { ends: false })
+  for (const signal of endingSignals) process.on(signal, shutdown.onSignal)
+  if (exec !== undefined) for (const signal of passedOnSignals) process.on(signal, passOn)
+  const onHangup = reload === undefined ? shutdown.onSignal : inTurn(reloading)
+  if (exec === undefined) process.on('SIGHUP', onHangup)
+  try {
+    // Not waited for at the end: a disk that does not answer would hold it up.
+    void watch?.(shutdown.stop)
+    const running = run(replication, shutdown.stop, shutdown.kill)
+    void tellStarted(replication, options, shutdown.stop)
+    // One that came while there was nobody to heed it; a program of `exec` did not run then.
+    if (takeHangup() && exec === undefined) onHangup('SIGHUP')
+    const executed = exec === undefined ? 0 : execute(replication, exec, shutdown, options)
+    const [notStored, programCode] = await Promise.all([running, executed])
+    for (const { database, replica, detail } of notStored) {
+      logger.error({ db: database, replica, detail }, 'not stored')
+    }
+    if (notStored.length === 0 && !shutdown.kill.aborted) {
+      logger.info({}, 'tsreplicate shut down')
+      return programCode
+    }
+    return programCode === 0 ? exitNotStored : programCode
+  } finally {
+    shutdown.begin()
+    await exec?.end()
+    shutdown.settle()
+    await service.end()
+    process.off('SIGHUP', onHangup)
+    for (const signal of endingSignals) process.off(signal, shutdown.onSignal)
+    for (const signal of passedOnSignals) process.off(signal, passOn)
+    delay.disable()
+    thrift.end()
+    logger.debug(
+      {
+        'loop-delay-p99-ms': delay.percentile(99) / 1e6,
+        'loop-delay-max-ms': delay.max / 1e6,
+        'rss-peak-bytes': process.resourceUsage().maxRSS * 1024,
+      },
+      'resources used',
+    )
+  }
+}
+
+/** Ready is who has stored each database that exists once, or has tried for long enough. */
+async function tellStarted(
+  replication: DaemonReplication,
+  { service, firstSyncTimeoutMs }: DaemonOptions,
+  stop: AbortSignal,
+): Promise<void> {
+  const over = AbortSignal.any([stop, AbortSignal.timeout(firstSyncTimeoutMs)])
+  await replication.settled(over)
+  await replication.stored(over)
+  if (!stop.aborted) service.ready(replication)
+}
+
+/** Does the work whenever it is called, one time after the other; calls while it waits for its turn are one. */
+function inTurn(work: () => Promise<void>): () => void {
+  let state: 'idle' | 'working' | 'again' = 'idle'
+  const wasCalled = (): boolean => state === 'again'
+  const go = async (): Promise<void> => {
+    do {
+      state = 'working'
+      await work()
+    } while (wasCalled())
+    state = 'idle'
+  }
+  return () => {
+    if (state === 'idle') void go()
+    else state = 'again'
+  }
+}
+
+/** When the daemon ends, and how long that may take. */
+class Shutdown {
+  readonly #options: DaemonOptions
+  readonly #stop = new AbortController()
+  readonly #kill = new AbortController()
+  #signalledMs: number | undefined
+  #deadline: NodeJS.Timeout | undefined
+
+  constructor(options: DaemonOptions) {
+    this.#options = options
+  }
+
+  get stop(): AbortSignal {
+    return this.#stop.signal
+  }
+
+  get kill(): AbortSignal {
+    return this.#kill.signal
+  }
+
+  /** While a program runs it gets the signals, and we go on until it has ended. */
+  readonly onSignal = (signal: NodeJS.Signals): void => {
+    const { logger, exec } = this.#options
+    const now = performance.now()
+    const first = this.#signalledMs === undefined
+    const again = now - (this.#signalledMs ?? Number.NEGATIVE_INFINITY) < sameSignalMs
+    if (again) return
+    this.#signalledMs = now
+    if (exec?.isRunning === true) {
+      if (first) logger.info({ signal }, signalReceived)
+      exec.signal(signal, { ends: true })
+    } else if (first) {
+      logger.info({ signal }, signalReceived)
+      this.begin()
+    } else {
+      logger.warn({ signal }, 'second signal received, ending at once')
+      this.#kill.abort()
+      process.exit(exitInterrupted)
+    }
+  }
+
+  /** Begins it, if it has not begun. */
+  begin(): void {
+    if (this.stop.aborted) return
+    const { logger, shutdownTimeoutMs, service } = this.#options
+    service.stopping(shutdownTimeoutMs)
+    this.#stop.abort()
+    this.#deadline = setTimeout(() => {
+      logger.error({ 'shutdown-timeout-ms': shutdownTimeoutMs }, 'shutdown timeout reached')
+      this.#kill.abort()
+      // Whatever hangs in the operating system must not outlive the timeout.
+      setTimeout(() => {
+        logger.error({}, 'still busy after the shutdown timeout, ending at once')
+        process.exit(exitNotStored)
+      }, afterKillMs).unref()
+    }, shutdownTimeoutMs)
+  }
+
+  settle(): void {
+    clearTimeout(this.#deadline)
+  }
+}
+
+const signalReceived = 'signal received, tsreplicate shutting down'
+
+/** An abort is the end that was asked for: what is missing then is told by the exit code. */
+async function run(
+  replication: DaemonReplication,
+  stop: AbortSignal,
+  kill: AbortSignal,
+): Promise<readonly NotStored[]> {
+  try {
+    return await replication.run(stop, kill)
+  } catch (error) {
+    if (kill.aborted && isAbortError(error)) return []
+    throw error
+  }
+}
+
+/** Runs the program once everything is stored, and begins the shutdown at its end. Returns its exit code. */
+async function execute(
+  replication: DaemonReplication,
+  program: ExecutedProgram,
+  shutdown: Shutdown,
+  { logger, firstSyncTimeoutMs }: DaemonOptions,
+): Promise<number> {
+  const timeout = AbortSignal.timeout(firstSyncTimeoutMs)
+  await replication.stored(AbortSignal.any([shutdown.stop, timeout]))
+  if (shutdown.stop.aborted) return 0
+  for (const { database, replica, detail } of timeout.aborted ? replication.notStored : []) {
+    logger.warn(
+      { db: database, replica, detail, 'first-sync-timeout-ms': firstSyncTimeoutMs },
+      'not stored yet, the exec command starts anyway',
+    )
+  }
+  const exitCode = await program.run()
+  logger.info({ 'exit-code': exitCode }, 'subprocess exited, tsreplicate shutting down')
+  shutdown.begin()
+  return exitCode
+}

@@ -1,0 +1,149 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { AddressError } from '../../domain/errors.js'
+import { type NotReady } from '../../domain/status.js'
+import { type MetricsFormat } from '../../usecase/ports/metrics-format.js'
+import { type ReportStatus } from '../../usecase/daemon/report-status.js'
+
+export interface HealthServerOptions {
+  readonly report: ReportStatus
+  /** Undefined: there are no metrics. */
+  readonly metrics: MetricsFormat | undefined
+}
+
+/** Where to listen: an address of the network, or a socket of this machine. */
+export type Listening = { readonly host: string; readonly port: number } | { readonly path: string }
+
+interface Answer {
+  readonly status: number
+  readonly contentType: string
+  readonly body: string
+}
+
+const plain = 'text/plain; charset=utf-8'
+const json = 'application/json; charset=utf-8'
+const maxConnections = 64
+
+/**
+ * Answers /metrics, /healthz, /readyz and /api/status. Throws {@link AddressError} when the address is not to be had.
+ * Disposing of it ends it at once.
+ */
+export async function serveHealth(
+  listening: Listening,
+  options: HealthServerOptions,
+): Promise<{ readonly port: number | undefined } & AsyncDisposable> {
+  const closed = new AbortController()
+  const server = createServer((request, response) => {
+    void respond(request, response, { ...options, signal: closed.signal })
+  })
+  server.maxConnections = maxConnections
+  await listen(server, listening)
+  const address = server.address()
+  return {
+    port: typeof address === 'object' ? address?.port : undefined,
+    async [Symbol.asyncDispose]() {
+      closed.abort()
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
+
+function listen(server: Server, listening: Listening): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error) => reject(addressError(listening, error)))
+    server.listen(listening, () => {
+      server.removeAllListeners('error')
+      // What fails later, like too many descriptors, concerns one connection.
+      server.on('error', () => undefined)
+      resolve()
+    })
+  })
+}
+
+function addressError(listening: Listening, cause: NodeJS.ErrnoException): AddressError {
+  const place = 'path' in listening ? listening.path : `${listening.host}:${listening.port}`
+  const [why, hint] = reasons[cause.code ?? ''] ?? [cause.message, undefined]
+  return new AddressError(`cannot listen on addr ${place}: ${why}`, {
+    cause,
+    ...(hint === undefined ? {} : { hint }),
+  })
+}
+
+const reasons: Readonly<Record<string, readonly [why: string, hint: string]>> = {
+  EADDRINUSE: [
+    'another process listens there',
+    'stop it (is it another tsreplicate?) or choose another port with addr in the configuration',
+  ],
+  EACCES: ['permission denied', 'ports below 1024 are for root: choose another one with addr'],
+  EADDRNOTAVAIL: [
+    'it is no address of this machine',
+    'write 127.0.0.1 for this machine alone, or 0.0.0.0 for all its addresses',
+  ],
+  ENOTFOUND: [
+    'the host is not known',
+    'write 127.0.0.1 for this machine alone, or 0.0.0.0 for all its addresses',
+  ],
+}
+
+async function respond(
+  request: IncomingMessage,
+  response: ServerResponse,
+  options: HealthServerOptions & { readonly signal: AbortSignal },
+): Promise<void> {
+  let answer: Answer
+  try {
+    answer = await answerTo(request, options)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    answer = { status: 500, contentType: plain, body: `cannot answer: ${reason}\n` }
+  }
+  const { status, contentType, body } = answer
+  response.writeHead(status, {
+    'content-type': contentType,
+    'content-length': Buffer.byteLength(body),
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+  })
+  response.end(request.method === 'HEAD' ? undefined : body)
+}
+
+async function answerTo(
+  request: IncomingMessage,
+  { report, metrics, signal }: HealthServerOptions & { readonly signal: AbortSignal },
+): Promise<Answer> {
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    return { status: 405, contentType: plain, body: 'only GET and HEAD\n' }
+  }
+  const [path = ''] = (request.url ?? '').split('?')
+  switch (path) {
+    case '/metrics': {
+      if (metrics === undefined) break
+      const { contentType } = metrics
+      return { status: 200, contentType, body: await metrics.format(await report.status(signal)) }
+    }
+    case '/healthz':
+      return verdict(request, report.hanging(), 'alive')
+    case '/readyz':
+      return verdict(request, report.notReady(), 'ready')
+    case '/api/status': {
+      const status = await report.status(signal)
+      return { status: 200, contentType: json, body: `${JSON.stringify(status, undefined, 2)}\n` }
+    }
+    default:
+  }
+  return { status: 404, contentType: plain, body: 'see /metrics, /healthz, /readyz, /api/status\n' }
+}
+
+/** 200 without complaints, else 503 and why: a line each, or JSON for who asks for it. */
+function verdict(request: IncomingMessage, complaints: readonly NotReady[], ok: string): Answer {
+  const status = complaints.length === 0 ? 200 : 503
+  if (request.headers.accept?.includes('application/json') === true) {
+    const body = { [ok]: complaints.length === 0, reasons: complaints }
+    return { status, contentType: json, body: `${JSON.stringify(body, undefined, 2)}\n` }
+  }
+  const lines = complaints.map(
+    ({ database, replica, reason }) =>
+      `${database}${replica === undefined ? '' : ` replica ${replica}`}: ${reason}`,
+  )
+  return { status, contentType: plain, body: `${lines.length === 0 ? ok : lines.join('\n')}\n` }
+}

@@ -1,0 +1,189 @@
+/**
+ * Asks a store again when it failed for a moment. Of an upload each part is retried by itself, so that a snapshot of
+ * hours survives a store that is away for minutes.
+ */
+import { ReplicaError } from '../../../domain/errors.js'
+import { type Generation } from '../../../domain/wal/generation.js'
+import { type ObjectRef } from '../../../domain/stored/replica-layout.js'
+import { type Clock } from '../../../usecase/ports/clock.js'
+import {
+  type ByteRange,
+  type ListOptions,
+  type ObjectUpload,
+  type OwnerObject,
+  type ReplicaClient,
+  type SnapshotInfo,
+  type UploadOptions,
+  type WalSegmentInfo,
+} from '../../../usecase/ports/replica-client.js'
+
+export interface RetryOptions {
+  /** How often a request is made at most, the first time included. */
+  readonly attempts: number
+  /** The pause after the first failure; it doubles from one to the next. */
+  readonly baseDelayMs: number
+  readonly maxDelayMs: number
+  readonly clock: Pick<Clock, 'sleep'>
+  /** A number from 0 up to 1, to keep clients from coming back all at once. */
+  readonly random: () => number
+  /**
+   * With it, the parts and the end of an object of several parts are tried for ever, since all that was sent would be
+   * lost otherwise: `report` hears of each failure that would have been the last, `recovered` when it works again.
+   */
+  readonly patience?: {
+    report(error: ReplicaError): void
+    recovered(): void
+  }
+}
+
+export class RetryingReplicaClient implements ReplicaClient {
+  readonly type: string
+  readonly location: string
+  readonly #client: ReplicaClient
+  readonly #options: RetryOptions
+
+  constructor(client: ReplicaClient, options: RetryOptions) {
+    this.type = client.type
+    this.location = client.location
+    this.#client = client
+    this.#options = options
+  }
+
+  listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
+    return this.#list(() => this.#client.listGenerations(signal), signal)
+  }
+
+  listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo> {
+    return this.#list(() => this.#client.listSnapshots(generation, signal), signal)
+  }
+
+  listWalSegments(
+    generation: Generation,
+    signal: AbortSignal,
+    options?: ListOptions,
+  ): AsyncIterable<WalSegmentInfo> {
+    return this.#list(() => this.#client.listWalSegments(generation, signal, options), signal)
+  }
+
+  startUpload(ref: ObjectRef, options: UploadOptions, signal: AbortSignal): Promise<ObjectUpload> {
+    const start = async (): Promise<ObjectUpload> => {
+      const givenUp = new AbortController()
+      const either = AbortSignal.any([signal, givenUp.signal])
+      const upload = await this.#client.startUpload(ref, options, either)
+      let isLarge = false
+      return {
+        partSizeBytes: upload.partSizeBytes,
+        maxConcurrentParts: upload.maxConcurrentParts,
+        isWhole: upload.isWhole === true,
+        sendPart: (part) => {
+          isLarge ||= !part.last || part.number > 0
+          return this.#retry(() => upload.sendPart(part), either, isLarge)
+        },
+        finish: () => this.#retry(() => upload.finish(), either, isLarge),
+        [Symbol.asyncDispose]: async () => {
+          // A part that waits for its next attempt, or hangs, must not keep the upload from being given up.
+          givenUp.abort()
+          await upload[Symbol.asyncDispose]()
+        },
+      }
+    }
+    return this.#retry(start, signal)
+  }
+
+  /** Goes on from the byte that was reached; attempts are counted anew when bytes have come. */
+  async *read(ref: ObjectRef, range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    let readBytes = 0
+    let failures = 0
+    for (;;) {
+      const rest: ByteRange = {
+        offset: range.offset + readBytes,
+        length: range.length === undefined ? undefined : range.length - readBytes,
+      }
+      try {
+        for await (const chunk of this.#client.read(ref, rest, signal)) {
+          readBytes += chunk.byteLength
+          failures = 0
+          yield chunk
+        }
+        return
+      } catch (error) {
+        failures += 1
+        await this.#pauseOrThrow(error, failures, signal)
+        if (range.length !== undefined && readBytes >= range.length) return
+      }
+    }
+  }
+
+  delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
+    return this.#retry(() => this.#client.delete(refs, signal), signal)
+  }
+
+  readOwner(signal: AbortSignal): Promise<OwnerObject | undefined> {
+    return this.#retry(() => this.#client.readOwner(signal), signal)
+  }
+
+  /** Not again: whether what failed was written, only a look can tell, and what to do then is the caller's to say. */
+  writeOwner(
+    owner: { readonly content: string; readonly replaces: string | undefined },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    return this.#client.writeOwner(owner, signal)
+  }
+
+  sweep(signal: AbortSignal): Promise<void> {
+    return this.#retry(() => this.#client.sweep(signal), signal)
+  }
+
+  /** Begins a listing anew as long as it has shown nothing: in the middle, entries would come twice. */
+  async *#list<T>(start: () => AsyncIterable<T>, signal: AbortSignal): AsyncIterable<T> {
+    let failures = 0
+    for (;;) {
+      let begun = false
+      try {
+        for await (const entry of start()) {
+          begun = true
+          yield entry
+        }
+        return
+      } catch (error) {
+        if (begun) throw error
+        failures += 1
+        await this.#pauseOrThrow(error, failures, signal)
+      }
+    }
+  }
+
+  async #retry<T>(action: () => Promise<T>, signal: AbortSignal, isPatient = false): Promise<T> {
+    const { attempts } = this.#options
+    const patience = isPatient ? this.#options.patience : undefined
+    for (let failures = 0; ;) {
+      try {
+        const result = await action()
+        if (failures >= attempts) patience?.recovered()
+        return result
+      } catch (error) {
+        failures += 1
+        const isLast = failures >= attempts
+        if (!isRetryable(error) || (isLast && patience === undefined)) throw error
+        if (isLast) patience?.report(error)
+        await this.#pause(failures, signal)
+      }
+    }
+  }
+
+  /** Throws `error` on if another attempt is not allowed or cannot help; else waits for its time to come. */
+  async #pauseOrThrow(error: unknown, failures: number, signal: AbortSignal): Promise<void> {
+    if (!isRetryable(error) || failures >= this.#options.attempts) throw error
+    await this.#pause(failures, signal)
+  }
+
+  async #pause(failures: number, signal: AbortSignal): Promise<void> {
+    const { baseDelayMs, maxDelayMs, clock, random } = this.#options
+    const fullMs = Math.min(maxDelayMs, baseDelayMs * 2 ** (failures - 1))
+    await clock.sleep(fullMs * (0.5 + random() / 2), signal)
+  }
+}
+
+function isRetryable(error: unknown): error is ReplicaError {
+  return error instanceof ReplicaError && error.retryable
+}

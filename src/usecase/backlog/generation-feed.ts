@@ -1,0 +1,344 @@
+/**
+ * What a database's capture loop and its replicas' loops share: the current generation and its spooled segments, how
+ * far each replica has confirmed, and the wishes that one has of the other. In memory only; the spool is the truth.
+ */
+import { type BreakReason } from '../../domain/wal/continuity.js'
+import { type Generation } from '../../domain/wal/generation.js'
+import { type GenerationOrigin } from '../../domain/stored/lineage.js'
+import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
+import { type SpooledSegment } from '../ports/spool.js'
+import { earliest } from './waiting-commits.js'
+
+/** Where everything committed at some moment had been captured and spooled. */
+export interface Barrier {
+  readonly generation: Generation
+  readonly position: WalPosition
+  readonly schemaCookie: number
+  /** Time of the last commit at the position. */
+  readonly commitTimeMs: number
+}
+
+export interface FeedGeneration {
+  readonly generation: Generation
+  readonly pageSizeBytes: number
+  /** Absent: the local state of an earlier version does not tell. */
+  readonly origin?: GenerationOrigin
+  segments: SpooledSegment[]
+  /** The end of the last segment. */
+  end: WalPosition
+}
+
+interface ReplicaPlace {
+  /** Up to where the store says that it has everything. */
+  acknowledged: WalPosition | undefined
+  /** Up to where that was seen to be so: what lies behind may have to be sent again. */
+  confirmed: WalPosition | undefined
+  /** End of what was sent last, or may have been: the replica has it or not, until that is acknowledged. */
+  attempted: WalPosition | undefined
+  generation: Generation | undefined
+  /** Given up for now: the spool keeps nothing for it. */
+  detached: boolean
+  /** The generation that is known to be restorable from it. */
+  restorable: Generation | undefined
+  /** Since when commits wait that were to be stored in earlier generations; undefined: there are none. */
+  owedSinceMs: number | undefined
+}
+
+/** Resolves its waiters all at once; a second wake-up before anybody waits is the same one. */
+export class Signal {
+  #waiters = new Set<() => void>()
+  #count = 0
+
+  /** How often it has woken anybody: who looks at the world before he waits can tell that it has changed since. */
+  get count(): number {
+    return this.#count
+  }
+
+  wake(): void {
+    this.#count += 1
+    const waiters = this.#waiters
+    this.#waiters = new Set()
+    for (const waiter of waiters) waiter()
+  }
+
+  /** Resolves at the next wake-up or when `signal` is aborted. */
+  async wait(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        signal.removeEventListener('abort', done)
+        this.#waiters.delete(done)
+        resolve()
+      }
+      this.#waiters.add(done)
+      signal.addEventListener('abort', done, { once: true })
+    })
+  }
+}
+
+export class GenerationFeed {
+  current: FeedGeneration | undefined
+  /** The generation that an earlier process began, and this one goes on with. */
+  continued: Generation | undefined
+  /** No more will be captured: replicas carry on what there is and stop. */
+  ended = false
+  /** All that was committed when this process had looked once. Until a replica has it, nobody knows how old that is. */
+  firstLook: Pick<Barrier, 'generation' | 'position'> | undefined
+  /** The newest moment that a replica holds: a new generation begins later. */
+  notBeforeMs = 0
+  /** One replica is merging segments: no other may begin to send a part of them. */
+  merging = false
+  /** Bytes that the spool may hold. */
+  maxSpoolBytes = Number.POSITIVE_INFINITY
+  #final: Barrier | undefined
+  readonly #changed = new Signal()
+  readonly #wanted = new Signal()
+  readonly #replicas = new Map<string, ReplicaPlace>()
+  /** Since when each segment waits, by the monotonic clock. */
+  readonly #sinceMs = new WeakMap<SpooledSegment, number>()
+  #currentSinceMs = Number.POSITIVE_INFINITY
+  #barriers: { resolve: (barrier: Barrier) => void; reject: (error: Error) => void }[] = []
+  #newGeneration: { reason: BreakReason; detail: string } | undefined
+
+  /** One that takes the place of another of this name stands where that one stood, until it has looked. */
+  addReplica(name: string): void {
+    if (this.#replicas.has(name)) return
+    this.#replicas.set(name, {
+      acknowledged: undefined,
+      confirmed: undefined,
+      attempted: undefined,
+      generation: undefined,
+      detached: false,
+      restorable: undefined,
+      owedSinceMs: undefined,
+    })
+  }
+
+  /**
+   * Another generation is the current one, for which commits wait since `sinceMs`. What a replica lacks of the one before
+   * goes on waiting, until the new one can be restored from it.
+   */
+  begin(current: FeedGeneration, sinceMs: number): void {
+    const former = this.current
+    for (const place of this.#replicas.values()) {
+      if (former === undefined || former.generation === current.generation) break
+      place.owedSinceMs = earliest([place.owedSinceMs, this.#lackedSinceMs(place, former)])
+    }
+    this.current = current
+    this.#currentSinceMs = sinceMs
+  }
+
+  /** Since when something waits of a generation that a replica does not have. */
+  #lackedSinceMs(
+    place: ReplicaPlace,
+    { generation, segments }: FeedGeneration,
+  ): number | undefined {
+    if (place.restorable !== generation) return this.#currentSinceMs
+    const lacked = segments.find(
+      ({ index, endOffset }) =>
+        place.confirmed === undefined ||
+        comparePositions({ index, offset: endOffset }, place.confirmed) > 0,
+    )
+    return lacked === undefined ? undefined : this.sinceMs(lacked)
+  }
+
+  /** A segment waits since then, by the monotonic clock. */
+  noteSince(segment: SpooledSegment, sinceMs: number): void {
+    this.#sinceMs.set(segment, sinceMs)
+  }
+
+  /** Since when the first commit of a segment waits; undefined: nothing is known of it. */
+  sinceMs(segment: SpooledSegment): number | undefined {
+    return this.#sinceMs.get(segment)
+  }
+
+  /** The generation is known to be restorable from a replica: with that it has what it lacked of earlier ones. */
+  restorable(name: string, generation: Generation): void {
+    const place = this.#replicas.get(name)
+    if (place === undefined || generation !== this.current?.generation) return
+    place.restorable = generation
+    place.owedSinceMs = undefined
+  }
+
+  /** Since when commits wait that a replica lacks of earlier generations; undefined: there are none. */
+  owedSinceMs(name: string): number | undefined {
+    return this.#replicas.get(name)?.owedSinceMs
+  }
+
+  /** Nothing is kept for this replica any more. */
+  removeReplica(name: string): void {
+    this.#replicas.delete(name)
+    this.#changed.wake()
+  }
+
+  /** Something here has changed: segments, generation, the end. */
+  announce(): void {
+    this.#changed.wake()
+  }
+
+  waitForChange(signal: AbortSignal): Promise<void> {
+    return this.#changed.wait(signal)
+  }
+
+  /** Grows with every change. */
+  get changeCount(): number {
+    return this.#changed.count
+  }
+
+  /** A replica wants something of the capture loop, or has wanted it since before this wait. */
+  waitForWish(signal: AbortSignal): Promise<void> {
+    return this.hasWish ? Promise.resolve() : this.#wanted.wait(signal)
+  }
+
+  get hasWish(): boolean {
+    return this.#newGeneration !== undefined || this.#barriers.length > 0
+  }
+
+  requestNewGeneration(reason: BreakReason, detail: string): void {
+    this.#newGeneration ??= { reason, detail }
+    this.#wanted.wake()
+  }
+
+  takeNewGeneration(): { reason: BreakReason; detail: string } | undefined {
+    const wish = this.#newGeneration
+    this.#newGeneration = undefined
+    return wish
+  }
+
+  /**
+   * No more is captured. `final` is where capturing ended: it stays a barrier for ever, because the last reader is
+   * still held, and so nothing behind its mark gets into the database file.
+   */
+  end(final: Barrier | undefined): void {
+    this.ended = true
+    this.#final = final
+    const waiting = this.takeBarriers()
+    if (final === undefined) waiting.reject(new Error('capturing has ended'))
+    else waiting.resolve(final)
+    this.#changed.wake()
+  }
+
+  /** Everything committed by now, captured and spooled. Rejects when capturing fails meanwhile. */
+  async barrier(): Promise<Barrier> {
+    if (this.ended) {
+      if (this.#final === undefined) throw new Error('capturing has ended')
+      return this.#final
+    }
+    return new Promise<Barrier>((resolve, reject) => {
+      this.#barriers.push({ resolve, reject })
+      this.#wanted.wake()
+    })
+  }
+
+  /** The barriers asked for so far; the caller captures, spools, and settles them. */
+  takeBarriers(): {
+    readonly count: number
+    resolve(barrier: Barrier): void
+    reject(error: Error): void
+  } {
+    const taken = this.#barriers
+    this.#barriers = []
+    return {
+      count: taken.length,
+      resolve: (barrier) => taken.forEach((waiting) => waiting.resolve(barrier)),
+      reject: (error) => taken.forEach((waiting) => waiting.reject(error)),
+    }
+  }
+
+  get spoolBytes(): number {
+    return this.current?.segments.reduce((sum, segment) => sum + segment.sizeBytes, 0) ?? 0
+  }
+
+  /** Records how far a replica has stored the current generation. */
+  acknowledge(
+    name: string,
+    generation: Generation,
+    reached: {
+      readonly acknowledged: WalPosition | undefined
+      readonly confirmed: WalPosition | undefined
+    },
+  ): void {
+    const place = this.#replicas.get(name)
+    if (place === undefined) return
+    if (place.generation !== generation) place.attempted = undefined
+    place.generation = generation
+    place.acknowledged = reached.acknowledged
+    place.confirmed = reached.confirmed
+    place.detached = false
+    this.#changed.wake()
+  }
+
+  /** Records that what ends at `end` is about to be sent, or may have been sent before. */
+  attempt(name: string, end: WalPosition): void {
+    const place = this.#replicas.get(name)
+    if (place !== undefined) place.attempted = end
+  }
+
+  /** Stops keeping segments for replicas that are behind. Returns their names. */
+  detachLaggards(): readonly string[] {
+    const current = this.current
+    if (current === undefined) return []
+    const names: string[] = []
+    for (const [name, place] of this.#replicas) {
+      const behind =
+        place.generation !== current.generation ||
+        place.acknowledged === undefined ||
+        comparePositions(place.acknowledged, current.end) < 0
+      if (behind && !place.detached) {
+        place.detached = true
+        names.push(name)
+      }
+    }
+    return names
+  }
+
+  /** Keeps nothing for this replica any more. */
+  detach(name: string): void {
+    const place = this.#replicas.get(name)
+    if (place !== undefined) place.detached = true
+  }
+
+  isDetached(name: string): boolean {
+    return this.#replicas.get(name)?.detached ?? false
+  }
+
+  /**
+   * Segments that every replica is known to have (`isFull`: those, too, of which its store only says so), but for the newest of them, by which a replica is known again that is encrypted and
+   * cannot be read here, and for the last one, which remembers where capturing stands.
+   */
+  releasable({ isFull }: { readonly isFull: boolean }): readonly SpooledSegment[] {
+    const current = this.current
+    if (current === undefined) return []
+    const places = [...this.#replicas.values()].filter((place) => !place.detached)
+    const isEverywhere = ({ index, endOffset }: SpooledSegment): boolean =>
+      places.every(({ generation, acknowledged, confirmed }) => {
+        const reached = isFull ? acknowledged : confirmed
+        if (generation !== current.generation || reached === undefined) return false
+        return comparePositions({ index, offset: endOffset }, reached) <= 0
+      })
+    return current.segments.slice(0, -1).filter(isEverywhere).slice(0, -1)
+  }
+
+  /**
+   * How far segments from `start` on may become one object: no replica may stand inside it, nor have been sent a part
+   * of it, because what it has been sent must never come again with other bytes.
+   */
+  mayMergeUpTo(start: WalPosition): WalPosition {
+    const current = this.current
+    let limit = current?.end ?? start
+    for (const {
+      generation,
+      acknowledged = start,
+      attempted = acknowledged,
+    } of this.#replicas.values()) {
+      if (generation !== current?.generation) return start
+      const isBefore = comparePositions(later(attempted, acknowledged), start) <= 0
+      if (!isBefore && comparePositions(acknowledged, limit) < 0) limit = acknowledged
+    }
+    return limit
+  }
+}
+
+function later(a: WalPosition, b: WalPosition): WalPosition {
+  return comparePositions(a, b) > 0 ? a : b
+}

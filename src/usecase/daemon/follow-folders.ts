@@ -1,0 +1,202 @@
+import { type DatabaseConfig, type DatabaseFolder } from '../../domain/settings/config.js'
+import { databaseIn, folderOf } from '../../domain/settings/database-folder.js'
+import { isAbortError } from '../../domain/errors.js'
+import { sameSettings } from '../../domain/settings/same-settings.js'
+import { type Clock } from '../ports/clock.js'
+import { type Logger } from '../ports/logger.js'
+import { type FileIdentity } from '../ports/managed-database.js'
+import { type WatchedFolder } from '../ports/watched-folder.js'
+
+export interface FollowFoldersOptions {
+  readonly open: (folder: DatabaseFolder) => WatchedFolder
+  /** Databases that run, which must not be looked into. */
+  readonly replicated: () => {
+    readonly paths: ReadonlySet<string>
+    has(file: FileIdentity): boolean
+  }
+  /** What was found is no longer what it was. */
+  readonly changed: () => void
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+interface Followed {
+  readonly folder: DatabaseFolder
+  readonly stop: AbortController
+  readonly scanned: Promise<void>
+  found: readonly DatabaseConfig[]
+  /** Files that cannot be looked into, when it was last looked. */
+  unreadableFiles: ReadonlySet<string>
+  /** Why it could not be read when it was last looked at; undefined: it could. */
+  problem: string | undefined
+}
+
+/** What no event announced is found after this long, and a file that is still empty is looked at again after that. */
+const rescanMs = 30_000
+const emptyRescanMs = 1000
+/** How soon that is where nothing announces anything. */
+const unwatchedRescanMs = 5000
+/** A folder that cannot be read is tried this soon, or later where trying takes long. */
+const unreadableRescanMs = 1000
+/** Local state of a database that is gone stays this long, should it come back, and is looked for this often. */
+const stateGraceMs = 3_600_000
+const sweepEveryMs = 600_000
+/** Files that come together are found together. */
+const gatherMs = 100
+
+/** Finds the databases in folders, and goes on looking. A folder that cannot be read keeps what was found in it. */
+export class FollowFolders {
+  readonly #options: FollowFoldersOptions
+  #followed: readonly Followed[] = []
+
+  constructor(options: FollowFoldersOptions) {
+    this.#options = options
+  }
+
+  /** Follows these folders from now on. */
+  want(folders: readonly DatabaseFolder[]): void {
+    const staying = this.#followed.filter((one) =>
+      folders.some((folder) => sameSettings(folder, one.folder)),
+    )
+    for (const one of this.#followed) if (!staying.includes(one)) one.stop.abort()
+    this.#followed = folders.map(
+      (folder) => staying.find((one) => sameSettings(folder, one.folder)) ?? this.#follow(folder),
+    )
+  }
+
+  /** What has been found by now, each with the settings of the folder that it belongs to. */
+  get found(): readonly DatabaseConfig[] {
+    const folders = this.#followed.map(({ folder }) => folder)
+    if (folders.length === 1) return this.#followed.flatMap(({ found }) => found)
+    return this.#followed.flatMap(({ folder, found }) =>
+      found.filter(({ path }) => folderOf(folders, path)?.folder === folder),
+    )
+  }
+
+  /** The folders that cannot be read now. */
+  get unreadable(): readonly { readonly dir: string; readonly problem: string }[] {
+    return this.#followed.flatMap(({ folder, problem }) =>
+      problem === undefined ? [] : [{ dir: folder.path, problem }],
+    )
+  }
+
+  /** Resolves when every folder has been looked through once. */
+  async scanned(): Promise<void> {
+    await Promise.all(this.#followed.map(({ scanned }) => scanned))
+  }
+
+  stop(): void {
+    for (const { stop } of this.#followed) stop.abort()
+  }
+
+  #follow(folder: DatabaseFolder): Followed {
+    const stop = new AbortController()
+    const first = new AbortController()
+    // One that takes the place of another of this path goes on with its databases until it has looked.
+    const former = this.#followed.find((one) => one.folder.path === folder.path)
+    const found = (former?.found ?? []).map(({ path }) =>
+      databaseIn(folder, path.slice(folder.path.length + 1)),
+    )
+    const scanned = aborted(first.signal)
+    const followed: Followed = {
+      folder,
+      stop,
+      scanned,
+      found,
+      problem: undefined,
+      unreadableFiles: new Set(),
+    }
+    void this.#run(followed, () => first.abort())
+    return followed
+  }
+
+  async #run(followed: Followed, scanned: () => void): Promise<void> {
+    const { open, clock } = this.#options
+    const { folder, stop } = followed
+    await using opened = open(folder)
+    let sweptAtMs = Number.NEGATIVE_INFINITY
+    let isFirst = true
+    let watchProblem: string | undefined
+    while (!stop.signal.aborted) {
+      let pauseMs = rescanMs
+      const startedAt = clock.monotonic()
+      try {
+        const hasEmpty = await this.#scan(followed, opened)
+        if (hasEmpty) pauseMs = emptyRescanMs
+        if (isFirst && followed.found.length === 0) this.#warnOfNone(folder)
+        isFirst = false
+        if (clock.monotonic() - sweptAtMs > sweepEveryMs) {
+          sweptAtMs = clock.monotonic()
+          await this.#sweep(opened)
+        }
+        if (followed.problem !== undefined) {
+          this.#options.logger.info({ dir: folder.path }, 'folder can be read again')
+        }
+        followed.problem = undefined
+      } catch (err) {
+        const message = err instanceof Error ? err.message : String(err)
+        if (!isAbortError(err) && message !== followed.problem) {
+          followed.problem = message
+          this.#options.logger.error({ dir: folder.path, err }, 'folder cannot be read')
+        }
+        pauseMs = Math.max(unreadableRescanMs, 20 * (clock.monotonic() - startedAt))
+      }
+      scanned()
+      if (!folder.watch && followed.problem === undefined) return
+      if (opened.watchProblem !== undefined) {
+        const lookMs = clock.monotonic() - startedAt
+        pauseMs = Math.min(pauseMs, Math.max(unwatchedRescanMs, 20 * lookMs))
+        if (watchProblem === undefined) this.#warnOfNoWatch(folder, opened.watchProblem, pauseMs)
+        watchProblem = opened.watchProblem
+      }
+      await opened.waitForChange(pauseMs, stop.signal)
+      await clock.sleep(gatherMs, stop.signal).catch(() => undefined)
+    }
+    scanned()
+  }
+
+  #warnOfNone({ path: dir, pattern, recursive, watch }: DatabaseFolder): void {
+    const next = watch ? 'they are waited for' : 'the next look is at a reload'
+    this.#options.logger.warn({ dir, pattern, recursive }, `no databases in the folder: ${next}`)
+  }
+
+  #warnOfNoWatch({ path: dir }: DatabaseFolder, problem: string, everyMs: number): void {
+    this.#options.logger.warn(
+      { dir, problem, 'every-ms': everyMs },
+      'the folder cannot be watched: what comes and goes is found by looking at it now and then',
+    )
+  }
+
+  async #sweep(opened: WatchedFolder): Promise<void> {
+    const { clock, logger } = this.#options
+    for (const path of await opened.removeLeftState(clock.now() - stateGraceMs)) {
+      logger.info({ path }, 'local state of a database that is gone removed: all of it is stored')
+    }
+  }
+
+  async #scan(followed: Followed, opened: WatchedFolder): Promise<boolean> {
+    const { logger, replicated, changed } = this.#options
+    const { folder, stop } = followed
+    const { found, hasEmpty, unreadable } = await opened.scan(replicated(), stop.signal)
+    if (stop.signal.aborted) return false
+    for (const file of unreadable) {
+      if (!followed.unreadableFiles.has(file)) {
+        logger.warn({ dir: folder.path, file }, 'no permission to see whether it is a database')
+      }
+    }
+    followed.unreadableFiles = new Set(unreadable)
+    const former = new Set(followed.found.map(({ path }) => path))
+    followed.found = found.map((relativePath) => databaseIn(folder, relativePath))
+    const now = new Set(followed.found.map(({ path }) => path))
+    for (const db of now)
+      if (!former.has(db)) logger.info({ dir: folder.path, db }, 'database found')
+    for (const db of former)
+      if (!now.has(db)) logger.info({ dir: folder.path, db }, 'database gone')
+    changed()
+    return hasEmpty
+  }
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+}

@@ -1,0 +1,310 @@
+import {
+  type DatabaseConfig,
+  type HeartbeatConfig,
+  type ReplicaConfig,
+} from '../../domain/settings/config.js'
+import { sameSettings } from '../../domain/settings/same-settings.js'
+import {
+  areSafe,
+  type CaptureStatus,
+  type DatabaseStatus,
+  type ReplicaStatus,
+} from '../../domain/status.js'
+import { type GenerationFeed } from '../backlog/generation-feed.js'
+import { type ProvenRestores } from '../verify/proven-restores.js'
+import { type SendHeartbeats } from './send-heartbeats.js'
+import { type ScheduleRetention } from '../retention/schedule-retention.js'
+import { type ScheduleValidation } from '../verify/schedule-validation.js'
+import { type CaptureSettings, type SyncDatabase } from '../capture/sync-database.js'
+import { type SyncReplica } from '../replica/sync-replica.js'
+
+/** Something captured, or still to be captured, that a replica does not have. */
+export interface NotStored {
+  readonly database: string
+  readonly replica: string
+  readonly detail: string
+}
+
+/** What one replica is made of. */
+export interface ReplicaParts {
+  readonly sync: SyncReplica
+  /** Undefined: nothing is ever deleted. */
+  readonly retention: ScheduleRetention | undefined
+  readonly proven: ProvenRestores
+  /** Undefined: it is not proven now and then. */
+  readonly validation: ScheduleValidation | undefined
+}
+
+/** What one database is made of. Disposed, it lets go of the database and of the local state. */
+export interface DatabaseParts extends AsyncDisposable {
+  /** The local state. */
+  readonly spool: AsyncDisposable
+  readonly feed: GenerationFeed
+  readonly capture: SyncDatabase
+  openReplica(config: ReplicaConfig): Promise<ReplicaParts>
+  /** Heartbeats of the database, or of one replica. */
+  openHeartbeats(config: HeartbeatConfig, of: HeartbeatSubject): SendHeartbeats
+}
+
+/** What heartbeats stand for. */
+export interface HeartbeatSubject {
+  /** Undefined: all replicas. */
+  readonly replica: string | undefined
+  readonly isSafe: () => boolean
+}
+
+interface RunningReplica extends ReplicaParts {
+  readonly config: ReplicaConfig
+  readonly leave: AbortController
+  readonly kill: AbortController
+  readonly done: Promise<unknown>
+}
+
+/** What capturing goes by. */
+export function captureSettings(config: DatabaseConfig): CaptureSettings {
+  return {
+    sealIntervalMs: Math.min(...config.replicas.map((replica) => replica.syncIntervalMs), 60_000),
+    monitorIntervalMs: config.monitorIntervalMs,
+    checkpointIntervalMs: config.checkpointIntervalMs,
+    minCheckpointPageCount: config.minCheckpointPageCount,
+    maxCheckpointPageCount: config.maxCheckpointPageCount,
+    maxSpoolBytes: config.maxSpoolBytes,
+    waitsForOthers: config.replicas.some(({ leaseMs }) => leaseMs !== undefined),
+    comesAndGoes: config.comesAndGoes === true,
+  }
+}
+
+/** One database being replicated: its capture and its replicas, which come and go while it runs. */
+export class ReplicateDatabase {
+  readonly #parts: DatabaseParts
+  readonly #stop = new AbortController()
+  readonly #kill = new AbortController()
+  readonly #replicas = new Map<string, RunningReplica>()
+  readonly #captured: Promise<void>
+  #config: DatabaseConfig
+  #heartbeats = new AbortController()
+
+  private constructor(config: DatabaseConfig, parts: DatabaseParts) {
+    this.#config = config
+    this.#parts = parts
+    this.#captured = parts.capture.run(this.#stop.signal, this.#kill.signal)
+  }
+
+  static async start(config: DatabaseConfig, parts: DatabaseParts): Promise<ReplicateDatabase> {
+    const replicas = await openAll(config.replicas, parts)
+    const database = new ReplicateDatabase(config, parts)
+    for (const [replica, opened] of replicas) database.#startReplica(replica, opened)
+    database.#startHeartbeats()
+    return database
+  }
+
+  get config(): DatabaseConfig {
+    return this.#config
+  }
+
+  get feed(): GenerationFeed {
+    return this.#parts.feed
+  }
+
+  get capture(): SyncDatabase {
+    return this.#parts.capture
+  }
+
+  get replicas(): readonly (ReplicaParts & { readonly config: ReplicaConfig })[] {
+    return [...this.#replicas.values()]
+  }
+
+  /** Whether {@link change} can lead to this configuration; else the database is to be stopped and started again. */
+  canBecome({ path, metaPath, allowNetworkFileSystem }: DatabaseConfig): boolean {
+    const now = this.#config
+    return (
+      path === now.path &&
+      metaPath === now.metaPath &&
+      allowNetworkFileSystem === now.allowNetworkFileSystem
+    )
+  }
+
+  /**
+   * Goes on with another configuration. Replicas that are the same in it go on untouched; the others do a last sync,
+   * which `kill` ends. Resolves with what they could not store.
+   */
+  async change(config: DatabaseConfig, kill: AbortSignal): Promise<readonly NotStored[]> {
+    const isNew = (replica: ReplicaConfig): boolean =>
+      !sameSettings(this.#replicas.get(replica.name)?.config, replica)
+    const opened = await openAll(config.replicas.filter(isNew), this.#parts)
+    const isOtherHeartbeat = !sameSettings(this.#config.heartbeat, config.heartbeat)
+    this.#config = config
+    this.#parts.capture.configure(captureSettings(config))
+    if (isOtherHeartbeat) this.#startHeartbeats()
+    const staying = new Set(config.replicas.filter((replica) => !isNew(replica)).map(nameOf))
+    const leaving = [...this.#replicas.values()].filter(
+      ({ config: { name } }) => !staying.has(name),
+    )
+    const notStored = await Promise.all(leaving.map((replica) => this.#leave(replica, kill)))
+    const wanted = new Set(config.replicas.map(nameOf))
+    for (const { config: former } of leaving) {
+      if (!wanted.has(former.name)) this.#parts.feed.removeReplica(former.name)
+    }
+    for (const [replica, parts] of opened) this.#startReplica(replica, parts)
+    return notStored.flat()
+  }
+
+  /** Captures and stores what is left, until `kill`. Resolves with what could not be stored. */
+  async stop(kill: AbortSignal): Promise<readonly NotStored[]> {
+    const onKill = (): void => {
+      this.#kill.abort()
+    }
+    if (kill.aborted) onKill()
+    kill.addEventListener('abort', onKill, { once: true })
+    this.#stop.abort()
+    const running = [...this.#replicas.values()]
+    await Promise.all([this.#captured, ...running.map(({ done }) => done)])
+    kill.removeEventListener('abort', onKill)
+    return this.notStored
+  }
+
+  /** What is not stored at this moment. */
+  get notStored(): readonly NotStored[] {
+    const { uncaptured } = this.#parts.capture
+    return [...this.#replicas.values()].flatMap((replica) =>
+      this.#notStored(replica.config.name, uncaptured ?? replica.sync.missing),
+    )
+  }
+
+  /** Where it stands now. */
+  status(): DatabaseStatus {
+    const captured = this.#parts.capture.status()
+    return {
+      ...captured,
+      path: this.#config.path,
+      metaPath: this.#config.metaPath,
+      replicas: this.replicas.map((replica) => replicaStatus(replica, captured)),
+    }
+  }
+
+  /** Resolves when every replica has all that is committed now, when there is no database, or at an abort. */
+  async stored(signal: AbortSignal): Promise<void> {
+    const { feed, capture } = this.#parts
+    const aborted = untilAborted(signal)
+    const isOver = (): boolean => signal.aborted || capture.isAbsent || feed.ended
+    while (!isOver()) {
+      // It is rejected when capturing fails, which is tried again, and then so is this.
+      const barrier = await Promise.race([feed.barrier().catch(() => undefined), aborted])
+      while (barrier !== undefined && !isOver()) {
+        if (this.replicas.every(({ sync }) => sync.hasStored(barrier))) return
+        if (feed.current?.generation !== barrier.generation) break
+        await feed.waitForChange(signal)
+      }
+    }
+  }
+
+  /** After {@link stop}, when the process ends: SQLite's connections are left open, see the port to the database. */
+  async releaseState(): Promise<void> {
+    await this.#parts.spool[Symbol.asyncDispose]()
+  }
+
+  /** After {@link stop}: lets go of the files. */
+  async close(): Promise<void> {
+    await this.#parts[Symbol.asyncDispose]()
+  }
+
+  #startReplica(config: ReplicaConfig, parts: ReplicaParts): void {
+    const { sync, retention, validation } = parts
+    const leave = new AbortController()
+    const kill = new AbortController()
+    const stop = AbortSignal.any([this.#stop.signal, leave.signal])
+    const killed = AbortSignal.any([this.#kill.signal, kill.signal])
+    const heartbeats =
+      config.heartbeat &&
+      this.#parts.openHeartbeats(config.heartbeat, {
+        replica: config.name,
+        isSafe: () => {
+          const captured = this.capture.status()
+          return areSafe(captured, [replicaStatus({ config, ...parts }, captured)])
+        },
+      })
+    const done = Promise.all([
+      sync.run(stop, killed, leave.signal),
+      retention?.run(stop),
+      validation?.run(stop),
+      heartbeats?.run(stop),
+    ])
+    this.#replicas.set(config.name, { ...parts, config, leave, kill, done })
+  }
+
+  /** In the place of those before. */
+  #startHeartbeats(): void {
+    this.#heartbeats.abort()
+    this.#heartbeats = new AbortController()
+    const { heartbeat } = this.#config
+    if (heartbeat === undefined) return
+    const stop = AbortSignal.any([this.#stop.signal, this.#heartbeats.signal])
+    const isSafe = (): boolean => {
+      const status = this.status()
+      return areSafe(status, status.replicas)
+    }
+    void this.#parts.openHeartbeats(heartbeat, { replica: undefined, isSafe }).run(stop)
+  }
+
+  async #leave(replica: RunningReplica, kill: AbortSignal): Promise<readonly NotStored[]> {
+    const onKill = (): void => {
+      replica.kill.abort()
+    }
+    if (kill.aborted) onKill()
+    kill.addEventListener('abort', onKill, { once: true })
+    replica.leave.abort()
+    await replica.done
+    kill.removeEventListener('abort', onKill)
+    this.#replicas.delete(replica.config.name)
+    return replica.kill.signal.aborted
+      ? this.#notStored(replica.config.name, replica.sync.missing)
+      : []
+  }
+
+  #notStored(replica: string, detail: string | undefined): readonly NotStored[] {
+    return detail === undefined ? [] : [{ database: this.#config.path, replica, detail }]
+  }
+}
+
+function replicaStatus(
+  { config, sync, retention, proven }: ReplicaParts & { readonly config: ReplicaConfig },
+  captured: CaptureStatus,
+): ReplicaStatus {
+  const { totals, ...status } = sync.status(captured)
+  const { lastAtMs, deletedSnapshots = 0, deletedSegments = 0 } = retention?.status ?? {}
+  return {
+    ...status,
+    // An object is sent once per interval.
+    maxLagMs: config.maxLagMs + config.syncIntervalMs,
+    refusal: sync.takenBy === undefined ? undefined : `taken over by ${sync.takenBy}`,
+    lastRetentionAtMs: lastAtMs,
+    lastProvenAtMs: proven.lastProvenAtMs,
+    totals: {
+      ...totals,
+      deletedSnapshots,
+      deletedSegments,
+      provenRestores: proven.proven,
+      failedRestores: proven.failed,
+    },
+  }
+}
+
+function untilAborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(undefined)
+    signal.addEventListener('abort', () => resolve(undefined), { once: true })
+  })
+}
+
+function nameOf({ name }: ReplicaConfig): string {
+  return name
+}
+
+async function openAll(
+  configs: readonly ReplicaConfig[],
+  parts: DatabaseParts,
+): Promise<readonly (readonly [ReplicaConfig, ReplicaParts])[]> {
+  const opened: (readonly [ReplicaConfig, ReplicaParts])[] = []
+  for (const config of configs) opened.push([config, await parts.openReplica(config)])
+  return opened
+}

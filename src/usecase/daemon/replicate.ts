@@ -1,0 +1,350 @@
+import {
+  type Config,
+  type DatabaseConfig,
+  type DatabaseFolder,
+  type ReplicaTarget,
+} from '../../domain/settings/config.js'
+import { formatDuration } from '../../kit/duration.js'
+import { isAbortError, TsreplicateError } from '../../domain/errors.js'
+import { sameSettings } from '../../domain/settings/same-settings.js'
+import { type DatabaseStatus, type NotReady } from '../../domain/status.js'
+import { FollowFolders } from './follow-folders.js'
+import { type Clock } from '../ports/clock.js'
+import { type LogFields, type Logger } from '../ports/logger.js'
+import { type WatchedFolder } from '../ports/watched-folder.js'
+import { type Refusal } from '../refusal.js'
+import { type DatabaseParts, type NotStored, ReplicateDatabase } from './replicate-database.js'
+
+export { type NotStored } from './replicate-database.js'
+
+/** Databases being replicated, which come and go. */
+export interface Replication {
+  /**
+   * Replicates these databases, and those in these folders, from now on. Those that are the same go on untouched, those that are missing here do a
+   * last sync and stop.
+   */
+  want(config: Pick<Config, 'databases' | 'folders'>): void
+
+  /** Resolves when what is wanted is so, or at an abort. `run` has to be under way. */
+  settled(signal: AbortSignal): Promise<void>
+
+  /** The databases that run now. */
+  readonly databases: readonly ReplicateDatabase[]
+
+  /**
+   * Runs until `stop`, then does a last sync of everything and resolves with what could not be stored. `kill` ends that
+   * sync at once. Throws {@link InUseError} when another process replicates one of the databases.
+   */
+  run(stop: AbortSignal, kill: AbortSignal): Promise<readonly NotStored[]>
+  /**
+   * Resolves when every replica has all that is committed now in the databases that exist, or at an abort. `run` has to
+   * be under way.
+   */
+  stored(signal: AbortSignal): Promise<void>
+  /** What is not stored at this moment. */
+  readonly notStored: readonly NotStored[]
+  /** Where everything that runs stands now. Looks at nothing outside of memory. */
+  status(): readonly DatabaseStatus[]
+  /** What is wanted and cannot be brought about now: it is tried again. */
+  readonly failing: readonly NotReady[]
+}
+
+export interface ReplicateDatabasesOptions {
+  readonly open: (config: DatabaseConfig) => Promise<DatabaseParts>
+  readonly openFolder: (folder: DatabaseFolder) => WatchedFolder
+  /** Is told of a database of a folder that is no longer replicated, when all of it is stored. */
+  readonly left: (database: DatabaseConfig) => Promise<void>
+  readonly refusal: Refusal
+  readonly clock: Clock
+  readonly logger: Logger
+  /** How long the last sync may take of what is no longer wanted. */
+  readonly lastSyncTimeoutMs: number
+}
+
+/** One database file: what is wanted of it, and what is. */
+interface Slot {
+  wanted: DatabaseConfig | undefined
+  running: ReplicateDatabase | undefined
+  settling: Promise<void> | undefined
+  /** Why what is wanted could not be brought about. */
+  problem: string | undefined
+}
+
+const firstPauseMs = 1000
+const maxPauseMs = 60_000
+
+/** Replicates databases side by side: one that is broken, or slow to stop, never holds up another. */
+export class ReplicateDatabases implements Replication {
+  readonly #options: ReplicateDatabasesOptions
+  readonly #slots = new Map<string, Slot>()
+  #run: { readonly stop: AbortSignal; readonly kill: AbortSignal } | undefined
+  /** What was to be stopped when everything was. */
+  readonly #leftBehind: NotStored[] = []
+
+  readonly #folders: FollowFolders
+  #named: readonly DatabaseConfig[] = []
+  readonly #same = new Set<string>()
+
+  constructor(options: ReplicateDatabasesOptions) {
+    this.#options = options
+    this.#folders = new FollowFolders({
+      open: options.openFolder,
+      replicated: () => this.#replicated(),
+      changed: () => {
+        this.#want()
+      },
+      clock: options.clock,
+      logger: options.logger,
+    })
+  }
+
+  want({ databases, folders }: Pick<Config, 'databases' | 'folders'>): void {
+    if (this.#run !== undefined) this.#options.refusal.startIsOver()
+    this.#named = databases
+    this.#folders.want(folders)
+    this.#want()
+  }
+
+  #replicated(): ReturnType<ConstructorParameters<typeof FollowFolders>[0]['replicated']> {
+    const files = new Set(
+      this.databases.flatMap(({ capture: { file } }) =>
+        file === undefined ? [] : `${file.device}:${file.inode}`,
+      ),
+    )
+    return {
+      paths: new Set(this.#slots.keys()),
+      has: ({ device, inode }) => files.has(`${device}:${inode}`),
+    }
+  }
+
+  #want(): void {
+    // What is named has its own settings.
+    const databases = [...this.#folders.found, ...this.#named]
+    const wanted = new Map<string, DatabaseConfig>()
+    for (const config of databases) {
+      const file = config.linkTarget ?? config.path
+      this.#saySame(wanted.get(file), config)
+      wanted.set(file, config)
+    }
+    for (const path of new Set([...this.#slots.keys(), ...wanted.keys()])) {
+      const slot = this.#slots.get(path) ?? {
+        wanted: undefined,
+        running: undefined,
+        settling: undefined,
+        problem: undefined,
+      }
+      slot.wanted = wanted.get(path)
+      this.#slots.set(path, slot)
+      this.#settle(path, slot)
+    }
+  }
+
+  /** A file in a folder and a link to it that is named are one database. */
+  #saySame(found: DatabaseConfig | undefined, named: DatabaseConfig): void {
+    if (found === undefined || found.path === named.path) return
+    const text = `${named.path} leads to ${found.path}: one database, replicated as the first says`
+    if (this.#same.has(text)) return
+    this.#same.add(text)
+    this.#options.logger.info({ db: named.path }, text)
+  }
+
+  get databases(): readonly ReplicateDatabase[] {
+    return [...this.#slots.values()].flatMap(({ running }) => running ?? [])
+  }
+
+  async run(stop: AbortSignal, kill: AbortSignal): Promise<readonly NotStored[]> {
+    return this.#options.refusal.orElse(this.#runUntil(stop, kill))
+  }
+
+  async settled(signal: AbortSignal): Promise<void> {
+    await Promise.race([this.#folders.scanned(), aborted(signal)])
+    await Promise.race([Promise.all(this.#settling), aborted(signal)])
+  }
+
+  async stored(signal: AbortSignal): Promise<void> {
+    await Promise.all(
+      [...this.#slots.values()].map(async (slot) => {
+        await Promise.race([slot.settling, aborted(signal)])
+        await slot.running?.stored(signal)
+      }),
+    )
+  }
+
+  get notStored(): readonly NotStored[] {
+    return this.databases.flatMap(({ notStored }) => notStored)
+  }
+
+  status(): readonly DatabaseStatus[] {
+    return this.databases.map((database) => database.status())
+  }
+
+  get failing(): readonly NotReady[] {
+    const folders = this.#folders.unreadable.map(({ dir, problem }) => ({
+      database: dir,
+      replica: undefined,
+      reason: `its databases are not known: ${problem}`,
+    }))
+    const databases = [...this.#slots].flatMap(([file, { wanted, problem }]) =>
+      problem === undefined
+        ? []
+        : [
+            {
+              database: wanted?.path ?? file,
+              replica: undefined,
+              reason: `it cannot be replicated: ${problem}`,
+            },
+          ],
+    )
+    return [...folders, ...databases]
+  }
+
+  async #runUntil(stop: AbortSignal, kill: AbortSignal): Promise<readonly NotStored[]> {
+    this.#run = { stop, kill }
+    for (const [path, slot] of this.#slots) this.#settle(path, slot)
+    await aborted(stop)
+    // However soon the end comes, what is wanted is stored once.
+    await Promise.race([this.#folders.scanned(), aborted(kill)])
+    this.#folders.stop()
+    while (this.#settling.length > 0) await Promise.all(this.#settling)
+    const notStored = await Promise.all(this.databases.map((database) => database.stop(kill)))
+    for (const database of this.databases) await database.releaseState()
+    return [...this.#leftBehind, ...notStored.flat(), ...this.#neverStarted]
+  }
+
+  get #settling(): readonly Promise<void>[] {
+    return [...this.#slots.values()].flatMap(({ settling }) => settling ?? [])
+  }
+
+  get #neverStarted(): readonly NotStored[] {
+    return [...this.#slots.values()].flatMap(({ wanted, running, problem }) =>
+      wanted === undefined || running !== undefined || problem === undefined
+        ? []
+        : wanted.replicas.map(({ name }) => ({
+            database: wanted.path,
+            replica: name,
+            detail: `it cannot be replicated: ${problem}`,
+          })),
+    )
+  }
+
+  /** Sees to it that what is wanted of a path becomes so: one step after the other, whatever is wanted meanwhile. */
+  #settle(path: string, slot: Slot): void {
+    const run = this.#run
+    if (run === undefined || slot.settling !== undefined) return
+    if (run.stop.aborted && !isUntried(slot)) return
+    if (isSettled(slot)) {
+      if (slot.wanted === undefined) this.#slots.delete(path)
+      return
+    }
+    slot.settling = this.#stepUntilSettled(path, slot, run).finally(() => {
+      slot.settling = undefined
+      this.#settle(path, slot)
+    })
+  }
+
+  async #stepUntilSettled(
+    path: string,
+    slot: Slot,
+    { stop, kill }: { readonly stop: AbortSignal; readonly kill: AbortSignal },
+  ): Promise<void> {
+    let pauseMs = firstPauseMs
+    do {
+      try {
+        await this.#step(slot, kill)
+        slot.problem = undefined
+        pauseMs = firstPauseMs
+      } catch (err) {
+        slot.problem = err instanceof Error ? err.message : String(err)
+        const hint = err instanceof TsreplicateError ? err.hint : undefined
+        const fields = { db: path, err, ...(hint === undefined ? {} : { hint }) }
+        this.#options.logger.error(fields, 'database cannot be replicated')
+        await this.#options.clock.sleep(pauseMs, stop).catch(ignoreAbort)
+        pauseMs = Math.min(pauseMs * 2, maxPauseMs)
+      }
+    } while (!stop.aborted && !isSettled(slot))
+  }
+
+  async #step(slot: Slot, kill: AbortSignal): Promise<void> {
+    const { wanted, running } = slot
+    const { logger } = this.#options
+    if (running === undefined) {
+      if (wanted === undefined) return
+      logReplicas(wanted, logger)
+      slot.running = await ReplicateDatabase.start(wanted, await this.#options.open(wanted))
+    } else if (wanted !== undefined && running.canBecome(wanted)) {
+      this.#lost(await this.#within(kill, (deadline) => running.change(wanted, deadline)))
+      logger.info({ db: wanted.path }, 'database replicated with another configuration')
+      logReplicas(wanted, logger)
+    } else {
+      const notStored = await this.#within(kill, (deadline) => running.stop(deadline))
+      this.#lost(notStored)
+      slot.running = undefined
+      await running.close()
+      if (wanted === undefined && running.config.comesAndGoes === true && notStored.length === 0) {
+        await this.#options.left(running.config)
+      }
+      if (wanted === undefined) {
+        logger.info({ db: running.config.path }, 'database no longer replicated')
+      }
+    }
+  }
+
+  /** Gives a last sync its time. */
+  async #within<T>(kill: AbortSignal, work: (kill: AbortSignal) => Promise<T>): Promise<T> {
+    const { clock, lastSyncTimeoutMs } = this.#options
+    const deadline = new AbortController()
+    const done = new AbortController()
+    const late = clock
+      .sleep(lastSyncTimeoutMs, done.signal)
+      .then(() => deadline.abort())
+      .catch(ignoreAbort)
+    try {
+      return await work(AbortSignal.any([kill, deadline.signal]))
+    } finally {
+      done.abort()
+      await late
+    }
+  }
+
+  /** What is lost while the others go on is said at once; at the end it counts for the exit code. */
+  #lost(notStored: readonly NotStored[]): void {
+    if (this.#run?.stop.aborted === true) {
+      this.#leftBehind.push(...notStored)
+      return
+    }
+    for (const { database, replica, detail } of notStored) {
+      this.#options.logger.error({ db: database, replica, detail }, 'not stored')
+    }
+  }
+}
+
+function isUntried({ wanted, running, problem }: Slot): boolean {
+  return wanted !== undefined && running === undefined && problem === undefined
+}
+
+function isSettled({ wanted, running }: Slot): boolean {
+  return sameSettings(wanted, running?.config)
+}
+
+function logReplicas({ path, replicas }: DatabaseConfig, logger: Logger): void {
+  logger.info({ path }, 'initialized db')
+  for (const { name, target, syncIntervalMs } of replicas) {
+    const fields = { name, type: target.type, 'sync-interval': formatDuration(syncIntervalMs) }
+    logger.info({ ...fields, ...placeFields(target) }, 'replicating to')
+  }
+}
+
+function placeFields(target: ReplicaTarget): LogFields {
+  if (target.type === 'file') return { path: target.path }
+  const { bucket, prefix, endpoint } = target
+  return { bucket, path: prefix, ...(endpoint === undefined ? {} : { endpoint }) }
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+}
+
+function ignoreAbort(error: unknown): void {
+  if (!isAbortError(error)) throw error
+}

@@ -1,0 +1,47 @@
+import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
+import { type Clock } from '../ports/clock.js'
+import { hasReached } from './take-snapshot.js'
+
+/**
+ * When what is pending for one replica is sent: once per interval, all that there is at that moment. What is due is
+ * decided here, before anything is waited for or sent, so that the replica's loop has its time for everything else.
+ */
+export class SendSchedule {
+  readonly #clock: Pick<Clock, 'monotonic'>
+  readonly #intervalMs: number
+  #startedAt = Number.NEGATIVE_INFINITY
+  /** Where that ended which was pending when it was due: without a break, it is one sending. */
+  #upTo: WalPosition | undefined
+
+  constructor(options: { readonly clock: Pick<Clock, 'monotonic'>; readonly intervalMs: number }) {
+    this.#clock = options.clock
+    this.#intervalMs = options.intervalMs
+  }
+
+  /** How long until what lies between `position` and `end` is to be sent; undefined: there is nothing. */
+  dueInMs(
+    { position, end }: { readonly position: WalPosition | undefined; readonly end: WalPosition },
+    { isUrgent }: { readonly isUrgent: boolean },
+  ): number | undefined {
+    if (hasReached(position, end)) return undefined
+    if (isUrgent || this.#isUnderWay(position)) return 0
+    return Math.max(0, this.#startedAt + this.#intervalMs - this.#clock.monotonic())
+  }
+
+  /** Something is about to be sent from `position` on; all up to `end` belongs to it. */
+  begin({ position, end }: { readonly position: WalPosition | undefined; end: WalPosition }): void {
+    if (this.#isUnderWay(position)) return
+    this.#startedAt = this.#clock.monotonic()
+    this.#upTo = end
+  }
+
+  /** What is left has to wait for the next time. */
+  defer(): void {
+    this.#upTo = undefined
+  }
+
+  #isUnderWay(position: WalPosition | undefined): boolean {
+    if (this.#upTo === undefined) return false
+    return position === undefined || comparePositions(position, this.#upTo) < 0
+  }
+}

@@ -1,0 +1,1207 @@
+import { isAbortError, LocalStateError, ReplicaError } from '../../domain/errors.js'
+import { type Generation } from '../../domain/wal/generation.js'
+import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
+import { type Fork, type Lineage } from '../../domain/stored/lineage.js'
+import { formatObjectPath } from '../../domain/stored/replica-layout.js'
+import { type Checksum, sameChecksum } from '../../domain/wal/wal-format.js'
+import { type Sent } from '../../domain/policy/wall-clock.js'
+import { type CaptureStatus, longest, type ReplicaStatus } from '../../domain/status.js'
+import {
+  type NewestSnapshot,
+  type NextSnapshot,
+  nextSnapshot,
+  type SnapshotReason,
+  unscheduledBurst,
+  unscheduledWaitMs,
+} from '../../domain/policy/snapshot-schedule.js'
+import { findLineage, findStranger } from './find-lineage.js'
+import {
+  type Barrier,
+  type FeedGeneration,
+  type GenerationFeed,
+} from '../backlog/generation-feed.js'
+import { CheckTiling, type Hole } from './check-tiling.js'
+import { Confirmation, isSame, type SentSegment } from './confirmation.js'
+import { mergeSegments, planMerge } from './merge-segments.js'
+import { type Claimed, type OwnReplica } from './own-replica.js'
+import { type Clock } from '../ports/clock.js'
+import { type Compressor } from '../ports/compressor.js'
+import { type Logger } from '../ports/logger.js'
+import { type ManagedDatabase } from '../ports/managed-database.js'
+import {
+  type ReplicaClient,
+  type SnapshotInfo,
+  type WalSegmentInfo,
+} from '../ports/replica-client.js'
+import { type Spool, type SpooledSegment } from '../ports/spool.js'
+import { readTrailer } from '../stored/read-trailer.js'
+import { RememberStored } from './remember-stored.js'
+import { type StoredRecord } from '../ports/stored-record.js'
+import { RecordStored } from './record-stored.js'
+import { type ReplicaProblems } from '../replica-problems.js'
+import { type Permits } from '../../kit/permits.js'
+import { SendSchedule } from './send-schedule.js'
+import { markOf, sendSegment } from './send-segment.js'
+import { GenerationEndedError, hasReached, takeSnapshot } from './take-snapshot.js'
+
+export interface SyncReplicaOptions {
+  readonly name: string
+  readonly database: ManagedDatabase
+  readonly client: ReplicaClient
+  readonly spool: Spool
+  readonly compressor: Compressor
+  readonly decode: (source: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>
+  readonly feed: GenerationFeed
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly syncIntervalMs: number
+  readonly snapshotIntervalMs: number | undefined
+  /** A snapshot is due when the newest is this old, so that older ones can be deleted; undefined: nothing is. */
+  readonly retentionMs: number | undefined
+  /** Shared by all replicas of the process. */
+  readonly snapshotSlots: Permits
+  readonly problems: ReplicaProblems
+  /** How often it is looked whether what was sent is there, while there is something new; by default once a minute. */
+  readonly readBackIntervalMs?: number
+  /** Absent: nobody else writes there. */
+  readonly owner?: OwnReplica
+  /** Absent: after a start it is read there how the segments follow each other. */
+  readonly storedRecord?: StoredRecord
+}
+
+/** What of a replica's status this loop knows. */
+export type SyncReplicaStatus = Pick<
+  ReplicaStatus,
+  | 'name'
+  | 'type'
+  | 'location'
+  | 'position'
+  | 'hasSnapshot'
+  | 'isProven'
+  | 'lagMs'
+  | 'confirmedLagMs'
+  | 'pendingBytes'
+  | 'lastFailure'
+  | 'lastStoredAtMs'
+  | 'lastSnapshotAtMs'
+> & {
+  readonly totals: Pick<ReplicaStatus['totals'], 'walBytes' | 'snapshots' | 'errors'>
+}
+
+const usualReadBackIntervalMs = 60_000
+/** So much may wait in the spool to be confirmed, and no larger share of it: beyond that, it is time. */
+const maxUnconfirmedBytes = 64 * 1024 * 1024
+const unconfirmedShare = 1 / 8
+const firstPauseMs = 1000
+/** Short enough that a store that is there again is used within half a minute. */
+const maxPauseMs = 15_000
+/** Before what a listing lacks is taken for lost. */
+const lookAgainMs = 5000
+const maxTimerMs = 24 * 3_600_000
+/** What others do to the replica is noticed after this long at the latest. */
+const trustMs = 24 * 3_600_000
+
+/** Where this replica stands in the current generation. */
+interface Place {
+  readonly generation: Generation
+  /** End of what is stored; undefined: no segment is. */
+  position: WalPosition | undefined
+  hasSnapshot: boolean
+  newestSnapshot: NewestSnapshot | undefined
+  /** Undefined: what is stored of the generation does not tell. */
+  lineage: Lineage | undefined
+}
+
+/**
+ * Carries spooled segments, and snapshots, to one replica, for ever. Segments go up in order, each confirmed before the
+ * next, and a retry sends the same name and bytes. In a new generation they are held back until the first snapshot's
+ * body is up, because without it they are worthless, unless the spool fills.
+ */
+export class SyncReplica {
+  readonly #options: SyncReplicaOptions
+  #place: Place | undefined
+  /** The last place that was known, also while it is in doubt. */
+  #lastPlace: Place | undefined
+  #doubtfulSinceMs: number | undefined
+  /** The first snapshot of the generation was acknowledged, and whether it is there is not known yet. */
+  #isFirstUnconfirmed = false
+  /** There was something to restore here when it was last looked at, in this generation or the one before. */
+  #isProven = false
+  #claimed: Claimed | undefined
+  /** The claim is made, and the generation is one that we may write to. */
+  #mayWrite: boolean
+  #unwanted: Generation | undefined
+  #saidForksOf: Generation | undefined
+  #locatedAt = 0
+  readonly #schedule: SendSchedule
+  #lastSent: Sent | undefined
+  #swept = false
+  readonly #snapshotCounts: Record<SnapshotReason, number> = {
+    generation: 0,
+    interval: 0,
+    retention: 0,
+  }
+  /** When those were finished that no schedule asked for, by the monotonic clock. */
+  #unscheduledAtMs: number[] = []
+  #saidThatBounded = false
+  readonly #record: RecordStored | undefined
+  readonly #confirmation: Confirmation
+  readonly #remembered: RememberStored
+  /** Whether the segments there follow each other is being looked at. */
+  #tiling: CheckTiling | undefined
+  /** What was missing at the last look. */
+  #suspected: string | undefined
+  /** What a snapshot waits for that is to be finished. */
+  #awaited: WalPosition | undefined
+  #sentWalBytes = 0
+  #lastStoredAtMs: number | undefined
+  #leave = never
+  /** All that was committed when this replica was told to leave. */
+  #farewell: { readonly generation: Generation; readonly position: WalPosition } | undefined
+
+  constructor(options: SyncReplicaOptions) {
+    this.#options = options
+    const { client, clock, readBackIntervalMs: intervalMs = usualReadBackIntervalMs } = options
+    this.#confirmation = new Confirmation({ client, clock, intervalMs })
+    const { storedRecord: record } = options
+    this.#remembered = new RememberStored({ record, logger: options.logger })
+    this.#schedule = new SendSchedule({ clock, intervalMs: options.syncIntervalMs })
+    const { owner, logger } = options
+    this.#record = owner && new RecordStored({ owner, clock, logger })
+    this.#mayWrite = owner === undefined
+    options.feed.addReplica(options.name)
+  }
+
+  /**
+   * Runs until the feed has ended and all of it is stored, another writer has taken the replica, or `kill`. `leave` ends
+   * this replica alone: once all that is committed by then is stored.
+   */
+  async run(stop: AbortSignal, kill: AbortSignal, leave: AbortSignal = never): Promise<void> {
+    const { feed, owner } = this.#options
+    this.#leave = leave
+    leave.addEventListener('abort', () => feed.announce(), { once: true })
+    const ended = new AbortController()
+    const renewal = owner?.renew(AbortSignal.any([kill, ended.signal]))
+    await this.#carry(stop, kill)
+    ended.abort()
+    await renewal
+    if (this.#place !== undefined) this.#noteConfirmed(this.#place)
+    if (!kill.aborted) await this.#record?.release(kill)
+  }
+
+  async #carry(stop: AbortSignal, kill: AbortSignal): Promise<void> {
+    const { clock, feed, problems, owner, name } = this.#options
+    let pauseMs = firstPauseMs
+    for (;;) {
+      try {
+        kill.throwIfAborted()
+        if (owner?.takenBy !== undefined) {
+          feed.detach(name)
+          return
+        }
+        const seen = feed.changeCount
+        const idle = await this.#step(stop, kill)
+        if (!this.#confirmation.isMending) problems.recovered()
+        pauseMs = firstPauseMs
+        // What changed during the step may be what it has not seen.
+        if (!idle || feed.changeCount !== seen) continue
+        const told = this.#farewell
+        if (this.#isDone || (await this.#mayLeave(kill))) return
+        // What the farewell made the capture finish was announced while nobody waited.
+        if (this.#farewell !== told || feed.changeCount !== seen) continue
+        await this.#waitForWork(kill)
+      } catch (error) {
+        if (kill.aborted) return
+        // After a failure of the moment, what was stored is stored; any other may mean that the replica has changed.
+        if (!(error instanceof ReplicaError && error.retryable)) this.#place = undefined
+        if (error instanceof GenerationEndedError || owner?.takenBy !== undefined) continue
+        if (this.#place === undefined) this.#doubtfulSinceMs ??= clock.monotonic()
+        problems.report(error)
+        await clock.sleep(pauseMs * (0.75 + Math.random() / 2), kill).catch(ignoreAbort)
+        pauseMs = Math.min(pauseMs * 2, maxPauseMs)
+      }
+    }
+  }
+
+  /** Whether the end has come, and what was sent is known to be there. */
+  get #isDone(): boolean {
+    return this.#options.feed.ended && (this.#place === undefined || this.#confirmation.isComplete)
+  }
+
+  /** Who has taken the replica from this process, for people: it is not written any more then. */
+  get takenBy(): string | undefined {
+    return this.#options.owner?.takenBy
+  }
+
+  /** Snapshots that were finished since the start, by what asked for them. */
+  get snapshotCounts(): Readonly<Record<SnapshotReason, number>> {
+    return this.#snapshotCounts
+  }
+
+  /** When the last segment that is stored was begun to be sent; undefined: none was by this process. */
+  get lastSent(): Sent | undefined {
+    return this.#lastSent
+  }
+
+  /** Changes whenever something was stored here. */
+  get storedState(): string {
+    const place = this.#place
+    const snapshots = Object.values(this.#snapshotCounts).reduce((sum, each) => sum + each, 0)
+    return `${place?.generation}/${place?.position?.index}:${place?.position?.offset}/${snapshots}`
+  }
+
+  /** Whether everything up to a position, and a snapshot to begin with, is stored here. */
+  hasStored({ generation, position }: Pick<Barrier, 'generation' | 'position'>): boolean {
+    const place = this.#place
+    if (place?.generation !== generation || !place.hasSnapshot) return false
+    return hasReached(place.position, position)
+  }
+
+  /** Where this replica stands, measured against what is captured. */
+  status(capture: CaptureStatus): SyncReplicaStatus {
+    const { name, client, clock, problems } = this.#options
+    const generation = capture.position?.generation
+    const place = this.#lastPlace?.generation === generation ? this.#lastPlace : undefined
+    const pending = this.#pending(place)
+    const now = clock.monotonic()
+    const ageOf = (sinceMs: number | undefined): number | undefined =>
+      sinceMs === undefined ? undefined : now - sinceMs
+    // Until it can be restored, what is to be restored from it waits.
+    const untilRestorable = [capture.generationForMs, ageOf(this.#options.feed.owedSinceMs(name))]
+    const isRestorable = generation === undefined || place?.hasSnapshot === true
+    const lagMs = longest([
+      ...(isRestorable ? [ageOf(pending.sinceMs)] : untilRestorable),
+      capture.unsealedForMs,
+      capture.blindForMs,
+      ageOf(this.#doubtfulSinceMs),
+    ])
+    return {
+      name,
+      type: client.type,
+      location: client.location,
+      position:
+        place?.position === undefined
+          ? undefined
+          : { generation: place.generation, ...place.position },
+      hasSnapshot: place?.hasSnapshot ?? false,
+      isProven: this.#isProven,
+      lagMs,
+      confirmedLagMs: longest([
+        lagMs,
+        ageOf(this.#confirmation.sinceMs),
+        ...(this.#isFirstUnconfirmed ? untilRestorable : []),
+      ]),
+      pendingBytes: pending.walBytes + capture.unsealedBytes,
+      lastFailure: problems.log.last,
+      lastStoredAtMs: this.#lastStoredAtMs,
+      lastSnapshotAtMs: place?.newestSnapshot?.atMs,
+      totals: {
+        walBytes: this.#sentWalBytes,
+        snapshots: this.#snapshotCounts,
+        errors: problems.log.counts,
+      },
+    }
+  }
+
+  /** What the spool holds behind a place: bytes of WAL, and the time of the first commit. */
+  #pending(place: Place | undefined): { walBytes: number; sinceMs: number | undefined } {
+    const { feed } = this.#options
+    const segments = feed.current?.segments ?? []
+    let walBytes = 0
+    let sinceMs: number | undefined
+    for (let i = segments.length - 1; i >= 0; i -= 1) {
+      const segment = segments[i]
+      if (segment === undefined) break
+      const end = { index: segment.index, offset: segment.endOffset }
+      if (hasReached(place?.position, end)) break
+      walBytes += segment.walBytes
+      sinceMs = feed.sinceMs(segment) ?? sinceMs
+    }
+    return { walBytes, sinceMs }
+  }
+
+  /** What is not stored here, or undefined when all is. */
+  get missing(): string | undefined {
+    const current = this.#options.feed.current
+    if (current === undefined) return undefined
+    if (this.takenBy !== undefined) return `it was taken over by ${this.takenBy}`
+    const place = this.#place
+    if (place?.generation !== current.generation) {
+      return `nothing is known to be stored of generation ${current.generation}`
+    }
+    if (!place.hasSnapshot) return `generation ${current.generation} has no snapshot`
+    const formatPlace = (position: WalPosition): string =>
+      formatPosition({ generation: current.generation, ...position })
+    if (hasReached(place.position, current.end)) {
+      if (this.#confirmation.isComplete) return undefined
+      const what = this.#confirmation.from
+      return `the store acknowledged ${what === undefined ? 'a snapshot' : `the commits from ${formatPlace(what)}`} and did not show that it has it`
+    }
+    const from = place.position ?? { index: 0, offset: 0 }
+    return `the commits from ${formatPlace(from)} to ${formatPlace(current.end)}`
+  }
+
+  /** Whether this replica is to leave and has everything that was committed when it was told. */
+  async #mayLeave(kill: AbortSignal): Promise<boolean> {
+    const { feed } = this.#options
+    if (!this.#leave.aborted) return false
+    if (feed.current === undefined) return true
+    const captured = { generation: feed.current.generation, position: feed.current.end }
+    if (this.#farewell?.generation !== captured.generation) {
+      // Where capturing fails, what is captured has to do.
+      const barrier = feed.barrier().catch(() => captured)
+      this.#farewell = await Promise.race([barrier, aborted(kill)])
+      kill.throwIfAborted()
+    }
+    return this.hasStored(this.#farewell ?? captured) && this.#confirmation.isComplete
+  }
+
+  /** One thing at a time; true when nothing is left to do. */
+  async #step(stop: AbortSignal, kill: AbortSignal): Promise<boolean> {
+    const { feed, clock } = this.#options
+    const current = feed.current
+    if (current === undefined) return true
+    if (!this.#mayWrite) return !(await this.#claim(current.generation, kill))
+    let place = this.#trustedPlace(current.generation)
+    if (place === undefined) {
+      place = await this.#locate(current.generation, kill)
+      if (place === undefined) return true
+      if (this.#lastPlace?.generation !== place.generation) {
+        this.#unscheduledAtMs = []
+        // The local state, which remembers the claim, may have been lost with the generation before.
+        if (this.#lastPlace !== undefined) await this.#options.owner?.begun(kill)
+      }
+      this.#place = place
+      const former = this.#lastPlace
+      this.#lastPlace = place
+      this.#schedule.defer()
+      const isEmptied = former?.generation === place.generation && former.hasSnapshot
+      if (isEmptied && !place.hasSnapshot) this.#isProven = false
+      this.#doubtfulSinceMs = undefined
+      this.#locatedAt = clock.monotonic()
+    }
+    // Before what is to be sent, of which there may always be some.
+    if (await this.#confirm(place, kill)) return false
+    if (this.#tiling !== undefined && (!place.hasSnapshot || this.#sendDueInMs(place) !== 0)) {
+      await this.#checkTiling(place, this.#tiling, kill)
+      return false
+    }
+    this.#prove(place)
+    this.#noteConfirmed(place)
+    if (this.#record?.dueInMs === 0) {
+      await this.#record.write(kill)
+      return false
+    }
+    if (!place.hasSnapshot) {
+      if (feed.ended && !stop.aborted) return true
+      if (await this.#isBounded(stop, kill)) return false
+      await this.#snapshot(place, 'generation', kill)
+      return false
+    }
+    // Under load there is always a segment to send, which a snapshot under way does not hold up.
+    const next = this.#nextSnapshot(place)
+    if (!stop.aborted && next.kind === 'due') {
+      await this.#snapshot(place, next.reason, kill)
+      return false
+    }
+    return !(await this.#sendNext(place, kill))
+  }
+
+  /** Looks whether what was sent is there, when it is time for that, and sends again what is not. False: it is not. */
+  async #confirm(place: Place, kill: AbortSignal): Promise<boolean> {
+    const { lost } = this.#confirmation
+    if (lost !== undefined) {
+      await this.#sendAgain(place, lost, kill)
+      return true
+    }
+    if (this.#confirmDueInMs(place) !== 0) return false
+    await this.#confirmation.check(kill, (segments) =>
+      this.#remembered.add(place.generation, segments, kill),
+    )
+    if (this.#confirmation.isSnapshotConfirmed && place.hasSnapshot) {
+      this.#isFirstUnconfirmed = false
+    }
+    this.#acknowledge(place)
+    return true
+  }
+
+  /** Notes when the generation is known to be restorable from here, with all that was committed before this process. */
+  #prove(place: Place): void {
+    const { feed, name } = this.#options
+    const { generation, hasSnapshot } = place
+    const { firstLook } = feed
+    if (firstLook === undefined || !hasSnapshot || this.#tiling !== undefined) return
+    if (!this.#confirmation.isSnapshotConfirmed) return
+    // The snapshot of a later generation has all that.
+    const isSame = firstLook.generation === generation
+    if (isSame && !this.#isConfirmed(place, firstLook.position)) return
+    this.#isProven = true
+    feed.restorable(name, generation)
+  }
+
+  /** Looks a bit further whether the segments there follow each other. Where they do not, that is mended. */
+  async #checkTiling(place: Place, tiling: CheckTiling, kill: AbortSignal): Promise<void> {
+    if (!tiling.isComplete) {
+      await tiling.readSome(kill)
+      return
+    }
+    const { holes, runs } = tiling.result
+    if (holes.length > 0) {
+      await this.#mend(place, holes, kill)
+      return
+    }
+    this.#suspected = undefined
+    this.#tiling = undefined
+    this.#acknowledge(place)
+    await this.#remembered.begin(runs, kill)
+  }
+
+  /**
+   * What is missing is sent again if the spool has it. Else a snapshot makes everything behind it restorable, in this
+   * generation if all of the index is there that is being captured.
+   */
+  async #mend(place: Place, holes: readonly Hole[], kill: AbortSignal): Promise<void> {
+    const { feed, client, clock, logger, spool } = this.#options
+    const { current } = feed
+    const [first] = holes
+    const last = holes.at(-1)
+    if (current?.generation !== place.generation || first === undefined || last === undefined) {
+      return
+    }
+    const format = (position: WalPosition): string =>
+      formatPosition({ generation: place.generation, ...position })
+    const range = `${format(first.from)} to ${format(first.to)}`
+    this.#isProven = false
+    if (this.#suspected !== range) {
+      // A listing may lag: it is looked once more.
+      this.#suspected = range
+      this.#place = undefined
+      await clock.sleep(lookAgainMs, kill)
+      return
+    }
+    this.#suspected = undefined
+    const lost = holes.map((hole) => spooledBetween(current.segments, hole))
+    logger.error(
+      {
+        location: client.location,
+        missing: range,
+        holes: holes.length,
+        hint: 'find out who removes or replaces objects there: nothing but tsreplicate may',
+      },
+      lost.includes(undefined)
+        ? 'commits are missing on the replica: a snapshot is taken, and what lies behind them can be restored again'
+        : 'commits are missing on the replica: they are sent again',
+    )
+    if (!lost.includes(undefined)) {
+      for (const segment of lost.flatMap((segments) => segments ?? [])) {
+        await sendSegment({ client, spool, isNew: false }, segment, kill)
+      }
+      this.#place = undefined
+      return
+    }
+    this.#tiling = undefined
+    if (comparePositions(last.to, { index: current.end.index, offset: 0 }) <= 0) {
+      place.hasSnapshot = false
+      place.newestSnapshot = undefined
+      // What is behind the hole is looked at when the snapshot is there.
+      this.#locatedAt = Number.NEGATIVE_INFINITY
+      await this.#snapshot(place, 'generation', kill)
+      return
+    }
+    feed.requestNewGeneration(
+      'replica missed segments that the spool no longer has',
+      `${client.location} lacks ${range}`,
+    )
+    this.#place = undefined
+    await feed.waitForChange(kill)
+  }
+
+  async #sendAgain(place: Place, lost: SentSegment, kill: AbortSignal): Promise<void> {
+    const { feed, client, spool, logger } = this.#options
+    const { generation, index, startOffset } = lost.segment
+    const path = formatObjectPath({ kind: 'wal-segment', generation, index, offset: startOffset })
+    const segment = feed.current?.segments.find((each) => isSame(each, lost.segment))
+    if (feed.current?.generation !== place.generation) return
+    if (segment === undefined) {
+      feed.requestNewGeneration(
+        'replica missed segments that the spool no longer has',
+        `the store acknowledged ${path} on ${client.location} and does not have it`,
+      )
+      await feed.waitForChange(kill)
+      return
+    }
+    await this.#mustBeWhole([segment], kill)
+    const storedBytes = await sendSegment({ client, spool, isNew: false }, segment, kill)
+    this.#confirmation.acknowledged({ ...lost, storedBytes })
+    logger.warn({ object: path }, 'wal segment that the store had lost was sent again')
+  }
+
+  /** How long until it is to be looked whether everything is there; undefined: that is known. */
+  #confirmDueInMs(place: Place | undefined): number | undefined {
+    const { feed } = this.#options
+    if (place === undefined) return undefined
+    const isAwaited = this.#awaited !== undefined && hasReached(place.position, this.#awaited)
+    const { current } = feed
+    const isLast =
+      this.#isEnding && current !== undefined && hasReached(place.position, current.end)
+    const limitBytes = Math.min(maxUnconfirmedBytes, feed.maxSpoolBytes * unconfirmedShare)
+    const isFilling = this.#confirmation.unconfirmedBytes > limitBytes
+    const { firstLook } = feed
+    const isFirst =
+      !this.#isProven &&
+      firstLook?.generation === place.generation &&
+      hasReached(place.position, firstLook.position)
+    const isUrgent = isAwaited || isLast || isFilling || isFirst
+    return this.#confirmation.dueInMs({ isUrgent })
+  }
+
+  /** Tells the spool what has to be kept for this replica. */
+  #acknowledge({ generation, position }: Place): void {
+    const { feed, name } = this.#options
+    const isProven = this.#tiling === undefined
+    const confirmed = isProven ? (this.#confirmation.from ?? position) : undefined
+    feed.acknowledge(name, generation, { acknowledged: position, confirmed })
+  }
+
+  /** Sees to it that nobody else writes where we do. False: a new generation has to begin first. */
+  async #claim(generation: Generation, kill: AbortSignal): Promise<boolean> {
+    const { owner, feed, client } = this.#options
+    this.#claimed ??= await owner?.claim(kill)
+    if (this.#claimed === 'another writer') {
+      // What an earlier process of ours began, the other may have gone on with.
+      if (generation === feed.continued) {
+        if (this.#unwanted !== generation) {
+          feed.requestNewGeneration('replica taken over from another writer', client.location)
+        }
+        this.#unwanted = generation
+        return false
+      }
+      await owner?.begun(kill)
+    }
+    this.#mayWrite = true
+    return true
+  }
+
+  /** What we know of the replica, if it holds: else it is to be listed. */
+  #trustedPlace(generation: Generation): Place | undefined {
+    const { feed, clock, name } = this.#options
+    if (this.#place?.generation !== generation || feed.isDetached(name)) return undefined
+    if (clock.monotonic() - this.#locatedAt < trustMs) return this.#place
+    this.#swept = false
+    return undefined
+  }
+
+  /** As `#confirm`, but a failure of the moment does not cost the snapshot under way. */
+  async #confirmMeanwhile(place: Place, kill: AbortSignal): Promise<boolean> {
+    const { problems, clock } = this.#options
+    try {
+      return await this.#confirm(place, kill)
+    } catch (error) {
+      if (!(error instanceof ReplicaError && error.retryable)) throw error
+      problems.report(error)
+      await clock.sleep(firstPauseMs, kill).catch(ignoreAbort)
+      return true
+    }
+  }
+
+  /** Sleeps until something is due; undefined: until the signal. */
+  async #until(dueInMs: number | undefined, signal: AbortSignal): Promise<void> {
+    if (dueInMs === undefined) await aborted(signal)
+    else await this.#options.clock.sleep(dueInMs, signal).catch(ignoreAbort)
+  }
+
+  /** How long until something is to be sent; undefined: there is nothing. */
+  #sendDueInMs(place: Place | undefined): number | undefined {
+    const { current } = this.#options.feed
+    if (place === undefined || current?.generation !== place.generation) return undefined
+    // Behind a hole nothing can be restored.
+    if (this.#confirmation.isMending) return undefined
+    const isUrgent = this.#isEnding || !place.hasSnapshot
+    return this.#schedule.dueInMs({ position: place.position, end: current.end }, { isUrgent })
+  }
+
+  #nextSnapshot(place: Place): NextSnapshot {
+    const { clock, snapshotIntervalMs, retentionMs } = this.#options
+    if (place.newestSnapshot === undefined || place.position === undefined) return { kind: 'none' }
+    return nextSnapshot(
+      place.newestSnapshot,
+      { end: { generation: place.generation, ...place.position }, nowMs: clock.now() },
+      { snapshotIntervalMs, retentionMs },
+    )
+  }
+
+  /**
+   * After several first snapshots of one generation, which somebody removes, waits before the next one, so that the
+   * database isn't sent over and over. How fast generations follow each other is decided where they begin. True: it waited, and the world is to be looked at again.
+   */
+  async #isBounded(stop: AbortSignal, kill: AbortSignal): Promise<boolean> {
+    const { clock, logger, feed } = this.#options
+    const waitMs = unscheduledWaitMs(this.#unscheduledAtMs, clock.monotonic())
+    if (waitMs === 0 || stop.aborted || feed.spoolBytes > feed.maxSpoolBytes / 2) {
+      this.#saidThatBounded = false
+      return false
+    }
+    if (!this.#saidThatBounded) {
+      logger.warn(
+        { waitSeconds: Math.ceil(waitMs / 1000), snapshots: this.#unscheduledAtMs.length },
+        'the snapshot of this generation keeps vanishing from the replica: the next one waits, and until then the new commits cannot be restored',
+      )
+    }
+    this.#saidThatBounded = true
+    const woken = new AbortController()
+    const any = AbortSignal.any([stop, kill, woken.signal])
+    await Promise.race([
+      clock.sleep(waitMs, any).catch(ignoreAbort),
+      feed.waitForChange(AbortSignal.any([kill, woken.signal])),
+    ])
+    woken.abort()
+    return true
+  }
+
+  async #waitForWork(kill: AbortSignal): Promise<void> {
+    const { feed, clock, name } = this.#options
+    const woken = new AbortController()
+    const any = AbortSignal.any([kill, woken.signal])
+    // While a new generation is waited for, nothing is due of the one before.
+    const isCurrent = this.#place?.generation === feed.current?.generation && !feed.isDetached(name)
+    const place = isCurrent ? this.#place : undefined
+    const waits = [
+      feed.waitForChange(any),
+      this.#until(this.#confirmDueInMs(place), any),
+      this.#until(this.#sendDueInMs(place), any),
+      this.#until(place === undefined ? undefined : this.#record?.dueInMs, any),
+    ]
+    // Idle, too, the replica is listed once a day.
+    const trustedForMs = Math.max(0, this.#locatedAt + trustMs - clock.monotonic())
+    if (place !== undefined) waits.push(clock.sleep(trustedForMs, any).catch(ignoreAbort))
+    const next = place === undefined ? undefined : this.#nextSnapshot(place)
+    if (next?.kind === 'at') {
+      // Timers longer than 24 days fire at once, and a clock that is set is to be noticed some day.
+      const dueInMs = Math.min(Math.max(next.timeMs - clock.now(), 0), maxTimerMs)
+      waits.push(clock.sleep(dueInMs, any).catch(ignoreAbort))
+    }
+    await Promise.race(waits)
+    woken.abort()
+  }
+
+  /** Finds out what of a generation is stored here, and whether the spool goes on from there. */
+  async #locate(generation: Generation, kill: AbortSignal): Promise<Place | undefined> {
+    const { client, feed, name, logger } = this.#options
+    const leftovers = this.#swept ? undefined : await this.#sweep(kill)
+    let newest: SnapshotInfo | undefined
+    for await (const snapshot of client.listSnapshots(generation, kill)) {
+      if (newest === undefined || snapshot.index > newest.index) newest = snapshot
+    }
+    let last: WalSegmentInfo | undefined
+    const firstIndex = newest?.index ?? 0
+    const listed: WalSegmentInfo[] = []
+    for await (const segment of client.listWalSegments(generation, kill)) {
+      if (last === undefined || comparePositions(segment, last) > 0) last = segment
+      if (segment.index >= firstIndex) listed.push(segment)
+    }
+    // Said only now: where the replica cannot be listed either, that is the problem, and the sweep is tried again.
+    this.#swept = true
+    if (leftovers !== undefined) {
+      logger.warn(
+        { location: client.location, err: leftovers },
+        'what interrupted uploads left on the replica could not be removed',
+      )
+    }
+    const current = feed.current
+    if (current?.generation !== generation) return undefined
+    let position: WalPosition | undefined
+    if (last !== undefined) {
+      const end = await this.#endOf(last, current.segments, kill)
+      if (end === undefined) {
+        feed.requestNewGeneration(
+          'replica missed segments that the spool no longer has',
+          `the end of ${formatObjectPath(last)} on ${client.location} cannot be read`,
+        )
+        return undefined
+      }
+      position = { index: last.index, offset: end.offset }
+      const local = checksumAt(current.segments, position)
+      // A power cut can take frames from the WAL that were sent, and the local state with them; others are then written there.
+      if (local !== undefined && end.checksum !== undefined && !sameChecksum(local, end.checksum)) {
+        feed.requestNewGeneration(
+          'replica differs from the local state',
+          `${client.location} has other frames before ${formatPosition({ generation, ...position })} than were captured`,
+        )
+        return undefined
+      }
+    }
+    const described = newest === undefined ? undefined : await this.#describe(newest, kill)
+    if (newest !== undefined && (await this.#isShared(newest, described?.lineage, kill))) {
+      return undefined
+    }
+    const place: Place = {
+      generation,
+      position,
+      hasSnapshot: newest !== undefined,
+      newestSnapshot: described?.snapshot,
+      lineage: described?.lineage,
+    }
+    const next = nextSegment(current.segments, position)
+    if (position !== undefined && comparePositions(position, current.end) > 0) {
+      feed.requestNewGeneration(
+        'replica is ahead of the local state',
+        `${client.location} has ${formatPosition({ generation, ...position })}, captured to ${formatPosition({ generation, ...current.end })}`,
+      )
+      return undefined
+    }
+    if (next === undefined && !hasReached(position, current.end)) {
+      feed.requestNewGeneration(
+        'replica missed segments that the spool no longer has',
+        position === undefined
+          ? `${client.location} has none of them`
+          : `${client.location} ends at ${formatPosition({ generation, ...position })}`,
+      )
+      return undefined
+    }
+    if (described === undefined) {
+      place.lineage = await this.#begin(current, kill)
+      if (place.lineage === undefined) return undefined
+    }
+    const snapshot =
+      newest === undefined
+        ? undefined
+        : {
+            ref: { kind: 'snapshot', generation, index: newest.index } as const,
+            storedBytes: newest.sizeBytes,
+          }
+    this.#tiling = new CheckTiling({
+      client,
+      generation,
+      firstIndex,
+      listed,
+      remembered: await this.#remembered.load(kill),
+      spooled: current.segments,
+    })
+    this.#confirmation.begin({ generation, position }, snapshot)
+    this.#acknowledge(place)
+    // The process before may have sent it already.
+    if (next !== undefined) feed.attempt(name, endOf(next))
+    return place
+  }
+
+  /**
+   * Whether a program that claims nothing has written here since we did: then a generation of ours begins that follows
+   * what it wrote, for nothing else would tell which is the newer one.
+   */
+  async #isShared(
+    { generation, createdAtMs }: SnapshotInfo,
+    lineage: Lineage | undefined,
+    kill: AbortSignal,
+  ): Promise<boolean> {
+    const { client, feed } = this.#options
+    if (lineage === undefined || feed.continued !== generation || this.#lastPlace !== undefined) {
+      return false
+    }
+    const since = { client, generation, lineage, firstStoredMs: createdAtMs }
+    const stranger = await findStranger(since, kill)
+    if (stranger === undefined) return false
+    feed.requestNewGeneration(
+      'replica taken over from another writer',
+      `${client.location} holds generation ${stranger} of a program that claims nothing, as Litestream`,
+    )
+    return true
+  }
+
+  /**
+   * Where a stored segment ends, and with which checksum, as its trailer says. One that is encrypted and cannot be read
+   * here is told by its name, size and mark to be one that the spool still has.
+   */
+  async #endOf(
+    stored: WalSegmentInfo,
+    spooled: readonly SpooledSegment[],
+    kill: AbortSignal,
+  ): Promise<{ readonly offset: number; readonly checksum: Checksum | undefined } | undefined> {
+    const { client } = this.#options
+    const object = { ref: stored, sizeBytes: stored.sizeBytes }
+    const found = await readTrailer(client, object, kill)
+    if (found.kind === 'trailer') {
+      const { trailer } = found
+      return trailer.kind === 'wal-segment'
+        ? { offset: trailer.endOffset, checksum: trailer.checksumAfter }
+        : undefined
+    }
+    const sizeBytes = (await client.contentBytes?.(object, kill)) ?? stored.sizeBytes
+    const same = spooled.find(
+      (segment) =>
+        segment.index === stored.index &&
+        segment.startOffset === stored.offset &&
+        segment.sizeBytes === sizeBytes,
+    )
+    if (same === undefined) return undefined
+    const mark = markOf(same)
+    const isMarked = (await client.isMarked?.({ ref: stored, mark }, kill)) ?? true
+    return isMarked ? { offset: same.endOffset, checksum: undefined } : undefined
+  }
+
+  /**
+   * Returns why leftovers could not be removed, which is no reason not to store: a replica may allow no deletion at all.
+   */
+  async #sweep(kill: AbortSignal): Promise<ReplicaError | undefined> {
+    try {
+      await this.#options.client.sweep(kill)
+      return undefined
+    } catch (error) {
+      if (!(error instanceof ReplicaError) || error.retryable) throw error
+      return error
+    }
+  }
+
+  async #describe(
+    snapshot: SnapshotInfo,
+    kill: AbortSignal,
+  ): Promise<{ readonly snapshot: NewestSnapshot; readonly lineage: Lineage | undefined }> {
+    const object = { ref: snapshot, sizeBytes: snapshot.sizeBytes }
+    const found = await readTrailer(this.#options.client, object, kill)
+    const trailer =
+      found.kind === 'trailer' && found.trailer.kind === 'snapshot' ? found.trailer : undefined
+    return {
+      snapshot: {
+        index: snapshot.index,
+        consistentFrom: trailer?.consistentFrom,
+        atMs: trailer?.endTimeMs ?? snapshot.createdAtMs,
+      },
+      lineage: trailer?.lineage,
+    }
+  }
+
+  /**
+   * Finds the place of a generation among the others here, before its first object is stored. Undefined: commits there are
+   * as late as its own, so that another one has to begin.
+   */
+  async #begin(current: FeedGeneration, kill: AbortSignal): Promise<Lineage | undefined> {
+    const { client, feed, owner, clock } = this.#options
+    const { generation, origin } = current
+    const { lineage, lastMomentMs, forks } = await findLineage(
+      {
+        client,
+        generation,
+        follows: origin?.follows ?? [],
+        epoch: owner?.epoch ?? 0,
+        recorded: owner?.recorded,
+      },
+      kill,
+    )
+    const beganAtMs = origin?.beganAtMs ?? current.segments[0]?.trailer.captures[0]?.timeMs
+    if (lastMomentMs === undefined || beganAtMs === undefined || lastMomentMs < beganAtMs) {
+      this.#sayForks(generation, forks)
+      await this.#record?.begin({ generation, lineage, atMs: beganAtMs ?? clock.now() }, kill)
+      return lineage
+    }
+    feed.notBeforeMs = Math.max(feed.notBeforeMs, lastMomentMs)
+    feed.requestNewGeneration(
+      'replica has later commit times',
+      `${client.location} has commits of ${new Date(lastMomentMs).toISOString()}, and this generation begins at ${new Date(beganAtMs).toISOString()}`,
+    )
+    return undefined
+  }
+
+  /** Once all that was sent is known to be there, it may be said so. */
+  #noteConfirmed({ generation, lineage, hasSnapshot, position }: Place): void {
+    const { current } = this.#options.feed
+    if (
+      !this.#confirmation.isComplete ||
+      this.#tiling !== undefined ||
+      current?.generation !== generation
+    )
+      return
+    const commitTimeMs =
+      position === undefined ? current.origin?.beganAtMs : lastCommitMs(current.segments, position)
+    if (commitTimeMs === undefined) return
+    this.#record?.confirmed({ generation, lineage, hasSnapshot, position, commitTimeMs })
+  }
+
+  /** Says once of a generation what it does not go on from. */
+  #sayForks(generation: Generation, forks: readonly Fork[]): void {
+    const { client, logger, owner, database } = this.#options
+    if (this.#saidForksOf === generation) return
+    this.#saidForksOf = generation
+    for (const { generation: other, from } of forks) {
+      logger.warn(
+        {
+          generation: other,
+          position: formatPosition({ generation: other, ...from }),
+          by: owner?.formerOwner,
+          hint: `tsreplicate restore -generation ${other} -o PATH ${database.path}`,
+        },
+        `${client.location} holds commits that this database does not hold: a restore of the newest commit goes by this one from now on, and the others stay until retention deletes them`,
+      )
+    }
+  }
+
+  /** Takes a snapshot. The first of a generation goes ahead of its segments. */
+  async #snapshot(place: Place, reason: SnapshotReason, kill: AbortSignal): Promise<void> {
+    const { database, client, compressor, clock, feed, snapshotSlots } = this.#options
+    const logger = this.#options.logger.child({ reason })
+    const current = feed.current
+    if (current?.generation !== place.generation) throw new GenerationEndedError()
+    const first = !place.hasSnapshot
+    const ended = new AbortController()
+    const signal = AbortSignal.any([kill, ended.signal])
+    let holding = first
+    const options = {
+      database,
+      client,
+      compressor,
+      clock,
+      logger,
+      generation: place.generation,
+      lineage: place.lineage,
+      pageSizeBytes: current.pageSizeBytes,
+      barrier: () => feed.barrier(),
+      storedUpTo: async (position: WalPosition, waiting: AbortSignal) => {
+        holding = false
+        feed.announce()
+        this.#awaited = position
+        while (!this.#isConfirmed(place, position)) {
+          if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
+          await feed.waitForChange(waiting)
+          waiting.throwIfAborted()
+        }
+      },
+    }
+    const takeInTurn = async (): ReturnType<typeof takeSnapshot> => {
+      const slot = await snapshotSlots.take(signal)
+      try {
+        return await takeSnapshot(options, signal)
+      } finally {
+        slot[Symbol.dispose]()
+      }
+    }
+    const body = takeInTurn()
+    let done = false
+    const settled = body.then(
+      () => (done = true),
+      () => (done = true),
+    )
+    try {
+      while (!isDone()) {
+        if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
+        const maySend = !holding || feed.spoolBytes > feed.maxSpoolBytes / 2
+        if (await this.#confirmMeanwhile(place, kill)) continue
+        if (maySend && (await this.#sendNext(place, kill))) continue
+        const woken = new AbortController()
+        const any = AbortSignal.any([kill, woken.signal])
+        await Promise.race([
+          settled,
+          feed.waitForChange(any),
+          this.#until(this.#confirmDueInMs(place), any),
+          this.#until(maySend ? this.#sendDueInMs(place) : undefined, any),
+        ])
+        woken.abort()
+        kill.throwIfAborted()
+      }
+    } finally {
+      if (!isDone()) ended.abort(new GenerationEndedError())
+      await settled
+      this.#awaited = undefined
+    }
+    const finished = await body
+    const { index, consistentFrom, storedBytes } = finished
+    if (first) this.#isFirstUnconfirmed = true
+    place.hasSnapshot = true
+    place.newestSnapshot = { index, consistentFrom, atMs: clock.now() }
+    this.#confirmation.acknowledgedSnapshot({
+      ref: { kind: 'snapshot', generation: place.generation, index },
+      storedBytes,
+    })
+    this.#lastStoredAtMs = clock.now()
+    this.#options.owner?.stored()
+    feed.announce()
+    this.#snapshotCounts[reason] += 1
+    if (reason === 'generation') {
+      this.#unscheduledAtMs = [...this.#unscheduledAtMs, clock.monotonic()].slice(-unscheduledBurst)
+    }
+
+    function isDone(): boolean {
+      return done
+    }
+  }
+
+  /** Whether everything up to a position is known to be there. */
+  #isConfirmed(place: Place, position: WalPosition): boolean {
+    const { from } = this.#confirmation
+    if (!hasReached(place.position, position)) return false
+    return from === undefined || comparePositions(position, from) <= 0
+  }
+
+  /** Sends the next segment, if one is due. */
+  async #sendNext(place: Place, kill: AbortSignal): Promise<boolean> {
+    const { feed, clock, client, spool, logger } = this.#options
+    const current = feed.current
+    if (current === undefined || this.#sendDueInMs(place) !== 0) return false
+    if (nextSegment(current.segments, place.position) === undefined) {
+      throw new LocalStateError(`the spool does not have what ${client.location} needs next`)
+    }
+    this.#schedule.begin({ position: place.position, end: current.end })
+    const segment = await this.#choose(place, kill)
+    if (segment === undefined) return true
+    await this.#mustBeWhole([segment], kill)
+    const started = clock.monotonic()
+    const sent = { wallMs: clock.now(), monotonicMs: started }
+    const storedBytes = await sendSegment({ client, spool, isNew: true }, segment, kill)
+    this.#lastSent = sent
+    place.position = endOf(segment)
+    this.#sentWalBytes += segment.walBytes
+    this.#lastStoredAtMs = clock.now()
+    const sinceMs = feed.sinceMs(segment) ?? clock.monotonic()
+    this.#confirmation.acknowledged({ segment, storedBytes, sinceMs })
+    this.#acknowledge(place)
+    this.#options.owner?.stored()
+    logger.info(
+      {
+        position: formatPosition({
+          generation: segment.generation,
+          index: segment.index,
+          offset: segment.startOffset,
+        }),
+        elapsed: `${Math.round(clock.monotonic() - started)}ms`,
+        sz: segment.walBytes,
+      },
+      'wal segment written',
+    )
+    return true
+  }
+
+  get #isEnding(): boolean {
+    return this.#options.feed.ended || this.#leave.aborted
+  }
+
+  /** What to send next; undefined if the world has changed. */
+  async #choose(place: Place, kill: AbortSignal): Promise<SpooledSegment | undefined> {
+    const { feed, name } = this.#options
+    while (feed.merging) {
+      await feed.waitForChange(kill)
+      kill.throwIfAborted()
+    }
+    const current = feed.current
+    if (current?.generation !== place.generation) return undefined
+    const next = nextSegment(current.segments, place.position)
+    if (next === undefined) return undefined
+    const chosen = await this.#merged(current, next, kill)
+    feed.attempt(name, endOf(chosen))
+    return chosen
+  }
+
+  /** Throws unless these are in the spool as they were; else nothing leads from what is stored to what is captured. */
+  async #mustBeWhole(segments: readonly SpooledSegment[], kill: AbortSignal): Promise<void> {
+    const { feed, spool } = this.#options
+    for (const segment of segments) {
+      if (await spool.isWhole(segment, kill)) continue
+      const detail = `${spool.fileOf(segment)} is gone, or not what it was`
+      feed.requestNewGeneration('local state has lost a segment', detail)
+      throw new LocalStateError(`${detail}: a new generation begins`, {
+        hint: 'nothing but tsreplicate may change the folder of the local state',
+      })
+    }
+  }
+
+  /** Puts consecutive segments into one object, so that one per interval is enough, and a day offline not 86,400 requests. */
+  async #merged(
+    current: FeedGeneration,
+    first: SpooledSegment,
+    kill: AbortSignal,
+  ): Promise<SpooledSegment> {
+    const { feed, spool, compressor, decode } = this.#options
+    const limit = feed.mayMergeUpTo({ index: first.index, offset: first.startOffset })
+    const pending = planMerge(current.segments, first)
+    const parts = pending.filter((part) => comparePositions(endOf(part), limit) <= 0)
+    // What another replica is being sent at this moment cannot be a part, and is no object of its own.
+    if (parts.length > 0 && parts.length < pending.length) this.#schedule.defer()
+    const last = parts.at(-1)
+    if (parts.length < 2 || last === undefined) return first
+    feed.merging = true
+    try {
+      await this.#mustBeWhole(parts, kill)
+      const merged = await mergeSegments({ parts, spool, compressor, decode }, kill)
+      const sinceMs = feed.sinceMs(first)
+      if (sinceMs !== undefined) feed.noteSince(merged, sinceMs)
+      const at = current.segments.indexOf(first)
+      // The spool may have had no room for them any more.
+      if (at === -1) return first
+      current.segments.splice(at, parts.length, merged)
+      return merged
+    } finally {
+      feed.merging = false
+      feed.announce()
+    }
+  }
+}
+
+function endOf(segment: SpooledSegment): WalPosition {
+  return { index: segment.index, offset: segment.endOffset }
+}
+
+/** Spooled segments that fill a hole; undefined: there are none, or not all. */
+function spooledBetween(
+  segments: readonly SpooledSegment[],
+  { from, to }: Hole,
+): readonly SpooledSegment[] | undefined {
+  const found: SpooledSegment[] = []
+  let end: WalPosition = from
+  while (comparePositions(end, to) < 0) {
+    const next = nextSegment(segments, end)
+    if (next === undefined) return undefined
+    found.push(next)
+    // A hole may end where an index does.
+    const isAtEnd = next.index + 1 === to.index && to.offset === 0
+    end = endOf(next)
+    if (isAtEnd && nextSegment(segments, end)?.index === to.index) return found
+  }
+  return comparePositions(end, to) === 0 ? found : undefined
+}
+
+/** The running checksum at a place where a spooled segment ends or begins; undefined: there is none. */
+function checksumAt(
+  segments: readonly SpooledSegment[],
+  { index, offset }: WalPosition,
+): Checksum | undefined {
+  const before = segments.find((each) => each.index === index && each.endOffset === offset)
+  if (before !== undefined) return before.trailer.checksumAfter
+  const behind = segments.find((each) => each.index === index && each.startOffset === offset)
+  if (behind !== undefined) return behind.trailer.checksumBefore
+  const next = segments.find((each) => each.index === index + 1 && each.startOffset === 0)
+  const previous = next?.trailer.previousIndexEnd
+  return previous?.offset === offset ? previous.checksum : undefined
+}
+
+/** The spooled segment that begins at `position`; from nothing, the generation's first. */
+function nextSegment(
+  segments: readonly SpooledSegment[],
+  position: WalPosition | undefined,
+): SpooledSegment | undefined {
+  if (position === undefined) {
+    return segments.find((segment) => segment.index === 0 && segment.startOffset === 0)
+  }
+  return segments.find(
+    (segment) =>
+      (segment.index === position.index && segment.startOffset === position.offset) ||
+      (segment.index === position.index + 1 &&
+        segment.startOffset === 0 &&
+        segment.trailer.previousIndexEnd?.offset === position.offset),
+  )
+}
+
+/** When the last transaction was seen to be committed of what ends at a position; undefined: nothing tells. */
+function lastCommitMs(
+  segments: readonly SpooledSegment[],
+  { index, offset }: WalPosition,
+): number | undefined {
+  const last = segments.findLast((each) => each.index === index && each.endOffset === offset)
+  return last?.trailer.captures.at(-1)?.timeMs
+}
+
+const never = new AbortController().signal
+
+async function aborted(signal: AbortSignal): Promise<undefined> {
+  if (signal.aborted) return
+  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+}
+
+function ignoreAbort(error: unknown): void {
+  if (!isAbortError(error)) throw error
+}

@@ -1,0 +1,115 @@
+/**
+ * Restores a database from a replica: chooses a backup from listings and trailers, then builds an image of it that gets
+ * its name only when all of it is proven.
+ */
+import { CorruptionError, isAbortError, ObjectNotFoundError } from '../../domain/errors.js'
+import { applyBackup } from './apply-backup.js'
+import { chooseBackup } from './choose-backup.js'
+import { type Clock } from '../ports/clock.js'
+import { type DatabaseImageFactory } from '../ports/database-image.js'
+import {
+  type RestoredDatabase,
+  type RestoreProgress,
+  type RestoreReport,
+  type RestoreRequest,
+  type RestoreSource,
+} from './restore-types.js'
+import { refuseEncrypted } from '../stored/refuse-encrypted.js'
+import { type Backup, type Loss } from './search-replica.js'
+import { firstOf, isSourceFailure, messageOf } from './source-failures.js'
+
+export interface RestoreDependencies {
+  readonly image: DatabaseImageFactory
+  readonly clock: Clock
+  readonly onProgress?: (progress: RestoreProgress) => void
+}
+
+const maxPlans = 3
+
+export async function restoreDatabase(
+  request: RestoreRequest,
+  dependencies: RestoreDependencies,
+  signal: AbortSignal,
+): Promise<RestoreReport> {
+  const startedMs = dependencies.clock.monotonic()
+  const notes: string[] = []
+  const failed = new Map<RestoreSource, unknown>()
+  const losses: Loss[] = []
+  let plans = 0
+  for (;;) {
+    signal.throwIfAborted()
+    plans += 1
+    const sources = request.sources.filter((source) => !failed.has(source))
+    const backup = await chooseBackup(request, sources, { notes, failed, losses, signal })
+    try {
+      const restored = await restoreBackup(backup, request, dependencies, signal)
+      return {
+        ...restored,
+        replica: backup.source.name,
+        generation: backup.listing.generation,
+        snapshotIndex: backup.snapshot.index,
+        commitTimeMs: backup.commitTimeMs,
+        timeIsApproximate: backup.timeIsApproximate,
+        segmentCount: backup.segments.length,
+        storedBytes: backup.storedBytes,
+        notes: [...new Set([...notes, ...backup.notes, ...restored.notes])],
+        durationMs: dependencies.clock.monotonic() - startedMs,
+      }
+    } catch (error) {
+      if (signal.aborted || isAbortError(error)) throw error
+      if (error instanceof ObjectNotFoundError && plans < maxPlans) {
+        notes.push(`${error.message}: planned again`)
+        continue
+      }
+      if (!isSourceFailure(error)) throw error
+      failed.set(backup.source, error)
+      // Another replica may have less than this one was known to have.
+      if (error instanceof CorruptionError) losses.push(lossOf(backup, error))
+      notes.push(`replica ${backup.source.name} was given up: ${messageOf(error)}`)
+      if (failed.size === request.sources.length) throw firstOf(failed)
+    }
+  }
+}
+
+function lossOf(backup: Backup, error: Error): Loss {
+  const { source, listing, position, commitTimeMs: timeMs } = backup
+  const { generation } = listing
+  const explain = (): Promise<Error> => Promise.resolve(error)
+  return { source, generation, position, timeMs, problem: error.message, explain }
+}
+
+async function restoreBackup(
+  backup: Backup,
+  request: RestoreRequest,
+  dependencies: RestoreDependencies,
+  signal: AbortSignal,
+): Promise<RestoredDatabase> {
+  const onProgress = dependencies.onProgress ?? ((): void => undefined)
+  const { storedBytes } = backup
+  onProgress({ phase: 'plan', doneBytes: 0, totalBytes: storedBytes })
+  await refuseEncrypted(backup.source.client, backup.snapshot, signal)
+  if (request.dryRun) return plannedDatabase(backup)
+  await using image = await dependencies.image.create(request.outputPath)
+  const { parallelism } = request
+  const { sizeBytes, ...restored } = await applyBackup(backup, {
+    image,
+    parallelism,
+    onProgress,
+    signal,
+  }).catch(async (error: unknown) => {
+    throw error instanceof CorruptionError ? await backup.explainDamage(error) : error
+  })
+  onProgress({ phase: 'check', doneBytes: storedBytes, totalBytes: storedBytes })
+  const remarks = await image.finish(sizeBytes, request.integrityCheck, signal)
+  return { ...restored, notes: [...restored.notes, ...remarks] }
+}
+
+function plannedDatabase({ position, snapshotTrailer, lastTrailer }: Backup): RestoredDatabase {
+  return {
+    position,
+    pageSizeBytes: snapshotTrailer?.pageSizeBytes ?? lastTrailer?.pageSizeBytes,
+    pageCount:
+      lastTrailer?.endOffset === position.offset ? lastTrailer.databaseSizePages : undefined,
+    notes: [],
+  }
+}

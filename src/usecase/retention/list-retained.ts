@@ -1,0 +1,177 @@
+import { isAbortError, ObjectNotFoundError } from '../../domain/errors.js'
+import { type Generation } from '../../domain/wal/generation.js'
+import { type Lineage } from '../../domain/stored/lineage.js'
+import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
+import { formatObjectPath } from '../../domain/stored/replica-layout.js'
+import {
+  orderListing,
+  type StoredSegment,
+  type StoredSnapshot,
+} from '../../domain/stored/restore-plan.js'
+import {
+  type RetainedGeneration,
+  type RetainedSnapshot,
+} from '../../domain/policy/retention-policy.js'
+import { chainStart, headOf, succession, tailOf } from '../../domain/stored/segment-chain.js'
+import {
+  type SnapshotTrailer,
+  type Trailer,
+  type WalSegmentTrailer,
+} from '../../domain/stored/trailer.js'
+import { type ReplicaClient } from '../ports/replica-client.js'
+import { readTrailer } from '../stored/read-trailer.js'
+
+type Found = Trailer | 'none' | 'unreadable'
+
+/** Reads what a replica has, and the trailers that say of when it is. Trailers never change, and are kept. */
+export class RetainedListing {
+  readonly #client: ReplicaClient
+  #trailers = new Map<string, Found>()
+  #used = new Map<string, Found>()
+  readonly #broken = new Set<string>()
+  /** Snapshots that can be restored, with what of the segments they need was there. */
+  readonly #proven = new Set<string>()
+
+  constructor(client: ReplicaClient) {
+    this.#client = client
+  }
+
+  /** All of the replica, or an error: half a listing is none. */
+  async read(signal: AbortSignal): Promise<RetainedGeneration[]> {
+    this.#used = new Map()
+    const names = await Array.fromAsync(this.#client.listGenerations(signal))
+    const generations: RetainedGeneration[] = []
+    for (const name of names) generations.push(await this.#generation(name, signal))
+    this.#trailers = this.#used
+    return generations
+  }
+
+  async #generation(generation: Generation, signal: AbortSignal): Promise<RetainedGeneration> {
+    const client = this.#client
+    // Snapshots first: what one of them needs is stored before it.
+    const listing = orderListing({
+      generation,
+      snapshots: await Array.fromAsync(client.listSnapshots(generation, signal)),
+      segments: await Array.fromAsync(client.listWalSegments(generation, signal)),
+    })
+    const snapshots: RetainedSnapshot[] = []
+    let lineage: Lineage | undefined
+    for (const snapshot of listing.snapshots) {
+      snapshots.push(await this.#snapshot(snapshot, signal))
+      const trailer = await this.#trailer(snapshot, signal)
+      if (typeof trailer === 'object' && trailer.kind === 'snapshot') lineage = trailer.lineage
+    }
+    const last = listing.segments.at(-1)
+    const trailer = last === undefined ? undefined : await this.#segmentTrailer(last, signal)
+    const lastTimeMs = trailer?.captures.at(-1)?.timeMs ?? last?.createdAtMs ?? 0
+    let newestObjectMs = 0
+    for (const { createdAtMs } of [...listing.snapshots, ...listing.segments]) {
+      newestObjectMs = Math.max(newestObjectMs, createdAtMs)
+    }
+    return {
+      generation,
+      lineage,
+      snapshots,
+      segments: listing.segments,
+      endMs: Math.max(lastTimeMs, ...snapshots.map(({ commitTimeMs }) => commitTimeMs)),
+      newestObjectMs,
+      endPosition:
+        last === undefined || trailer === undefined
+          ? undefined
+          : { index: last.index, offset: trailer.endOffset },
+    }
+  }
+
+  async #snapshot(snapshot: StoredSnapshot, signal: AbortSignal): Promise<RetainedSnapshot> {
+    const found = await this.#trailer(snapshot, signal)
+    const trailer: SnapshotTrailer | undefined =
+      typeof found === 'object' && found.kind === 'snapshot' ? found : undefined
+    const damaged = found !== 'none' && trailer === undefined
+    return {
+      ...snapshot,
+      consistentFrom: trailer?.consistentFrom,
+      commitTimeMs: trailer?.commitTimeMs ?? snapshot.createdAtMs,
+      finishedAtMs: Math.max(snapshot.createdAtMs, trailer?.endTimeMs ?? 0),
+      broken: damaged || this.#broken.has(identityOf(snapshot)),
+    }
+  }
+
+  async #segmentTrailer(
+    segment: StoredSegment,
+    signal: AbortSignal,
+  ): Promise<WalSegmentTrailer | undefined> {
+    const found = await this.#trailer(segment, signal)
+    return typeof found === 'object' && found.kind === 'wal-segment' ? found : undefined
+  }
+
+  async #trailer(object: StoredSegment | StoredSnapshot, signal: AbortSignal): Promise<Found> {
+    const key = identityOf(object)
+    let found = this.#trailers.get(key) ?? this.#used.get(key)
+    if (found === undefined) {
+      const { sizeBytes } = object
+      const read = await readTrailer(this.#client, { ref: object, sizeBytes }, signal)
+      found = read.kind === 'trailer' ? read.trailer : read.kind
+    }
+    this.#used.set(key, found)
+    return found
+  }
+
+  /**
+   * Proves by the trailers of the segments that a snapshot can be restored: that they follow each other without a gap
+   * up to where it is consistent. One that fails is marked as broken in later listings.
+   */
+  async prove(
+    snapshot: RetainedSnapshot,
+    segments: readonly StoredSegment[],
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const end = snapshot.consistentFrom
+    if (end === undefined) return true
+    const start: WalPosition = { index: snapshot.index, offset: 0 }
+    const needed = segments.filter(
+      (each) => comparePositions(each, start) >= 0 && comparePositions(each, end) < 0,
+    )
+    const bytes = needed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+    const identity = identityOf(snapshot)
+    const proof = `${identity} ${needed.length} ${bytes}`
+    if (this.#proven.has(proof)) return true
+    const proven = await this.#tiles(start, end, needed, signal)
+    if (proven) this.#proven.add(proof)
+    else this.#broken.add(identity)
+    return proven
+  }
+
+  async #tiles(
+    start: WalPosition,
+    end: WalPosition,
+    segments: readonly StoredSegment[],
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    let tail = chainStart(start.index)
+    for (const segment of segments) {
+      const trailer = await this.#segmentOrMissing(segment, signal)
+      if (trailer === undefined) return false
+      if (succession(tail, headOf(segment, trailer)).kind !== 'continues') return false
+      tail = tailOf(segment, trailer)
+    }
+    const endsBefore = end.offset === 0 && end.index === tail.index + 1
+    return endsBefore || comparePositions(tail, end) >= 0
+  }
+
+  async #segmentOrMissing(
+    segment: StoredSegment,
+    signal: AbortSignal,
+  ): Promise<WalSegmentTrailer | undefined> {
+    try {
+      return await this.#segmentTrailer(segment, signal)
+    } catch (error) {
+      if (isAbortError(error) || !(error instanceof ObjectNotFoundError)) throw error
+      return undefined
+    }
+  }
+}
+
+/** Tells an object from another one that was stored under its name. */
+function identityOf(object: StoredSegment | StoredSnapshot): string {
+  return `${formatObjectPath(object)} ${object.sizeBytes} ${object.createdAtMs}`
+}

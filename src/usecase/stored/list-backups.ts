@@ -1,0 +1,78 @@
+import { type Generation } from '../../domain/wal/generation.js'
+import {
+  type ReplicaClient,
+  type SnapshotInfo,
+  type WalSegmentInfo,
+} from '../ports/replica-client.js'
+
+/** A generation on a replica and when its first and last object were created; undefined: it has none. */
+export interface GenerationInfo {
+  readonly generation: Generation
+  readonly startMs: number | undefined
+  readonly endMs: number | undefined
+}
+
+/** The generations of a replica with their bounds, oldest first; those without objects come last. */
+export async function listGenerations(
+  client: ReplicaClient,
+  signal: AbortSignal,
+): Promise<GenerationInfo[]> {
+  const found: GenerationInfo[] = []
+  for (const generation of await sortedGenerations(client, signal)) {
+    let startMs: number | undefined
+    let endMs: number | undefined
+    const objects = [
+      client.listSnapshots(generation, signal),
+      client.listWalSegments(generation, signal),
+    ]
+    for (const listing of objects) {
+      for await (const { createdAtMs } of listing) {
+        startMs = Math.min(startMs ?? createdAtMs, createdAtMs)
+        endMs = Math.max(endMs ?? createdAtMs, createdAtMs)
+      }
+    }
+    found.push({ generation, startMs, endMs })
+  }
+  const order = ({ startMs }: GenerationInfo): number => startMs ?? Number.MAX_SAFE_INTEGER
+  return found.sort((a, b) => order(a) - order(b))
+}
+
+/** All snapshots of a replica, by generation and index. */
+export async function listSnapshots(
+  client: ReplicaClient,
+  signal: AbortSignal,
+): Promise<SnapshotInfo[]> {
+  const found: SnapshotInfo[] = []
+  for (const generation of await sortedGenerations(client, signal)) {
+    const snapshots: SnapshotInfo[] = []
+    for await (const snapshot of client.listSnapshots(generation, signal)) snapshots.push(snapshot)
+    found.push(...snapshots.sort((a, b) => a.index - b.index))
+  }
+  return found
+}
+
+/** All WAL segments of a replica or of one of its generations, by generation and position. */
+export async function listWalSegments(
+  client: ReplicaClient,
+  only: Generation | undefined,
+  signal: AbortSignal,
+): Promise<WalSegmentInfo[]> {
+  const found: WalSegmentInfo[] = []
+  const generations = only === undefined ? await sortedGenerations(client, signal) : [only]
+  for (const generation of generations) {
+    const segments: WalSegmentInfo[] = []
+    for await (const segment of client.listWalSegments(generation, signal)) segments.push(segment)
+    segments.sort((a, b) => a.index - b.index || a.offset - b.offset)
+    for (const segment of segments) found.push(segment)
+  }
+  return found
+}
+
+async function sortedGenerations(
+  client: ReplicaClient,
+  signal: AbortSignal,
+): Promise<Generation[]> {
+  const generations: Generation[] = []
+  for await (const generation of client.listGenerations(signal)) generations.push(generation)
+  return generations.sort()
+}

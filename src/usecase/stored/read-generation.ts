@@ -1,0 +1,86 @@
+import { ObjectNotFoundError } from '../../domain/errors.js'
+import { type Generation } from '../../domain/wal/generation.js'
+import { type FoundGeneration } from '../../domain/stored/lineage.js'
+import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
+import { type SnapshotTrailer, type Trailer } from '../../domain/stored/trailer.js'
+import {
+  type ReplicaClient,
+  type SnapshotInfo,
+  type WalSegmentInfo,
+} from '../ports/replica-client.js'
+import { readTrailer } from './read-trailer.js'
+
+/**
+ * What of a stored generation tells its place among the others: the listing, and the trailers of its newest snapshot and
+ * its last segment. Undefined: nothing of it is there.
+ */
+export async function readGeneration(
+  client: ReplicaClient,
+  generation: Generation,
+  signal: AbortSignal,
+): Promise<FoundGeneration | undefined> {
+  const snapshots = await Array.fromAsync(client.listSnapshots(generation, signal))
+  let last: WalSegmentInfo | undefined
+  let firstStoredMs = Number.POSITIVE_INFINITY
+  let lastStoredMs = Number.NEGATIVE_INFINITY
+  const look = ({ createdAtMs }: { readonly createdAtMs: number }): void => {
+    firstStoredMs = Math.min(firstStoredMs, createdAtMs)
+    lastStoredMs = Math.max(lastStoredMs, createdAtMs)
+  }
+  snapshots.forEach(look)
+  for await (const segment of client.listWalSegments(generation, signal)) {
+    look(segment)
+    if (last === undefined || comparePositions(segment, last) > 0) last = segment
+  }
+  if (snapshots.length === 0 && last === undefined) return undefined
+  const snapshot = await newestTrailer(client, snapshots, signal)
+  const found = last === undefined ? undefined : await trailerOf(client, last, signal)
+  const segment = found?.kind === 'wal-segment' ? found : undefined
+  const ends: WalPosition[] = []
+  const moments: number[] = []
+  if (segment !== undefined) {
+    ends.push({ index: segment.index, offset: segment.endOffset })
+    moments.push(...segment.captures.map(({ timeMs }) => timeMs).slice(-1))
+  }
+  if (snapshot !== undefined) {
+    ends.push(snapshot.consistentFrom)
+    moments.push(snapshot.commitTimeMs)
+  }
+  const isTold = last === undefined ? snapshot !== undefined : segment !== undefined
+  return {
+    generation,
+    lineage: snapshot?.lineage,
+    firstStoredMs,
+    lastStoredMs,
+    end: isTold ? ends.toSorted(comparePositions).at(-1) : undefined,
+    lastMomentMs: Math.max(...moments, ...(isTold ? [] : [lastStoredMs])),
+  }
+}
+
+/** Of the newest snapshot that has one which can be read. */
+async function newestTrailer(
+  client: ReplicaClient,
+  snapshots: readonly SnapshotInfo[],
+  signal: AbortSignal,
+): Promise<SnapshotTrailer | undefined> {
+  for (const snapshot of snapshots.toSorted((a, b) => b.index - a.index)) {
+    const trailer = await trailerOf(client, snapshot, signal)
+    if (trailer?.kind === 'snapshot') return trailer
+  }
+  return undefined
+}
+
+/** Undefined: it has none that can be read, or is deleted under our eyes. */
+async function trailerOf(
+  client: ReplicaClient,
+  object: SnapshotInfo | WalSegmentInfo,
+  signal: AbortSignal,
+): Promise<Trailer | undefined> {
+  try {
+    const found = await readTrailer(client, { ref: object, sizeBytes: object.sizeBytes }, signal)
+    return found.kind === 'trailer' ? found.trailer : undefined
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError) return undefined
+    throw error
+  }
+}

@@ -1,0 +1,193 @@
+/** Reads what a replica holds of each generation, which of them is the newest, and what is proven to have been stored. */
+import { isAbortError, ReplicaError } from '../../domain/errors.js'
+import { type Generation } from '../../domain/wal/generation.js'
+import {
+  type GenerationFacts,
+  type GenerationOrder,
+  type Lineage,
+  orderGenerations,
+} from '../../domain/stored/lineage.js'
+import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
+import { formatObjectPath } from '../../domain/stored/replica-layout.js'
+import {
+  parseReplicaOwner,
+  type ReplicaOwner,
+  type StoredRecord,
+} from '../../domain/stored/replica-owner.js'
+import { type GenerationListing, orderListing } from '../../domain/stored/restore-plan.js'
+import { type SnapshotTrailer } from '../../domain/stored/trailer.js'
+import { mapAtOnce } from '../../kit/map-at-once.js'
+import { type ReplicaClient } from '../ports/replica-client.js'
+import { type TrailerReader } from './trailer-reader.js'
+
+const maxGenerationsAtOnce = 8
+
+/** Something says that all of a generation up to here was stored. */
+export interface ProvenExtent {
+  readonly position: WalPosition
+  readonly timeMs: number
+  /** What says so, as the beginning of a sentence. */
+  readonly proof: string
+}
+
+export interface StoredGeneration extends GenerationListing {
+  /** Of the newest snapshot that has a trailer which can be read. */
+  readonly newestTrailer: SnapshotTrailer | undefined
+  /** The furthest; undefined: nothing proves anything. */
+  readonly extent: ProvenExtent | undefined
+}
+
+export interface ReplicaHistory {
+  /** Of which there is any object. */
+  readonly generations: readonly StoredGeneration[]
+  /** Of those that have a snapshot or are recorded, and of a recorded one that is gone. */
+  readonly order: GenerationOrder
+  readonly facts: readonly GenerationFacts[]
+  readonly owner: ReplicaOwner | undefined
+  /** What the owner object says of the newest generation, and of the newest that has a snapshot. */
+  readonly records: readonly StoredRecord[]
+  /** All that have a folder, whatever was asked for. */
+  readonly names: readonly Generation[]
+}
+
+/** `only`: nothing else is listed. */
+export async function readHistory(
+  client: ReplicaClient,
+  options: {
+    readonly only: Generation | undefined
+    readonly trailers: TrailerReader
+    readonly notes: string[]
+  },
+  signal: AbortSignal,
+): Promise<ReplicaHistory> {
+  const { only, trailers, notes } = options
+  // Before the listings: what it says to be stored is then seen in them.
+  const owner = await readOwner(client, notes, signal)
+  const records = [owner?.stored, owner?.stored?.before].filter((each) => each !== undefined)
+  const names = await Array.fromAsync(client.listGenerations(signal))
+  const wanted = names.filter((name) => only === undefined || name === only)
+  const found = await mapAtOnce(wanted, maxGenerationsAtOnce, async (name) => {
+    const listing = await listGeneration(client, name, signal)
+    if (listing.snapshots.length + listing.segments.length === 0) return undefined
+    const newestTrailer = await newestSnapshotTrailer(listing, trailers)
+    return { ...listing, newestTrailer, extent: extentOf(listing, newestTrailer, records) }
+  })
+  const generations = found.filter((each) => each !== undefined)
+  const facts = factsOf(generations, records, only)
+  return { generations, order: orderGenerations(facts), facts, owner, records, names }
+}
+
+/** All generations that are there, the newest last. Where nothing tells, the time of the newest object does. */
+export function inOrder({ generations, order }: ReplicaHistory): readonly StoredGeneration[] {
+  const byTime = generations.toSorted((a, b) => lastStoredMs(a) - lastStoredMs(b))
+  const sorted: StoredGeneration[] = []
+  for (const each of byTime) {
+    const later = sorted.findIndex((other) => order.isBefore(each.generation, other.generation))
+    sorted.splice(later === -1 ? sorted.length : later, 0, each)
+  }
+  return sorted
+}
+
+function lastStoredMs({ snapshots, segments }: GenerationListing): number {
+  return [...snapshots, ...segments].reduce((ms, { createdAtMs }) => Math.max(ms, createdAtMs), 0)
+}
+
+/** What is known of a generation that has segments and no snapshot. */
+export function isUnderWay(
+  generation: Generation,
+  { owner, records }: Pick<ReplicaHistory, 'owner' | 'records'>,
+): boolean {
+  const [record] = records
+  if (record === undefined) return owner?.released === false
+  return record.generation === generation && !record.hasSnapshot
+}
+
+/** In the order of positions. */
+export async function listGeneration(
+  client: ReplicaClient,
+  generation: Generation,
+  signal: AbortSignal,
+): Promise<GenerationListing> {
+  // Snapshots first: whatever one of them needs is stored before it.
+  const snapshots = await Array.fromAsync(client.listSnapshots(generation, signal))
+  const segments = await Array.fromAsync(client.listWalSegments(generation, signal))
+  return orderListing({ generation, snapshots, segments })
+}
+
+async function readOwner(
+  client: ReplicaClient,
+  notes: string[],
+  signal: AbortSignal,
+): Promise<ReplicaOwner | undefined> {
+  try {
+    const found = await client.readOwner(signal)
+    return found === undefined ? undefined : parseReplicaOwner(found.content)
+  } catch (error) {
+    if (isAbortError(error) || !(error instanceof ReplicaError) || error.retryable) throw error
+    // Whoever may only read what was stored is to have it.
+    notes.push(`what was stored last is not known: ${error.message}`)
+    return undefined
+  }
+}
+
+async function newestSnapshotTrailer(
+  { snapshots }: GenerationListing,
+  trailers: TrailerReader,
+): Promise<SnapshotTrailer | undefined> {
+  for (const snapshot of snapshots.toReversed()) {
+    const trailer = await trailers.snapshot(snapshot)
+    if (trailer !== undefined) return trailer
+  }
+  return undefined
+}
+
+function extentOf(
+  { generation }: GenerationListing,
+  trailer: SnapshotTrailer | undefined,
+  records: readonly StoredRecord[],
+): ProvenExtent | undefined {
+  const extents: ProvenExtent[] = []
+  if (trailer !== undefined) {
+    const path = formatObjectPath({ kind: 'snapshot', generation, index: trailer.index })
+    const { consistentFrom: position, commitTimeMs: timeMs } = trailer
+    extents.push({ position, timeMs, proof: `${path} was finished when all was stored` })
+  }
+  for (const { generation: recorded, position, commitTimeMs: timeMs } of records) {
+    if (recorded !== generation || position === undefined) continue
+    extents.push({ position, timeMs, proof: 'the owner of the replica had stored all' })
+  }
+  return extents.toSorted((a, b) => comparePositions(a.position, b.position)).at(-1)
+}
+
+/** What orders the generations. The owner object stands in for the snapshots of its generation. */
+function factsOf(
+  generations: readonly StoredGeneration[],
+  records: readonly StoredRecord[],
+  only: Generation | undefined,
+): readonly GenerationFacts[] {
+  const withSnapshot = records.find(({ hasSnapshot }) => hasSnapshot)
+  const recorded: Lineage | undefined = withSnapshot && {
+    ordinal: withSnapshot.ordinal,
+    epoch: 0,
+    follows: [],
+  }
+  const facts = generations.flatMap((each): GenerationFacts[] => {
+    const { generation, snapshots, segments, newestTrailer } = each
+    const isRecorded = withSnapshot?.generation === generation
+    if (snapshots.length === 0 && !isRecorded) return []
+    const lineage = newestTrailer?.lineage ?? (isRecorded ? recorded : undefined)
+    let firstStoredMs = Number.POSITIVE_INFINITY
+    let lastStoredMs = Number.NEGATIVE_INFINITY
+    for (const { createdAtMs } of [...snapshots, ...segments]) {
+      firstStoredMs = Math.min(firstStoredMs, createdAtMs)
+      lastStoredMs = Math.max(lastStoredMs, createdAtMs)
+    }
+    return [{ generation, lineage, firstStoredMs, lastStoredMs }]
+  })
+  if (withSnapshot === undefined) return facts
+  const { generation, commitTimeMs } = withSnapshot
+  if (only !== undefined && only !== generation) return facts
+  if (facts.some((each) => each.generation === generation)) return facts
+  const gone = { generation, lineage: recorded, firstStoredMs: commitTimeMs }
+  return [...facts, { ...gone, lastStoredMs: commitTimeMs }]
+}

@@ -1,0 +1,117 @@
+import { CorruptionError, isAbortError, TsreplicateError } from '../../domain/errors.js'
+import { formatPosition } from '../../domain/wal/position.js'
+import { type Permits } from '../../kit/permits.js'
+import { type Clock } from '../ports/clock.js'
+import { type Logger } from '../ports/logger.js'
+import { type ValidationRecord } from '../ports/validation-record.js'
+import { type ProvenRestores } from './proven-restores.js'
+import { type ValidationReport } from './validate-replica.js'
+
+export interface ScheduleValidationOptions {
+  readonly validate: (signal: AbortSignal) => Promise<ValidationReport>
+  /** Removes what a crash left of earlier restores. */
+  readonly sweep: () => Promise<void>
+  readonly record: ValidationRecord
+  readonly intervalMs: number
+  /** Shared by all replicas of the process. */
+  readonly slots: Permits
+  readonly clock: Clock
+  readonly logger: Logger
+  /** A number from 0 up to 1. */
+  readonly random: () => number
+  /** Is told when a restore was proven or refuted; a replica that could not be asked is neither. */
+  readonly proven: ProvenRestores
+}
+
+/** After a failure it is tried again this soon, if the interval is longer. */
+const retryMs = 15 * 60_000
+/** Timers longer than 24 days fire at once. */
+const maxTimerMs = 24 * 3_600_000
+
+/**
+ * Proves one replica now and then by restoring it, for ever: an interval after it was last proven, whichever process did
+ * it, so that restarts neither postpone nor repeat it.
+ */
+export class ScheduleValidation {
+  readonly #options: ScheduleValidationOptions
+
+  constructor(options: ScheduleValidationOptions) {
+    this.#options = options
+  }
+
+  /** Runs until `stop`, which also ends a restore under way and removes what it has written. */
+  async run(stop: AbortSignal): Promise<void> {
+    const { clock, intervalMs, random, record, sweep, logger, proven } = this.#options
+    const jitter = (): number => 0.9 + random() * 0.2
+    try {
+      await sweep().catch((err: unknown) => {
+        logger.warn({ err }, 'what a validation has left could not be removed')
+      })
+      proven.lastProvenAtMs ??= (await record.load(stop))?.atMs
+      let waitMs = intervalMs * jitter()
+      if (proven.lastProvenAtMs !== undefined) {
+        waitMs = Math.min(waitMs, proven.lastProvenAtMs + waitMs - clock.now())
+      }
+      for (;;) {
+        await this.#sleep(waitMs, stop)
+        const isDone = await this.#validate(stop)
+        waitMs = (isDone ? intervalMs : Math.min(intervalMs, retryMs)) * jitter()
+      }
+    } catch (error) {
+      if (!stop.aborted || !isAbortError(error)) throw error
+    }
+  }
+
+  async #sleep(durationMs: number, stop: AbortSignal): Promise<void> {
+    for (let leftMs = durationMs; leftMs > 0; leftMs -= maxTimerMs) {
+      await this.#options.clock.sleep(Math.min(leftMs, maxTimerMs), stop)
+    }
+    stop.throwIfAborted()
+  }
+
+  async #validate(stop: AbortSignal): Promise<boolean> {
+    const { slots, validate, clock, record, logger, proven } = this.#options
+    const slot = await slots.take(stop)
+    try {
+      const report = await validate(stop)
+      const atMs = clock.now()
+      proven.record({ isProven: true, atMs })
+      this.#log(report)
+      await record.save({ atMs }, stop)
+      return true
+    } catch (error) {
+      if (stop.aborted && isAbortError(error)) throw error
+      const hint = error instanceof TsreplicateError ? error.hint : undefined
+      const fields = { err: error, ...(hint === undefined ? {} : { hint }) }
+      if (error instanceof CorruptionError) {
+        proven.record({ isProven: false, atMs: clock.now() })
+        logger.error({ status: 'mismatch', ...fields }, 'invalid replica')
+      } else {
+        logger.error(fields, 'validation error')
+      }
+      return false
+    } finally {
+      slot[Symbol.dispose]()
+    }
+  }
+
+  #log({ position, durationMs, comparison, pageCount, notes }: ValidationReport): void {
+    const { logger } = this.#options
+    for (const note of notes) logger.warn({}, note)
+    const compared =
+      comparison.verdict === 'same'
+        ? { compared: comparison.comparedPages, changed: comparison.changedPages }
+        : {}
+    logger.info(
+      {
+        status: 'ok',
+        position: formatPosition(position),
+        pages: pageCount,
+        database: comparison.verdict,
+        ...compared,
+        elapsed: `${Math.round(durationMs)}ms`,
+      },
+      'validator',
+    )
+  }
+}

@@ -1,0 +1,297 @@
+/**
+ * Proves a replica by restoring it: the newest commit is restored into scratch space, checked by SQLite, and compared page
+ * by page with the live database at that commit, if it is here.
+ */
+import { CorruptionError } from '../../domain/errors.js'
+import { type Generation } from '../../domain/wal/generation.js'
+import { type GenerationOrder } from '../../domain/stored/lineage.js'
+import {
+  comparePositions,
+  formatPosition,
+  type Position,
+  type WalPosition,
+} from '../../domain/wal/position.js'
+import { formatObjectPath } from '../../domain/stored/replica-layout.js'
+import { SegmentVerifier } from '../../domain/wal/segment-verifier.js'
+import { type WalSegmentTrailer } from '../../domain/stored/trailer.js'
+import { frameBytes, framePageNumber, type WalHeader } from '../../domain/wal/wal-format.js'
+import { type Clock } from '../ports/clock.js'
+import { type LiveComparison, type WalEnd } from '../ports/live-comparison.js'
+import { type WalSegmentInfo } from '../ports/replica-client.js'
+import { type ScratchSpace } from '../ports/scratch.js'
+import { readTrailer } from '../stored/read-trailer.js'
+import { readHistory } from '../stored/replica-history.js'
+import {
+  type RestoreReport,
+  type RestoreRequest,
+  type RestoreSource,
+} from '../restore/restore-types.js'
+import { TrailerReader } from '../stored/trailer-reader.js'
+import { type Decode } from './verify-replica.js'
+
+export interface ValidateReplicaOptions {
+  readonly source: RestoreSource
+  /** Undefined: there is no live database to compare with. */
+  readonly databasePath: string | undefined
+  readonly restore: (request: RestoreRequest, signal: AbortSignal) => Promise<RestoreReport>
+  readonly scratch: ScratchSpace
+  readonly comparison: LiveComparison
+  readonly decode: Decode
+  readonly clock: Clock
+  /**
+   * Resolves when everything committed by now is stored, with where that is. Undefined: nobody here knows what was committed,
+   * as another process replicates.
+   */
+  readonly stored: ((signal: AbortSignal) => Promise<StoredCommit>) | undefined
+}
+
+/** A commit that a replica has confirmed to hold. */
+export interface StoredCommit {
+  readonly generation: Generation
+  readonly position: WalPosition
+  readonly commitTimeMs: number
+}
+
+export type Comparison =
+  /** Byte for byte the database, as far as it has not been changed since. */
+  | { readonly verdict: 'same'; readonly comparedPages: number; readonly changedPages: number }
+  /** There is no live database. */
+  | { readonly verdict: 'absent' }
+  /** It has been changed since by commits that are not stored yet, or by nobody's knowledge. */
+  | { readonly verdict: 'inconclusive'; readonly changedPages: number }
+
+export interface ValidationReport {
+  readonly replica: string
+  readonly position: Position
+  readonly commitTimeMs: number | undefined
+  readonly pageCount: number | undefined
+  readonly pageSizeBytes: number | undefined
+  readonly segmentCount: number
+  readonly storedBytes: number
+  readonly comparison: Comparison
+  readonly notes: readonly string[]
+  readonly durationMs: number
+}
+
+const parallelism = 16
+/** How long it is waited for segments of another process that explain a difference. */
+const explainMs = 10_000
+const explainPauseMs = 500
+const maxShownPages = 8
+
+/**
+ * Throws {@link CorruptionError} when the restored database is damaged, older than what was confirmed to be stored, or not
+ * the live one; and whatever else kept it from being restored.
+ */
+export async function validateReplica(
+  options: ValidateReplicaOptions,
+  signal: AbortSignal,
+): Promise<ValidationReport> {
+  const { clock } = options
+  const startedMs = clock.monotonic()
+  const committed = await options.stored?.(signal)
+  const request: RestoreRequest = {
+    sources: [options.source],
+    generation: undefined,
+    target: { kind: 'latest' },
+    outputPath: '',
+    parallelism,
+    integrityCheck: 'full',
+    dryRun: true,
+  }
+  const plan = await options.restore(request, signal)
+  const neededBytes = (plan.pageCount ?? 0) * (plan.pageSizeBytes ?? 0)
+  await using folder = await options.scratch.open(Math.max(neededBytes, plan.storedBytes))
+  const outputPath = `${folder.path}/restored.db`
+  const report = await options.restore({ ...request, outputPath, dryRun: false }, signal)
+  const position: Position = { generation: report.generation, ...report.position }
+  if (committed !== undefined) {
+    refuseOlder(report, committed, await orderOf(options.source, report, committed, signal))
+  }
+  const comparison = await compare(options, { position, imagePath: outputPath }, signal)
+  const { commitTimeMs, pageCount, pageSizeBytes, segmentCount, storedBytes, notes } = report
+  return {
+    replica: options.source.name,
+    position,
+    commitTimeMs,
+    pageCount,
+    pageSizeBytes,
+    segmentCount,
+    storedBytes,
+    comparison,
+    notes,
+    durationMs: clock.monotonic() - startedMs,
+  }
+}
+
+/** Another generation may have begun meanwhile, whose positions say nothing here. Undefined: none has. */
+async function orderOf(
+  { client }: RestoreSource,
+  restored: Pick<RestoreReport, 'generation'>,
+  committed: StoredCommit,
+  signal: AbortSignal,
+): Promise<GenerationOrder | undefined> {
+  if (restored.generation === committed.generation) return undefined
+  const trailers = new TrailerReader(client, [], signal)
+  const { order } = await readHistory(client, { only: undefined, trailers, notes: [] }, signal)
+  return order
+}
+
+/** Generations are told by what they follow, and only where that does not tell by the times of commits. */
+function refuseOlder(
+  restored: RestoreReport,
+  committed: StoredCommit,
+  order: GenerationOrder | undefined,
+): void {
+  const { generation, position, replica } = restored
+  const isOlder =
+    order === undefined
+      ? comparePositions(position, committed.position) < 0
+      : order.isBefore(generation, committed.generation) ||
+        (!order.isBefore(committed.generation, generation) &&
+          (restored.commitTimeMs ?? 0) < committed.commitTimeMs)
+  if (!isOlder) return
+  const at = formatPosition({ generation, ...position })
+  const wanted = formatPosition({ generation: committed.generation, ...committed.position })
+  throw new CorruptionError(
+    `replica ${replica} has confirmed to hold all up to ${wanted}, but restores to ${at}`,
+  )
+}
+
+async function compare(
+  options: ValidateReplicaOptions,
+  { position, imagePath }: { position: Position; imagePath: string },
+  signal: AbortSignal,
+): Promise<Comparison> {
+  const { databasePath, comparison } = options
+  if (databasePath === undefined) return { verdict: 'absent' }
+  const later = new LaterSegments(options, position)
+  const trailer = await later.lastTrailer(signal)
+  const end = trailer === undefined ? undefined : walEndOf(trailer)
+  const result = await comparison.compare({ databasePath, imagePath, end }, signal)
+  if (result === undefined) return { verdict: 'absent' }
+  const { pageCount, comparedCount, differing, atSameCommit } = result
+  const same: Comparison = {
+    verdict: 'same',
+    comparedPages: comparedCount - differing.length,
+    changedPages: pageCount - comparedCount + differing.length,
+  }
+  if (differing.length === 0) return same
+  const changed = await later.pagesChanged(differing, signal)
+  const unexplained = differing.filter((page) => changed?.has(page) !== true)
+  if (unexplained.length === 0) return same
+  const allIsKnown = options.stored !== undefined && changed !== undefined
+  if (!atSameCommit && !allIsKnown) {
+    return { verdict: 'inconclusive', changedPages: pageCount - comparedCount + differing.length }
+  }
+  const shown = unexplained.slice(0, maxShownPages).join(', ')
+  throw new CorruptionError(
+    `the database restored from replica ${options.source.name} at ${formatPosition(position)} is not the live one ${databasePath}: ${unexplained.length} pages differ (${shown}${unexplained.length > maxShownPages ? ', …' : ''})`,
+    {
+      hint: 'Let PRAGMA integrity_check look at the live database; if it is sound, remove the local state so that a new generation begins.',
+    },
+  )
+}
+
+function walEndOf(trailer: WalSegmentTrailer): WalEnd {
+  if (trailer.source !== undefined) return trailer.source
+  const { salts, endOffset, checksumAfter: checksum } = trailer
+  return { salts, endOffset, checksum }
+}
+
+/** What is stored of a generation behind a position. */
+class LaterSegments {
+  readonly #options: ValidateReplicaOptions
+  readonly #from: Position
+
+  constructor(options: ValidateReplicaOptions, from: Position) {
+    this.#options = options
+    this.#from = from
+  }
+
+  /** Of the segment that ends at the position; undefined: none does, or it has none. */
+  async lastTrailer(signal: AbortSignal): Promise<WalSegmentTrailer | undefined> {
+    const segments = await this.#list(signal)
+    const last = segments.findLast((segment) => comparePositions(segment, this.#from) < 0)
+    if (last === undefined) return undefined
+    const trailer = await this.#trailer(last, signal)
+    return trailer?.endOffset === this.#from.offset && trailer.index === this.#from.index
+      ? trailer
+      : undefined
+  }
+
+  /**
+   * Pages among `wanted` that later segments change. Where we replicate ourselves, all that is committed by now is stored
+   * first; else it is waited for a while. Undefined: another generation has begun, and nobody knows.
+   */
+  async pagesChanged(
+    wanted: readonly number[],
+    signal: AbortSignal,
+  ): Promise<ReadonlySet<number> | undefined> {
+    const { stored, clock } = this.#options
+    const committed = await stored?.(signal)
+    if (committed !== undefined && committed.generation !== this.#from.generation) return undefined
+    const missing = new Set(wanted)
+    const found = new Set<number>()
+    const deadline = clock.monotonic() + explainMs
+    let seen: WalPosition = this.#from
+    for (;;) {
+      for (const segment of await this.#list(signal)) {
+        if (comparePositions(segment, seen) < 0) continue
+        for (const page of await this.#pagesOf(segment, signal)) {
+          if (missing.delete(page)) found.add(page)
+        }
+        seen = { index: segment.index, offset: segment.offset + 1 }
+      }
+      if (missing.size === 0 || stored !== undefined || clock.monotonic() >= deadline) return found
+      await clock.sleep(explainPauseMs, signal)
+    }
+  }
+
+  async #list(signal: AbortSignal): Promise<WalSegmentInfo[]> {
+    const { generation, index } = this.#from
+    const { client } = this.#options.source
+    const all = await Array.fromAsync(client.listWalSegments(generation, signal))
+    return all.filter((segment) => segment.index >= index).sort(comparePositions)
+  }
+
+  async #trailer(
+    segment: WalSegmentInfo,
+    signal: AbortSignal,
+  ): Promise<WalSegmentTrailer | undefined> {
+    const { client } = this.#options.source
+    const object = { ref: segment, sizeBytes: segment.sizeBytes }
+    const tail = await readTrailer(client, object, signal)
+    if (tail.kind !== 'trailer' || tail.trailer.kind !== 'wal-segment') return undefined
+    return tail.trailer
+  }
+
+  async #pagesOf(segment: WalSegmentInfo, signal: AbortSignal): Promise<ReadonlySet<number>> {
+    const { source, decode } = this.#options
+    const { offset } = segment
+    const header = offset === 0 ? undefined : headerOf(await this.#trailer(segment, signal))
+    const pages = new Set<number>()
+    if (offset !== 0 && header === undefined) return pages
+    const verifier = new SegmentVerifier({ offset, header, wantedEndOffset: Infinity })
+    const body = source.client.read(segment, { offset: 0, length: undefined }, signal)
+    try {
+      for await (const block of decode(body)) {
+        for (const run of verifier.push(block)) {
+          const stepBytes = frameBytes(verifier.header?.pageSizeBytes ?? 0)
+          const data = new DataView(run.buffer, run.byteOffset, run.byteLength)
+          for (let at = 0; at < run.length; at += stepBytes) pages.add(framePageNumber(data, at))
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
+      throw new CorruptionError(`${formatObjectPath(segment)}: ${error.message}`, { cause: error })
+    }
+    return pages
+  }
+}
+
+function headerOf(trailer: WalSegmentTrailer | undefined): WalHeader | undefined {
+  if (trailer === undefined) return undefined
+  const { pageSizeBytes, bigEndian, salts, checksumBefore: checksum } = trailer
+  return { pageSizeBytes, bigEndian, salts, checkpointSequence: 0, checksum }
+}

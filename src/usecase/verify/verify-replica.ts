@@ -1,0 +1,366 @@
+/**
+ * Verifies what a replica holds: `structure` by listings and the tails of objects, `full` by reading every object, decoding
+ * it and following the chain of checksums from the oldest snapshot of each generation to its last commit.
+ */
+import {
+  ChainProof,
+  type SegmentFacts,
+  type SnapshotFacts,
+} from '../../domain/stored/chain-proof.js'
+import { CorruptionError, ObjectNotFoundError } from '../../domain/errors.js'
+import { type Generation } from '../../domain/wal/generation.js'
+import { type WalPosition } from '../../domain/wal/position.js'
+import { formatObjectPath } from '../../domain/stored/replica-layout.js'
+import {
+  type GenerationListing,
+  type StoredSegment,
+  type StoredSnapshot,
+} from '../../domain/stored/restore-plan.js'
+import { SegmentVerifier } from '../../domain/wal/segment-verifier.js'
+import { type Trailer, type TrailerTail } from '../../domain/stored/trailer.js'
+import {
+  checkStructure,
+  type Finding,
+  type KnownOfGeneration,
+  type Tails,
+} from '../../domain/stored/verification.js'
+import { isPageSize, type WalHeader } from '../../domain/wal/wal-format.js'
+import { mapAtOnce } from '../../kit/map-at-once.js'
+import { type ReplicaClient } from '../ports/replica-client.js'
+import { readTrailer } from '../stored/read-trailer.js'
+import { refuseEncrypted } from '../stored/refuse-encrypted.js'
+import {
+  inOrder,
+  isUnderWay,
+  listGeneration,
+  readHistory,
+  type ReplicaHistory,
+} from '../stored/replica-history.js'
+import { TrailerReader } from '../stored/trailer-reader.js'
+
+export type Decode = (source: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>
+
+export interface VerifyReplicaOptions {
+  readonly client: ReplicaClient
+  readonly decode: Decode
+  readonly level: 'structure' | 'full'
+}
+
+export interface VerifiedGeneration {
+  readonly generation: Generation
+  readonly snapshots: number
+  readonly segments: number
+  readonly storedBytes: number
+  /** The moments that can be restored, as the trailers say; undefined: they don't. */
+  readonly firstCommitMs: number | undefined
+  readonly lastCommitMs: number | undefined
+  /** Where the last segment ends; undefined where no trailer says it. */
+  readonly end: WalPosition | undefined
+  readonly findings: readonly Finding[]
+}
+
+/** Requests at once. */
+const parallelism = 32
+/** Objects read at once: each is decoded in memory block by block. */
+const maxObjectsAtOnce = 8
+const maxListings = 3
+
+/**
+ * Verifies all generations, the newest last. An abort ends it between two objects. Throws a `ReplicaError` when it is
+ * encrypted and the client has no key: nothing is known of it then.
+ */
+export async function verifyReplica(
+  options: VerifyReplicaOptions,
+  signal: AbortSignal,
+): Promise<readonly VerifiedGeneration[]> {
+  const trailers = new TrailerReader(options.client, [], signal)
+  const history = await readHistory(
+    options.client,
+    { only: undefined, trailers, notes: [] },
+    signal,
+  )
+  const stored = inOrder(history)
+  const verified: VerifiedGeneration[] = []
+  for (const [at, each] of stored.entries()) {
+    const isNewest = at === stored.length - 1
+    const known = await knownOf(each, { history, isNewest, trailers })
+    verified.push(await verifyGeneration(each.generation, options, { known, signal }))
+  }
+  const [gone] = history.order.newest.filter(
+    (name) => !stored.some(({ generation }) => generation === name),
+  )
+  return gone === undefined ? verified : [...verified, describeGone(gone)]
+}
+
+async function knownOf(
+  { generation, segments }: GenerationListing,
+  facts: {
+    readonly history: ReplicaHistory
+    readonly isNewest: boolean
+    readonly trailers: TrailerReader
+  },
+): Promise<KnownOfGeneration> {
+  const { history, isNewest, trailers } = facts
+  const record = history.records.find((each) => each.generation === generation)
+  const last = segments.at(-1)
+  const isOurs = last !== undefined && (await trailers.segment(last)) !== undefined
+  const isLost =
+    record?.hasSnapshot === true || (isNewest && isOurs && history.records.length === 0)
+  const isBegun = isUnderWay(generation, history)
+  return {
+    withoutSnapshot: isBegun ? 'under way' : isLost ? 'lost' : 'unknown',
+    storedTo: record?.position,
+  }
+}
+
+/** The newest generation, as the owner object says, of which nothing is left. */
+function describeGone(generation: Generation): VerifiedGeneration {
+  const problem = 'all of it is gone, though the owner of the replica had stored it'
+  const finding: Finding = { severity: 'damage', generation, object: undefined, problem }
+  return {
+    generation,
+    snapshots: 0,
+    segments: 0,
+    storedBytes: 0,
+    firstCommitMs: undefined,
+    lastCommitMs: undefined,
+    end: undefined,
+    findings: [finding],
+  }
+}
+
+/** Looks again when objects are deleted meanwhile, as retention does. */
+async function verifyGeneration(
+  generation: Generation,
+  options: VerifyReplicaOptions,
+  { known, signal }: { known: KnownOfGeneration; signal: AbortSignal },
+): Promise<VerifiedGeneration> {
+  const { client, level } = options
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const listing = await listGeneration(client, generation, signal)
+      const [first] = [...listing.snapshots, ...listing.segments]
+      if (first !== undefined) await refuseEncrypted(client, first, signal)
+      const tails = await readTails(client, listing, signal)
+      const findings = [...checkStructure(listing, tails, known)]
+      if (level === 'full') {
+        const reading = new GenerationReading(options, { listing, tails, signal })
+        const found = new Set(findings.map(({ object }) => object))
+        findings.push(...(await reading.run()).filter(({ object }) => !found.has(object)))
+      }
+      return { ...summarize(listing, tails), findings }
+    } catch (error) {
+      if (!(error instanceof ObjectNotFoundError) || attempt === maxListings) throw error
+    }
+  }
+}
+
+async function readTails(
+  client: ReplicaClient,
+  { snapshots, segments }: GenerationListing,
+  signal: AbortSignal,
+): Promise<Tails> {
+  const tails = await mapAtOnce([...snapshots, ...segments], parallelism, async (object) => {
+    const { sizeBytes } = object
+    const tail = await readTrailer(client, { ref: object, sizeBytes }, signal)
+    return [formatObjectPath(object), tail] as const
+  })
+  return new Map<string, TrailerTail>(tails)
+}
+
+function summarize(
+  { generation, snapshots, segments }: GenerationListing,
+  tails: Tails,
+): Omit<VerifiedGeneration, 'findings'> {
+  const [first] = snapshots
+  const last = segments.at(-1)
+  const firstTrailer = first && trailerOf(tails, first)
+  const lastTrailer = last && trailerOf(tails, last)
+  const snapshotMs = snapshots.map((snapshot) => {
+    const trailer = trailerOf(tails, snapshot)
+    return trailer?.kind === 'snapshot' ? trailer.commitTimeMs : 0
+  })
+  const segment = lastTrailer?.kind === 'wal-segment' ? lastTrailer : undefined
+  const lastMs = Math.max(0, ...snapshotMs, segment?.captures.at(-1)?.timeMs ?? 0)
+  return {
+    generation,
+    snapshots: snapshots.length,
+    segments: segments.length,
+    storedBytes: [...snapshots, ...segments].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    firstCommitMs: firstTrailer?.kind === 'snapshot' ? firstTrailer.commitTimeMs : undefined,
+    lastCommitMs: lastMs === 0 ? undefined : lastMs,
+    end: segment === undefined ? undefined : { index: segment.index, offset: segment.endOffset },
+  }
+}
+
+function trailerOf(tails: Tails, object: StoredSegment | StoredSnapshot): Trailer | undefined {
+  const tail = tails.get(formatObjectPath(object))
+  return tail?.kind === 'trailer' ? tail.trailer : undefined
+}
+
+/** Reads every object of one generation that can serve a restore. */
+class GenerationReading {
+  readonly #options: VerifyReplicaOptions
+  readonly #listing: GenerationListing
+  readonly #tails: Tails
+  readonly #signal: AbortSignal
+  readonly #findings: Finding[] = []
+  /** Undefined: the chain is broken, until the next snapshot. */
+  #proof: ChainProof | undefined
+
+  constructor(
+    options: VerifyReplicaOptions,
+    generation: { listing: GenerationListing; tails: Tails; signal: AbortSignal },
+  ) {
+    this.#options = options
+    this.#listing = generation.listing
+    this.#tails = generation.tails
+    this.#signal = generation.signal
+  }
+
+  async run(): Promise<readonly Finding[]> {
+    const { snapshots, segments } = this.#listing
+    const [oldest] = snapshots
+    if (oldest === undefined) return []
+    const indexes = byIndex(segments.filter(({ index }) => index >= oldest.index))
+    const waiting = [...snapshots]
+    for (const [index, ofIndex] of indexes) {
+      while (waiting[0] !== undefined && waiting[0].index <= index) {
+        await this.#readSnapshot(waiting.shift())
+      }
+      await this.#readIndex(ofIndex)
+    }
+    for (const snapshot of waiting) await this.#readSnapshot(snapshot)
+    this.#prove(undefined, (proof) => void proof.finish())
+    return this.#findings
+  }
+
+  /** A chain that is whole goes on; a broken one begins anew with the snapshot. */
+  async #readSnapshot(snapshot: StoredSnapshot | undefined): Promise<void> {
+    if (snapshot === undefined) return
+    const facts = await this.#snapshotFacts(snapshot)
+    const proof = new ChainProof(snapshot, undefined)
+    if (this.#attempt(formatObjectPath(snapshot), () => proof.addSnapshot(facts))) {
+      this.#proof ??= proof
+    }
+  }
+
+  async #readIndex(segments: readonly StoredSegment[]): Promise<void> {
+    const [first, ...rest] = segments
+    if (first === undefined) return
+    const { facts, header } = await this.#segmentFacts(first, undefined)
+    const others = await mapAtOnce(rest, maxObjectsAtOnce, async (segment) => ({
+      segment,
+      ...(await this.#segmentFacts(segment, header)),
+    }))
+    for (const each of [{ segment: first, facts }, ...others]) {
+      const { segment } = each
+      const path = formatObjectPath(segment)
+      if (this.#proof !== undefined) {
+        this.#prove(path, (proof) => {
+          proof.addSegment(segment, each.facts)
+        })
+      } else if (each.facts.problem !== undefined) {
+        this.#damage(path, `${path}: ${each.facts.problem}`)
+      }
+    }
+  }
+
+  async #snapshotFacts(snapshot: StoredSnapshot): Promise<SnapshotFacts> {
+    let sizeBytes = 0
+    let pageSizeBytes: number | undefined
+    const problem = await this.#decode(snapshot, (block) => {
+      if (sizeBytes === 0) pageSizeBytes = pageSizeOf(block)
+      sizeBytes += block.length
+    })
+    return { sizeBytes, pageSizeBytes, trailer: trailerOf(this.#tails, snapshot), problem }
+  }
+
+  async #segmentFacts(
+    segment: StoredSegment,
+    indexHeader: WalHeader | undefined,
+  ): Promise<{ facts: SegmentFacts; header: WalHeader | undefined }> {
+    const trailer = trailerOf(this.#tails, segment)
+    const header = segment.offset === 0 ? undefined : (indexHeader ?? headerOf(trailer))
+    const { offset } = segment
+    const verifier = new SegmentVerifier({ offset, header, wantedEndOffset: Infinity })
+    const problem = await this.#decode(
+      segment,
+      (block) => void verifier.push(block),
+      () => {
+        verifier.end()
+      },
+    )
+    return {
+      facts: { content: verifier.content, trailer, problem },
+      header: verifier.header,
+    }
+  }
+
+  /** Returns what is wrong with an object by itself. */
+  async #decode(
+    object: StoredSegment | StoredSnapshot,
+    use: (block: Uint8Array) => void,
+    end: () => void = () => undefined,
+  ): Promise<string | undefined> {
+    const { client, decode } = this.#options
+    this.#signal.throwIfAborted()
+    try {
+      const body = client.read(object, { offset: 0, length: undefined }, this.#signal)
+      for await (const block of decode(body)) use(block)
+      end()
+      return undefined
+    } catch (error) {
+      if (error instanceof CorruptionError) return error.message
+      throw error
+    }
+  }
+
+  #prove(object: string | undefined, work: (proof: ChainProof) => void): void {
+    const proof = this.#proof
+    if (proof === undefined) return
+    if (!this.#attempt(object, () => work(proof))) this.#proof = undefined
+  }
+
+  #attempt(object: string | undefined, work: () => void): boolean {
+    try {
+      work()
+      return true
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
+      this.#damage(object, error.message)
+      return false
+    }
+  }
+
+  #damage(object: string | undefined, problem: string): void {
+    const { generation } = this.#listing
+    this.#findings.push({ severity: 'damage', generation, object, problem })
+  }
+}
+
+function byIndex(segments: readonly StoredSegment[]): ReadonlyMap<number, StoredSegment[]> {
+  const indexes = new Map<number, StoredSegment[]>()
+  for (const segment of segments) {
+    const found = indexes.get(segment.index)
+    if (found === undefined) indexes.set(segment.index, [segment])
+    else found.push(segment)
+  }
+  return indexes
+}
+
+/** What a trailer says of the index, where the segment that brings the header is lost. */
+function headerOf(trailer: Trailer | undefined): WalHeader | undefined {
+  if (trailer?.kind !== 'wal-segment') return undefined
+  const { pageSizeBytes, bigEndian, salts, checksumBefore: checksum } = trailer
+  return { pageSizeBytes, bigEndian, salts, checkpointSequence: 0, checksum }
+}
+
+/** Where a database begins its page size is stated: 2 bytes, of which 1 means 65,536. */
+function pageSizeOf(start: Uint8Array): number | undefined {
+  if (start.length < 18) return undefined
+  const stated = new DataView(start.buffer, start.byteOffset, start.byteLength).getUint16(16)
+  const pageSizeBytes = stated === 1 ? 65_536 : stated
+  if (!isPageSize(pageSizeBytes)) throw new CorruptionError('it is no SQLite database')
+  return pageSizeBytes
+}

@@ -1,0 +1,142 @@
+import { describe, expect, it, vi } from 'vitest'
+
+import { type DaemonReplication, runDaemon } from '../../../../src/delivery/daemon/daemon.ts'
+import { Service } from '../../../../src/delivery/daemon/service.ts'
+import { type Logger } from '../../../../src/usecase/ports/logger.ts'
+import { type ServiceManager } from '../../../../src/usecase/ports/service-manager.ts'
+import { type NotStored } from '../../../../src/usecase/daemon/replicate.ts'
+
+function memoryLogger(messages: string[]): Logger {
+  const add = (_: object, message: string): void => void messages.push(message)
+  const logger: Logger = { debug: add, info: add, warn: add, error: add, child: () => logger }
+  return logger
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve()))
+}
+
+async function runUntilSigterm(
+  run: DaemonReplication['run'],
+): Promise<{ exitCode: number; messages: string[] }> {
+  const messages: string[] = []
+  const replication: DaemonReplication = {
+    run,
+    settled: () => Promise.resolve(),
+    stored: () => Promise.resolve(),
+    notStored: [],
+    databases: [],
+    failing: [],
+  }
+  const logger = memoryLogger(messages)
+  const service = new Service(undefined, logger)
+  const running = runDaemon(replication, {
+    logger,
+    service,
+    shutdownTimeoutMs: 30,
+    firstSyncTimeoutMs: 30,
+  })
+  process.emit('SIGTERM', 'SIGTERM')
+  return { exitCode: await running, messages }
+}
+
+const lost: NotStored = { database: '/a.db', replica: 'file', detail: '1 segment' }
+
+describe('runDaemon', () => {
+  it('returns 0 when everything is stored', async () => {
+    const { exitCode, messages } = await runUntilSigterm(async (stop) => {
+      await aborted(stop)
+      return []
+    })
+    expect(exitCode).toBe(0)
+    expect(messages).toContain('tsreplicate shut down')
+  })
+
+  it('returns 74 and names what is not stored', async () => {
+    const { exitCode, messages } = await runUntilSigterm(async (stop) => {
+      await aborted(stop)
+      return [lost]
+    })
+    expect(exitCode).toBe(74)
+    expect(messages).toContain('not stored')
+  })
+
+  it('takes a signal that arrives twice at once for one', async () => {
+    const { exitCode } = await runUntilSigterm(async (stop) => {
+      await aborted(stop)
+      process.emit('SIGTERM', 'SIGTERM')
+      return []
+    })
+    expect(exitCode).toBe(0)
+  })
+
+  it('kills the last sync at the deadline', async () => {
+    const { exitCode, messages } = await runUntilSigterm(async (_, kill) => {
+      await aborted(kill)
+      kill.throwIfAborted()
+      return []
+    })
+    expect(exitCode).toBe(74)
+    expect(messages).toContain('shutdown timeout reached')
+  })
+
+  it('passes other errors on and lets the signals go', async () => {
+    const before = process.listenerCount('SIGTERM')
+    const failing = runUntilSigterm(() => Promise.reject(new Error('broken')))
+    await expect(failing).rejects.toThrow('broken')
+    expect(process.listenerCount('SIGTERM')).toBe(before)
+  })
+})
+
+describe('a service manager', () => {
+  /** A daemon whose first sync takes as long as one wants. */
+  function started(firstSyncTimeoutMs: number) {
+    const told: string[] = []
+    const stored = Promise.withResolvers<undefined>()
+    const manager: ServiceManager = {
+      watchdogMs: undefined,
+      notify: (assignments) => void told.push(...assignments),
+      flush: () => Promise.resolve(),
+    }
+    const replication: DaemonReplication = {
+      run: async (stop) => {
+        await aborted(stop)
+        return []
+      },
+      settled: () => Promise.resolve(),
+      stored: async (signal) => {
+        await Promise.race([stored.promise, aborted(signal)])
+      },
+      notStored: [lost, { ...lost, replica: 's3' }, { ...lost, database: '/b.db' }],
+      databases: [],
+      failing: [{ database: '/c.db', replica: undefined, reason: 'no\npermission' }],
+    }
+    const logger = memoryLogger([])
+    const service = new Service(manager, logger)
+    const options = { logger, service, shutdownTimeoutMs: 30, firstSyncTimeoutMs }
+    const running = runDaemon(replication, options)
+    const end = async (): Promise<void> => {
+      process.emit('SIGTERM', 'SIGTERM')
+      await running
+    }
+    return { told, stored, end, service, replication }
+  }
+
+  it('is told that it is ready when everything is stored once', async () => {
+    const { told, stored, end, service, replication } = started(60_000)
+    await service.reload(() => Promise.resolve(), replication)
+    expect(told).toEqual([])
+    stored.resolve(undefined)
+    await vi.waitFor(() => expect(told).toContain('READY=1'))
+    await end()
+  })
+
+  it('is told so when that takes too long, with what is missing', async () => {
+    const { told, end } = started(20)
+    await vi.waitFor(() => expect(told).toContain('READY=1'))
+    expect(told).toContain(
+      'STATUS=replicating 0 databases, 2 with commits still to be stored: /a.db, /b.db, 1 failing: /c.db (no permission)',
+    )
+    await end()
+  })
+})

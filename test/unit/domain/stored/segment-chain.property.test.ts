@@ -1,0 +1,146 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { formatGeneration } from '../../../../src/domain/wal/generation.js'
+import { comparePositions } from '../../../../src/domain/wal/position.js'
+import {
+  chainStart,
+  headOf,
+  succession,
+  type Succession,
+  tailOf,
+} from '../../../../src/domain/stored/segment-chain.js'
+import { type WalSegmentTrailer } from '../../../../src/domain/stored/trailer.js'
+
+const generation = formatGeneration(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8))
+const firstIndex = 3
+
+interface Segment {
+  readonly index: number
+  readonly offset: number
+  readonly trailer: WalSegmentTrailer
+}
+
+/** A history that tiles: of each index the lengths of its segments. Each frame has a checksum of its own. */
+const history = fc
+  .array(fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 4 }), {
+    minLength: 1,
+    maxLength: 5,
+  })
+  .map((indexes) => {
+    const segments: Segment[] = []
+    let sum = 1
+    let previousIndexEnd: WalSegmentTrailer['previousIndexEnd']
+    for (const [i, lengths] of indexes.entries()) {
+      const index = firstIndex + i
+      let offset = 0
+      for (const length of lengths) {
+        const endOffset = offset + (offset === 0 ? 32 : 0) + length * 4120
+        const checksumBefore = { s0: sum, s1: index }
+        const checksumAfter = { s0: (sum += 1), s1: index }
+        const trailer: WalSegmentTrailer = {
+          kind: 'wal-segment',
+          generation,
+          index,
+          startOffset: offset,
+          endOffset,
+          pageSizeBytes: 4096,
+          bigEndian: false,
+          databaseSizePages: 1,
+          salts: { salt1: index, salt2: 7 },
+          checksumBefore,
+          checksumAfter,
+          captures: [{ endOffset, timeMs: sum }],
+          previousIndexEnd: offset === 0 ? previousIndexEnd : undefined,
+          source: undefined,
+        }
+        segments.push({ index, offset, trailer })
+        offset = endOffset
+        previousIndexEnd = { offset, checksum: checksumAfter }
+      }
+    }
+    return segments
+  })
+
+const pair = history.chain((segments) =>
+  fc.record({
+    segments: fc.constant(segments),
+    a: fc.nat({ max: segments.length - 1 }),
+    b: fc.nat({ max: segments.length - 1 }),
+  }),
+)
+
+function judge(a: Segment, b: Segment, has = { a: true, b: true }): Succession {
+  return succession(
+    tailOf(a, has.a ? a.trailer : undefined),
+    headOf(b, has.b ? b.trailer : undefined),
+  )
+}
+
+describe('of two segments of one history', () => {
+  test('the next one continues, a later one leaves a gap, and any other overlaps', () => {
+    fc.assert(
+      fc.property(pair, ({ segments, a, b }) => {
+        const [one, other] = [segments[a]!, segments[b]!]
+        const { kind } = judge(one, other)
+        expect(kind).toBe(b === a + 1 ? 'continues' : b > a ? 'gap' : 'overlap')
+      }),
+    )
+  })
+
+  test('a gap goes from the end to the next one, and names an object that is missing', () => {
+    fc.assert(
+      fc.property(pair, ({ segments, a, b }) => {
+        const [one, other] = [segments[a]!, segments[b]!]
+        const found = judge(one, other)
+        if (found.kind !== 'gap') return
+        expect(found.from).toEqual({ index: one.index, offset: one.trailer.endOffset })
+        const between = segments.slice(a + 1, b)
+        expect(between.some((each) => comparePositions(each, found.missing) === 0)).toBe(true)
+        const last = between.at(-1)!
+        const end = { index: last.index, offset: last.trailer.endOffset }
+        expect([other, end].some((each) => comparePositions(each, found.to) === 0)).toBe(true)
+      }),
+    )
+  })
+
+  test('what trailers don’t say makes less known, and nothing wrong', () => {
+    fc.assert(
+      fc.property(pair, fc.boolean(), fc.boolean(), ({ segments, a, b }, hasA, hasB) => {
+        const [one, other] = [segments[a]!, segments[b]!]
+        const { kind } = judge(one, other, { a: hasA, b: hasB })
+        const whole = judge(one, other).kind
+        expect([whole, 'unknown']).toContain(kind)
+        if (other.index > one.index + 1) expect(kind).toBe('gap')
+      }),
+    )
+  })
+
+  test('frames of another history are noticed', () => {
+    fc.assert(
+      fc.property(pair, ({ segments, a }) => {
+        const [one, next] = [segments[a]!, segments[a + 1]]
+        if (next === undefined) return
+        const checksumAfter = { s0: 4711, s1: 0 }
+        const foreign = { ...one, trailer: { ...one.trailer, checksumAfter } }
+        expect(judge(foreign, next).kind).toBe('other frames')
+        if (next.index !== one.index) return
+        const salts = { salt1: 4711, salt2: 0 }
+        expect(judge(one, { ...next, trailer: { ...next.trailer, salts } }).kind).toBe(
+          'other frames',
+        )
+      }),
+    )
+  })
+
+  test('a chain begins with the first segment of its snapshot’s index', () => {
+    fc.assert(
+      fc.property(pair, ({ segments, b }) => {
+        const { kind } = succession(chainStart(firstIndex), headOf(segments[b]!, undefined))
+        expect(kind).toBe(b === 0 ? 'continues' : 'gap')
+        expect(succession(chainStart(firstIndex + 1), headOf(segments[0]!, undefined)).kind).toBe(
+          'overlap',
+        )
+      }),
+    )
+  })
+})

@@ -1,0 +1,239 @@
+import { describe, expect, test } from 'vitest'
+import { type Generation, formatGeneration } from '../../../../src/domain/wal/generation.js'
+import { type FollowedGeneration } from '../../../../src/domain/stored/lineage.js'
+import { formatObjectPath } from '../../../../src/domain/stored/replica-layout.js'
+import { formatTrailer, type Trailer } from '../../../../src/domain/stored/trailer.js'
+import { chooseBackup } from '../../../../src/usecase/restore/choose-backup.js'
+import { type RestoreRequest } from '../../../../src/usecase/restore/restore-types.js'
+import { type Backup } from '../../../../src/usecase/restore/search-replica.js'
+import { MemoryReplicaClient } from '../../../support/memory-replica-client.js'
+
+const [g1, g2, g3] = [1, 2, 3].map((byte) => formatGeneration(new Uint8Array(8).fill(byte))) as [
+  Generation,
+  Generation,
+  Generation,
+]
+const checksum = { s0: 0, s1: 0 }
+
+interface Made {
+  readonly generation: Generation
+  /** Of each segment's commit. The first is the snapshot's, too. */
+  readonly times: readonly number[]
+  readonly ordinal?: number
+  readonly follows?: readonly FollowedGeneration[]
+  /** As the original has stored it. */
+  readonly isPlain?: boolean
+}
+
+function replicaOf(...generations: readonly Made[]): MemoryReplicaClient {
+  const client = new MemoryReplicaClient()
+  const put = (trailer: Trailer, createdAtMs: number, isPlain: boolean): void => {
+    const { generation, index } = trailer
+    const path =
+      trailer.kind === 'snapshot'
+        ? formatObjectPath({ kind: 'snapshot', generation, index })
+        : formatObjectPath({ kind: 'wal-segment', generation, index, offset: trailer.startOffset })
+    const bytes = isPlain ? new Uint8Array(64) : formatTrailer(trailer)
+    client.objects.set(path, { bytes, createdAtMs })
+  }
+  for (const { generation, times, ordinal, follows = [], isPlain = false } of generations) {
+    const [firstMs = 0] = times
+    put(
+      {
+        kind: 'snapshot',
+        generation,
+        index: 0,
+        consistentFrom: { index: 0, offset: 0 },
+        pageSizeBytes: 4096,
+        pageCount: 1,
+        startTimeMs: firstMs,
+        endTimeMs: firstMs,
+        commitTimeMs: firstMs,
+        lineage: ordinal === undefined ? undefined : { ordinal, epoch: 1, follows },
+      },
+      firstMs,
+      isPlain,
+    )
+    for (const [n, timeMs] of times.entries()) {
+      const endOffset = 32 + (n + 1) * 4120
+      put(
+        {
+          kind: 'wal-segment',
+          generation,
+          index: 0,
+          startOffset: n === 0 ? 0 : endOffset - 4120,
+          endOffset,
+          pageSizeBytes: 4096,
+          bigEndian: false,
+          databaseSizePages: 1,
+          salts: { salt1: 1, salt2: 1 },
+          checksumBefore: checksum,
+          checksumAfter: checksum,
+          captures: [{ endOffset, timeMs }],
+          previousIndexEnd: undefined,
+          source: undefined,
+        },
+        timeMs,
+        isPlain,
+      )
+    }
+  }
+  return client
+}
+
+async function choose(
+  clients: readonly MemoryReplicaClient[],
+  wanted: Partial<RestoreRequest> = {},
+): Promise<Backup & { readonly said: readonly string[] }> {
+  const sources = clients.map((client, i) => ({ name: `replica-${i + 1}`, client }))
+  const request: RestoreRequest = {
+    sources,
+    generation: undefined,
+    target: { kind: 'latest' },
+    outputPath: '/out',
+    parallelism: 1,
+    integrityCheck: 'none',
+    dryRun: true,
+    command: (flags, replica) => `<${replica} ${flags.join(' ')}>`,
+    ...wanted,
+  }
+  const notes: string[] = []
+  const { signal } = new AbortController()
+  const backup = await chooseBackup(request, sources, { notes, failed: new Map(), signal })
+  return { ...backup, said: [...notes, ...backup.notes] }
+}
+
+const after = (generation: Generation, offset?: number): readonly FollowedGeneration[] => [
+  { generation, end: offset === undefined ? undefined : { index: 0, offset } },
+]
+const endOf = (commits: number): number => 32 + commits * 4120
+
+describe('of several generations', () => {
+  const ahead: Made = { generation: g1, times: [9000, 9100], ordinal: 1 }
+
+  test('the one that follows is restored, whatever the clocks say, and that they differ is said', async () => {
+    const behind: Made = { generation: g2, times: [100, 200], ordinal: 2, follows: after(g1) }
+    const { listing, said } = await choose([replicaOf(ahead, behind)])
+    expect(listing.generation).toBe(g2)
+    expect(said).toEqual([
+      expect.stringMatching(`the clocks differed.*<replica-1 -generation ${g1}>`),
+    ])
+  })
+
+  test('commits behind the place where another one follows are said, with the command', async () => {
+    const follows = after(g1, endOf(1))
+    const next: Made = { generation: g2, times: [9500], ordinal: 2, follows }
+    const { listing, said } = await choose([replicaOf(ahead, next)])
+    expect(listing.generation).toBe(g2)
+    expect(said).toEqual([expect.stringMatching(`${g1} has commits behind .*-generation ${g1}>`)])
+  })
+
+  test('a moment is looked for in the newest that reaches back to it', async () => {
+    const next: Made = { generation: g2, times: [5000, 6000], ordinal: 2, follows: after(g1) }
+    const first: Made = { generation: g1, times: [1000, 2000, 7000], ordinal: 1 }
+    const at = async (timeMs: number): Promise<[Generation, number]> => {
+      const backup = await choose([replicaOf(first, next)], {
+        target: { kind: 'timestamp', timeMs },
+      })
+      return [backup.listing.generation, backup.commitTimeMs]
+    }
+    expect(await at(7500)).toEqual([g2, 6000])
+    expect(await at(5500)).toEqual([g2, 5000])
+    expect(await at(4999)).toEqual([g1, 2000])
+  })
+
+  test.each([
+    ['two that found the same replica', { ordinal: 2 }, {}],
+    ['two of the original, of the same times', { isPlain: true }, { isPlain: true }],
+  ])('nothing is restored of %s: the choices are listed', async (_, one, other) => {
+    const times = [1000, 2000]
+    const client = replicaOf(
+      { generation: g1, times, ...one },
+      { generation: g2, times, ...one, ...other },
+    )
+    await expect(choose([client])).rejects.toMatchObject({
+      code: 'AMBIGUOUS',
+      hint: expect.stringMatching(
+        new RegExp(`<replica-1 -generation ${g1}>[^]*<replica-1 -generation ${g2}>`),
+      ) as unknown,
+    })
+    const chosen = await choose([client], { generation: g2 })
+    expect(chosen.listing.generation).toBe(g2)
+  })
+
+  test('of the original, the one with the newest object is restored', async () => {
+    const plain = (generation: Generation, ...times: readonly number[]): Made => ({
+      generation,
+      times,
+      isPlain: true,
+    })
+    const client = replicaOf(plain(g1, 1000, 9000), plain(g2, 2000, 8000))
+    expect((await choose([client])).listing.generation).toBe(g1)
+  })
+
+  test('costs a request for the owner, one for each snapshot, and one or two for ends', async () => {
+    const client = replicaOf(
+      { ...ahead, times: Array.from({ length: 500 }, (_, n) => 1000 + n) },
+      { generation: g2, times: [9200], ordinal: 2, follows: after(g1) },
+      { generation: g3, times: [9300], ordinal: 3, follows: after(g2) },
+    )
+    const asked: string[] = []
+    client.beforeOperation = (operation) => void asked.push(operation)
+    await choose([client])
+    const count = (name: string): number => asked.filter((each) => each === name).length
+    expect([count('readOwner'), count('list'), count('read')]).toEqual([1, 1 + 3 * 2, 3 + 2])
+  })
+})
+
+describe('of several replicas', () => {
+  const short: Made = { generation: g1, times: [1000], ordinal: 1 }
+  const long: Made = { generation: g1, times: [1000, 2000], ordinal: 1 }
+
+  test('the one that has more of the same generation is used', async () => {
+    const backup = await choose([replicaOf(short), replicaOf(long)])
+    expect([backup.source.name, backup.said]).toEqual(['replica-2', []])
+  })
+
+  test('the one whose history goes on from the other’s is used, whatever the times', async () => {
+    const next: Made = { generation: g2, times: [500], ordinal: 2, follows: after(g1) }
+    const backup = await choose([replicaOf(long), replicaOf(next)])
+    expect([backup.source.name, backup.said]).toEqual(['replica-2', []])
+  })
+
+  test('histories that don’t know each other are told by times, which is said, and equal ones refused', async () => {
+    const other: Made = { generation: g3, times: [1500, 2500], ordinal: 4 }
+    const backup = await choose([replicaOf(long), replicaOf(other)])
+    expect(backup.listing.generation).toBe(g3)
+    expect(backup.said).toEqual([
+      expect.stringMatching(`replica-1 holds another history.*<replica-1 -generation ${g1}>`),
+    ])
+    const equal: Made = { ...other, times: [1500, 2000] }
+    await expect(choose([replicaOf(long), replicaOf(equal)])).rejects.toMatchObject({
+      code: 'AMBIGUOUS',
+    })
+  })
+
+  test('what is lost on one is restored from the other, or refused where that has less', async () => {
+    const lossy = replicaOf(long)
+    const snapshot: Trailer = {
+      kind: 'snapshot',
+      generation: g1,
+      index: 0,
+      consistentFrom: { index: 0, offset: endOf(3) },
+      pageSizeBytes: 4096,
+      pageCount: 1,
+      startTimeMs: 3000,
+      endTimeMs: 3000,
+      commitTimeMs: 3000,
+      lineage: { ordinal: 1, epoch: 1, follows: [] },
+    }
+    const path = formatObjectPath({ kind: 'snapshot', generation: g1, index: 0 })
+    lossy.objects.set(path, { bytes: formatTrailer(snapshot), createdAtMs: 3000 })
+    const whole = replicaOf({ generation: g1, times: [1000, 2000, 3000], ordinal: 1 })
+    const backup = await choose([lossy, whole])
+    expect(backup.source.name).toBe('replica-2')
+    expect(backup.said).toEqual([expect.stringContaining('replica replica-1 was passed over')])
+    const refused = choose([lossy, replicaOf(long)])
+    await expect(refused).rejects.toMatchObject({ code: 'CORRUPTION' })
+  })
+})
