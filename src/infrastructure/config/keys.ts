@@ -1,23 +1,47 @@
-/** Every key of a configuration file. Validation, suggestions and the test of the sample file go by this table. */
+/**
+ * Every key of a configuration file, in the order in which the references show them. This table is the only place that
+ * knows them: values are read by its types, absent ones take its defaults, `config/tsreplicate.yml` and
+ * `docs/configuration.md` are printed from it.
+ */
+import assert from 'node:assert'
 
-export type Section = 'global' | 'logging' | 'database' | 'replica' | 'age'
+export const objectStoreTypes = ['s3', 'gcs', 'abs'] as const
+export type ObjectStoreType = (typeof objectStoreTypes)[number]
+export type StoreType = 'file' | ObjectStoreType
+
+/** What a value is. A `duration-or-none` is `none`, or as in Litestream 0 or less, to be without one. */
 export type KeyType =
   | 'string'
   | 'duration'
   | 'duration-or-none'
   | 'integer'
-  | 'boolean'
   | 'size'
+  | 'boolean'
+  | 'choice'
   | 'section'
   | 'list'
-  | 'level'
-  | 'log-type'
 
 export interface KeyInfo {
   readonly type: KeyType
   /** As one would write it; undefined: none. */
   readonly default?: string
+  /** In words, what holds without it, where that is no value. */
+  readonly otherwise?: string
+  /** Of a number: the lowest. A duration without it is above 0. */
+  readonly least?: string
+  /** What 0 means; the value is then undefined. */
+  readonly zero?: string
+  readonly choices?: readonly string[]
+  /** Whether an empty text is a value, or for a choice, the default. */
+  readonly mayBeEmpty?: true
+  /** For people: one or more sentences, in Markdown. */
   readonly description: string
+  /** A value for the references, where the default is none. */
+  readonly example?: string
+  /** Environment variables that are asked where the key is absent. */
+  readonly variables?: readonly string[]
+  /** Whether Litestream 0.3 has it, too. */
+  readonly litestream?: true
   /** Absent: it works. `unsupported`: a problem. */
   readonly state?: 'unsupported'
   /** The kinds of store that it is for; absent: all. */
@@ -28,317 +52,525 @@ export interface KeyInfo {
   readonly secret?: true
 }
 
-export const objectStoreTypes = ['s3', 'gcs', 'abs'] as const
-export type ObjectStoreType = (typeof objectStoreTypes)[number]
-export type StoreType = 'file' | ObjectStoreType
+export type Section = 'global' | 'logging' | 'database' | 'replica' | 'age'
+type Table = Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>>
 
-export const keys: Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>> = {
+const heartbeatInterval = {
+  type: 'duration',
+  default: '5m',
+  description: 'How often `heartbeat-url` is requested.',
+} as const
+
+const table = {
   global: {
-    dbs: { type: 'list', description: 'The databases.' },
-    logging: { type: 'section', description: 'The log.' },
-    'shutdown-timeout': {
-      type: 'duration',
-      default: '30s',
-      description: 'How long the last sync at shutdown may take.',
-    },
-    'access-key-id': {
-      type: 'string',
-      secret: true,
-      description: 'Of the s3 replicas that have none of their own.',
-    },
-    'secret-access-key': {
-      type: 'string',
-      secret: true,
-      description: 'Of the s3 replicas that have none of their own.',
+    dbs: {
+      type: 'list',
+      litestream: true,
+      description: 'The databases to replicate. Each entry has a `path`, or a `dir` for a folder.',
     },
     addr: {
       type: 'string',
-      description: 'host:port of metrics and health; :port is 127.0.0.1 alone.',
+      mayBeEmpty: true,
+      otherwise: 'nothing listens',
+      example: '127.0.0.1:9090',
+      litestream: true,
+      description:
+        'Where to serve `/metrics`, `/healthz`, `/readyz` and `/api/status`, as `host:port`. `:9090` is 127.0.0.1:9090; write 0.0.0.0:9090 to listen on all addresses of this machine. `tsreplicate status` works without it.',
     },
     exec: {
       type: 'string',
+      otherwise: 'no program',
+      example: 'myapp --port 8080',
+      litestream: true,
       description:
-        'A program to run meanwhile: it starts after the first sync, and its end is ours.',
+        'A program to run, without a shell. It starts after the first sync and gets our signals; when it ends, tsreplicate stores the last commits and exits with its exit code. `-exec` on the command line wins.',
     },
     'first-sync-timeout': {
       type: 'duration',
       default: '30s',
       description:
-        'How long the first sync may hold up the program of exec, and that systemd is told of the start.',
+        'How long the first sync may delay the program of `exec`, and the message to systemd that the service has started.',
+    },
+    'shutdown-timeout': {
+      type: 'duration',
+      default: '30s',
+      description: 'How long storing the last commits may take at shutdown.',
+    },
+    logging: { type: 'section', litestream: true, description: 'What is logged, and where.' },
+    'access-key-id': {
+      type: 'string',
+      secret: true,
+      example: 'AKIA...',
+      litestream: true,
+      description: 'Credentials for the `s3` replicas that have none of their own.',
+    },
+    'secret-access-key': {
+      type: 'string',
+      secret: true,
+      example: '...',
+      litestream: true,
+      description: 'Credentials for the `s3` replicas that have none of their own.',
     },
   },
   logging: {
-    level: { type: 'level', default: 'info', description: 'debug, info, warn or error.' },
-    type: { type: 'log-type', default: 'text', description: 'text or json.' },
-    stderr: { type: 'boolean', default: 'false', description: 'Log to stderr, not stdout.' },
-  },
-  age: {
-    recipients: { type: 'list', description: 'Public keys that objects are encrypted for.' },
-    identities: { type: 'list', secret: true, description: 'Secret keys to read objects with.' },
+    level: {
+      type: 'choice',
+      choices: ['debug', 'info', 'warn', 'error'],
+      default: 'info',
+      mayBeEmpty: true,
+      litestream: true,
+      description: 'The least important messages to log.',
+    },
+    type: {
+      type: 'choice',
+      choices: ['text', 'json'],
+      default: 'text',
+      mayBeEmpty: true,
+      litestream: true,
+      description: 'Lines for people, or one JSON object a line.',
+    },
+    stderr: {
+      type: 'boolean',
+      default: 'false',
+      litestream: true,
+      description: 'Log to stderr instead of stdout.',
+    },
   },
   database: {
-    path: { type: 'string', description: 'The database file. Required, but for dir.' },
-    dir: { type: 'string', description: 'A folder whose databases are meant, instead of path.' },
-    pattern: { type: 'string', default: '*', description: 'With dir: which names are meant.' },
+    path: {
+      type: 'string',
+      example: '/var/lib/app/app.db',
+      litestream: true,
+      description:
+        'The database file. Required, unless the entry has `dir`. A link is followed, and a leading `sqlite://` is ignored.',
+    },
+    dir: {
+      type: 'string',
+      example: '/var/lib/tenants',
+      description:
+        'Instead of `path`: a folder. Every SQLite database in it is replicated, with the settings of this entry.',
+    },
+    pattern: {
+      type: 'string',
+      default: '*',
+      description:
+        'With `dir`: which files are databases, by name (`*.db`) or, with a slash, by path within the folder (`eu/**/*.db`).',
+    },
     recursive: {
       type: 'boolean',
       default: 'false',
-      description: 'With dir: whether folders in it are meant, too.',
+      description: 'With `dir`: include the folders inside it.',
     },
     watch: {
       type: 'boolean',
       default: 'true',
-      description: 'With dir: whether databases that come and go are noticed.',
+      description:
+        'With `dir`: notice databases that are created or deleted later. If false, the folder is read at the start and on reload only.',
     },
     'meta-path': {
       type: 'string',
-      default: '<dir>/.<file name>-tsreplicate',
-      description: 'The folder of the local state.',
-    },
-    'monitor-interval': {
-      type: 'duration',
-      default: '1s',
-      description: 'How often files are looked at when nothing announces a change.',
-    },
-    'checkpoint-interval': {
-      type: 'duration',
-      default: '1m',
-      description: 'How often WAL pages are copied back; 0 is off.',
-    },
-    'min-checkpoint-page-count': {
-      type: 'integer',
-      default: '1000',
-      description: 'WAL pages from which on they are copied back.',
-    },
-    'max-checkpoint-page-count': {
-      type: 'integer',
-      default: '10000',
-      description: 'WAL pages from which on writers may be held off for a moment; 0 is never.',
-    },
-    'max-spool-size': {
-      type: 'size',
-      default: '4GiB',
-      description: 'Bytes kept for replicas that are behind.',
-    },
-    'allow-network-file-system': {
-      type: 'boolean',
-      default: 'false',
-      description: 'Accept a database on a network file system.',
-    },
-    'validation-path': {
-      type: 'string',
-      default: '<the folder of meta-path>',
-      description: 'The folder for copies that are restored to prove a replica.',
+      otherwise: '`.NAME-tsreplicate` beside the database file',
+      example: '/var/lib/app/.app.db-tsreplicate',
+      litestream: true,
+      description:
+        'The folder for local state, which includes what is not stored yet. With `dir`: the folder that holds those of all its databases.',
     },
     'restore-if-db-not-exists': {
       type: 'boolean',
       default: 'false',
-      description: 'At the start, restore a database that does not exist, if there is a backup.',
+      description:
+        'Restore the database at the start if the file does not exist and there is a backup of it. Not with `dir`.',
+    },
+    'monitor-interval': {
+      type: 'duration',
+      default: '1s',
+      litestream: true,
+      description: 'How often to look at the files when nothing has announced a change.',
+    },
+    'checkpoint-interval': {
+      type: 'duration',
+      default: '1m',
+      zero: 'only `min-checkpoint-page-count` decides',
+      litestream: true,
+      description: 'How often to copy pages from the WAL back into the database.',
+    },
+    'min-checkpoint-page-count': {
+      type: 'integer',
+      default: '1000',
+      least: '1',
+      litestream: true,
+      description: 'The size of the WAL, in pages, from which they are copied back.',
+    },
+    'max-checkpoint-page-count': {
+      type: 'integer',
+      default: '10000',
+      zero: 'never',
+      litestream: true,
+      description:
+        'The size of the WAL, in pages, from which writers may be held off for a moment so that it can start again.',
+    },
+    'max-spool-size': {
+      type: 'size',
+      default: '4GiB',
+      description:
+        'Disk space for commits that a replica has not stored yet. When it is full, the replica starts over with a new snapshot.',
+    },
+    'allow-network-file-system': {
+      type: 'boolean',
+      default: 'false',
+      description: 'Accept a database on a network file system, where SQLite’s locks may not work.',
+    },
+    'validation-path': {
+      type: 'string',
+      otherwise: 'beside `meta-path`',
+      example: '/var/tmp',
+      description: 'The folder for the copies that `validation-interval` restores.',
     },
     'heartbeat-url': {
       type: 'string',
       secret: true,
-      description: 'Asked for (GET) now and then, as long as all is stored on all replicas.',
+      example: 'https://hc-ping.com/...',
+      description:
+        'An address to request (GET) regularly while every commit is stored on all replicas. Let a service raise the alarm when the requests stop.',
     },
-    'heartbeat-interval': {
-      type: 'duration',
-      default: '5m',
-      description: 'How often that is.',
+    'heartbeat-interval': heartbeatInterval,
+    replicas: {
+      type: 'list',
+      litestream: true,
+      description: 'Where the database is replicated to.',
     },
-    replicas: { type: 'list', description: 'Where the database is replicated to.' },
   },
   replica: {
-    type: { type: 'string', default: 'file', description: 'file, s3, gcs or abs.' },
-    name: { type: 'string', default: '<type>', description: 'Unique per database.' },
-    path: {
-      type: 'string',
-      description: 'The folder, or what goes before every name in the bucket.',
-    },
     url: {
       type: 'string',
-      description: 'file:///…, s3://…, gcs://… or abs://…, instead of type, bucket and path.',
+      example: 's3://my-bucket/app',
+      litestream: true,
+      description:
+        'Where the replica is: `file:///FOLDER`, `s3://BUCKET/PATH`, `gcs://BUCKET/PATH` or `abs://ACCOUNT@CONTAINER/PATH`. It stands for `type`, `bucket` and `path`.',
+    },
+    type: {
+      type: 'string',
+      default: 'file',
+      litestream: true,
+      description:
+        '`file`, `s3` (Amazon S3 and compatible stores), `gcs` (Google Cloud Storage) or `abs` (Azure Blob Storage).',
+    },
+    name: {
+      type: 'string',
+      otherwise: 'the type',
+      example: 'offsite',
+      litestream: true,
+      description: 'What commands and logs call the replica. Unique within a database.',
+    },
+    path: {
+      type: 'string',
+      mayBeEmpty: true,
+      example: '/mnt/backup/app',
+      litestream: true,
+      description: 'The folder; in an object store, the prefix of all names.',
     },
     'sync-interval': {
       type: 'duration',
       default: '1s',
-      description: 'At most one WAL segment is sent per interval.',
-    },
-    'snapshot-interval': {
-      type: 'duration',
-      default: '0s',
-      description: 'A snapshot is due when the newest is this old; 0 is off.',
+      litestream: true,
+      description:
+        'The shortest time between two uploads of new commits. Longer means fewer requests, and more to lose with the disk.',
     },
     retention: {
       type: 'duration-or-none',
       default: '24h',
+      litestream: true,
       description:
-        'Every moment of this last while can be restored; what only older ones need is deleted; none: nothing is.',
+        'How far back every commit can be restored. What only older moments need is deleted; with `none`, nothing ever is, and the credentials need no right to delete.',
     },
     'retention-check-interval': {
       type: 'duration',
       default: '1h',
-      description: 'How often it is looked whether something can be deleted.',
+      litestream: true,
+      description: 'How often to delete what `retention` no longer needs.',
     },
-    'max-lag': {
+    'snapshot-interval': {
       type: 'duration',
-      default: '5m',
-      description: 'Commits that wait longer than this to be stored make /readyz fail.',
-    },
-    'heartbeat-url': {
-      type: 'string',
-      secret: true,
-      description: 'Asked for (GET) now and then, as long as all is stored there.',
-    },
-    'heartbeat-interval': {
-      type: 'duration',
-      default: '5m',
-      description: 'How often that is.',
+      default: '0s',
+      zero: 'when the last one is as old as `retention`',
+      litestream: true,
+      description: 'How often to store a snapshot of the whole database. Restores get faster.',
     },
     'keep-hourly': {
       type: 'integer',
       default: '0',
-      description: 'Hours, beyond retention, of which the newest snapshot stays.',
+      least: '0',
+      description: 'Beyond `retention`, keep the newest snapshot of each of this many hours.',
     },
     'keep-daily': {
       type: 'integer',
       default: '0',
-      description: 'Days, beyond retention, of which the newest snapshot stays.',
+      least: '0',
+      description: 'The same for days (UTC).',
     },
     'keep-weekly': {
       type: 'integer',
       default: '0',
-      description: 'Weeks, beyond retention, of which the newest snapshot stays.',
+      least: '0',
+      description: 'The same for weeks (from Monday, UTC).',
     },
     'keep-monthly': {
       type: 'integer',
       default: '0',
-      description: 'Months, beyond retention, of which the newest snapshot stays.',
-    },
-    lease: {
-      type: 'duration',
-      default: '0s',
-      description:
-        'Whoever is started elsewhere waits until this one ends, or gives no sign of life for so long; 0 is off.',
+      least: '0',
+      description: 'The same for months (UTC).',
     },
     'validation-interval': {
       type: 'duration',
       default: '0s',
+      zero: 'never',
+      litestream: true,
       description:
-        'How often it is proven by a restore that is compared with the database; 0 is off.',
+        'How often to prove the replica: the newest commit is restored, checked by SQLite and compared with the database. The replica is read once each time, and there must be room for a copy.',
     },
-    age: { type: 'section', description: 'Encryption of the objects.' },
+    'max-lag': {
+      type: 'duration',
+      default: '5m',
+      description:
+        '`/readyz` fails when a commit has waited longer than this, beyond `sync-interval`, to be stored.',
+    },
+    'heartbeat-url': {
+      type: 'string',
+      secret: true,
+      example: 'https://hc-ping.com/...',
+      description: 'As for a database, but for this replica alone.',
+    },
+    'heartbeat-interval': heartbeatInterval,
+    lease: {
+      type: 'duration',
+      default: '0s',
+      least: '5s',
+      zero: 'it takes over at once',
+      description:
+        'For rolling deployments: a tsreplicate that starts elsewhere waits until this one ends, or has given no sign of life for so long. Each lease costs about three small requests.',
+    },
+    age: { type: 'section', litestream: true, description: 'Encryption of all objects with age.' },
     bucket: {
       type: 'string',
       stores: ['s3', 'gcs', 'abs'],
-      description: 'The bucket, or the container.',
+      example: 'my-bucket',
+      litestream: true,
+      description: 'The bucket; for Azure, the container. Required without `url`.',
     },
     endpoint: {
       type: 'string',
       stores: ['s3', 'gcs', 'abs'],
       inUrl: true,
-      description: 'Another server than the vendor’s own.',
+      otherwise: 'the vendor’s',
+      example: 'https://s3.example.com',
+      litestream: true,
+      description: 'The address of another server than the vendor’s.',
     },
     region: {
       type: 'string',
       stores: ['s3'],
       inUrl: true,
-      description: 'Of the bucket; found out if absent.',
+      otherwise: 'the store is asked',
+      example: 'eu-west-1',
+      litestream: true,
+      description: 'The region of the bucket.',
     },
     'force-path-style': {
       type: 'boolean',
-      default: '<as the provider wants it>',
       stores: ['s3'],
       inUrl: true,
-      description: 'The bucket in the path, not in the host.',
+      otherwise: 'as the provider wants it',
+      example: 'true',
+      litestream: true,
+      description: 'Put the bucket into the path of the address, not into its host name.',
     },
     provider: {
       type: 'string',
-      default: '<by the endpoint>',
       stores: ['s3'],
       inUrl: true,
-      description: 'Whose peculiarities are heeded.',
+      otherwise: 'told by `endpoint`',
+      example: 'minio',
+      description: 'Whose peculiarities to respect.',
     },
-    'access-key-id': { type: 'string', stores: ['s3'], secret: true, description: 'Credentials.' },
+    'access-key-id': {
+      type: 'string',
+      stores: ['s3'],
+      secret: true,
+      example: 'AKIA...',
+      variables: ['AWS_ACCESS_KEY_ID', 'LITESTREAM_ACCESS_KEY_ID'],
+      litestream: true,
+      description:
+        'Credentials. Without them, those of the environment, of the AWS files, or of the machine are used.',
+    },
     'secret-access-key': {
       type: 'string',
       stores: ['s3'],
       secret: true,
-      description: 'Credentials.',
+      example: '...',
+      variables: ['AWS_SECRET_ACCESS_KEY', 'LITESTREAM_SECRET_ACCESS_KEY'],
+      litestream: true,
+      description: 'Belongs to `access-key-id`.',
     },
     'session-token': {
       type: 'string',
       stores: ['s3'],
       secret: true,
-      description: 'Of temporary credentials.',
+      example: '...',
+      variables: ['AWS_SESSION_TOKEN'],
+      description: 'Belongs to temporary credentials.',
     },
     sse: {
-      type: 'string',
+      type: 'choice',
+      choices: ['kms'],
       stores: ['s3'],
       inUrl: true,
-      description: 'kms: encrypted with the default key of KMS.',
+      otherwise: 'as the bucket says',
+      example: 'kms',
+      description: 'Have the store encrypt objects with the default key of KMS.',
     },
     'sse-kms-key-id': {
       type: 'string',
       stores: ['s3'],
       inUrl: true,
-      description: 'Encrypted with this key of KMS.',
+      example: '...',
+      description: 'Have the store encrypt objects with this key of KMS.',
     },
     'sse-customer-key': {
       type: 'string',
       stores: ['s3'],
       secret: true,
-      description: 'Encrypted by the store with this key, 32 bytes in base64.',
+      example: '...',
+      description: 'Have the store encrypt objects with this key: 32 bytes in base64.',
     },
-    'account-name': { type: 'string', stores: ['abs'], description: 'The storage account.' },
+    'account-name': {
+      type: 'string',
+      stores: ['abs'],
+      example: 'myaccount',
+      litestream: true,
+      description: 'The storage account. Required, unless `url` names it.',
+    },
     'account-key': {
       type: 'string',
       stores: ['abs'],
       secret: true,
-      description: 'Credentials.',
+      example: '...',
+      variables: ['LITESTREAM_AZURE_ACCOUNT_KEY'],
+      litestream: true,
+      description:
+        'Credentials. Without `account-key` and `sas-token`, the identity that Azure’s own programs find is used.',
     },
     'sas-token': {
       type: 'string',
       stores: ['abs'],
       secret: true,
-      description: 'Credentials, instead of account-key.',
+      example: '...',
+      description: 'Instead of `account-key`: a token with fewer rights.',
     },
     'part-size': {
       type: 'size',
-      default: '<by the size of the database>',
       stores: ['s3', 'gcs', 'abs'],
       inUrl: true,
-      description: 'Bytes of a part of a large object.',
+      otherwise: 'by the size of the database; for gcs 8MiB',
+      example: '16MiB',
+      description:
+        'The size of the parts in which large objects are sent. s3: 5MiB to 5GiB; gcs: a multiple of 256KiB, at most 1GiB; abs: at most 4000MiB.',
     },
     concurrency: {
       type: 'integer',
-      default: '<as the provider likes it>',
+      least: '1',
       stores: ['s3', 'abs'],
       inUrl: true,
-      description: 'Parts of an object that are sent at once.',
+      otherwise: 'as suits the provider',
+      example: '4',
+      description: 'How many parts are sent at the same time.',
     },
     'storage-class': {
       type: 'string',
-      default: '<the bucket’s>',
       stores: ['s3', 'gcs', 'abs'],
       inUrl: true,
-      description: 'Storage class, or access tier.',
+      otherwise: 'the bucket’s',
+      example: 'STANDARD',
+      description: 'The storage class (Azure: access tier) of new objects.',
     },
     'ca-file': {
       type: 'string',
       stores: ['s3', 'gcs', 'abs'],
       inUrl: true,
-      description: 'PEM file of certificates to trust besides the usual ones.',
+      example: '/etc/ssl/my-ca.pem',
+      description: 'A PEM file with certificates to trust besides the usual ones.',
     },
     'skip-verify': {
       type: 'boolean',
       default: 'false',
       stores: ['s3', 'gcs', 'abs'],
       inUrl: true,
-      description: 'Accept any TLS certificate.',
+      litestream: true,
+      description: 'Accept any TLS certificate. For tests only.',
     },
-    host: { type: 'string', state: 'unsupported', description: 'For sftp.' },
-    user: { type: 'string', state: 'unsupported', description: 'For sftp.' },
-    password: { type: 'string', state: 'unsupported', secret: true, description: 'For sftp.' },
-    'key-path': { type: 'string', state: 'unsupported', description: 'For sftp.' },
+    host: { type: 'string', state: 'unsupported', litestream: true, description: 'For sftp.' },
+    user: { type: 'string', state: 'unsupported', litestream: true, description: 'For sftp.' },
+    password: {
+      type: 'string',
+      state: 'unsupported',
+      secret: true,
+      litestream: true,
+      description: 'For sftp.',
+    },
+    'key-path': {
+      type: 'string',
+      state: 'unsupported',
+      litestream: true,
+      description: 'For sftp.',
+    },
   },
+  age: {
+    recipients: {
+      type: 'list',
+      example: 'age1...',
+      litestream: true,
+      description:
+        'Public keys to encrypt objects for. All objects of a replica are encrypted, or all are plain.',
+    },
+    identities: {
+      type: 'list',
+      secret: true,
+      example: 'AGE-SECRET-KEY-1...',
+      litestream: true,
+      description:
+        'Secret keys to read objects with. The daemon works without them: those for a restore can be kept elsewhere.',
+    },
+  },
+} as const satisfies Table
+
+export const keys: Table = table
+
+export type KeyOf<S extends Section> = keyof (typeof table)[S] & string
+
+/** What a key is read as; undefined where there is no default, or where 0 or `none` is without. */
+export type ValueOf<S extends Section, K extends KeyOf<S>> = (typeof table)[S][K] extends infer Info
+  ? Kind<Info> | (Info extends { default: string } ? Without<Info> : undefined)
+  : never
+
+type Kind<Info> = Info extends { choices: readonly (infer Choice)[] }
+  ? Choice
+  : Info extends { type: 'string' }
+    ? string
+    : Info extends { type: 'boolean' }
+      ? boolean
+      : Info extends { type: 'section' | 'list' }
+        ? never
+        : number
+
+type Without<Info> = Info extends { zero: string } | { type: 'duration-or-none' }
+  ? undefined
+  : never
+
+export function isKeyOf<S extends Section>(section: S, text: string): text is KeyOf<S> {
+  return Object.hasOwn(table[section], text)
+}
+
+export function infoOf<S extends Section>(section: S, key: KeyOf<S>): KeyInfo {
+  const info = keys[section][key]
+  assert(info !== undefined)
+  return info
 }

@@ -8,7 +8,7 @@ import {
 import { Secret } from '../../domain/settings/secret.js'
 import { type Environment } from './environment.js'
 import { type ObjectStoreType } from './keys.js'
-import { type TargetSettings } from './target-settings.js'
+import { type Settings } from './settings.js'
 
 /** Where a replica is, before its settings are known. */
 export type Place =
@@ -39,7 +39,7 @@ export interface TargetContext {
 /** The target; undefined when a problem was reported instead. */
 export function readTarget(
   place: Place,
-  settings: TargetSettings,
+  settings: Settings<'replica'>,
   context: TargetContext,
 ): ReplicaTarget | undefined {
   if (place.type === 'file') return place
@@ -57,20 +57,16 @@ export function readTarget(
   }
 }
 
-function readCommon(place: StorePlace, settings: TargetSettings): CommonSettings {
-  const partSizeBytes = settings.size('part-size')
-  const concurrency = settings.integer('concurrency')
-  if (concurrency !== undefined && concurrency < 1)
-    settings.problem('concurrency', 'must be above 0')
+function readCommon(place: StorePlace, settings: Settings<'replica'>): CommonSettings {
   return {
     bucket: place.bucket,
     prefix: place.prefix,
-    endpoint: settings.string('endpoint') ?? place.endpoint,
-    partSizeBytes,
-    concurrency,
-    storageClass: settings.string('storage-class'),
-    caFile: settings.string('ca-file'),
-    skipVerify: settings.boolean('skip-verify') ?? false,
+    endpoint: settings.value('endpoint') ?? place.endpoint,
+    partSizeBytes: settings.value('part-size'),
+    concurrency: settings.value('concurrency'),
+    storageClass: settings.value('storage-class'),
+    caFile: settings.value('ca-file'),
+    skipVerify: settings.value('skip-verify'),
   }
 }
 
@@ -79,7 +75,7 @@ const mebibyte = 1024 * kibibyte
 
 function readS3(
   place: StorePlace,
-  settings: TargetSettings,
+  settings: Settings<'replica'>,
   context: TargetContext,
 ): S3ReplicaTarget {
   const common = readCommon(place, settings)
@@ -90,27 +86,27 @@ function readS3(
   ) {
     settings.problem('part-size', 'must be from 5MiB to 5GiB for s3')
   }
-  const forced = settings.boolean('force-path-style')
+  const forced = settings.value('force-path-style')
   return {
     ...common,
     type: 's3',
-    region: settings.string('region') ?? place.region,
+    region: settings.value('region') ?? place.region,
     // As with the original, a known host is not argued with.
     forcePathStyle: forced === false && place.isKnownHost === true ? undefined : forced,
     credentials: readS3Credentials(settings, context),
     encryption: readS3Encryption(settings),
-    provider: settings.string('provider'),
+    provider: settings.value('provider'),
   }
 }
 
 /** Undefined: the vendor's own chain finds them. Its environment variables go before those of the original's name. */
 function readS3Credentials(
-  settings: TargetSettings,
+  settings: Settings<'replica'>,
   { env, ...global }: TargetContext,
 ): S3ReplicaTarget['credentials'] {
-  const keyId = settings.string('access-key-id') ?? global.accessKeyId
-  const secret = settings.string('secret-access-key') ?? global.secretAccessKey
-  const token = settings.string('session-token')
+  const keyId = settings.value('access-key-id') ?? global.accessKeyId
+  const secret = settings.value('secret-access-key') ?? global.secretAccessKey
+  const token = settings.value('session-token')
   if (keyId !== undefined && secret !== undefined) {
     return {
       accessKeyId: keyId,
@@ -146,11 +142,10 @@ function environmentCredentials(env: Environment): S3ReplicaTarget['credentials'
   }
 }
 
-function readS3Encryption(settings: TargetSettings): S3ReplicaTarget['encryption'] {
-  const kind = settings.string('sse')
-  const keyId = settings.string('sse-kms-key-id')
-  const customerKey = settings.string('sse-customer-key')
-  if (kind !== undefined && kind !== 'kms') settings.problem('sse', 'must be kms')
+function readS3Encryption(settings: Settings<'replica'>): S3ReplicaTarget['encryption'] {
+  const kind = settings.value('sse')
+  const keyId = settings.value('sse-kms-key-id')
+  const customerKey = settings.value('sse-customer-key')
   if (customerKey !== undefined) {
     if (kind !== undefined || keyId !== undefined) {
       settings.problem('sse-customer-key', 'excludes sse and sse-kms-key-id')
@@ -165,7 +160,7 @@ function readS3Encryption(settings: TargetSettings): S3ReplicaTarget['encryption
 
 function readGcs(
   place: StorePlace,
-  settings: TargetSettings,
+  settings: Settings<'replica'>,
   { env }: TargetContext,
 ): GcsReplicaTarget {
   const { endpoint: given, ...common } = readCommon(place, settings)
@@ -198,7 +193,7 @@ function withScheme(text: string, scheme: string): string {
 
 function readAbs(
   place: StorePlace,
-  settings: TargetSettings,
+  settings: Settings<'replica'>,
   { env }: TargetContext,
 ): AbsReplicaTarget | undefined {
   const common = readCommon(place, settings)
@@ -207,15 +202,15 @@ function readAbs(
     settings.problem('part-size', 'must be at most 4000MiB for abs')
   }
   const fromUrl = place.accountName === '' ? undefined : place.accountName
-  const accountName = settings.string('account-name') ?? fromUrl
+  const accountName = settings.value('account-name') ?? fromUrl
   if (accountName === undefined) {
     if (!settings.has('account-name')) {
       settings.problem('account-name', 'account-name required for abs replica')
     }
     return undefined
   }
-  const sasToken = settings.string('sas-token')?.replace(/^\?/, '')
-  const configuredKey = settings.string('account-key')
+  const sasToken = settings.value('sas-token')?.replace(/^\?/, '')
+  const configuredKey = settings.value('account-key')
   if (sasToken !== undefined && configuredKey !== undefined) {
     settings.problem('sas-token', 'excludes account-key')
   }

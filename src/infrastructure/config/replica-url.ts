@@ -9,7 +9,7 @@ import { nearestName } from '../../kit/nearest-name.js'
 import { type Environment } from './environment.js'
 import { keys, type ObjectStoreType, objectStoreTypes } from './keys.js'
 import { type Place, readTarget } from './replica-target.js'
-import { parseBoolean, parseSize, type TargetSettings } from './target-settings.js'
+import { textSettings } from './settings.js'
 import { type ReplicaTarget } from '../../domain/settings/config.js'
 
 /** A URL taken apart. */
@@ -22,7 +22,9 @@ export interface ReplicaUrl {
 export function parseReplicaUrl(url: string, env: Environment): ReplicaTarget {
   const { place, query } = splitReplicaUrl(url)
   const problems: string[] = []
-  const settings = querySettings(query, (key, problem) => problems.push(`${key}: ${problem}`))
+  const settings = textSettings('replica', query, (key, problem) => {
+    problems.push(`${key}: ${problem}`)
+  })
   const target = readTarget(place, settings, { env })
   if (target === undefined || problems.length > 0) {
     throw new ConfigError(
@@ -161,31 +163,6 @@ function parseQuery(type: ObjectStoreType, text: string): ReadonlyMap<string, st
     query.set(key, decode(rest.join('=')))
   }
   return query
-}
-
-/** The settings of a query, each read as what its key holds. */
-export function querySettings(
-  query: ReadonlyMap<string, string>,
-  addProblem: (key: string, problem: string) => void,
-): TargetSettings {
-  const read = <T>(key: string, wanted: string, parse: (text: string) => T | undefined) => {
-    const text = query.get(key)
-    if (text === undefined) return undefined
-    const value = text === '' ? undefined : parse(text)
-    if (value === undefined) addProblem(key, text === '' ? 'is empty' : `${wanted}: ${text}`)
-    return value
-  }
-  return {
-    has: (key) => query.has(key),
-    string: (key) => read(key, '', (text) => text),
-    boolean: (key) => read(key, 'neither true nor false', parseBoolean),
-    integer: (key) =>
-      read(key, 'not a whole number', (text) =>
-        /^\d{1,9}$/.test(text) ? Number(text) : undefined,
-      ),
-    size: (key) => read(key, 'not a size', parseSize),
-    problem: addProblem,
-  }
 }
 
 function decode(text: string): string {

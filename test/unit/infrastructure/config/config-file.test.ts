@@ -11,10 +11,7 @@ import {
   loadConfig,
   parseConfig,
 } from '../../../../src/infrastructure/config/config-file.ts'
-import { expandEnvironment, findUnset } from '../../../../src/infrastructure/config/environment.ts'
 import { keys } from '../../../../src/infrastructure/config/keys.ts'
-import { expandPath } from '../../../../src/infrastructure/config/paths.ts'
-import { parseSize } from '../../../../src/infrastructure/config/target-settings.ts'
 
 const context = { home: '/home/me', cwd: '/work', env: {} }
 const parse = (text: string): Config => parseConfig(text, 'c.yml', context)
@@ -380,73 +377,6 @@ describe('loadConfig', () => {
     }
     expect(hintOf({ path: '/none.yml', env: {} })).toBeUndefined()
     expect(hintOf({ env: { LITESTREAM_CONFIG: '/none.yml' } })).toBe('LITESTREAM_CONFIG names it.')
-  })
-})
-
-describe('findUnset', () => {
-  it.each([
-    ['$A ${A} $EMPTY', []],
-    ['# $B\na: $B # $C', ['$B (line 2)']],
-    ['a: $B\nb: x/${C}y', ['$B (line 1)', '$C (line 2)']],
-    ['a: $B $B', ['$B (line 1)']],
-    ['password: pa$$word', ['a variable (line 1)']],
-    ['password: pa$WORD', ['a variable (line 1)']],
-    ['password: $ecret', ['a variable (line 1)']],
-    ['a: ${B:-b}${B-b}', ['$B (line 1; a default is not supported: write ${B} and set it)']],
-  ])('of %j: %j', (text, unset) => {
-    expect(findUnset(text, { A: 'x', EMPTY: '' })).toEqual(unset)
-  })
-})
-
-describe('expandEnvironment', () => {
-  it.each([
-    ['$A', 'x'],
-    ['${A}b', 'xb'],
-    ['$Ab', ''],
-    ['${A:-b}', ''],
-    ['$$', ''],
-    ['$1A', 'A'],
-    ['$ A', '$ A'],
-    ['a$', 'a$'],
-    ['${}', ''],
-    ['${A\n}', ''],
-  ])('%j is %j', (text, expanded) => {
-    expect(expandEnvironment(text, { A: 'x' })).toBe(expanded)
-  })
-})
-
-describe('expandPath', () => {
-  it.each([
-    ['~', '/home/me'],
-    ['~/x', '/home/me/x'],
-    ['~bob/x', '/work/~bob/x'],
-    ['a/../b', '/work/b'],
-    ['/a//b/', '/a/b'],
-  ])('%s is %s', (path, expanded) => {
-    expect(expandPath(path, context)).toBe(expanded)
-  })
-
-  it('needs a home directory only where ~ is written', () => {
-    const homeless = { ...context, home: undefined }
-    expect(expandPath('x', homeless)).toBe('/work/x')
-    expect(() => expandPath('~/x', homeless)).toThrow(ConfigError)
-    const text = 'dbs:\n  - path: ~/a.db\n    replicas: [{path: ~/r}]\n'
-    expect(() => parseConfig(text, 'c.yml', homeless)).toThrow(
-      /^c.yml:2: dbs\[0\].path: there is no home directory .*\nc.yml:3: /,
-    )
-  })
-})
-
-describe('parseSize', () => {
-  it.each([
-    ['12', 12],
-    ['1KB', 1000],
-    ['1.5KiB', 1536],
-    ['4 GiB', 4 * 1024 ** 3],
-    ['1kb', undefined],
-    ['-1', undefined],
-  ])('%s is %s', (text, bytes) => {
-    expect(parseSize(text)).toBe(bytes)
   })
 })
 

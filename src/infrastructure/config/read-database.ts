@@ -1,0 +1,213 @@
+/** Reads the entries of `dbs`: databases, and folders of databases. */
+import { basename, dirname, join, resolve } from 'node:path'
+import {
+  type Config,
+  type DatabaseConfig,
+  type DatabaseFolder,
+  type ReplicaConfig,
+} from '../../domain/settings/config.js'
+import { patternProblem } from '../../domain/settings/database-folder.js'
+import { attempt } from './attempt.js'
+import { parseDatabasePath } from './database-path.js'
+import { expandPath, followLinks, type PathContext } from './paths.js'
+import { type ReadContext } from './read-context.js'
+import { readHeartbeat } from './read-heartbeat.js'
+import { readReplica } from './read-replica.js'
+import { describePlace } from './replica-target.js'
+import { type Settings } from './settings.js'
+import { type YamlSection } from './yaml-section.js'
+
+type DatabaseSection = YamlSection<'database'>
+
+export function readDatabases(
+  sections: readonly DatabaseSection[],
+  context: ReadContext,
+): Pick<Config, 'databases' | 'folders'> {
+  const databases: DatabaseConfig[] = []
+  const folders: DatabaseFolder[] = []
+  const paths = new Set<string>()
+  const pathsByFile = new Map<string, string>()
+  const metaPaths = new Set<string>()
+  for (const section of sections) {
+    if (section.has('dir')) {
+      const folder = readFolder(section, context)
+      if (folder === undefined) continue
+      if (paths.has(folder.path)) section.problem('dir', `given twice: ${folder.path}`)
+      paths.add(folder.path)
+      folders.push(folder)
+      continue
+    }
+    const database = readDatabase(section, context)
+    if (database === undefined) continue
+    const { path, linkTarget: file = path, metaPath } = database
+    const other = pathsByFile.get(file)
+    if (paths.has(path)) {
+      section.problem('path', `duplicate database path: ${path}`)
+    } else if (other !== undefined) {
+      section.problem('path', `is the same database as ${other}: both lead to ${file}`)
+    } else if (metaPaths.has(metaPath)) {
+      section.problem('meta-path', `used twice: ${metaPath}`)
+    }
+    paths.add(path)
+    pathsByFile.set(file, path)
+    metaPaths.add(metaPath)
+    databases.push(database)
+  }
+  return { databases, folders }
+}
+
+export function readDatabase(
+  section: DatabaseSection,
+  context: ReadContext,
+): DatabaseConfig | undefined {
+  for (const key of ['pattern', 'recursive', 'watch'] as const) {
+    if (section.has(key)) section.problem(key, 'means nothing without dir')
+  }
+  const path = readPath(section, context)
+  const metaPath = readMetaPath(section, context)
+  const settings = readDatabaseSettings(section, context)
+  const replicas = readReplicas(section, context)
+  if (path === undefined) return undefined
+  const database = {
+    ...databasePaths(path, metaPath),
+    ...settings,
+    replicas,
+  }
+  for (const replica of replicas) {
+    const problem = placeProblem(replica, database)
+    if (problem !== undefined) section.problem('replicas', problem)
+  }
+  warnOfNoReplica(database, context)
+  return database
+}
+
+export function readFolder(
+  section: DatabaseSection,
+  context: ReadContext,
+): DatabaseFolder | undefined {
+  for (const key of ['path', 'restore-if-db-not-exists'] as const) {
+    if (section.has(key)) section.problem(key, 'means nothing beside dir')
+  }
+  const dir = section.value('dir')
+  const pattern = section.value('pattern')
+  const recursive = section.value('recursive')
+  const metaPath = readMetaPath(section, context)
+  const settings = readDatabaseSettings(section, context)
+  const replicas = readReplicas(section, context)
+  const problem = patternProblem({ pattern, recursive })
+  if (problem !== undefined) section.problem('pattern', problem)
+  if (dir === undefined) return undefined
+  const path = attempt(section, 'dir', () => expandPath(dir, context)) ?? dir
+  if (dir.includes('*')) {
+    section.problem(
+      'dir',
+      `is one folder, not a pattern: ${dir}. What comes first without * is dir, the rest pattern`,
+    )
+  }
+  for (const { name, target } of replicas) {
+    if (target.type === 'file' && target.path === path) {
+      section.problem('replicas', `replica "${name}" would lie at the databases: ${path}`)
+    }
+  }
+  warnOfNoReplica({ path, replicas }, context)
+  const watch = section.value('watch')
+  const database = { ...settings, replicas }
+  return { path, pattern, recursive, watch, metaPath, database }
+}
+
+/** Where a database and its local state are. */
+export function databasePaths(
+  path: string,
+  metaPath?: string,
+): Pick<DatabaseConfig, 'path' | 'linkTarget' | 'metaPath'> {
+  const file = followLinks(path)
+  return {
+    path,
+    ...(file === path ? {} : { linkTarget: file }),
+    // Beside the file itself: whatever link leads to it, it has one writer.
+    metaPath: metaPath ?? join(dirname(file), `.${basename(file)}-tsreplicate`),
+  }
+}
+
+/** What one database and the databases of a folder have in common, but for their replicas. */
+export function readDatabaseSettings(
+  settings: Settings<'database'>,
+  context: PathContext,
+): Omit<DatabaseConfig, 'path' | 'linkTarget' | 'metaPath' | 'replicas'> {
+  const validationPath = settings.value('validation-path')
+  return {
+    monitorIntervalMs: settings.value('monitor-interval'),
+    checkpointIntervalMs: settings.value('checkpoint-interval'),
+    minCheckpointPageCount: settings.value('min-checkpoint-page-count'),
+    maxCheckpointPageCount: settings.value('max-checkpoint-page-count'),
+    maxSpoolBytes: settings.value('max-spool-size'),
+    allowNetworkFileSystem: settings.value('allow-network-file-system'),
+    validationPath:
+      validationPath === undefined
+        ? undefined
+        : attempt(settings, 'validation-path', () => expandPath(validationPath, context)),
+    restoreIfDbNotExists: settings.value('restore-if-db-not-exists'),
+    heartbeat: readHeartbeat(
+      {
+        url: settings.value('heartbeat-url'),
+        intervalMs: settings.value('heartbeat-interval'),
+      },
+      settings,
+    ),
+  }
+}
+
+/** What is wrong with a replica in a place that its own database needs; undefined: nothing. */
+export function placeProblem(
+  { name, target }: ReplicaConfig,
+  { path, metaPath }: Pick<DatabaseConfig, 'path' | 'metaPath'>,
+): string | undefined {
+  if (target.type !== 'file') return undefined
+  const liesIn = (place: string): boolean => `${target.path}/`.startsWith(`${place}/`)
+  if (liesIn(path)) return `replica "${name}" would lie at the database file: ${target.path}`
+  if (liesIn(metaPath)) return `replica "${name}" would lie in the meta-path: ${target.path}`
+  return undefined
+}
+
+function readPath(section: DatabaseSection, context: ReadContext): string | undefined {
+  const text = section.value('path')
+  if (text === undefined) {
+    if (!section.has('path')) section.problem('path', 'database path required')
+    return undefined
+  }
+  const parsed = attempt(section, 'path', () => parseDatabasePath(text, context))
+  if (parsed?.kind === 'problem') section.problem('path', parsed.problem)
+  return parsed?.kind === 'path' ? parsed.path : undefined
+}
+
+/** Used as it is, as the original does: no `~`. */
+function readMetaPath(section: DatabaseSection, { cwd }: ReadContext): string | undefined {
+  const text = section.value('meta-path')
+  return text === undefined ? undefined : resolve(cwd, text)
+}
+
+function readReplicas(section: DatabaseSection, context: ReadContext): readonly ReplicaConfig[] {
+  const names = new Set<string>()
+  return section.sections('replicas', 'replica').flatMap((replicaSection) => {
+    const replica = readReplica(replicaSection, context)
+    if (replica === undefined) return []
+    if (names.has(replica.name)) {
+      replicaSection.problem('name', `duplicate replica name: "${replica.name}"`)
+    }
+    names.add(replica.name)
+    const place = describePlace(replica.target)
+    const other = context.places.get(place)
+    if (other !== undefined) {
+      replicaSection.problem(undefined, `${place} is already the place of ${other}`)
+    }
+    context.places.set(place, replicaSection.path)
+    return [replica]
+  })
+}
+
+function warnOfNoReplica(
+  { path, replicas }: Pick<DatabaseConfig, 'path' | 'replicas'>,
+  { warnings }: ReadContext,
+): void {
+  if (replicas.length === 0) warnings.add(`${path} has no replica: it is stored nowhere`)
+}
