@@ -26,12 +26,16 @@ export type BreakReason =
   | 'replica taken over from another writer'
   | 'replica has later commit times'
 
-export type Continuity =
-  | { readonly kind: 'continuous' }
-  | { readonly kind: 'broken'; readonly reason: BreakReason; readonly detail: string }
+export interface Broken {
+  readonly kind: 'broken'
+  readonly reason: BreakReason
+  readonly detail: string
+}
+
+export type Continuity = { readonly kind: 'continuous' } | Broken
 
 export const continuous: Continuity = { kind: 'continuous' }
 
-export function broken(reason: BreakReason, detail: string): Continuity {
+export function broken(reason: BreakReason, detail: string): Broken {
   return { kind: 'broken', reason, detail }
 }

@@ -16,23 +16,12 @@
 import Database from 'better-sqlite3'
 import fs from 'node:fs'
 import { broken, type Continuity, continuous } from '../../domain/wal/continuity.js'
-import { maxIndex, type WalPosition } from '../../domain/wal/position.js'
-import { type PreviousIndexEnd, type SourceWal } from '../../domain/stored/trailer.js'
 import {
-  type Checksum,
-  formatSalts,
-  formatWalHeader,
-  frameBytes,
   offsetAfterFrames,
   parseWalHeader,
   readSalts,
-  resaltFrames,
   type Salts,
-  sameChecksum,
   sameSalts,
-  verifyFrames,
-  type WalHeader,
-  walHeaderBytes,
 } from '../../domain/wal/wal-format.js'
 import {
   type CaptureCursor,
@@ -41,7 +30,10 @@ import {
   type OpenedDatabase,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
-import { identifyLogFile, type LogFiles, logFilesNow } from './log-files.js'
+import { type LogFiles, logFilesNow } from './log-files.js'
+import { WalCursor } from './wal-cursor.js'
+import { sameHeader, WalFile } from './wal-file.js'
+import { openReaderOfWal, tryCheckpoint, waitShortly, WalReader } from './wal-reader.js'
 
 /** Past this offset an index is rolled at the next commit: far below the 4 GiB that names can hold. */
 const defaultRollBytes = 1024 * 1024 * 1024
@@ -63,122 +55,8 @@ const eagerRenewAfterMs = 25
 /** How often R2 begins again because somebody has committed in that moment. Beside 200 transactions a second it is one in 50. */
 const maxUndisturbedTries = 3
 
-/**
- * How often SQLite is asked what is committed when it does not tell: it says busy, and no number, when a writer publishes a
- * commit in that very moment, which takes it microseconds. Some 10 ms: other databases wait meanwhile.
- */
-const maxAsked = 60
-
-/** Of a WAL that is proven to be the one that was captured, this much is read in one call. */
-const proofBytes = 16 * 1024 * 1024
-
-/** What it has was not captured, and what was captured is not in it. */
-export const anotherWal = 'another -wal has taken the place of the one that is open'
-
-/** SQLite did not say what is committed. */
-export class UntoldError extends Error {
-  readonly code = 'UNTOLD'
-}
-
 /** How often a header is read again when it changes between two looks; a restart takes microseconds. */
 const maxHeaderLooks = 1000
-
-interface WalCheckpointRow {
-  readonly busy: number
-  readonly log: number
-  readonly checkpointed: number
-}
-
-/**
- * Of a `raw` statement: for one that gives objects, as `pragma` does, better-sqlite3 compiles a function each time. Where
- * connections come and go, they gather in the old part of the heap, which a thread with little to do hardly ever collects.
- */
-function parseCheckpointRow(row: unknown): WalCheckpointRow {
-  if (!Array.isArray(row) || row.length !== 3) {
-    throw new TypeError('SQLite answered wal_checkpoint without its three columns')
-  }
-  const [busy = 0, log = 0, checkpointed = 0] = row.map(Number)
-  return { busy, log, checkpointed: Math.max(checkpointed, 0) }
-}
-
-/** A read-only connection that holds at most one read transaction. */
-class Reader {
-  readonly #database: Database.Database
-  // Prepared when needed: of a thousand databases at rest, each statement of each is some three megabytes.
-  #cookie: Database.Statement | undefined
-  #noop: Database.Statement | undefined
-  #version: Database.Statement | undefined
-
-  constructor(path: string) {
-    // Whoever has to wait sleeps in the main thread: here, other databases would wait with him.
-    this.#database = new Database(path, { readonly: true, fileMustExist: true, timeout: 0 })
-    try {
-      this.#configure()
-    } catch (error) {
-      // Left to the garbage collector, it keeps its descriptors and locks until then.
-      this.#database.close()
-      throw error
-    }
-  }
-
-  #configure(): void {
-    // It reads page 1 and no other. Of a thousand databases, a cache of 20 pages that is taken in one piece and a parsed
-    // schema in each connection are most of the memory.
-    this.#database.exec(
-      'PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = 1; PRAGMA writable_schema = RESET; PRAGMA shrink_memory',
-    )
-  }
-
-  /** Takes a mark (`BEGIN` alone takes none) and returns the schema cookie. */
-  begin(): number {
-    this.#database.exec('BEGIN')
-    try {
-      this.#cookie ??= this.#database.prepare('PRAGMA schema_version').pluck()
-      return Number(this.#cookie.get())
-    } catch (error) {
-      this.#database.exec('ROLLBACK')
-      throw error
-    }
-  }
-
-  end(): void {
-    if (this.#database.inTransaction) this.#database.exec('COMMIT')
-  }
-
-  /** Another number, on this connection, once somebody has committed since it was last asked for. */
-  version(): number {
-    this.#version ??= this.#database.prepare('PRAGMA data_version').pluck()
-    return Number(this.#version.get())
-  }
-
-  /** Frames that SQLite has published, and how many are copied back. Only outside a transaction. */
-  state(): WalState {
-    this.#noop ??= this.#database.prepare('PRAGMA wal_checkpoint(NOOP)').raw()
-    for (let asked = 0; asked < maxAsked; asked += 1) {
-      const { busy, log, checkpointed } = parseCheckpointRow(this.#noop.get())
-      if (busy === 0 && log >= 0) return { frameCount: log, copiedBackCount: checkpointed }
-      if (asked > 10) Atomics.wait(sleeper, 0, 0, 0.2)
-    }
-    throw new UntoldError('SQLite does not tell what is committed: its wal-index cannot be read')
-  }
-
-  journalMode(): string {
-    return String(this.#database.pragma('journal_mode', { simple: true }))
-  }
-
-  pageSizeBytes(): number {
-    return Number(this.#database.pragma('page_size', { simple: true }))
-  }
-
-  /** Goes on as it is with the least memory. The garbage collector finalizes its statements. */
-  rest(): void {
-    this.#cookie = this.#noop = this.#version = undefined
-  }
-
-  close(): void {
-    this.#database.close()
-  }
-}
 
 interface RoundOptions {
   /** Begins one whether something has changed or not. */
@@ -186,22 +64,9 @@ interface RoundOptions {
   readonly isEager?: boolean
 }
 
-interface Cursor {
-  position: WalPosition
-  /** Of our index. */
-  salts: Salts
-  checksum: Checksum
-  /** Of SQLite's WAL; equal to ours unless the index was rolled. */
-  wal: { salts: Salts; offset: number; checksum: Checksum; checkpointSequence: number }
-  rolled: boolean
-  bigEndian: boolean
-  /** Whether the last captured frame commits. */
-  atCommit: boolean
-}
-
 /** A round under way: everything up to `targetOffset` of SQLite's WAL is to be captured before R is let go. */
 interface Round {
-  readonly next: Reader
+  readonly next: WalReader
   readonly wal: WalState
   readonly targetOffset: number
   readonly timeMs: number
@@ -221,36 +86,24 @@ interface Look {
   readonly state: WalState
 }
 
-const sameHeader = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
-  a === undefined || b === undefined ? a === b : Buffer.compare(a, b) === 0
-
 /** What was opened, and with which files beside it. */
 export interface OpenedWithLog extends OpenedDatabase {
   readonly log: LogFiles
-}
-
-/** How far the chain of a WAL is proven that may be the one captured up to `cursor`. */
-interface Proof {
-  readonly cursor: CaptureCursor
-  readonly header: WalHeader
-  at: number
-  running: Checksum
 }
 
 export class WalCapture {
   readonly #path: string
   readonly #rollBytes: number
   /** The reader held now. */
-  #held: Reader | undefined
-  #spare: Reader | undefined
+  #held: WalReader | undefined
+  #spare: WalReader | undefined
   /** Never in a transaction: asks SQLite what is committed. Opened only beside a busy writer. */
-  #asker: Reader | undefined
-  #walDescriptor: number | undefined
+  #asker: WalReader | undefined
+  #wal: WalFile | undefined
   /** The files that the held reader was opened with. */
   #log: LogFiles = { wal: undefined, shm: undefined }
   #pageSizeBytes = 0
-  #cursor: Cursor | undefined
-  #startIndex = 0
+  #cursor: WalCursor | undefined
   #round: Round | undefined
   #schemaCookie = 0
   /** SQLite's state read before the held reader began. */
@@ -260,10 +113,6 @@ export class WalCapture {
   #lastSalts: Salts | undefined
   /** Until the first full copy has ended: the salts that it began with, and how many frames there were. */
   #firstLook: { readonly salts: Salts | undefined; readonly frameCount: number } | undefined
-  #pendingPrevious: PreviousIndexEnd | undefined
-  #proof: Proof | undefined
-  /** Frames of the WALs that were restarted since the first look: all of them were copied back before. */
-  #formerFrameCount = 0
 
   constructor(path: string, options: { rollBytes?: number } = {}) {
     this.#path = path
@@ -291,12 +140,13 @@ export class WalCapture {
           if (mode !== 'wal') throw new Error(`it stays in journal mode ${mode}`)
         }
         writable.pragma('schema_version')
-        this.#held = new Reader(this.#path)
+        this.#held = new WalReader(this.#path)
       }
       this.#stateBeforeHeld = this.#held.state()
       this.#schemaCookie = this.#held.begin()
       this.#pageSizeBytes = this.#held.pageSizeBytes()
       this.#log = logFilesNow(this.#path)
+      this.#wal = new WalFile(this.#path, this.#log.wal)
     } catch (error) {
       this.#closeReaders()
       throw error
@@ -316,10 +166,6 @@ export class WalCapture {
   begin(cursor: CaptureCursor | undefined): Continuity | undefined {
     this.#abandonRound()
     this.#cursor = undefined
-    this.#proof = undefined
-    this.#pendingPrevious = undefined
-    this.#formerFrameCount = 0
-    this.#startIndex = 0
     // A fresh reader: what it sees is what the first look begins with.
     const former = this.#renew()
     const { header, state } = this.#look(former ?? this.#askerNow())
@@ -330,7 +176,7 @@ export class WalCapture {
     }
     return cursor === undefined
       ? this.#readable(header, state)
-      : this.#resume(cursor, header, state)
+      : this.#cursorNow.resume(cursor, header, state)
   }
 
   /** Whether what a snapshot would lack can be captured. */
@@ -348,7 +194,7 @@ export class WalCapture {
   #firstLostFrame({ frameCount, copiedBackCount }: WalState): number | undefined {
     const saltsOf = (frame: number): Uint8Array => {
       const offset = offsetAfterFrames(frame - 1, this.#pageSizeBytes) + 8
-      return this.#readWal(offset, 8)
+      return this.#walNow.read(offset, 8)
     }
     const wanted = saltsOf(frameCount)
     const isLost = (salts: Uint8Array): boolean =>
@@ -359,91 +205,9 @@ export class WalCapture {
     return undefined
   }
 
-  #resume(
-    cursor: CaptureCursor,
-    header: Uint8Array | undefined,
-    state: WalState,
-  ): Continuity | undefined {
-    if (cursor.position.index >= maxIndex) {
-      return broken('max index exceeded', `index ${cursor.position.index}`)
-    }
-    if (cursor.pageSizeBytes !== this.#pageSizeBytes) {
-      return broken('page size changed', `${cursor.pageSizeBytes} to ${this.#pageSizeBytes} bytes`)
-    }
-    if (header === undefined) return broken('no wal', 'the -wal file is missing or empty')
-    const parsed = parseWalHeader(header)
-    if (!parsed.ok) return broken('wal overwritten by another process', parsed.problem)
-    const { salts, offset } = sourceOf(cursor)
-    if (!sameSalts(parsed.header.salts, salts)) {
-      return broken(
-        'wal restarted while it was not watched',
-        `salts ${formatSalts(salts)} are now ${formatSalts(parsed.header.salts)}`,
-      )
-    }
-    if (state.frameCount === 0) {
-      return broken('wal restarted while it was not watched', 'SQLite has already let it go')
-    }
-    const end = offsetAfterFrames(state.frameCount, this.#pageSizeBytes)
-    if (end < offset) {
-      return broken('wal truncated by another process', `it ends at ${end}, captured to ${offset}`)
-    }
-    this.#proof = {
-      cursor,
-      header: parsed.header,
-      at: walHeaderBytes,
-      running: parsed.header.checksum,
-    }
-    return this.prove()
-  }
-
-  /**
-   * Goes on proving that the WAL is the one that was captured: power loss can shorten or change it under equal salts, so
-   * the chain is read from its start, a part in each call. Undefined: there is more to read.
-   */
+  /** Goes on with the first look. See {@link WalCursor.prove}. */
   prove(): Continuity | undefined {
-    const proof = this.#proof
-    if (proof === undefined) throw new Error('there is nothing to prove')
-    const { cursor, header } = proof
-    const { salts, offset, checksum } = sourceOf(cursor)
-    const until = Math.min(offset, proof.at + proofBytes)
-    while (proof.at < until) {
-      const bytes = this.#readWal(
-        proof.at,
-        Math.min(this.#chunkBytes(4 * 1024 * 1024), offset - proof.at),
-      )
-      const verified = verifyFrames(bytes, {
-        pageSizeBytes: this.#pageSizeBytes,
-        bigEndian: header.bigEndian,
-        salts,
-        checksum: proof.running,
-      })
-      if (
-        verified.frameCount * frameBytes(this.#pageSizeBytes) !== bytes.length ||
-        bytes.length === 0
-      ) {
-        return broken(
-          'wal overwritten by another process',
-          `the chain breaks behind offset ${proof.at}`,
-        )
-      }
-      proof.running = verified.checksum
-      proof.at += bytes.length
-    }
-    if (proof.at < offset) return undefined
-    this.#proof = undefined
-    if (!sameChecksum(proof.running, checksum)) {
-      return broken('wal overwritten by another process', `other frames end at offset ${offset}`)
-    }
-    this.#cursor = {
-      position: cursor.position,
-      salts: cursor.salts,
-      checksum: cursor.checksum,
-      wal: { salts, offset, checksum, checkpointSequence: header.checkpointSequence },
-      rolled: cursor.source !== undefined,
-      bigEndian: header.bigEndian,
-      atCommit: true,
-    }
-    return continuous
+    return this.#cursorNow.prove()
   }
 
   /** Captures what is new. See the port. */
@@ -455,14 +219,16 @@ export class WalCapture {
     const round = this.#round
     if (round === undefined) throw new Error('a round was begun and is gone')
     const runs: CapturedRun[] = []
+    const cursor = this.#cursorNow
+    const isLeft = (): boolean => (cursor.offset ?? round.targetOffset) < round.targetOffset
     let left = maxBytes
-    while (left > 0 && this.#cursor !== undefined && this.#cursor.wal.offset < round.targetOffset) {
-      const run = this.#readRun(round, left)
+    while (left > 0 && isLeft()) {
+      const run = cursor.readRun(round, left)
       if ('kind' in run) return this.#broken(run, round.wal)
       runs.push(run)
       left -= run.bytes.length
     }
-    const more = this.#cursor !== undefined && this.#cursor.wal.offset < round.targetOffset
+    const more = isLeft()
     if (!more) {
       const verdict = this.#endRound(round)
       if (verdict.kind === 'broken') return this.#broken(verdict, round.wal)
@@ -480,13 +246,9 @@ export class WalCapture {
 
   /** Frames that were copied back since the first look. Of a WAL that was let go, all were. */
   #copiedCount({ frameCount, copiedBackCount }: WalState): number {
-    return this.#formerFrameCount + (frameCount === 0 ? this.#capturedFrameCount : copiedBackCount)
-  }
-
-  /** Of the present WAL. */
-  get #capturedFrameCount(): number {
-    const offset = this.#cursor?.wal.offset ?? walHeaderBytes
-    return (offset - walHeaderBytes) / frameBytes(this.#pageSizeBytes)
+    const cursor = this.#cursor
+    if (cursor === undefined) return frameCount === 0 ? 0 : copiedBackCount
+    return cursor.formerFrameCount + (frameCount === 0 ? cursor.frameCount : copiedBackCount)
   }
 
   /**
@@ -506,7 +268,7 @@ export class WalCapture {
       capture = { ...renewed, runs: [...capture.runs, ...renewed.runs] }
       // The application's own checkpoint, which needs no writer lock, is under way.
       isBusy = copied === 'busy' && performance.now() < deadline
-      if (isBusy) Atomics.wait(sleeper, 0, 0, 1)
+      if (isBusy) waitShortly(1)
     }
     return capture
   }
@@ -519,13 +281,13 @@ export class WalCapture {
     this.#spare = undefined
     this.#asker?.close()
     this.#asker = undefined
-    this.#closeWal()
+    this.#wal?.close()
   }
 
   close(): void {
     this.#abandonRound()
     this.#closeReaders()
-    this.#closeWal()
+    this.#wal?.close()
     this.#cursor = undefined
   }
 
@@ -539,7 +301,7 @@ export class WalCapture {
     if (isEager && isGrowing && heldMs < eagerRenewAfterMs && this.#firstLook === undefined) {
       return this.#nothing(stateBefore, true)
     }
-    const saltsBefore = this.#readHeader()
+    const saltsBefore = this.#walNow.header()
     const unchanged =
       !force &&
       this.#firstLook === undefined &&
@@ -553,7 +315,10 @@ export class WalCapture {
       this.#beginBeside(next)
     const timeMs = Date.now()
     this.#lastSalts = header === undefined ? undefined : readSalts(header)
-    const target = this.#target(header, state)
+    const cursor = this.#cursorNow
+    const target = cursor.advanceTo(header, state, {
+      firstFrameCount: this.#firstLook?.frameCount ?? 0,
+    })
     if (typeof target !== 'number') {
       next.end()
       return this.#broken(target, state)
@@ -565,209 +330,21 @@ export class WalCapture {
       timeMs,
       schemaCookie,
       stateBefore,
-      changed:
-        (!unchanged && this.#firstLook === undefined) || (this.#cursor?.wal.offset ?? 0) < target,
+      changed: (!unchanged && this.#firstLook === undefined) || (cursor.offset ?? 0) < target,
     }
     return undefined
   }
 
-  /** Up to where SQLite's WAL is to be captured, after moving the cursor to a new index if the WAL was restarted. */
-  #target(
-    header: Uint8Array | undefined,
-    state: WalState,
-  ): number | Extract<Continuity, { kind: 'broken' }> {
-    const cursor = this.#cursor
-    const nothing = cursor?.wal.offset ?? 0
-    if (cursor === undefined && state.frameCount > 0) {
-      // What a damaged WAL had is in the database file: the index begins when SQLite restarts it.
-      const isGone = header === undefined || !parseWalHeader(header).ok
-      if (isGone && state.copiedBackCount >= state.frameCount) return nothing
-    }
-    if (header === undefined) {
-      return state.frameCount === 0
-        ? nothing
-        : brokenNow('wal truncated by another process', 'the -wal file is missing or empty')
-    }
-    const end = offsetAfterFrames(state.frameCount, this.#pageSizeBytes)
-    if (cursor !== undefined && sameSalts(readSalts(header), cursor.wal.salts)) {
-      // Everything may have been copied back before we came: what is let go now was not read.
-      if (state.frameCount < (this.#firstLook?.frameCount ?? 0)) {
-        return brokenNow('wal restarted during the first look', 'SQLite has just let it go')
-      }
-      // No frames under the old salts is a restart under way: the wal-index is reset before the header is rewritten.
-      if (state.frameCount === 0) return nothing
-      if (end < cursor.wal.offset) {
-        return brokenNow(
-          'wal truncated by another process',
-          `SQLite knows ${state.frameCount} frames, captured to offset ${cursor.wal.offset}`,
-        )
-      }
-      return end
-    }
-    // An incarnation gets its index at its first commit: a rolled-back first transaction salts it again.
-    if (state.frameCount === 0) return nothing
-    const parsed = parseWalHeader(header)
-    if (!parsed.ok) return brokenNow('wal overwritten by another process', parsed.problem)
-    if (parsed.header.pageSizeBytes !== this.#pageSizeBytes) {
-      return brokenNow(
-        'page size changed',
-        `${this.#pageSizeBytes} to ${parsed.header.pageSizeBytes} bytes`,
-      )
-    }
-    const captured = cursor !== undefined && cursor.position.offset > 0
-    const index = captured
-      ? cursor.position.index + 1
-      : (cursor?.position.index ?? this.#startIndex)
-    if (index >= maxIndex) return brokenNow('max index exceeded', `index ${index}`)
-    if (captured) {
-      this.#pendingPrevious = { offset: cursor.position.offset, checksum: cursor.checksum }
-    }
-    this.#formerFrameCount += this.#capturedFrameCount
-    this.#cursor = {
-      position: { index, offset: 0 },
-      salts: parsed.header.salts,
-      checksum: parsed.header.checksum,
-      wal: {
-        salts: parsed.header.salts,
-        offset: walHeaderBytes,
-        checksum: parsed.header.checksum,
-        checkpointSequence: parsed.header.checkpointSequence,
-      },
-      rolled: false,
-      bigEndian: parsed.header.bigEndian,
-      atCommit: true,
-    }
-    return end
-  }
-
-  /** Reads, verifies and, in a rolled index, re-salts the next frames. */
-  #readRun(round: Round, maxBytes: number): CapturedRun | Extract<Continuity, { kind: 'broken' }> {
-    const cursor = this.#cursor
-    if (cursor === undefined) throw new Error('there is no cursor to read from')
-    const pageSizeBytes = this.#pageSizeBytes
-    const stepBytes = frameBytes(pageSizeBytes)
-    if (cursor.position.offset >= this.#rollBytes && cursor.atCommit) this.#roll(cursor)
-
-    const atStart = cursor.position.offset === 0
-    const headBytes = atStart ? walHeaderBytes : 0
-    const wanted = Math.min(this.#chunkBytes(maxBytes), round.targetOffset - cursor.wal.offset)
-    let bytes = new Uint8Array(headBytes + wanted)
-    let frames = bytes.subarray(headBytes)
-    if (this.#readWalInto(frames, cursor.wal.offset) < wanted) {
-      return brokenNow(
-        'wal truncated by another process',
-        `it ends before offset ${cursor.wal.offset + wanted}`,
-      )
-    }
-    const verified = verifyFrames(frames, {
-      pageSizeBytes,
-      bigEndian: cursor.bigEndian,
-      salts: cursor.wal.salts,
-      checksum: cursor.wal.checksum,
-    })
-    if (verified.frameCount * stepBytes !== wanted) {
-      return brokenNow(
-        'wal overwritten by another process',
-        `the frame at offset ${cursor.wal.offset + verified.frameCount * stepBytes} breaks the chain`,
-      )
-    }
-    let frameCount = verified.frameCount
-    let walChecksum = verified.checksum
-    // What is cut by size stops at a commit, where there is one: there a segment can end, and an index of our own begin.
-    if (verified.committedFrameCount > 0) {
-      frameCount = verified.committedFrameCount
-      walChecksum = verified.committedChecksum
-      bytes = bytes.subarray(0, headBytes + frameCount * stepBytes)
-      frames = bytes.subarray(headBytes)
-    }
-    const endsInCommit = frameCount === verified.committedFrameCount
-    const checksumBefore = cursor.checksum
-    const checksumAfter = cursor.rolled
-      ? resaltFrames(frames, {
-          pageSizeBytes,
-          bigEndian: cursor.bigEndian,
-          salts: cursor.salts,
-          checksum: cursor.checksum,
-        })
-      : walChecksum
-    if (atStart) {
-      bytes.set(
-        formatWalHeader({
-          pageSizeBytes,
-          checkpointSequence: cursor.wal.checkpointSequence,
-          salts: cursor.salts,
-          bigEndian: cursor.bigEndian,
-        }),
-      )
-    }
-    const start = cursor.position
-    const end = {
-      index: start.index,
-      offset: start.offset + headBytes + frameCount * stepBytes,
-    }
-    cursor.position = end
-    cursor.checksum = checksumAfter
-    cursor.wal = {
-      ...cursor.wal,
-      offset: cursor.wal.offset + frameCount * stepBytes,
-      checksum: walChecksum,
-    }
-    cursor.atCommit = endsInCommit
-    const previousIndexEnd = atStart ? this.#pendingPrevious : undefined
-    if (atStart) this.#pendingPrevious = undefined
-    const source: SourceWal | undefined = cursor.rolled
-      ? { salts: cursor.wal.salts, endOffset: cursor.wal.offset, checksum: cursor.wal.checksum }
-      : undefined
-    return {
-      bytes,
-      start,
-      end,
-      pageSizeBytes,
-      bigEndian: cursor.bigEndian,
-      salts: cursor.salts,
-      checksumBefore,
-      checksumAfter,
-      databaseSizePages: endsInCommit ? verified.databaseSizePages : 0,
-      timeMs: round.timeMs,
-      previousIndexEnd,
-      source,
-    }
-  }
-
-  /** Begins an index of our own within SQLite's WAL: a valid WAL to whoever restores it. */
-  #roll(cursor: Cursor): void {
-    const salts = {
-      salt1: (cursor.salts.salt1 + 1) >>> 0,
-      salt2: Math.floor(Math.random() * 0x1_0000_0000),
-    }
-    const checkpointSequence = (cursor.wal.checkpointSequence + 1) >>> 0
-    this.#pendingPrevious = { offset: cursor.position.offset, checksum: cursor.checksum }
-    const header = parseWalHeader(
-      formatWalHeader({
-        pageSizeBytes: this.#pageSizeBytes,
-        checkpointSequence,
-        salts,
-        bigEndian: cursor.bigEndian,
-      }),
-    )
-    if (!header.ok) throw new Error(`a header of our own is not valid: ${header.problem}`)
-    cursor.position = { index: cursor.position.index + 1, offset: 0 }
-    cursor.salts = salts
-    cursor.checksum = header.header.checksum
-    cursor.wal = { ...cursor.wal, checkpointSequence }
-    cursor.rolled = true
-  }
-
   /** Everything up to R2's mark is captured: R may go. */
   #endRound(round: Round): Continuity {
-    const cursor = this.#cursor
-    if (cursor !== undefined && !cursor.atCommit) {
+    const cursor = this.#cursorNow
+    if (!cursor.isAtCommit) {
       return broken(
         'wal overwritten by another process',
-        `the last published frame before offset ${cursor.wal.offset} does not commit`,
+        `the last published frame before offset ${cursor.offset ?? 0} does not commit`,
       )
     }
-    const header = this.#readHeader()
+    const header = this.#walNow.header()
     const salts = header === undefined ? undefined : readSalts(header)
     if (this.#firstLook !== undefined) {
       const before = this.#firstLook.salts
@@ -777,29 +354,22 @@ export class WalCapture {
       if (!same) return broken('wal restarted during the first look', 'its salts changed meanwhile')
       this.#firstLook = undefined
     } else if (
-      cursor !== undefined &&
-      salts !== undefined &&
-      cursor.wal.offset > walHeaderBytes &&
-      sameSalts(salts, cursor.wal.salts)
-    ) {
-      const at = cursor.wal.offset - frameBytes(this.#pageSizeBytes) + 16
-      const stored = new DataView(new ArrayBuffer(8))
-      this.#readWalInto(new Uint8Array(stored.buffer), at)
-      const isSame =
-        stored.getUint32(0) === cursor.wal.checksum.s0 &&
-        stored.getUint32(4) === cursor.wal.checksum.s1
+      cursor.isOf(header) &&
+      !cursor.isLastFrameThere() &&
       // Somebody may restart or truncate the WAL between the two looks, when all of it is copied back.
-      const headerNow = isSame ? header : this.#readHeader()
-      if (!isSame && headerNow !== undefined && sameSalts(readSalts(headerNow), cursor.wal.salts)) {
-        return broken('wal overwritten by another process', `the frame at ${at - 16} has changed`)
-      }
+      cursor.isOf(this.#walNow.header())
+    ) {
+      return broken(
+        'wal overwritten by another process',
+        `the frame at ${cursor.lastFrameOffset} has changed`,
+      )
     }
     this.#swap(round.next, round.schemaCookie, round.stateBefore)
     this.#round = undefined
     return continuous
   }
 
-  #swap(next: Reader, schemaCookie: number, stateBefore: WalState): void {
+  #swap(next: WalReader, schemaCookie: number, stateBefore: WalState): void {
     const former = this.#held
     this.#held = next
     this.#spare = former
@@ -810,7 +380,7 @@ export class WalCapture {
   }
 
   /** A fresh reader without capturing anything: only before a first look. Returns the former one, which has ended. */
-  #renew(): Reader | undefined {
+  #renew(): WalReader | undefined {
     const next = this.#spareNow()
     const stateBefore = next.state()
     const schemaCookie = next.begin()
@@ -823,12 +393,12 @@ export class WalCapture {
    * holds if nobody has committed meanwhile, which the connection itself knows; a restart of the WAL is a commit, too.
    * Undefined, and R2 has not begun: somebody commits all the time.
    */
-  #beginUndisturbed(next: Reader): (Look & { schemaCookie: number }) | undefined {
+  #beginUndisturbed(next: WalReader): (Look & { schemaCookie: number }) | undefined {
     for (let tries = 0; tries < maxUndisturbedTries; tries += 1) {
       const version = next.version()
       const look = this.#look(next)
       const schemaCookie = next.begin()
-      const header = this.#readHeader()
+      const header = this.#walNow.header()
       if (next.version() === version && sameHeader(header, look.header)) {
         return { ...look, schemaCookie }
       }
@@ -838,31 +408,46 @@ export class WalCapture {
   }
 
   /** Begins R2, and asks a third connection meanwhile what is committed. */
-  #beginBeside(next: Reader): Look & { schemaCookie: number } {
+  #beginBeside(next: WalReader): Look & { schemaCookie: number } {
     const schemaCookie = next.begin()
     return { ...this.#look(this.#askerNow()), schemaCookie }
   }
 
   /** Header and state that belong together. The connection that is asked is in no transaction. */
-  #look(asker: Reader): Look {
+  #look(asker: WalReader): Look {
     for (let look = 0; look < maxHeaderLooks; look += 1) {
-      const before = this.#readHeader()
+      const before = this.#walNow.header()
       const state = asker.state()
-      const after = this.#readHeader()
+      const after = this.#walNow.header()
       if (sameHeader(before, after)) return { header: after, state }
     }
     throw new Error('the WAL header kept changing while it was read')
   }
 
-  #spareNow(): Reader {
-    this.#spare ??= new Reader(this.#path)
+  /** Where the capture is; a new one until a first look has found it. */
+  get #cursorNow(): WalCursor {
+    this.#cursor ??= new WalCursor({
+      wal: this.#walNow,
+      pageSizeBytes: this.#pageSizeBytes,
+      rollBytes: this.#rollBytes,
+    })
+    return this.#cursor
+  }
+
+  get #walNow(): WalFile {
+    if (this.#wal === undefined) throw new Error('the database is not open')
+    return this.#wal
+  }
+
+  #spareNow(): WalReader {
+    this.#spare ??= new WalReader(this.#path)
     // An error may have left it in a transaction.
     this.#spare.end()
     return this.#spare
   }
 
-  #askerNow(): Reader {
-    this.#asker ??= new Reader(this.#path)
+  #askerNow(): WalReader {
+    this.#asker ??= new WalReader(this.#path)
     return this.#asker
   }
 
@@ -896,102 +481,8 @@ export class WalCapture {
     this.#round = undefined
   }
 
-  /** The largest whole number of frames in `maxBytes`, at least one, in bytes. */
-  #chunkBytes(maxBytes: number): number {
-    const stepBytes = frameBytes(this.#pageSizeBytes)
-    return Math.max(1, Math.floor((maxBytes - walHeaderBytes) / stepBytes)) * stepBytes
-  }
-
-  #readHeader(): Uint8Array | undefined {
-    const bytes = new Uint8Array(walHeaderBytes)
-    return this.#readWalInto(bytes, 0) === walHeaderBytes ? bytes : undefined
-  }
-
-  #readWal(offset: number, length: number): Uint8Array {
-    const bytes = new Uint8Array(length)
-    return bytes.subarray(0, this.#readWalInto(bytes, offset))
-  }
-
-  #readWalInto(bytes: Uint8Array, offset: number): number {
-    this.#walDescriptor ??= this.#openWal()
-    let done = 0
-    while (done < bytes.length) {
-      const count = fs.readSync(
-        this.#walDescriptor,
-        bytes,
-        done,
-        bytes.length - done,
-        offset + done,
-      )
-      if (count === 0) break
-      done += count
-    }
-    return done
-  }
-
-  /** While a reader is held no connection unlinks the WAL, so the descriptor stays the file's. */
-  #openWal(): number {
-    const descriptor = fs.openSync(`${this.#path}-wal`, 'r')
-    if (identifyLogFile(fs.fstatSync(descriptor)) === this.#log.wal) return descriptor
-    fs.closeSync(descriptor)
-    throw new Error(anotherWal)
-  }
-
   #closeReaders(): void {
     for (const reader of [this.#spare, this.#asker, this.#held]) reader?.close()
     this.#spare = this.#asker = this.#held = undefined
   }
-
-  #closeWal(): void {
-    if (this.#walDescriptor !== undefined) fs.closeSync(this.#walDescriptor)
-    this.#walDescriptor = undefined
-  }
-}
-
-/**
- * A reader of a database that is in WAL mode: it makes `-wal` and `-shm` where they are missing. Undefined: it is in another
- * mode, or cannot be read without being written to first; a writable connection finds out.
- */
-function openReaderOfWal(path: string): Reader | undefined {
-  let reader: Reader | undefined
-  try {
-    reader = new Reader(path)
-    if (reader.journalMode() === 'wal') return reader
-  } catch (error) {
-    reader?.close()
-    // Whatever else it is, a writable connection is told it, too.
-    if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) throw error
-    return undefined
-  }
-  reader.close()
-  return undefined
-}
-
-/** Copies back what it can. `busy`: somebody else does so now. `failed`: it could not even be tried. */
-function tryCheckpoint(path: string): 'done' | 'busy' | 'failed' {
-  let connection: Database.Database | undefined
-  try {
-    connection = new Database(path, { fileMustExist: true, timeout: 0 })
-    connection.exec('PRAGMA wal_autocheckpoint = 0')
-    const row = connection.prepare('PRAGMA wal_checkpoint(PASSIVE)').raw().get()
-    return parseCheckpointRow(row).busy === 0 ? 'done' : 'busy'
-  } catch {
-    return 'failed'
-  } finally {
-    connection?.close()
-  }
-}
-
-const sleeper = new Int32Array(new SharedArrayBuffer(4))
-
-/** Where SQLite's WAL was captured to: the index may be one that we rolled. */
-function sourceOf(cursor: CaptureCursor): { salts: Salts; offset: number; checksum: Checksum } {
-  const { source, position, salts, checksum } = cursor
-  return source === undefined
-    ? { salts, offset: position.offset, checksum }
-    : { salts: source.salts, offset: source.endOffset, checksum: source.checksum }
-}
-
-function brokenNow(...args: Parameters<typeof broken>): Extract<Continuity, { kind: 'broken' }> {
-  return { kind: 'broken', reason: args[0], detail: args[1] }
 }

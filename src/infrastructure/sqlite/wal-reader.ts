@@ -1,0 +1,154 @@
+/**
+ * SQLite's own word on a database's WAL: the read transactions that keep its frames, what is committed, and copying back.
+ * Nothing waits in here: whoever has to wait sleeps elsewhere, as other databases share the thread.
+ */
+import Database from 'better-sqlite3'
+import { type WalState } from '../../usecase/ports/managed-database.js'
+
+/**
+ * How often SQLite is asked what is committed when it does not tell: it says busy, and no number, when a writer publishes a
+ * commit in that very moment, which takes it microseconds. Some 10 ms: other databases wait meanwhile.
+ */
+const maxAsked = 60
+
+/** SQLite did not say what is committed. */
+export class UntoldError extends Error {
+  readonly code = 'UNTOLD'
+}
+
+interface WalCheckpointRow {
+  readonly busy: number
+  readonly log: number
+  readonly checkpointed: number
+}
+
+/**
+ * Of a `raw` statement: for one that gives objects, as `pragma` does, better-sqlite3 compiles a function each time. Where
+ * connections come and go, they gather in the old part of the heap, which a thread with little to do hardly ever collects.
+ */
+function parseCheckpointRow(row: unknown): WalCheckpointRow {
+  if (!Array.isArray(row) || row.length !== 3) {
+    throw new TypeError('SQLite answered wal_checkpoint without its three columns')
+  }
+  const [busy = 0, log = 0, checkpointed = 0] = row.map(Number)
+  return { busy, log, checkpointed: Math.max(checkpointed, 0) }
+}
+
+/** A read-only connection that holds at most one read transaction. */
+export class WalReader {
+  readonly #database: Database.Database
+  // Prepared when needed: of a thousand databases at rest, each statement of each is some three megabytes.
+  #cookie: Database.Statement | undefined
+  #noop: Database.Statement | undefined
+  #version: Database.Statement | undefined
+
+  constructor(path: string) {
+    this.#database = new Database(path, { readonly: true, fileMustExist: true, timeout: 0 })
+    try {
+      this.#configure()
+    } catch (error) {
+      // Left to the garbage collector, it keeps its descriptors and locks until then.
+      this.#database.close()
+      throw error
+    }
+  }
+
+  #configure(): void {
+    // It reads page 1 and no other. Of a thousand databases, a cache of 20 pages that is taken in one piece and a parsed
+    // schema in each connection are most of the memory.
+    this.#database.exec(
+      'PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = 1; PRAGMA writable_schema = RESET; PRAGMA shrink_memory',
+    )
+  }
+
+  /** Takes a mark (`BEGIN` alone takes none) and returns the schema cookie. */
+  begin(): number {
+    this.#database.exec('BEGIN')
+    try {
+      this.#cookie ??= this.#database.prepare('PRAGMA schema_version').pluck()
+      return Number(this.#cookie.get())
+    } catch (error) {
+      this.#database.exec('ROLLBACK')
+      throw error
+    }
+  }
+
+  end(): void {
+    if (this.#database.inTransaction) this.#database.exec('COMMIT')
+  }
+
+  /** Another number, on this connection, once somebody has committed since it was last asked for. */
+  version(): number {
+    this.#version ??= this.#database.prepare('PRAGMA data_version').pluck()
+    return Number(this.#version.get())
+  }
+
+  /** Frames that SQLite has published, and how many are copied back. Only outside a transaction. */
+  state(): WalState {
+    this.#noop ??= this.#database.prepare('PRAGMA wal_checkpoint(NOOP)').raw()
+    for (let asked = 0; asked < maxAsked; asked += 1) {
+      const { busy, log, checkpointed } = parseCheckpointRow(this.#noop.get())
+      if (busy === 0 && log >= 0) return { frameCount: log, copiedBackCount: checkpointed }
+      if (asked > 10) waitShortly(0.2)
+    }
+    throw new UntoldError('SQLite does not tell what is committed: its wal-index cannot be read')
+  }
+
+  journalMode(): string {
+    return String(this.#database.pragma('journal_mode', { simple: true }))
+  }
+
+  pageSizeBytes(): number {
+    return Number(this.#database.pragma('page_size', { simple: true }))
+  }
+
+  /** Goes on as it is with the least memory. The garbage collector finalizes its statements. */
+  rest(): void {
+    this.#cookie = this.#noop = this.#version = undefined
+  }
+
+  close(): void {
+    this.#database.close()
+  }
+}
+
+/**
+ * A reader of a database that is in WAL mode: it makes `-wal` and `-shm` where they are missing. Undefined: it is in another
+ * mode, or cannot be read without being written to first; a writable connection finds out.
+ */
+export function openReaderOfWal(path: string): WalReader | undefined {
+  let reader: WalReader | undefined
+  try {
+    reader = new WalReader(path)
+    if (reader.journalMode() === 'wal') return reader
+  } catch (error) {
+    reader?.close()
+    // Whatever else it is, a writable connection is told it, too.
+    if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) throw error
+    return undefined
+  }
+  reader.close()
+  return undefined
+}
+
+/** Copies back what it can. `busy`: somebody else does so now. `failed`: it could not even be tried. */
+export function tryCheckpoint(path: string): 'done' | 'busy' | 'failed' {
+  let connection: Database.Database | undefined
+  try {
+    connection = new Database(path, { fileMustExist: true, timeout: 0 })
+    connection.exec('PRAGMA wal_autocheckpoint = 0')
+    const row = connection.prepare('PRAGMA wal_checkpoint(PASSIVE)').raw().get()
+    return parseCheckpointRow(row).busy === 0 ? 'done' : 'busy'
+  } catch {
+    return 'failed'
+  } finally {
+    connection?.close()
+  }
+}
+
+/** Waits that long, a moment in which no other database of the thread is served. */
+export function waitShortly(ms: number): void {
+  Atomics.wait(sleeper, 0, 0, ms)
+}
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4))
