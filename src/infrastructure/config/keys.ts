@@ -83,13 +83,13 @@ const table = {
       example: 'myapp --port 8080',
       litestream: true,
       description:
-        'A program to run, without a shell. It starts after the first sync and gets our signals; when it ends, tsreplicate stores the last commits and exits with its exit code. `-exec` on the command line wins.',
+        'A program to run, without a shell. It starts after the first sync. Signals are passed on to it; when it ends, tsreplicate stores the last commits and exits with the same exit code.',
     },
     'first-sync-timeout': {
       type: 'duration',
       default: '30s',
       description:
-        'How long the first sync may delay the program of `exec`, and the message to systemd that the service has started.',
+        'How long the first sync may delay the program of `exec`, and the report to systemd that the service has started.',
     },
     'shutdown-timeout': {
       type: 'duration',
@@ -119,7 +119,7 @@ const table = {
       default: 'info',
       mayBeEmpty: true,
       litestream: true,
-      description: 'The least important messages to log.',
+      description: 'Log messages of this importance and above.',
     },
     type: {
       type: 'choice',
@@ -231,7 +231,7 @@ const table = {
       secret: true,
       example: 'https://hc-ping.com/...',
       description:
-        'An address to request (GET) regularly while every commit is stored on all replicas. Let a service raise the alarm when the requests stop.',
+        'An address to request (GET) regularly while every commit is stored on all replicas. Let a service raise the alarm when the requests stop. With `dir`, every database of the folder makes these requests, so one that is late does not stop them: watch `/readyz` instead.',
     },
     'heartbeat-interval': heartbeatInterval,
     replicas: {
@@ -292,9 +292,10 @@ const table = {
     'snapshot-interval': {
       type: 'duration',
       default: '0s',
-      zero: 'when the last one is as old as `retention`',
+      zero: 'only when the last one is as old as `retention`',
       litestream: true,
-      description: 'How often to store a snapshot of the whole database. Restores get faster.',
+      description:
+        'How often to store a snapshot of the whole database. More snapshots make restores faster and take more space.',
     },
     'keep-hourly': {
       type: 'integer',
@@ -345,9 +346,9 @@ const table = {
       type: 'duration',
       default: '0s',
       least: '5s',
-      zero: 'it takes over at once',
+      zero: 'it does not wait',
       description:
-        'For rolling deployments: a tsreplicate that starts elsewhere waits until this one ends, or has given no sign of life for so long. Each lease costs about three small requests.',
+        'For rolling deployments: a tsreplicate that starts elsewhere waits until this one ends, or has given no sign of life for this long. Each such period costs about three small requests.',
     },
     age: { type: 'section', litestream: true, description: 'Encryption of all objects with age.' },
     bucket: {
@@ -370,7 +371,7 @@ const table = {
       type: 'string',
       stores: ['s3'],
       inUrl: true,
-      otherwise: 'the store is asked',
+      otherwise: 'tsreplicate asks the store',
       example: 'eu-west-1',
       litestream: true,
       description: 'The region of the bucket.',
@@ -379,18 +380,19 @@ const table = {
       type: 'boolean',
       stores: ['s3'],
       inUrl: true,
-      otherwise: 'as the provider wants it',
+      otherwise: 'as the provider expects',
       example: 'true',
       litestream: true,
-      description: 'Put the bucket into the path of the address, not into its host name.',
+      description: 'Name the bucket in the path of the address, not in the host name.',
     },
     provider: {
       type: 'string',
       stores: ['s3'],
       inUrl: true,
-      otherwise: 'told by `endpoint`',
+      otherwise: 'found by `endpoint`',
       example: 'minio',
-      description: 'Whose peculiarities to respect.',
+      description:
+        'The provider by name (`minio`, `r2`, `garage`, …), where `endpoint` does not tell. Providers differ in details.',
     },
     'access-key-id': {
       type: 'string',
@@ -424,7 +426,7 @@ const table = {
       choices: ['kms'],
       stores: ['s3'],
       inUrl: true,
-      otherwise: 'as the bucket says',
+      otherwise: 'the bucket’s setting',
       example: 'kms',
       description: 'Have the store encrypt objects with the default key of KMS.',
     },
@@ -464,13 +466,13 @@ const table = {
       stores: ['abs'],
       secret: true,
       example: '...',
-      description: 'Instead of `account-key`: a token with fewer rights.',
+      description: 'A token with fewer rights, instead of `account-key`.',
     },
     'part-size': {
       type: 'size',
       stores: ['s3', 'gcs', 'abs'],
       inUrl: true,
-      otherwise: 'by the size of the database; for gcs 8MiB',
+      otherwise: 'chosen by the size of the database; 8MiB for gcs',
       example: '16MiB',
       description:
         'The size of the parts in which large objects are sent. s3: 5MiB to 5GiB; gcs: a multiple of 256KiB, at most 1GiB; abs: at most 4000MiB.',
@@ -480,7 +482,7 @@ const table = {
       least: '1',
       stores: ['s3', 'abs'],
       inUrl: true,
-      otherwise: 'as suits the provider',
+      otherwise: 'chosen for the provider',
       example: '4',
       description: 'How many parts are sent at the same time.',
     },

@@ -173,9 +173,7 @@ function entriesOf<S extends Section>(
     const text = isScalar(key) ? String(key.value) : ''
     const keyPath = keyPathOf(path, text)
     if (!isKeyOf(name, text)) {
-      const nearest = nearestName(text, Object.keys(keys[name]))
-      const suggestion = nearest === undefined ? '' : `, did you mean ${nearest}?`
-      file.problems.add(key, keyPath, `unknown key${suggestion}`)
+      file.problems.add(key, keyPath, describeUnknown(name, text))
     } else if (entries.has(text)) {
       if (!isMerged) file.problems.add(key, keyPath, 'is given twice')
     } else if (infoOf(name, text).state === 'unsupported') {
@@ -185,6 +183,23 @@ function entriesOf<S extends Section>(
     }
   }
   return entries
+}
+
+const places: readonly { readonly section: Section; readonly path: string }[] = [
+  { section: 'global', path: 'the top level' },
+  { section: 'logging', path: 'logging' },
+  { section: 'database', path: 'dbs[]' },
+  { section: 'replica', path: 'dbs[].replicas[]' },
+  { section: 'age', path: 'dbs[].replicas[].age' },
+]
+
+function describeUnknown(name: Section, text: string): string {
+  const homes = places.filter(({ section }) => Object.hasOwn(keys[section], text))
+  if (homes.length > 0) {
+    return `unknown key here, it belongs to ${homes.map(({ path }) => path).join(' or ')}`
+  }
+  const nearest = nearestName(text, Object.keys(keys[name]))
+  return nearest === undefined ? 'unknown key' : `unknown key, did you mean ${nearest}?`
 }
 
 /** A key and its value; `isMerged`: they come from another mapping. */
