@@ -3,10 +3,13 @@ import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { type AgeKeys, type Config, type ReplicaTarget } from '../domain/settings/config.js'
 import { systemClock } from '../infrastructure/clock/system-clock.js'
-import { CountingReplicaClient } from '../infrastructure/replica-clients/around/counting-replica-client.js'
-import { GuardingReplicaClient } from '../infrastructure/replica-clients/around/guarding-replica-client.js'
-import { LimitingReplicaClient } from '../infrastructure/replica-clients/around/limiting-replica-client.js'
-import { RetryingReplicaClient } from '../infrastructure/replica-clients/around/retrying-replica-client.js'
+import { countOperations } from '../infrastructure/replica-clients/around/count-operations.js'
+import { guardWrites } from '../infrastructure/replica-clients/around/guard-writes.js'
+import { limitOperations } from '../infrastructure/replica-clients/around/limit-operations.js'
+import {
+  type RetryOptions,
+  retryOperations,
+} from '../infrastructure/replica-clients/around/retry-operations.js'
 import { type OwnReplica } from '../usecase/replica/own-replica.js'
 import { Permits } from '../kit/permits.js'
 import { type Logger } from '../usecase/ports/logger.js'
@@ -42,11 +45,11 @@ async function withEncryption(
   age: AgeKeys | undefined,
 ): Promise<ReplicaClient> {
   if (age === undefined) return client
-  const [{ AgeReplicaClient }, { parseIdentities, parseRecipients }] = await Promise.all([
-    import('../infrastructure/replica-clients/age/age-replica-client.js'),
+  const [{ encryptObjects }, { parseIdentities, parseRecipients }] = await Promise.all([
+    import('../infrastructure/replica-clients/age/encrypt-objects.js'),
     import('../infrastructure/replica-clients/age/age-keys.js'),
   ])
-  return new AgeReplicaClient(client, {
+  return encryptObjects(client, {
     recipients: await parseRecipients(age.recipients),
     identities: await parseIdentities(age.identities),
   })
@@ -76,11 +79,11 @@ export async function openDaemonReplica(
   readonly owner: OwnReplica
 }> {
   const adapter = await openAdapter(target, { owner: await ownerOf(databasePath), uploads })
-  const counted = metrics === undefined ? adapter : new CountingReplicaClient(adapter, metrics)
+  const counted = metrics === undefined ? adapter : countOperations(adapter, metrics)
   const problems = new ReplicaProblems({ logger, clock: systemClock, location: adapter.location })
   const plain = limited(counted)
   const owner = own(plain)
-  const client = withRetries(new GuardingReplicaClient(plain, owner), {
+  const client = withRetries(guardWrites(plain, owner), {
     attempts: 4,
     baseDelayMs: 250,
     maxDelayMs: 10_000,
@@ -90,14 +93,14 @@ export async function openDaemonReplica(
 }
 
 function limited(client: ReplicaClient): ReplicaClient {
-  return new LimitingReplicaClient(client, new Permits(maxOperations))
+  return limitOperations(client, new Permits(maxOperations))
 }
 
 function withRetries(
   client: ReplicaClient,
-  policy: Omit<ConstructorParameters<typeof RetryingReplicaClient>[1], 'clock' | 'random'>,
+  policy: Omit<RetryOptions, 'clock' | 'random'>,
 ): ReplicaClient {
-  return new RetryingReplicaClient(client, {
+  return retryOperations(client, {
     ...policy,
     clock: systemClock,
     random: Math.random,

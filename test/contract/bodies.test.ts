@@ -12,7 +12,7 @@ import { freeMemory } from '../../src/kit/free-memory.js'
 import { ObjectBody } from '../../src/infrastructure/image/object-body.js'
 import { decodeFrame } from '../../src/infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from '../../src/infrastructure/lz4/frame-encoder.js'
-import { AgeReplicaClient } from '../../src/infrastructure/replica-clients/age/age-replica-client.js'
+import { encryptObjects } from '../../src/infrastructure/replica-clients/age/encrypt-objects.js'
 import { AbsReplicaClient } from '../../src/infrastructure/replica-clients/azure/abs-replica-client.js'
 import { FileReplicaClient } from '../../src/infrastructure/replica-clients/file/file-replica-client.js'
 import { GcsReplicaClient } from '../../src/infrastructure/replica-clients/gcs/gcs-replica-client.js'
@@ -121,12 +121,12 @@ describe.each<[string, (endpoint: string) => ReplicaClient]>([
   test('a larger object, plain and encrypted, in pieces as packets carry them', async () => {
     const large = await objectWithFrameOf(20_000)
     const memory = new MemoryReplicaClient()
-    await put(new AgeReplicaClient(memory, keys), ref, large.bytes, 1000)
+    await put(encryptObjects(memory, keys), ref, large.bytes, 1000)
     const encrypted = { ...large, bytes: await get(memory, ref) }
     for (const size of [536, 1460]) {
       await check(large, everyBytes(large.bytes.length, size))
       const cuts = everyBytes(encrypted.bytes.length, size)
-      await check(encrypted, cuts, new AgeReplicaClient(client, keys))
+      await check(encrypted, cuts, encryptObjects(client, keys))
     }
   })
 })
@@ -151,7 +151,7 @@ async function objectWithFrameOf(
 
 test.each([
   ['of a file', 1024 * 1024, (inner: ReplicaClient) => inner],
-  ['of age', 64 * 1024, (inner: ReplicaClient) => new AgeReplicaClient(inner, keys)],
+  ['of age', 64 * 1024, (inner: ReplicaClient) => encryptObjects(inner, keys)],
 ])('a chunk %s ends within the magic of a trailer', async (_, chunkBytes, wrap) => {
   const path = mkdtempSync(join(tmpdir(), 'bodies-'))
   try {

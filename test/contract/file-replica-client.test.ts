@@ -125,8 +125,8 @@ describe('a finished local file', () => {
 
   async function offer(file: string, expectedBytes: number): Promise<boolean> {
     await using upload = await client().startUpload(segment(0, 0), { expectedBytes, file }, signal)
-    if (upload.isWhole === true) await upload.finish()
-    return upload.isWhole === true
+    if (upload.isWhole) await upload.finish()
+    return upload.isWhole
   }
 
   test('is taken as it is, and the object stays when the file is removed', async () => {

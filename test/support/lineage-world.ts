@@ -16,7 +16,7 @@ import {
   type Trailer,
   type WalSegmentTrailer,
 } from '../../src/domain/stored/trailer.ts'
-import { GuardingReplicaClient } from '../../src/infrastructure/replica-clients/around/guarding-replica-client.ts'
+import { guardWrites } from '../../src/infrastructure/replica-clients/around/guard-writes.ts'
 import { chooseBackup } from '../../src/usecase/restore/choose-backup.ts'
 import { GenerationFeed } from '../../src/usecase/backlog/generation-feed.ts'
 import { OwnReplica } from '../../src/usecase/replica/own-replica.ts'
@@ -397,24 +397,25 @@ export class Daemon {
       openSlots: new Permits(8),
       refusal,
     }))
-    const guarded = new GuardingReplicaClient(client, this.owner)
+    const guarded = guardWrites(client, this.owner)
     this.sync = new SyncReplica({
       name: 'memory',
       database,
-      client: new Proxy(guarded, {
-        get: (target, name) => {
-          if (name === 'listGenerations') world.onLook?.(host)
-          if (name !== 'startUpload') return bound(target, name)
-          return async (...args: Parameters<GuardingReplicaClient['startUpload']>) => {
-            const upload = await target.startUpload(...args)
-            const { generation } = args[0]
-            if (!world.begun.some((each) => each.generation === generation)) {
-              world.begun.push({ generation, host: host.name, epoch: this.owner.epoch })
-            }
-            return upload
-          }
+      client: {
+        ...guarded,
+        listGenerations: (signal) => {
+          world.onLook?.(host)
+          return guarded.listGenerations(signal)
         },
-      }),
+        startUpload: async (ref, options, signal) => {
+          const upload = await guarded.startUpload(ref, options, signal)
+          const { generation } = ref
+          if (!world.begun.some((each) => each.generation === generation)) {
+            world.begun.push({ generation, host: host.name, epoch: this.owner.epoch })
+          }
+          return upload
+        },
+      },
       spool,
       compressor,
       decode,
@@ -455,11 +456,6 @@ export class Daemon {
     if (current === undefined) return false
     return this.sync.hasStored({ generation: current.generation, position: current.end })
   }
-}
-
-function bound(target: GuardingReplicaClient, name: string | symbol): unknown {
-  const value: unknown = Reflect.get(target, name)
-  return typeof value === 'function' ? (value.bind(target) as unknown) : value
 }
 
 function loggerOf(world: World, host: string): Logger {

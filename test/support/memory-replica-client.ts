@@ -33,6 +33,7 @@ const chunkBytes = 64 * 1024
 
 export class MemoryReplicaClient implements ReplicaClient {
   readonly type = 'memory'
+  readonly isEncrypted = false
   readonly location = 'memory'
   /** By path. Tests may add foreign names, damage objects and take them away. */
   readonly objects = new Map<string, StoredObject>()
@@ -115,6 +116,8 @@ export class MemoryReplicaClient implements ReplicaClient {
     return {
       partSizeBytes,
       maxConcurrentParts,
+      isWhole: false,
+      storedBytes: (contentBytes) => contentBytes,
       sendPart: async (part) => {
         const size = part.bytes.byteLength
         assert(
@@ -161,6 +164,14 @@ export class MemoryReplicaClient implements ReplicaClient {
       // Not `slice`, which shares memory if it is a Buffer's.
       yield new Uint8Array(object.bytes.subarray(at, Math.min(end, at + chunkBytes)))
     }
+  }
+
+  contentBytes({ sizeBytes }: { readonly sizeBytes: number }): Promise<number> {
+    return Promise.resolve(sizeBytes)
+  }
+
+  isMarked(): Promise<undefined> {
+    return Promise.resolve(undefined)
   }
 
   async delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {

@@ -46,9 +46,9 @@ export interface ObjectUpload extends AsyncDisposable {
   /** Parts that may be in flight at once; 1: strictly in order. */
   readonly maxConcurrentParts: number
   /** The store has taken the offered file as it is: no part is to be sent, only `finish` to be called. */
-  readonly isWhole?: boolean
-  /** The size that a listing shows of so many bytes, once a part was sent. Absent: the same. */
-  storedBytes?(contentBytes: number): number
+  readonly isWhole: boolean
+  /** The size that a listing shows of so many bytes, once a part was sent: another one where they are encrypted. */
+  storedBytes(contentBytes: number): number
   /** Sends a part, whose bytes are not changed afterwards. The same part again, with the same bytes, is harmless. */
   sendPart(part: ObjectPart): Promise<void>
   /**
@@ -103,11 +103,14 @@ export interface OwnerObject {
   readonly version: string
 }
 
+/** No member is optional, so that no wrapper can drop one. */
 export interface ReplicaClient {
   /** The kind of store, as in the configuration: `file`, `s3`… */
   readonly type: string
   /** Where it is, for people: a path or URL without secrets. */
   readonly location: string
+  /** Whether objects are encrypted on their way: they are then stored with other bytes, and of another size. */
+  readonly isEncrypted: boolean
 
   /** The generations that have a folder. An absent root lists as empty. Order is the store's. */
   listGenerations(signal: AbortSignal): AsyncIterable<Generation>
@@ -135,22 +138,20 @@ export interface ReplicaClient {
    */
   read(ref: ObjectRef, range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array>
 
-  /**
-   * Bytes of an object's content, where they are fewer than its stored size because it is encrypted. Absent: the same.
-   */
-  contentBytes?(
+  /** Bytes of an object's content: its stored size, or fewer because it is encrypted. */
+  contentBytes(
     object: { readonly ref: ObjectRef; readonly sizeBytes: number },
     signal: AbortSignal,
   ): Promise<number>
 
   /**
    * Whether an object that may not be readable here is the one that was stored with this mark, which it does not give away.
-   * Absent: objects are told by what they contain.
+   * Undefined: objects bear no marks, and are told by what they contain.
    */
-  isMarked?(
+  isMarked(
     object: { readonly ref: ObjectRef; readonly mark: string },
     signal: AbortSignal,
-  ): Promise<boolean>
+  ): Promise<boolean | undefined>
 
   /** Deletes objects; absent ones are no error. All are tried, then the first failure is thrown. */
   delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void>

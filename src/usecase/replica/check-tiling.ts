@@ -62,7 +62,7 @@ export class CheckTiling {
     this.#listed = listed.toSorted(comparePositions)
     this.#runs = remembered?.generation === generation ? remembered.runs : []
     // Encrypted, an object has another size than in the spool.
-    const isPlain = client.contentBytes === undefined
+    const isPlain = !client.isEncrypted
     const spooledAt = new Map(
       spooled.map((segment) => [keyOf(segment.index, segment.startOffset), segment]),
     )
@@ -99,7 +99,7 @@ export class CheckTiling {
     const { index, offset } = segment
     // Where objects are encrypted, those that cannot be read may all be as they should.
     const isOther = trailer?.index !== index || trailer.startOffset !== offset
-    if (isOther && (trailer !== undefined || this.#client.contentBytes === undefined)) {
+    if (isOther && (trailer !== undefined || !this.#client.isEncrypted)) {
       this.#damaged.add(segment)
     }
   }

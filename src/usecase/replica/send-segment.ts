@@ -28,7 +28,7 @@ export async function sendSegment(
   }
   await using upload = await client.startUpload(ref, offer, signal)
   const writer = new ObjectWriter(upload)
-  if (upload.isWhole !== true) {
+  if (!upload.isWhole) {
     // A chunk that is a part is sent as it is.
     const options = { chunkBytes: upload.partSizeBytes }
     for await (const chunk of spool.read(segment, signal, options)) await writer.write(chunk)
@@ -41,7 +41,7 @@ export async function sendSegment(
     if (!(error instanceof ObjectExistsError)) throw error
     if (!(await isThere(client, { ref, segment }, signal))) throw error
   }
-  return upload.storedBytes?.(sizeBytes) ?? sizeBytes
+  return upload.storedBytes(sizeBytes)
 }
 
 /** Whether the object of that name is this very segment. */
@@ -53,7 +53,7 @@ async function isThere(
   const { sizeBytes } = segment
   const mark = markOf(segment)
   const found = await readTrailer(client, { ref, sizeBytes }, signal)
-  if (found.kind !== 'trailer') return (await client.isMarked?.({ ref, mark }, signal)) ?? false
+  if (found.kind !== 'trailer') return (await client.isMarked({ ref, mark }, signal)) ?? false
   const { trailer } = found
   return trailer.kind === 'wal-segment' && markOf({ trailer, sizeBytes }) === mark
 }

@@ -825,7 +825,7 @@ export class SyncReplica {
         ? { offset: trailer.endOffset, checksum: trailer.checksumAfter }
         : undefined
     }
-    const sizeBytes = (await client.contentBytes?.(object, kill)) ?? stored.sizeBytes
+    const sizeBytes = await client.contentBytes(object, kill)
     const same = spooled.find(
       (segment) =>
         segment.index === stored.index &&
@@ -834,7 +834,7 @@ export class SyncReplica {
     )
     if (same === undefined) return undefined
     const mark = markOf(same)
-    const isMarked = (await client.isMarked?.({ ref: stored, mark }, kill)) ?? true
+    const isMarked = (await client.isMarked({ ref: stored, mark }, kill)) ?? true
     return isMarked ? { offset: same.endOffset, checksum: undefined } : undefined
   }
 

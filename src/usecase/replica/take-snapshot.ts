@@ -113,7 +113,7 @@ async function attemptSnapshot(
     },
     'snapshot written',
   )
-  return { index, consistentFrom, storedBytes: upload.storedBytes?.(sentBytes) ?? sentBytes }
+  return { index, consistentFrom, storedBytes: upload.storedBytes(sentBytes) }
 }
 
 async function sendBody(

@@ -8,7 +8,7 @@ export async function readTrailer(
   object: { readonly ref: ObjectRef; readonly sizeBytes: number },
   signal: AbortSignal,
 ): Promise<Exclude<TrailerTail, { kind: 'longer' }>> {
-  const sizeBytes = (await client.contentBytes?.(object, signal)) ?? object.sizeBytes
+  const sizeBytes = await client.contentBytes(object, signal)
   let wanted = trailerTailBytes
   for (;;) {
     const offset = Math.max(0, sizeBytes - wanted)

@@ -9,6 +9,7 @@ import { chunkBytes, payloadBytes, sealChunk } from './age-file.js'
 export class AgeUpload implements ObjectUpload {
   readonly partSizeBytes: number
   readonly maxConcurrentParts = 1
+  readonly isWhole = false
   readonly #inner: ObjectUpload
   readonly #key: Uint8Array
   readonly #headBytes: number

@@ -53,6 +53,7 @@ const maxConcurrentDeletions = 16
 
 export class AbsReplicaClient implements ReplicaClient {
   readonly type = 'abs'
+  readonly isEncrypted = false
   readonly location: string
   readonly #target: AbsReplicaTarget
   readonly #connection: AbsConnection
@@ -169,6 +170,14 @@ export class AbsReplicaClient implements ReplicaClient {
       signal.removeEventListener('abort', stop)
       body.abort()
     }
+  }
+
+  contentBytes({ sizeBytes }: { readonly sizeBytes: number }): Promise<number> {
+    return Promise.resolve(sizeBytes)
+  }
+
+  isMarked(): Promise<undefined> {
+    return Promise.resolve(undefined)
   }
 
   async delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {

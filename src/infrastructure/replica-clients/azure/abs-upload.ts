@@ -17,6 +17,7 @@ const blockIdBytes = 64
 export class AbsUpload implements ObjectUpload {
   readonly partSizeBytes: number
   readonly maxConcurrentParts: number
+  readonly isWhole = false
   readonly #connection: AbsConnection
   readonly #name: string
   readonly #tier: AccessTier | undefined
@@ -48,6 +49,10 @@ export class AbsUpload implements ObjectUpload {
     this.#isNew = options.isNew
     this.#onStored = options.onStored
     this.#signal = AbortSignal.any([options.signal, this.#givenUp.signal])
+  }
+
+  storedBytes(contentBytes: number): number {
+    return contentBytes
   }
 
   async sendPart({ number, bytes, last }: ObjectPart): Promise<void> {

@@ -68,6 +68,7 @@ const livePaths = new Set<string>()
 
 export class FileReplicaClient implements ReplicaClient {
   readonly type = 'file'
+  readonly isEncrypted = false
   readonly location: string
   readonly #root: string
   readonly #owner: FileReplicaOwner
@@ -150,6 +151,14 @@ export class FileReplicaClient implements ReplicaClient {
     } finally {
       await file.close()
     }
+  }
+
+  contentBytes({ sizeBytes }: { readonly sizeBytes: number }): Promise<number> {
+    return Promise.resolve(sizeBytes)
+  }
+
+  isMarked(): Promise<undefined> {
+    return Promise.resolve(undefined)
   }
 
   async delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
@@ -312,6 +321,10 @@ class FileUpload implements ObjectUpload {
     this.#temporaryPath = options.temporaryPath
     this.#isNew = options.isNew
     this.#signal = options.signal
+  }
+
+  storedBytes(contentBytes: number): number {
+    return contentBytes
   }
 
   sendPart(part: ObjectPart): Promise<void> {

@@ -46,6 +46,7 @@ const maxConcurrentDeletions = 16
 
 export class GcsReplicaClient implements ReplicaClient {
   readonly type = 'gcs'
+  readonly isEncrypted = false
   readonly location: string
   readonly #target: GcsReplicaTarget
   readonly #connection: GcsConnection
@@ -124,6 +125,14 @@ export class GcsReplicaClient implements ReplicaClient {
       throw toReplicaError(attempt, { ...describeBreak(error), code: 'EBODY' })
     }
     signal.throwIfAborted()
+  }
+
+  contentBytes({ sizeBytes }: { readonly sizeBytes: number }): Promise<number> {
+    return Promise.resolve(sizeBytes)
+  }
+
+  isMarked(): Promise<undefined> {
+    return Promise.resolve(undefined)
   }
 
   async delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {

@@ -33,6 +33,7 @@ export class GcsUpload implements ObjectUpload {
   readonly partSizeBytes: number
   /** The store takes the bytes of an object in their order. */
   readonly maxConcurrentParts = 1
+  readonly isWhole = false
   readonly #connection: GcsConnection
   readonly #name: string
   readonly #metadata: Readonly<Record<string, unknown>>
@@ -70,6 +71,10 @@ export class GcsUpload implements ObjectUpload {
     this.#isNew = options.isNew
     this.#onStored = options.onStored
     this.#signal = AbortSignal.any([options.signal, this.#givenUp.signal])
+  }
+
+  storedBytes(contentBytes: number): number {
+    return contentBytes
   }
 
   async sendPart({ number, bytes, last }: ObjectPart): Promise<void> {

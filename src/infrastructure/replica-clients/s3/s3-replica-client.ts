@@ -47,6 +47,7 @@ const foreignUploadAgeMs = 24 * 60 * 60 * 1000
 
 export class S3ReplicaClient implements ReplicaClient {
   readonly type = 's3'
+  readonly isEncrypted = false
   readonly location: string
   readonly #target: S3ReplicaTarget
   readonly #connection: S3Connection
@@ -192,6 +193,14 @@ export class S3ReplicaClient implements ReplicaClient {
       signal.removeEventListener('abort', stop)
     }
     signal.throwIfAborted()
+  }
+
+  contentBytes({ sizeBytes }: { readonly sizeBytes: number }): Promise<number> {
+    return Promise.resolve(sizeBytes)
+  }
+
+  isMarked(): Promise<undefined> {
+    return Promise.resolve(undefined)
   }
 
   async delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {

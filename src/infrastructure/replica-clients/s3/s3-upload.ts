@@ -40,6 +40,7 @@ const abortTimeoutMs = 10_000
 export class S3Upload implements ObjectUpload {
   readonly partSizeBytes: number
   readonly maxConcurrentParts: number
+  readonly isWhole = false
   readonly #connection: S3Connection
   readonly #unfinished: UnfinishedUploads
   readonly #key: string
@@ -76,6 +77,10 @@ export class S3Upload implements ObjectUpload {
     this.#isNew = options.isNew
     this.#onStored = options.onStored
     this.#signal = AbortSignal.any([options.signal, this.#givenUp.signal])
+  }
+
+  storedBytes(contentBytes: number): number {
+    return contentBytes
   }
 
   async sendPart({ number, bytes, last }: ObjectPart): Promise<void> {

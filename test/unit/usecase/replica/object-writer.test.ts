@@ -5,6 +5,7 @@ import { type ObjectPart, type ObjectUpload } from '../../../../src/usecase/port
 
 /** An upload whose parts arrive when the test says so, or at once. */
 class FakeUpload implements ObjectUpload {
+  readonly isWhole = false
   readonly partSizeBytes: number
   readonly maxConcurrentParts: number
   readonly parts: ObjectPart[] = []
@@ -15,6 +16,10 @@ class FakeUpload implements ObjectUpload {
   constructor(options: { partSizeBytes: number; maxConcurrentParts: number }) {
     this.partSizeBytes = options.partSizeBytes
     this.maxConcurrentParts = options.maxConcurrentParts
+  }
+
+  storedBytes(contentBytes: number): number {
+    return contentBytes
   }
 
   async sendPart(part: ObjectPart): Promise<void> {

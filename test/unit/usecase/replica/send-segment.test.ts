@@ -9,7 +9,7 @@ import { formatGeneration } from '../../../../src/domain/wal/generation.js'
 import { formatObjectPath } from '../../../../src/domain/stored/replica-layout.js'
 import { createLz4Compressor } from '../../../../src/infrastructure/lz4/frame-encoder.js'
 import { openSystemProcesses } from '../../../../src/infrastructure/processes/system-processes.js'
-import { AgeReplicaClient } from '../../../../src/infrastructure/replica-clients/age/age-replica-client.js'
+import { encryptObjects } from '../../../../src/infrastructure/replica-clients/age/encrypt-objects.js'
 import { FolderSpool } from '../../../../src/infrastructure/spool/folder-spool.js'
 import { type ReplicaClient } from '../../../../src/usecase/ports/replica-client.js'
 import { type SpooledSegment } from '../../../../src/usecase/ports/spool.js'
@@ -62,7 +62,7 @@ describe.each<[string, (memory: MemoryReplicaClient) => ReplicaClient]>([
   ['readable', (memory) => memory],
   [
     'encrypted, without an identity',
-    (memory) => new AgeReplicaClient(memory, { recipients, identities: [] }),
+    (memory) => encryptObjects(memory, { recipients, identities: [] }),
   ],
 ])('on a replica that is %s', (_, open) => {
   test('a segment whose answer was lost is stored; one of another history keeps its place', async () => {

@@ -10,7 +10,7 @@ import { systemClock } from '../../../../src/infrastructure/clock/system-clock.j
 import { decodeFrame } from '../../../../src/infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from '../../../../src/infrastructure/lz4/frame-encoder.js'
 import { openSystemProcesses } from '../../../../src/infrastructure/processes/system-processes.js'
-import { RetryingReplicaClient } from '../../../../src/infrastructure/replica-clients/around/retrying-replica-client.js'
+import { retryOperations } from '../../../../src/infrastructure/replica-clients/around/retry-operations.js'
 import { FolderSpool } from '../../../../src/infrastructure/spool/folder-spool.js'
 import { GenerationFeed } from '../../../../src/usecase/backlog/generation-feed.js'
 import { Permits } from '../../../../src/kit/permits.js'
@@ -359,7 +359,7 @@ describe('requests', () => {
     const sync = new SyncReplica({
       name,
       database: {} as ManagedDatabase,
-      client: new RetryingReplicaClient(client, { ...retry, clock, patience: problems }),
+      client: retryOperations(client, { ...retry, clock, patience: problems }),
       spool,
       compressor,
       decode: decodeFrame,

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { formatGeneration } from '../../../../../src/domain/wal/generation.js'
 import { type ObjectRef } from '../../../../../src/domain/stored/replica-layout.js'
-import { LimitingReplicaClient } from '../../../../../src/infrastructure/replica-clients/around/limiting-replica-client.js'
+import { limitOperations } from '../../../../../src/infrastructure/replica-clients/around/limit-operations.js'
 import { Permits } from '../../../../../src/kit/permits.js'
 import { MemoryReplicaClient } from '../../../../support/memory-replica-client.js'
 
@@ -20,7 +20,7 @@ test('no more operations run at once than there are permits, and all of them run
     await new Promise((resolve) => setImmediate(resolve))
     running -= 1
   }
-  const client = new LimitingReplicaClient(store, new Permits(3))
+  const client = limitOperations(store, new Permits(3))
   await Promise.all(
     Array.from({ length: 20 }, async (_, index) => {
       await using upload = await client.startUpload(ref(index), { expectedBytes: 1 }, signal)
@@ -37,7 +37,7 @@ test('no more operations run at once than there are permits, and all of them run
 
 test('a permit comes back from what fails, is aborted or is not read to its end', async () => {
   const store = new MemoryReplicaClient()
-  const client = new LimitingReplicaClient(store, new Permits(1))
+  const client = limitOperations(store, new Permits(1))
   store.objects.set(`generations/${generation}/wal/00000000_00000000.wal.lz4`, {
     bytes: Buffer.alloc(200_000),
     createdAtMs: 0,

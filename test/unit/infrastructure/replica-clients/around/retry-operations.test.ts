@@ -5,10 +5,11 @@ import {
   formatObjectPath,
   type ObjectRef,
 } from '../../../../../src/domain/stored/replica-layout.js'
-import { RetryingReplicaClient } from '../../../../../src/infrastructure/replica-clients/around/retrying-replica-client.js'
+import { retryOperations } from '../../../../../src/infrastructure/replica-clients/around/retry-operations.js'
 import {
   type ByteRange,
   type ObjectUpload,
+  type ReplicaClient,
 } from '../../../../../src/usecase/ports/replica-client.js'
 import { MemoryReplicaClient } from '../../../../support/memory-replica-client.js'
 
@@ -53,14 +54,14 @@ class BreakingClient extends MemoryReplicaClient {
 }
 
 let store: BreakingClient
-let client: RetryingReplicaClient
+let client: ReplicaClient
 let pauses: number[]
 
 beforeEach(() => {
   store = new BreakingClient()
   store.objects.set(formatObjectPath(ref), { bytes: body, createdAtMs: 0 })
   pauses = []
-  client = new RetryingReplicaClient(store, {
+  client = retryOperations(store, {
     attempts: 4,
     baseDelayMs: 100,
     maxDelayMs: 250,
@@ -90,7 +91,7 @@ function failTimes(times: number, error: Error): void {
   }
 }
 
-describe('RetryingReplicaClient', () => {
+describe('retryOperations', () => {
   test('retries with growing, bounded pauses', async () => {
     failTimes(3, new ReplicaError('busy'))
     await client.delete([ref], signal)
@@ -186,7 +187,7 @@ describe('RetryingReplicaClient', () => {
   test('with patience, what belongs to an object of several parts is tried until it works', async () => {
     const told: string[] = []
     const small = new MemoryReplicaClient({ partSizeBytes: 1 })
-    const patient = new RetryingReplicaClient(small, {
+    const patient = retryOperations(small, {
       attempts: 2,
       baseDelayMs: 100,
       maxDelayMs: 250,

@@ -4,18 +4,14 @@
  */
 import { Decrypter } from 'age-encryption'
 import { CorruptionError, ReplicaError } from '../../../domain/errors.js'
-import { type Generation } from '../../../domain/wal/generation.js'
 import { formatObjectPath, type ObjectRef } from '../../../domain/stored/replica-layout.js'
 import {
   type ByteRange,
-  type ListOptions,
   type ObjectUpload,
-  type OwnerObject,
   type ReplicaClient,
-  type SnapshotInfo,
   type UploadOptions,
-  type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
+import { around } from '../around/around-client.js'
 import {
   chunkBytes,
   contentBytes,
@@ -35,43 +31,39 @@ const maxHeadBytes = 64 * 1024
 /** Heads remembered: large objects are read by several requests. */
 const maxHeadCount = 1024
 
-export class AgeReplicaClient implements ReplicaClient {
-  readonly type: string
-  readonly location: string
+/** Keys as `parseRecipients` and `parseIdentities` give them. Without recipients objects are written as they are. */
+export function encryptObjects(client: ReplicaClient, keys: AgeKeyTexts): ReplicaClient {
+  const objects = new EncryptedObjects(client, keys)
+  return {
+    // The owner object stays plain, for whoever has no identity has to read it, too. It says nothing of the database.
+    ...around(client),
+    isEncrypted: true,
+    startUpload: (ref, options, signal) => objects.startUpload(ref, options, signal),
+    read: (ref, range, signal) => objects.read(ref, range, signal),
+    contentBytes: (object, signal) => objects.contentBytes(object, signal),
+    isMarked: (object, signal) => objects.isMarked(object, signal),
+    delete: (refs, signal) => objects.delete(refs, signal),
+  }
+}
+
+interface AgeKeyTexts {
+  readonly recipients: readonly string[]
+  readonly identities: readonly string[]
+}
+
+class EncryptedObjects {
   readonly #client: ReplicaClient
   readonly #recipients: readonly string[]
   readonly #decrypter: Decrypter | undefined
   readonly #heads = new Map<string, OpenedHeader>()
 
-  /** Keys as `parseRecipients` and `parseIdentities` give them. Without recipients objects are written as they are. */
-  constructor(
-    client: ReplicaClient,
-    keys: { readonly recipients: readonly string[]; readonly identities: readonly string[] },
-  ) {
-    this.type = client.type
-    this.location = client.location
+  constructor(client: ReplicaClient, keys: AgeKeyTexts) {
     this.#client = client
     this.#recipients = keys.recipients
     if (keys.identities.length > 0) {
       this.#decrypter = new Decrypter()
       for (const identity of keys.identities) this.#decrypter.addIdentity(identity)
     }
-  }
-
-  listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
-    return this.#client.listGenerations(signal)
-  }
-
-  listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo> {
-    return this.#client.listSnapshots(generation, signal)
-  }
-
-  listWalSegments(
-    generation: Generation,
-    signal: AbortSignal,
-    options?: ListOptions,
-  ): AsyncIterable<WalSegmentInfo> {
-    return this.#client.listWalSegments(generation, signal, options)
   }
 
   async startUpload(
@@ -156,22 +148,6 @@ export class AgeReplicaClient implements ReplicaClient {
     return this.#client.delete(refs, signal)
   }
 
-  /** Plain, for whoever has no identity has to read it, too. It says nothing of the database. */
-  readOwner(signal: AbortSignal): Promise<OwnerObject | undefined> {
-    return this.#client.readOwner(signal)
-  }
-
-  writeOwner(
-    owner: { readonly content: string; readonly replaces: string | undefined },
-    signal: AbortSignal,
-  ): Promise<string | undefined> {
-    return this.#client.writeOwner(owner, signal)
-  }
-
-  sweep(signal: AbortSignal): Promise<void> {
-    return this.#client.sweep(signal)
-  }
-
   async #head(ref: ObjectRef, signal: AbortSignal): Promise<OpenedHeader> {
     const path = formatObjectPath(ref)
     const known = this.#heads.get(path)
@@ -224,7 +200,7 @@ export class AgeReplicaClient implements ReplicaClient {
   }
 
   #nameOf(ref: ObjectRef): string {
-    return `${formatObjectPath(ref)} on ${this.location}`
+    return `${formatObjectPath(ref)} on ${this.#client.location}`
   }
 }
 

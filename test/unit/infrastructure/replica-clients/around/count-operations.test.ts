@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { formatGeneration } from '../../../../../src/domain/wal/generation.js'
-import { CountingReplicaClient } from '../../../../../src/infrastructure/replica-clients/around/counting-replica-client.js'
+import { countOperations } from '../../../../../src/infrastructure/replica-clients/around/count-operations.js'
 import { ObjectWriter } from '../../../../../src/usecase/replica/object-writer.js'
 import { MemoryReplicaClient } from '../../../../support/memory-replica-client.js'
 
@@ -13,7 +13,7 @@ test('counts every operation and the bytes of bodies', async () => {
       bytes: before.bytes + bytes,
     })
   }
-  const client = new CountingReplicaClient(new MemoryReplicaClient({ partSizeBytes: 10 }), {
+  const client = countOperations(new MemoryReplicaClient({ partSizeBytes: 10 }), {
     countOperation: (operation, bytes) => {
       add(operation, 1, bytes)
     },

@@ -9,7 +9,7 @@ import {
   parseIdentities,
   parseRecipients,
 } from '../../src/infrastructure/replica-clients/age/age-keys.js'
-import { AgeReplicaClient } from '../../src/infrastructure/replica-clients/age/age-replica-client.js'
+import { encryptObjects } from '../../src/infrastructure/replica-clients/age/encrypt-objects.js'
 import { ObjectWriter } from '../../src/usecase/replica/object-writer.js'
 import { type ReplicaClient } from '../../src/usecase/ports/replica-client.js'
 import { MemoryReplicaClient } from '../support/memory-replica-client.js'
@@ -41,7 +41,7 @@ const stored = (memory: ReplicaClient) => get(memory, snapshot(0))
 describeReplicaClient('age over memory', () => {
   const memory = new MemoryReplicaClient()
   return Promise.resolve({
-    client: new AgeReplicaClient(memory, keys),
+    client: encryptObjects(memory, keys),
     putForeign: async (path, bytes) => {
       memory.objects.set(path, { bytes: await encrypt(bytes), createdAtMs: 0 })
     },
@@ -54,7 +54,7 @@ describeReplicaClient('age over memory', () => {
 describe('age', () => {
   test('a part whose memory is freed once it was sent, in the middle of an encrypted chunk', async () => {
     const memory = new MemoryReplicaClient({ partSizeBytes: 10_000 })
-    const client = new AgeReplicaClient(memory, keys)
+    const client = encryptObjects(memory, keys)
     const bytes = randomBytes(35_000)
     await using upload = await client.startUpload(snapshot(0), { expectedBytes: 35_000 }, signal)
     const writer = new ObjectWriter(upload)
@@ -69,7 +69,7 @@ describe('age', () => {
 
   test('an object is known again by its mark, without an identity, and read with one', async () => {
     const memory = new MemoryReplicaClient()
-    const blind = new AgeReplicaClient(memory, { ...keys, identities: [] })
+    const blind = encryptObjects(memory, { ...keys, identities: [] })
     const send = async (index: number, mark: string): Promise<void> => {
       const options = { expectedBytes: 9, mark }
       await using upload = await blind.startUpload(snapshot(index), options, signal)
@@ -80,10 +80,10 @@ describe('age', () => {
     await send(1, 'another one')
     await send(2, 'one history')
     await put(blind, snapshot(3), Buffer.from('same size'))
-    const isMarked = (index: number): Promise<boolean> =>
+    const isMarked = (index: number): Promise<boolean | undefined> =>
       blind.isMarked({ ref: snapshot(index), mark: 'one history' }, signal)
     expect(await Promise.all([0, 1, 2, 3].map(isMarked))).toEqual([true, false, true, false])
-    const texts = [0, 1, 2].map((index) => get(new AgeReplicaClient(memory, keys), snapshot(index)))
+    const texts = [0, 1, 2].map((index) => get(encryptObjects(memory, keys), snapshot(index)))
     expect(String(await Promise.all(texts))).toBe('same size,same size,same size')
     const heads = await Promise.all([0, 2].map((index) => get(memory, snapshot(index))))
     expect(heads[0]?.subarray(-25)).not.toEqual(heads[1]?.subarray(-25))
@@ -92,7 +92,7 @@ describe('age', () => {
   test.each(sizes)('%i bytes are one age file that its library opens', async (size) => {
     const memory = new MemoryReplicaClient()
     const bytes = randomBytes(size)
-    await put(new AgeReplicaClient(memory, keys), snapshot(0), bytes, 10_007)
+    await put(encryptObjects(memory, keys), snapshot(0), bytes, 10_007)
     const file = await stored(memory)
     if (size > 32) expect(file.includes(bytes.subarray(0, 32))).toBe(false)
     const decrypter = new Decrypter()
@@ -107,7 +107,7 @@ describe('age', () => {
     encrypter.addRecipient(await identityToRecipient(other))
     encrypter.addRecipient(recipient)
     await put(memory, snapshot(0), await encrypter.encrypt(bytes))
-    const client = new AgeReplicaClient(memory, keys)
+    const client = encryptObjects(memory, keys)
     expect((await get(client, snapshot(0))).equals(bytes)).toBe(true)
     const sizeBytes = (await stored(memory)).length
     expect(await client.contentBytes({ ref: snapshot(0), sizeBytes }, signal)).toBe(size)
@@ -115,7 +115,7 @@ describe('age', () => {
 
   test('any range is what it is of the whole', async () => {
     const memory = new MemoryReplicaClient()
-    const client = new AgeReplicaClient(memory, keys)
+    const client = encryptObjects(memory, keys)
     const bytes = randomBytes(3 * chunkBytes + 17)
     await put(client, snapshot(0), bytes)
     const edge = fc.oneof(
@@ -136,7 +136,7 @@ describe('age', () => {
   test('no flip, cut or exchange of chunks is read as content', async () => {
     const memory = new MemoryReplicaClient()
     const bytes = randomBytes(2 * chunkBytes + 100)
-    await put(new AgeReplicaClient(memory, keys), snapshot(0), bytes)
+    await put(encryptObjects(memory, keys), snapshot(0), bytes)
     const file = await stored(memory)
     const damaged = [
       ...[0, 100, 190, 250, 70_000, file.length - 1].map((at) => {
@@ -158,16 +158,16 @@ describe('age', () => {
     for (const copy of damaged) {
       const place = new MemoryReplicaClient()
       await put(place, snapshot(0), copy)
-      const client = new AgeReplicaClient(place, keys)
+      const client = encryptObjects(place, keys)
       await expect(get(client, snapshot(0))).rejects.toThrow(formatObjectPath(snapshot(0)))
     }
   })
 
   test('another identity, and an object that is plain, are said in plain words', async () => {
     const memory = new MemoryReplicaClient()
-    await put(new AgeReplicaClient(memory, keys), snapshot(0), Buffer.from('x'))
+    await put(encryptObjects(memory, keys), snapshot(0), Buffer.from('x'))
     await put(memory, snapshot(1), Buffer.from('plain'))
-    const wrong = new AgeReplicaClient(memory, { recipients: [], identities: [other] })
+    const wrong = encryptObjects(memory, { recipients: [], identities: [other] })
     await expect(get(wrong, snapshot(0))).rejects.toMatchObject({
       retryable: false,
       hint: expect.stringContaining('age.identities') as unknown,
@@ -177,7 +177,7 @@ describe('age', () => {
 
   test('without identities objects are read as they are stored', async () => {
     const memory = new MemoryReplicaClient()
-    const client = new AgeReplicaClient(memory, { recipients: [recipient], identities: [] })
+    const client = encryptObjects(memory, { recipients: [recipient], identities: [] })
     await put(client, snapshot(0), Buffer.from('x'))
     expect(await collect(client.read(snapshot(0), { offset: 0, length: 21 }, signal))).toEqual([
       expect.objectContaining({ length: 21 }),

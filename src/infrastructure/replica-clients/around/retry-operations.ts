@@ -3,19 +3,14 @@
  * hours survives a store that is away for minutes.
  */
 import { ReplicaError } from '../../../domain/errors.js'
-import { type Generation } from '../../../domain/wal/generation.js'
 import { type ObjectRef } from '../../../domain/stored/replica-layout.js'
 import { type Clock } from '../../../usecase/ports/clock.js'
 import {
   type ByteRange,
-  type ListOptions,
   type ObjectUpload,
-  type OwnerObject,
   type ReplicaClient,
-  type SnapshotInfo,
-  type UploadOptions,
-  type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
+import { around, aroundUpload } from './around-client.js'
 
 export interface RetryOptions {
   /** How often a request is made at most, the first time included. */
@@ -36,62 +31,53 @@ export interface RetryOptions {
   }
 }
 
-export class RetryingReplicaClient implements ReplicaClient {
-  readonly type: string
-  readonly location: string
-  readonly #client: ReplicaClient
+export function retryOperations(client: ReplicaClient, options: RetryOptions): ReplicaClient {
+  const retries = new Retries(options)
+  return {
+    ...around(client, {
+      call: (action, _, signal) => retries.run(action, signal),
+      stream: (start, _, signal) => retries.list(start, signal),
+    }),
+    startUpload(ref, offer, signal) {
+      const start = async (): Promise<ObjectUpload> => {
+        const givenUp = new AbortController()
+        const either = AbortSignal.any([signal, givenUp.signal])
+        const upload = await client.startUpload(ref, offer, either)
+        let isLarge = false
+        return aroundUpload(upload, {
+          sendPart: (part) => {
+            isLarge ||= !part.last || part.number > 0
+            return retries.run(() => upload.sendPart(part), either, isLarge)
+          },
+          finish: () => retries.run(() => upload.finish(), either, isLarge),
+          [Symbol.asyncDispose]: async () => {
+            // A part that waits for its next attempt, or hangs, must not keep the upload from being given up.
+            givenUp.abort()
+            await upload[Symbol.asyncDispose]()
+          },
+        })
+      }
+      return retries.run(start, signal)
+    },
+    read: (ref, range, signal) => retries.read(client, { ref, range }, signal),
+    // Not again: whether what failed was written, only a look can tell, and what to do then is the caller's to say.
+    writeOwner: (owner, signal) => client.writeOwner(owner, signal),
+  }
+}
+
+class Retries {
   readonly #options: RetryOptions
 
-  constructor(client: ReplicaClient, options: RetryOptions) {
-    this.type = client.type
-    this.location = client.location
-    this.#client = client
+  constructor(options: RetryOptions) {
     this.#options = options
   }
 
-  listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
-    return this.#list(() => this.#client.listGenerations(signal), signal)
-  }
-
-  listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo> {
-    return this.#list(() => this.#client.listSnapshots(generation, signal), signal)
-  }
-
-  listWalSegments(
-    generation: Generation,
-    signal: AbortSignal,
-    options?: ListOptions,
-  ): AsyncIterable<WalSegmentInfo> {
-    return this.#list(() => this.#client.listWalSegments(generation, signal, options), signal)
-  }
-
-  startUpload(ref: ObjectRef, options: UploadOptions, signal: AbortSignal): Promise<ObjectUpload> {
-    const start = async (): Promise<ObjectUpload> => {
-      const givenUp = new AbortController()
-      const either = AbortSignal.any([signal, givenUp.signal])
-      const upload = await this.#client.startUpload(ref, options, either)
-      let isLarge = false
-      return {
-        partSizeBytes: upload.partSizeBytes,
-        maxConcurrentParts: upload.maxConcurrentParts,
-        isWhole: upload.isWhole === true,
-        sendPart: (part) => {
-          isLarge ||= !part.last || part.number > 0
-          return this.#retry(() => upload.sendPart(part), either, isLarge)
-        },
-        finish: () => this.#retry(() => upload.finish(), either, isLarge),
-        [Symbol.asyncDispose]: async () => {
-          // A part that waits for its next attempt, or hangs, must not keep the upload from being given up.
-          givenUp.abort()
-          await upload[Symbol.asyncDispose]()
-        },
-      }
-    }
-    return this.#retry(start, signal)
-  }
-
   /** Goes on from the byte that was reached; attempts are counted anew when bytes have come. */
-  async *read(ref: ObjectRef, range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  async *read(
+    client: ReplicaClient,
+    { ref, range }: { readonly ref: ObjectRef; readonly range: ByteRange },
+    signal: AbortSignal,
+  ): AsyncIterable<Uint8Array> {
     let readBytes = 0
     let failures = 0
     for (;;) {
@@ -100,7 +86,7 @@ export class RetryingReplicaClient implements ReplicaClient {
         length: range.length === undefined ? undefined : range.length - readBytes,
       }
       try {
-        for await (const chunk of this.#client.read(ref, rest, signal)) {
+        for await (const chunk of client.read(ref, rest, signal)) {
           readBytes += chunk.byteLength
           failures = 0
           yield chunk
@@ -114,28 +100,8 @@ export class RetryingReplicaClient implements ReplicaClient {
     }
   }
 
-  delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
-    return this.#retry(() => this.#client.delete(refs, signal), signal)
-  }
-
-  readOwner(signal: AbortSignal): Promise<OwnerObject | undefined> {
-    return this.#retry(() => this.#client.readOwner(signal), signal)
-  }
-
-  /** Not again: whether what failed was written, only a look can tell, and what to do then is the caller's to say. */
-  writeOwner(
-    owner: { readonly content: string; readonly replaces: string | undefined },
-    signal: AbortSignal,
-  ): Promise<string | undefined> {
-    return this.#client.writeOwner(owner, signal)
-  }
-
-  sweep(signal: AbortSignal): Promise<void> {
-    return this.#retry(() => this.#client.sweep(signal), signal)
-  }
-
   /** Begins a listing anew as long as it has shown nothing: in the middle, entries would come twice. */
-  async *#list<T>(start: () => AsyncIterable<T>, signal: AbortSignal): AsyncIterable<T> {
+  async *list<T>(start: () => AsyncIterable<T>, signal: AbortSignal): AsyncIterable<T> {
     let failures = 0
     for (;;) {
       let begun = false
@@ -153,7 +119,7 @@ export class RetryingReplicaClient implements ReplicaClient {
     }
   }
 
-  async #retry<T>(action: () => Promise<T>, signal: AbortSignal, isPatient = false): Promise<T> {
+  async run<T>(action: () => Promise<T>, signal: AbortSignal, isPatient = false): Promise<T> {
     const { attempts } = this.#options
     const patience = isPatient ? this.#options.patience : undefined
     for (let failures = 0; ;) {
