@@ -12,7 +12,6 @@ export {
   CorruptionError,
   DatabaseError,
   InUseError,
-  isAbortError,
   LocalStateError,
   AmbiguousBackupError,
   NoBackupError,
@@ -24,6 +23,7 @@ export {
   TsreplicateError,
   UsageError,
 } from './domain/errors.js'
+export { isAbortError } from './kit/abort.js'
 export { type Generation, isGeneration, parseGeneration } from './domain/wal/generation.js'
 export {
   comparePositions,

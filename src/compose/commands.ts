@@ -12,6 +12,7 @@ import { databaseIn, folderOf } from '../domain/settings/database-folder.js'
 import { DatabaseError } from '../domain/errors.js'
 import { type RetentionRules } from '../domain/policy/retention-policy.js'
 import { type PrometheusMetrics } from '../infrastructure/prometheus/prometheus-metrics.js'
+import { never } from '../kit/abort.js'
 import { type EnforceRetention } from '../usecase/retention/enforce-retention.js'
 import { type Logger } from '../usecase/ports/logger.js'
 import { type MetricsFormat } from '../usecase/ports/metrics-format.js'
@@ -220,7 +221,7 @@ export async function listDatabases(config: Config): Promise<ListedDatabases> {
   for (const each of config.folders) {
     await using folder = new SqliteFolder(each)
     try {
-      const scan = await folder.scan(nothingReplicated, new AbortController().signal)
+      const scan = await folder.scan(nothingReplicated, never)
       const databases = scan.found.map((relativePath) => databaseIn(each, relativePath))
       found.push(...databases.filter(({ path }) => folderOf(config.folders, path)?.folder === each))
     } catch (err) {

@@ -125,8 +125,3 @@ export class NotRunningError extends TsreplicateError {
 export class NotStoredError extends TsreplicateError {
   readonly code = 'NOT_STORED'
 }
-
-/** True for the error of an aborted signal, which is passed through untouched everywhere. */
-export function isAbortError(error: unknown): boolean {
-  return error instanceof Error && error.name === 'AbortError'
-}

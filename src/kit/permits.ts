@@ -1,3 +1,6 @@
+import { onAbort } from './abort.js'
+import { asError } from './error-text.js'
+
 /** Bounds how much is done at once. */
 export class Permits {
   #free: number
@@ -25,14 +28,13 @@ export class Permits {
   async #queue(signal: AbortSignal): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const enter = (): void => {
-        signal.removeEventListener('abort', leave)
+        leaving[Symbol.dispose]()
         resolve()
       }
-      const leave = (): void => {
+      const leaving = onAbort(signal, () => {
         this.#waiters.splice(this.#waiters.indexOf(enter), 1)
-        reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'))
-      }
-      signal.addEventListener('abort', leave, { once: true })
+        reject(asError(signal.reason))
+      })
       this.#waiters.push(enter)
     })
   }

@@ -1,5 +1,6 @@
 import { TsreplicateError } from '../domain/errors.js'
 import { type Counts, type Failure } from '../domain/status.js'
+import { messageOf } from '../kit/error-text.js'
 import { type Clock } from './ports/clock.js'
 
 /** Remembers the last failure and counts failures by kind. */
@@ -14,7 +15,7 @@ export class FailureLog {
 
   add(error: unknown): void {
     const kind = error instanceof TsreplicateError ? error.code : 'OTHER'
-    const message = error instanceof Error ? error.message : String(error)
+    const message = messageOf(error)
     this.#counts[kind] = (this.#counts[kind] ?? 0) + 1
     this.#last = { message, kind, atMs: this.#clock.now(), isOver: false }
   }

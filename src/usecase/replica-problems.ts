@@ -1,4 +1,5 @@
 import { TsreplicateError } from '../domain/errors.js'
+import { messageOf } from '../kit/error-text.js'
 import { FailureLog } from './failure-log.js'
 import { type Clock } from './ports/clock.js'
 import { type Logger } from './ports/logger.js'
@@ -30,7 +31,7 @@ export class ReplicaProblems {
 
   report(error: unknown): void {
     this.log.add(error)
-    const message = error instanceof Error ? error.message : String(error)
+    const message = messageOf(error)
     const now = this.#clock.monotonic()
     const sinceMs = this.#last === undefined ? Infinity : now - this.#last.at
     const isSame = this.#isSaid && this.#last?.message === message

@@ -7,6 +7,7 @@ import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type DaemonStatus } from '../../src/domain/status.ts'
+import { messageOf } from '../../src/kit/error-text.ts'
 import { run, type Running, start, temporaryFolder } from './cli.ts'
 import {
   lastAcknowledged,
@@ -58,7 +59,7 @@ export async function runHistory(options: HistoryOptions): Promise<HistoryResult
     return await history.run()
   } catch (error) {
     const daemon = history.daemon?.output.trim().split('\n') ?? []
-    const message = error instanceof Error ? error.message : String(error)
+    const message = messageOf(error)
     throw new Error(
       [message, 'the store:', ...store.events, 'the daemon:', ...daemon.slice(-150)].join('\n'),
       { cause: error },

@@ -9,6 +9,7 @@ import { type Generation } from '../../src/domain/wal/generation.ts'
 import { comparePositions, type WalPosition } from '../../src/domain/wal/position.ts'
 import { ownerObjectName } from '../../src/domain/stored/replica-layout.ts'
 import { type SnapshotTrailer, type WalSegmentTrailer } from '../../src/domain/stored/trailer.ts'
+import { messageOf } from '../../src/kit/error-text.ts'
 import {
   type BegunGeneration,
   type Host,
@@ -525,7 +526,7 @@ function hex(value: number): string {
 
 function describe(restored: Restored): string {
   if (restored.kind === 'commit') return placeOf(restored.generation, restored.position)
-  return restored.error instanceof Error ? restored.error.message : String(restored.error)
+  return messageOf(restored.error)
 }
 
 /** Random histories by their seeds, with all that went wrong. */

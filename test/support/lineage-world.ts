@@ -17,6 +17,8 @@ import {
   type WalSegmentTrailer,
 } from '../../src/domain/stored/trailer.ts'
 import { guardWrites } from '../../src/infrastructure/replica-clients/around/guard-writes.ts'
+import { aborted } from '../../src/kit/abort.ts'
+import { codeOf } from '../../src/kit/error-text.ts'
 import { chooseBackup } from '../../src/usecase/restore/choose-backup.ts'
 import { GenerationFeed } from '../../src/usecase/backlog/generation-feed.ts'
 import { OwnReplica } from '../../src/usecase/replica/own-replica.ts'
@@ -203,7 +205,7 @@ export class World {
       const said = [...notes, ...backup.notes]
       return { kind: 'commit', commit, generation: chosen, position, notes: said }
     } catch (error) {
-      if (error instanceof Error && 'code' in error) return { kind: 'refused', error }
+      if (codeOf(error) !== undefined) return { kind: 'refused', error }
       throw error
     }
   }
@@ -683,7 +685,7 @@ class MemoryDatabase implements ManagedDatabase {
   }
 
   async waitForLoss(signal: AbortSignal): Promise<void> {
-    await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+    await aborted(signal)
   }
 
   close(): Promise<void> {

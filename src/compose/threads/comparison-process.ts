@@ -1,6 +1,7 @@
 /** A process that compares a live database with a restored one. */
 import { compareFiles } from '../../infrastructure/comparison/compare-files.js'
 import { type ComparisonReply } from '../../infrastructure/comparison/forked-comparison.js'
+import { messageOf } from '../../kit/error-text.js'
 import { type ComparisonRequest } from '../../usecase/ports/live-comparison.js'
 
 // Whoever wanted to know is gone.
@@ -15,6 +16,6 @@ function answer(request: ComparisonRequest): ComparisonReply {
   try {
     return { kind: 'result', result: compareFiles(request) }
   } catch (error) {
-    return { kind: 'failed', message: error instanceof Error ? error.message : String(error) }
+    return { kind: 'failed', message: messageOf(error) }
   }
 }

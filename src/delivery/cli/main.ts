@@ -3,12 +3,12 @@ import { Command, CommanderError } from 'commander'
 import {
   ConfigError,
   InUseError,
-  isAbortError,
   NotRunningError,
   NotStoredError,
   TsreplicateError,
   UsageError,
 } from '../../domain/errors.js'
+import { isAbortError } from '../../kit/abort.js'
 import { databases, generations, snapshots, wal, type WalFlags } from './commands/listings.js'
 import { replicate, type ReplicateFlags } from './commands/replicate.js'
 import { restore, type RestoreFlags } from './commands/restore.js'

@@ -1,6 +1,6 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 
-import { isAbortError } from '../../domain/errors.js'
+import { isAbortError } from '../../kit/abort.js'
 import { type Logger } from '../../usecase/ports/logger.js'
 import { type NotStored, type Replication } from '../../usecase/daemon/replicate.js'
 import { takeHangup } from './early-signals.js'

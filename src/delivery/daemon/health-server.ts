@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { AddressError } from '../../domain/errors.js'
 import { type NotReady } from '../../domain/status.js'
+import { messageOf } from '../../kit/error-text.js'
 import { type MetricsFormat } from '../../usecase/ports/metrics-format.js'
 import { type ReportStatus } from '../../usecase/daemon/report-status.js'
 
@@ -94,7 +95,7 @@ async function respond(
   try {
     answer = await answerTo(request, options)
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
+    const reason = messageOf(error)
     answer = { status: 500, contentType: plain, body: `cannot answer: ${reason}\n` }
   }
   const { status, contentType, body } = answer

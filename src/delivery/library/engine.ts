@@ -6,6 +6,8 @@
 import { composeDaemon } from '../../compose/commands.js'
 import { type Config } from '../../domain/settings/config.js'
 import { NotStoredError } from '../../domain/errors.js'
+import { onAbort } from '../../kit/abort.js'
+import { asError } from '../../kit/error-text.js'
 import { type LogFields, type Logger } from '../../usecase/ports/logger.js'
 import { version } from '../cli/version.js'
 import { serveDaemon } from '../daemon/endpoints.js'
@@ -48,7 +50,7 @@ async function replicate(config: Config): Promise<FromEngine> {
     endAfter(config.shutdownTimeoutMs, kill)
     return { kind: 'ended', notStored: await daemon.replication.run(stop.signal, kill.signal) }
   } catch (reason) {
-    const error = reason instanceof Error ? reason : new Error(String(reason))
+    const error = asError(reason)
     return { kind: 'failed', error: kill.signal.aborted ? late(config.shutdownTimeoutMs) : error }
   }
 }
@@ -65,8 +67,7 @@ function endAfter(timeoutMs: number, kill: AbortController): void {
       )
     }, timeoutMs)
   }
-  if (stop.signal.aborted) begin()
-  else stop.signal.addEventListener('abort', begin)
+  onAbort(stop.signal, begin)
 }
 
 function late(timeoutMs: number): NotStoredError {

@@ -7,6 +7,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { createLogger } from '../../compose/commands.js'
 import { type Config } from '../../domain/settings/config.js'
 import { ConfigError, InUseError, NotStoredError } from '../../domain/errors.js'
+import { asError } from '../../kit/error-text.js'
 import { type Logger } from '../../usecase/ports/logger.js'
 import { type NotStored } from '../../usecase/daemon/replicate.js'
 import { packMessage, type ToEngine, unpackFromEngine } from './messages.js'
@@ -133,7 +134,7 @@ class Engine implements RunningReplication {
     this.#logger.error({ err: error, 'pause-ms': pauseMs }, 'engine ended, starting it anew')
     this.#restart = setTimeout(() => {
       this.start().catch((reason: unknown) => {
-        if (this.#stopped === undefined && reason instanceof Error) this.#startAnew(reason)
+        if (this.#stopped === undefined) this.#startAnew(asError(reason))
       })
     }, pauseMs).unref()
   }

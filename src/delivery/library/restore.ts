@@ -1,6 +1,7 @@
 /** Restores, with what the command takes for granted. */
 import { resolve } from 'node:path'
 import { restore as runRestore } from '../../compose/commands.js'
+import { never } from '../../kit/abort.js'
 import {
   type RestoreProgress,
   type RestoreReport,
@@ -24,12 +25,7 @@ export interface RestoreOptions extends Partial<Omit<RestoreRequest, 'sources' |
  * `OutputError` or `ReplicaError`; then there is no output.
  */
 export async function restore(options: RestoreOptions): Promise<RestoreReport> {
-  const {
-    onProgress,
-    signal = new AbortController().signal,
-    outputPath,
-    ...request
-  } = checkRestoreOptions(options)
+  const { onProgress, signal = never, outputPath, ...request } = checkRestoreOptions(options)
   return runRestore(
     {
       generation: undefined,

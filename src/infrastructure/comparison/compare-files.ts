@@ -4,6 +4,7 @@
  */
 import { closeSync, fstatSync, openSync, readSync, realpathSync } from 'node:fs'
 import { isPageSize, type Salts, sameSalts } from '../../domain/wal/wal-format.js'
+import { codeOf } from '../../kit/error-text.js'
 import {
   type ComparisonRequest,
   type ComparisonResult,
@@ -42,7 +43,7 @@ class OpenedFiles {
       this.#descriptors.push(fd)
       return fd
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+      if (codeOf(error) === 'ENOENT') return undefined
       throw error
     }
   }

@@ -2,6 +2,8 @@ import { fork } from 'node:child_process'
 import { constants, setPriority } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { DatabaseError } from '../../domain/errors.js'
+import { onAbort } from '../../kit/abort.js'
+import { asError } from '../../kit/error-text.js'
 import {
   type ComparisonRequest,
   type ComparisonResult,
@@ -28,15 +30,14 @@ function run(
   signal.throwIfAborted()
   return new Promise((resolve, reject) => {
     const child = fork(entry, { execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
-    const stop = (): void => void child.kill('SIGKILL')
-    signal.addEventListener('abort', stop)
+    const stopping = onAbort(signal, () => void child.kill('SIGKILL'))
     child.once('spawn', () => {
       lowerPriority(child.pid)
       child.send(request)
     })
     // One that died may be told to us more than once.
     child.on('error', (cause) => {
-      signal.removeEventListener('abort', stop)
+      stopping[Symbol.dispose]()
       reject(
         new DatabaseError(`cannot compare ${request.databasePath}: no process for it`, { cause }),
       )
@@ -46,10 +47,10 @@ function run(
       else reject(new DatabaseError(`cannot compare ${request.databasePath}: ${reply.message}`))
     })
     child.once('exit', (code) => {
-      signal.removeEventListener('abort', stop)
+      stopping[Symbol.dispose]()
       reject(
-        signal.aborted && signal.reason instanceof Error
-          ? signal.reason
+        signal.aborted
+          ? asError(signal.reason)
           : new DatabaseError(
               `the process that compares ${request.databasePath} ended with ${String(code)}`,
             ),

@@ -7,6 +7,7 @@ import {
 } from '../../domain/settings/config.js'
 import { splitCommandLine } from '../../kit/command-line.js'
 import { ConfigError } from '../../domain/errors.js'
+import { codeOf } from '../../kit/error-text.js'
 import { parseDatabasePath } from './database-path.js'
 import { expandEnvironment, findUnset } from './environment.js'
 import { parseAddress } from './listen-address.js'
@@ -67,7 +68,7 @@ function findFile(options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'hom
     try {
       return { path, text: readFileSync(path, 'utf8') }
     } catch (error) {
-      const code = error instanceof Error && 'code' in error ? error.code : undefined
+      const code = codeOf(error)
       if (code !== 'ENOENT') {
         throw new ConfigError(`config file cannot be read: ${path}: ${String(code)}`, {
           cause: error,

@@ -5,6 +5,7 @@
 import { lstat, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { databaseOfState, isStateFolder } from '../../domain/settings/database-folder.js'
+import { codeOf } from '../../kit/error-text.js'
 
 const markName = 'left'
 
@@ -55,6 +56,6 @@ export async function removeLeft(
 async function exists(path: string): Promise<boolean> {
   return lstat(path).then(
     () => true,
-    (error: unknown) => !(error instanceof Error && 'code' in error && error.code === 'ENOENT'),
+    (error: unknown) => codeOf(error) !== 'ENOENT',
   )
 }

@@ -5,6 +5,8 @@ import path from 'node:path'
 import { type DatabaseFolder } from '../../domain/settings/config.js'
 import { isMeant, isStateFolder, mayBeDatabase } from '../../domain/settings/database-folder.js'
 import { DatabaseError } from '../../domain/errors.js'
+import { wokenOrAborted } from '../../kit/abort.js'
+import { codeOf, messageOf } from '../../kit/error-text.js'
 import { type FileIdentity } from '../../usecase/ports/managed-database.js'
 import { type FolderScan, type WatchedFolder } from '../../usecase/ports/watched-folder.js'
 import { removeLeft } from './left-state.js'
@@ -101,17 +103,14 @@ export class SqliteFolder implements WatchedFolder {
 
   async waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void> {
     if (this.#isReadable) this.#watcher ??= this.#watch()
-    if (this.#isWoken || signal.aborted) return
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
+    if (this.#isWoken) return
+    await wokenOrAborted(signal, (wake) => {
+      const timer = setTimeout(wake, timeoutMs)
+      this.#wake = wake
+      return () => {
         clearTimeout(timer)
-        signal.removeEventListener('abort', done)
         this.#wake = undefined
-        resolve()
       }
-      const timer = setTimeout(done, timeoutMs)
-      signal.addEventListener('abort', done, { once: true })
-      this.#wake = done
     })
   }
 
@@ -136,7 +135,7 @@ export class SqliteFolder implements WatchedFolder {
       if (event === 'rename' && (name === null || mayBeDatabase(name))) wake()
     })
     watcher.on('error', (error) => {
-      this.#watchProblem = error instanceof Error ? error.message : String(error)
+      this.#watchProblem = messageOf(error)
       wake()
     })
     return watcher
@@ -154,7 +153,7 @@ async function entriesOf(folder: string, subfolder: string): Promise<Dirent[]> {
   try {
     return await readdir(whole, { withFileTypes: true })
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
+    const code = codeOf(cause)
     if (subfolder !== '' && code === 'ENOENT') return []
     const why = code === 'ENOENT' ? 'it does not exist' : String(cause)
     throw new DatabaseError(`cannot read folder ${whole}: ${why}`, { cause })
@@ -172,7 +171,7 @@ async function kindByContent(file: string): Promise<'database' | 'other' | 'unre
       await handle.close()
     }
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    const code = codeOf(error)
     return code === 'EACCES' || code === 'EPERM' ? 'unreadable' : 'other'
   }
 }

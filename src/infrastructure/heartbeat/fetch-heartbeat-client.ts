@@ -1,4 +1,5 @@
 import { type Secret } from '../../domain/settings/secret.js'
+import { codeOf } from '../../kit/error-text.js'
 import { type HeartbeatClient } from '../../usecase/ports/heartbeat-client.js'
 
 const timeoutMs = 10_000
@@ -27,8 +28,5 @@ function causeOf(error: unknown): string {
   if (!(error instanceof Error)) return 'it failed'
   if (error.name === 'TimeoutError') return `no answer in ${timeoutMs / 1000} s`
   const { cause } = error
-  if (cause instanceof Error) {
-    return 'code' in cause && typeof cause.code === 'string' ? cause.code : cause.message
-  }
-  return error.name
+  return cause instanceof Error ? (codeOf(cause) ?? cause.message) : error.name
 }

@@ -3,6 +3,8 @@ import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { CorruptionError, OutputError, OutputExistsError } from '../../domain/errors.js'
 import { type SegmentStart } from '../../domain/wal/segment-verifier.js'
+import { onAbort } from '../../kit/abort.js'
+import { codeOf, messageOf } from '../../kit/error-text.js'
 import {
   type DatabaseImage,
   type DatabaseImageFactory,
@@ -116,26 +118,22 @@ class FileImage implements DatabaseImage {
 
   async #check(kind: 'quick' | 'full', signal: AbortSignal): Promise<readonly string[]> {
     const pragma = kind === 'quick' ? 'quick_check' : 'integrity_check'
-    const cut = (): void => void this.#file.truncate(0).catch(() => undefined)
-    signal.addEventListener('abort', cut)
-    try {
-      const result = await this.#threads.check(this.#temporaryPath, pragma)
-      signal.throwIfAborted()
-      switch (result.verdict) {
-        case 'sound':
-          return result.remarks
-        case 'failed':
-          throw new OutputError(
-            `cannot make the ${pragma} of ${this.#outputPath}: ${result.detail}`,
-            { hint: 'Restore to another path with -o, or without the check.' },
-          )
-        case 'damaged':
-          throw new CorruptionError(`the restored database fails ${pragma}: ${result.detail}`, {
-            hint: 'It may have been damaged before it was backed up. An earlier target, or no integrity check, gets it out.',
-          })
-      }
-    } finally {
-      signal.removeEventListener('abort', cut)
+    // The check of a file without content ends at once.
+    using _cut = onAbort(signal, () => void this.#file.truncate(0).catch(() => undefined))
+    const result = await this.#threads.check(this.#temporaryPath, pragma)
+    signal.throwIfAborted()
+    switch (result.verdict) {
+      case 'sound':
+        return result.remarks
+      case 'failed':
+        throw new OutputError(
+          `cannot make the ${pragma} of ${this.#outputPath}: ${result.detail}`,
+          { hint: 'Restore to another path with -o, or without the check.' },
+        )
+      case 'damaged':
+        throw new CorruptionError(`the restored database fails ${pragma}: ${result.detail}`, {
+          hint: 'It may have been damaged before it was backed up. An earlier target, or no integrity check, gets it out.',
+        })
     }
   }
 
@@ -151,10 +149,10 @@ async function attempt<T>(outputPath: string, work: () => Promise<T>): Promise<T
   try {
     return await work()
   } catch (error) {
-    throw new OutputError(
-      `cannot write ${outputPath}: ${error instanceof Error ? error.message : String(error)}`,
-      { cause: error, hint: 'Restore to another path with -o, or mend this one.' },
-    )
+    throw new OutputError(`cannot write ${outputPath}: ${messageOf(error)}`, {
+      cause: error,
+      hint: 'Restore to another path with -o, or mend this one.',
+    })
   }
 }
 
@@ -198,10 +196,6 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined
-}
-
 function temporaryName(output: string, pid: number): string {
   return `.${output}.tsreplicate-restore-${pid}.tmp`
 }
@@ -221,7 +215,7 @@ function isAlive(pid: number): boolean {
     return true
   } catch (error) {
     // No permission to signal it: it lives, under another user.
-    return !(error instanceof Error && 'code' in error && error.code === 'ESRCH')
+    return codeOf(error) !== 'ESRCH'
   }
 }
 

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import { OutputError } from '../../domain/errors.js'
 import { type WalHeader } from '../../domain/wal/wal-format.js'
+import { messageOf } from '../../kit/error-text.js'
 import {
   type DecodedSegment,
   type DecodedSnapshot,
@@ -156,7 +157,7 @@ class ImageThread {
 
   /** It died, or never lived: of a machine that is short of something, or of a bug. The restore can be tried again. */
   #end(cause: unknown): void {
-    const why = cause instanceof Error ? cause.message : String(cause)
+    const why = messageOf(cause)
     this.#fail(
       new OutputError(`a thread that builds ${this.#outputPath} has ended: ${why}`, { cause }),
     )

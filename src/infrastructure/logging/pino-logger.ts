@@ -1,5 +1,6 @@
 import pino from 'pino'
 
+import { codeOf } from '../../kit/error-text.js'
 import { type LogFields, type Logger } from '../../usecase/ports/logger.js'
 import { openLogDescriptor } from './log-descriptor.js'
 import { LogOutput } from './log-output.js'
@@ -57,7 +58,8 @@ interface DescribedError {
 function describeError(error: unknown, withStack: boolean): DescribedError {
   if (!(error instanceof Error)) return { message: String(error) }
   const described: DescribedError = { message: error.message }
-  if ('code' in error && typeof error.code === 'string') described.code = error.code
+  const code = codeOf(error)
+  if (code !== undefined) described.code = code
   if (error.cause !== undefined) {
     described.cause =
       error.cause instanceof Error ? error.cause.message : JSON.stringify(error.cause)

@@ -2,6 +2,7 @@
 import { readFile, readlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { isSameProcess, type ProcessIdentity } from '../../domain/process-identity.js'
+import { codeOf } from '../../kit/error-text.js'
 import { type Processes } from '../../usecase/ports/processes.js'
 
 /** The namespace of the processes of a machine that are in no container (PROC_PID_INIT_INO of Linux). */
@@ -37,7 +38,7 @@ async function stateOf(
   try {
     process.kill(other.pid, 0)
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    const code = codeOf(error)
     // No permission to signal it: it lives, under another user.
     if (code === 'ESRCH') return 'ended'
   }

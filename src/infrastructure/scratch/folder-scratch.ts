@@ -1,6 +1,7 @@
 import { mkdir, readdir, rm, statfs } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { OutputError } from '../../domain/errors.js'
+import { codeOf, messageOf } from '../../kit/error-text.js'
 import { type ScratchFolder, type ScratchSpace } from '../../usecase/ports/scratch.js'
 
 /** More than the database itself is left free, for whoever else writes to that disk. */
@@ -77,14 +78,10 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0)
     return true
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+    return codeOf(error) === 'EPERM'
   }
 }
 
 function ignoreExisting(error: unknown): void {
-  if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  if (codeOf(error) !== 'EEXIST') throw error
 }

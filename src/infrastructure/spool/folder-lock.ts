@@ -12,9 +12,9 @@ import {
   parseProcessIdentity,
   type ProcessIdentity,
 } from '../../domain/process-identity.js'
+import { codeOf } from '../../kit/error-text.js'
 import { type Processes } from '../../usecase/ports/processes.js'
 import { type KernelLock, tryKernelLock } from './kernel-lock.js'
-import { errorCode } from './local-files.js'
 
 /** A lock that this process holds. */
 export interface FolderLock {
@@ -119,7 +119,7 @@ async function tryCreate(path: string, content: string): Promise<boolean> {
     return true
   } catch (error) {
     // Missing: the holder has just tidied up, temporary files and all.
-    if (errorCode(error) === 'EEXIST' || errorCode(error) === 'ENOENT') return false
+    if (codeOf(error) === 'EEXIST' || codeOf(error) === 'ENOENT') return false
     throw error
   } finally {
     await rm(temporary, { force: true })
@@ -133,13 +133,13 @@ async function removeStale(path: string, content: string): Promise<void> {
   try {
     await rename(path, aside)
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') return
+    if (codeOf(error) === 'ENOENT') return
     throw error
   }
   try {
     if ((await readIfThere(aside)) !== content) await link(aside, path)
   } catch (error) {
-    if (errorCode(error) !== 'EEXIST' && errorCode(error) !== 'ENOENT') throw error
+    if (codeOf(error) !== 'EEXIST' && codeOf(error) !== 'ENOENT') throw error
   } finally {
     await rm(aside, { force: true })
   }
@@ -153,7 +153,7 @@ async function readIfThere(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8')
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') return undefined
+    if (codeOf(error) === 'ENOENT') return undefined
     throw error
   }
 }

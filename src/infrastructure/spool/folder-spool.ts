@@ -20,6 +20,7 @@ import {
   type WalSegmentTrailer,
 } from '../../domain/stored/trailer.js'
 import { sameChecksum } from '../../domain/wal/wal-format.js'
+import { codeOf } from '../../kit/error-text.js'
 import { type Processes } from '../../usecase/ports/processes.js'
 import {
   type SegmentWriter,
@@ -30,7 +31,6 @@ import {
 import { type FolderLock, takeFolderLock } from './folder-lock.js'
 import {
   createFolder,
-  errorCode,
   giveTo,
   orLocalStateError,
   type Ownership,
@@ -265,7 +265,7 @@ export class FolderSpool implements Spool {
   }
 }
 
-const isAbsent = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes(errorCode(error) ?? '')
+const isAbsent = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes(codeOf(error) ?? '')
 
 /** What cannot be looked at may be there. */
 async function isThere(path: string): Promise<boolean> {
@@ -292,7 +292,7 @@ async function readFolder(path: string): Promise<string[]> {
   try {
     return await readdir(path)
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') return []
+    if (codeOf(error) === 'ENOENT') return []
     throw error
   }
 }
@@ -322,7 +322,7 @@ async function readStateFile(
   try {
     text = await readFile(path, 'utf8')
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') return { kind: 'none' }
+    if (codeOf(error) === 'ENOENT') return { kind: 'none' }
     throw error
   }
   const file = parseState(text)

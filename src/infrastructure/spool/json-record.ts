@@ -1,9 +1,9 @@
 /** A small file of JSON beside the spool, put in place whole: `<what>-<name of the replica>.json`. */
 import { readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { codeOf } from '../../kit/error-text.js'
 import {
   createFolder,
-  errorCode,
   orLocalStateError,
   type Ownership,
   replaceFile,
@@ -31,7 +31,7 @@ export class JsonRecord {
       try {
         return parseFields(await readFile(this.#path, 'utf8'))
       } catch (error) {
-        if (errorCode(error) === 'ENOENT') return {}
+        if (codeOf(error) === 'ENOENT') return {}
         throw error
       }
     })

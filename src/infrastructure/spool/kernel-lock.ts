@@ -4,6 +4,7 @@
  * empty database, apart from every other, so that no lock on a real one is touched.
  */
 import type Database from 'better-sqlite3'
+import { codeOf } from '../../kit/error-text.js'
 
 /** A lock that this process holds. */
 export interface KernelLock {
@@ -21,7 +22,7 @@ export async function tryKernelLock(path: string): Promise<KernelLock | undefine
     return { release: () => held.close() }
   } catch (error) {
     file?.close()
-    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    const code = codeOf(error)
     if (code === 'SQLITE_BUSY') return undefined
     throw error
   }

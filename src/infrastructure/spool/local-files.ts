@@ -1,7 +1,9 @@
 /** Durable steps on local files: what is written stays after a power cut, and its errors name the path. */
 import { type FileHandle, chown, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { isAbortError, LocalStateError, TsreplicateError } from '../../domain/errors.js'
+import { LocalStateError, TsreplicateError } from '../../domain/errors.js'
+import { isAbortError } from '../../kit/abort.js'
+import { codeOf } from '../../kit/error-text.js'
 
 /** Mode and owner of what is created. */
 export interface Ownership {
@@ -9,13 +11,6 @@ export interface Ownership {
   readonly directoryMode?: number
   readonly uid?: number
   readonly gid?: number
-}
-
-/** `ENOENT` and the like, or undefined if the error has no such code. */
-export function errorCode(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string'
-    ? error.code
-    : undefined
 }
 
 /** Runs `action`; what the file system throws becomes a {@link LocalStateError} that begins with `cannot <what>`. */
@@ -28,7 +23,7 @@ export async function orLocalStateError<T>(what: string, action: () => Promise<T
 }
 
 export function toLocalStateError(what: string, error: unknown): unknown {
-  const code = errorCode(error)
+  const code = codeOf(error)
   if (error instanceof TsreplicateError || isAbortError(error) || code === undefined) return error
   const hint = hints[code]
   return new LocalStateError(`cannot ${what}: ${describe(code)}`, {
@@ -72,7 +67,7 @@ export async function createFolder(path: string, owner: Ownership): Promise<void
   try {
     await makeFolder(path, owner)
   } catch (error) {
-    if (errorCode(error) !== 'ENOENT' || dirname(path) === path) throw error
+    if (codeOf(error) !== 'ENOENT' || dirname(path) === path) throw error
     await createFolder(dirname(path), owner)
     // Once: where nothing can be created, as in /proc, the answer is ENOENT for ever.
     await makeFolder(path, owner)
@@ -83,7 +78,7 @@ async function makeFolder(path: string, owner: Ownership): Promise<void> {
   try {
     await mkdir(path, { mode: owner.directoryMode ?? 0o700 })
   } catch (error) {
-    if (errorCode(error) === 'EEXIST') return
+    if (codeOf(error) === 'EEXIST') return
     throw error
   }
   await giveTo(path, owner)

@@ -2,6 +2,7 @@ import { constants, type Stats } from 'node:fs'
 import { access, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { DatabaseError } from '../../domain/errors.js'
+import { codeOf } from '../../kit/error-text.js'
 
 const cure =
   'run tsreplicate as the owner of the database, or give both users one group that may write it (mode 0660) and its folder, whose setgid bit (chmod g+s) hands the group on'
@@ -44,7 +45,7 @@ async function refuseUnwritable(path: string, facts: Stats): Promise<void> {
   try {
     await access(path, constants.W_OK)
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error)
+    const code = codeOf(error) ?? String(error)
     const why = code === 'EACCES' ? '' : ` (${code})`
     throw new DatabaseError(`${us()} cannot write ${path}, which has ${describe(facts)}${why}`, {
       cause: error,

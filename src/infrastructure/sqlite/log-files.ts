@@ -5,6 +5,7 @@
  */
 import fs, { type Stats } from 'node:fs'
 import { stat } from 'node:fs/promises'
+import { codeOf } from '../../kit/error-text.js'
 
 /** Undefined: there is none. */
 export interface LogFiles {
@@ -44,7 +45,7 @@ async function statOf(path: string): Promise<Stats | undefined> {
   try {
     return await stat(path)
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (codeOf(error) === 'ENOENT') return undefined
     throw error
   }
 }

@@ -5,6 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { DatabaseError } from '../../domain/errors.js'
 import { type FileSigns, formatFingerprint } from '../../domain/wal/file-fingerprint.js'
 import { type Continuity } from '../../domain/wal/continuity.js'
+import { never } from '../../kit/abort.js'
+import { codeOf } from '../../kit/error-text.js'
 import { freeMemory } from '../../kit/free-memory.js'
 import {
   type CaptureCursor,
@@ -46,8 +48,6 @@ const networkFileSystems = new Map([
   [0xff534d42, 'CIFS'],
   [0xfe534d42, 'SMB2'],
 ])
-
-const never = new AbortController().signal
 
 /** A live SQLite database through better-sqlite3 in threads. See `wal-capture.ts` for the mechanism. */
 export class SqliteDatabase implements ManagedDatabase {
@@ -254,7 +254,7 @@ export class SqliteDatabase implements ManagedDatabase {
     signal.throwIfAborted()
     return stat(path.dirname(this.path)).then(
       () => true,
-      (error: unknown) => !(error instanceof Error && 'code' in error && error.code === 'ENOENT'),
+      (error: unknown) => codeOf(error) !== 'ENOENT',
     )
   }
 
@@ -349,9 +349,5 @@ export class SqliteDatabase implements ManagedDatabase {
 }
 
 function isNoFile(error: unknown): boolean {
-  return (
-    error instanceof Error &&
-    'code' in error &&
-    (error.code === 'ENOENT' || error.code === 'ENOTDIR')
-  )
+  return codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR'
 }

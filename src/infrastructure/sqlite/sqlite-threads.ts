@@ -1,6 +1,8 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { DatabaseError } from '../../domain/errors.js'
+import { wokenOrAborted } from '../../kit/abort.js'
+import { messageOf } from '../../kit/error-text.js'
 import { type SqliteCall, type SqliteReply } from './sqlite-messages.js'
 
 /** What a call allocates is short-lived and small, but for WAL pages, which lie outside the heap. By default, it grows to some 50. */
@@ -45,15 +47,10 @@ export class SqliteThread {
 
   /** Resolves when what was opened in that life is closed, as the thread has died, or at an abort. */
   async untilDeath(life: number, signal: AbortSignal): Promise<void> {
-    if (signal.aborted || life !== this.#life) return
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
-        signal.removeEventListener('abort', done)
-        this.#mourners.delete(done)
-        resolve()
-      }
+    if (life !== this.#life) return
+    await wokenOrAborted(signal, (done) => {
       this.#mourners.add(done)
-      signal.addEventListener('abort', done, { once: true })
+      return () => this.#mourners.delete(done)
     })
   }
 
@@ -95,7 +92,7 @@ export class SqliteThread {
 }
 
 function ended(cause: unknown): DatabaseError {
-  const why = cause instanceof Error ? cause.message : String(cause)
+  const why = messageOf(cause)
   return new DatabaseError(`the thread that makes SQLite calls has ended: ${why}`, { cause })
 }
 

@@ -6,6 +6,7 @@
 import Database from 'better-sqlite3'
 import fs from 'node:fs'
 import { parentPort } from 'node:worker_threads'
+import { codeOf, messageOf } from '../../kit/error-text.js'
 import { requireSafeSqlite } from './sqlite-version.js'
 import { identifyLogFile } from './log-files.js'
 import { WalCapture } from './wal-capture.js'
@@ -111,11 +112,11 @@ parentPort?.on('message', (request: SqliteRequest) => {
     transfer = transferOf(value)
     reply = { id: request.id, ok: true, value }
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : undefined
+    const code = codeOf(error)
     reply = {
       id: request.id,
       ok: false,
-      message: error instanceof Error ? error.message : String(error),
+      message: messageOf(error),
       code,
     }
   }

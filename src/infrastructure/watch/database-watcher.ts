@@ -1,5 +1,6 @@
 import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
+import { wokenOrAborted } from '../../kit/abort.js'
 import { type ChangeWatcher } from '../../usecase/ports/change-watcher.js'
 import { type FileLooks } from './file-looks.js'
 import { type FolderWatches } from './folder-watches.js'
@@ -68,16 +69,13 @@ export class DatabaseWatcher implements ChangeWatcher {
     await this.arm(signal)
     if (signal.aborted) return
     if (!this.#isWoken) {
-      await new Promise<void>((resolve) => {
-        const wake = (): void => {
-          end()
-          signal.removeEventListener('abort', wake)
-          this.#wake = undefined
-          resolve()
-        }
+      await wokenOrAborted(signal, (wake) => {
         const end = begin(wake)
-        signal.addEventListener('abort', wake, { once: true })
         this.#wake = wake
+        return () => {
+          end()
+          this.#wake = undefined
+        }
       })
     }
     this.#isWoken = false

@@ -6,6 +6,7 @@ import { type BreakReason } from '../../domain/wal/continuity.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { type GenerationOrigin } from '../../domain/stored/lineage.js'
 import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
+import { wokenOrAborted } from '../../kit/abort.js'
 import { type SpooledSegment } from '../ports/spool.js'
 import { earliest } from './waiting-commits.js'
 
@@ -63,15 +64,9 @@ export class Signal {
 
   /** Resolves at the next wake-up or when `signal` is aborted. */
   async wait(signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
-        signal.removeEventListener('abort', done)
-        this.#waiters.delete(done)
-        resolve()
-      }
-      this.#waiters.add(done)
-      signal.addEventListener('abort', done, { once: true })
+    await wokenOrAborted(signal, (wake) => {
+      this.#waiters.add(wake)
+      return () => this.#waiters.delete(wake)
     })
   }
 }

@@ -7,6 +7,7 @@ import {
 import { type WalPosition } from '../../domain/wal/position.js'
 import { walHeaderBytes } from '../../domain/wal/wal-format.js'
 import { type CaptureState, type CaptureStatus, type CheckpointMode } from '../../domain/status.js'
+import { messageOf } from '../../kit/error-text.js'
 import { FailureLog } from '../failure-log.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { type Clock } from '../ports/clock.js'
@@ -126,7 +127,7 @@ export class CaptureReport {
   copyingFailed(error: unknown): boolean {
     this.#copyingFailures += 1
     if (this.#copyingFailures < lastingFailures) return false
-    this.#copyingProblem = error instanceof Error ? error.message : String(error)
+    this.#copyingProblem = messageOf(error)
     return this.#copyingFailures === lastingFailures
   }
 

@@ -1,9 +1,11 @@
 import { type BreakReason } from '../../domain/wal/continuity.js'
 import { FileWatch } from '../../domain/policy/file-watch.js'
-import { DatabaseError, InUseError, isAbortError, TsreplicateError } from '../../domain/errors.js'
+import { DatabaseError, InUseError, TsreplicateError } from '../../domain/errors.js'
 import { formatGeneration, type Generation } from '../../domain/wal/generation.js'
 import { comparePositions, formatWalPosition, type WalPosition } from '../../domain/wal/position.js'
 import { type CaptureStatus } from '../../domain/status.js'
+import { ignoreAbort, isAbortError, never } from '../../kit/abort.js'
+import { asError, codeOf } from '../../kit/error-text.js'
 import { type Barrier, type GenerationFeed } from '../backlog/generation-feed.js'
 import { type ChangeWatcher } from '../ports/change-watcher.js'
 import { type Clock } from '../ports/clock.js'
@@ -1236,20 +1238,10 @@ function isNext(end: WalPosition, start: WalPosition): boolean {
   return start.index === end.index + 1 && start.offset === 0 && end.offset > 0
 }
 
-const never = new AbortController().signal
-
 const noBarriers = { count: 0, resolve: (): void => undefined, reject: (): void => undefined }
-
-function ignoreAbort(error: unknown): void {
-  if (!isAbortError(error)) throw error
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error))
-}
 
 /** One problem has a message for each file that it concerns; what the system calls it stays the same. */
 function kindOf(error: unknown): string {
   const { cause, message } = asError(error)
-  return cause instanceof Error && 'code' in cause ? String(cause.code) : message
+  return codeOf(cause) ?? message
 }

@@ -1,7 +1,8 @@
 import { type DatabaseConfig, type DatabaseFolder } from '../../domain/settings/config.js'
 import { databaseIn, folderOf } from '../../domain/settings/database-folder.js'
-import { isAbortError } from '../../domain/errors.js'
 import { sameSettings } from '../../domain/settings/same-settings.js'
+import { aborted, isAbortError } from '../../kit/abort.js'
+import { messageOf } from '../../kit/error-text.js'
 import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
 import { type FileIdentity } from '../ports/managed-database.js'
@@ -134,7 +135,7 @@ export class FollowFolders {
         }
         followed.problem = undefined
       } catch (err) {
-        const message = err instanceof Error ? err.message : String(err)
+        const message = messageOf(err)
         if (!isAbortError(err) && message !== followed.problem) {
           followed.problem = message
           this.#options.logger.error({ dir: folder.path, err }, 'folder cannot be read')
@@ -195,8 +196,4 @@ export class FollowFolders {
     changed()
     return hasEmpty
   }
-}
-
-async function aborted(signal: AbortSignal): Promise<void> {
-  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
 }

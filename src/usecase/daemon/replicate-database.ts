@@ -10,6 +10,7 @@ import {
   type DatabaseStatus,
   type ReplicaStatus,
 } from '../../domain/status.js'
+import { aborted, onAbort } from '../../kit/abort.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { type ProvenRestores } from '../verify/proven-restores.js'
 import { type SendHeartbeats } from './send-heartbeats.js'
@@ -151,15 +152,10 @@ export class ReplicateDatabase {
 
   /** Captures and stores what is left, until `kill`. Resolves with what could not be stored. */
   async stop(kill: AbortSignal): Promise<readonly NotStored[]> {
-    const onKill = (): void => {
-      this.#kill.abort()
-    }
-    if (kill.aborted) onKill()
-    kill.addEventListener('abort', onKill, { once: true })
+    using _killing = onAbort(kill, () => this.#kill.abort())
     this.#stop.abort()
     const running = [...this.#replicas.values()]
     await Promise.all([this.#captured, ...running.map(({ done }) => done)])
-    kill.removeEventListener('abort', onKill)
     return this.notStored
   }
 
@@ -185,11 +181,11 @@ export class ReplicateDatabase {
   /** Resolves when every replica has all that is committed now, when there is no database, or at an abort. */
   async stored(signal: AbortSignal): Promise<void> {
     const { feed, capture } = this.#parts
-    const aborted = untilAborted(signal)
+    const over = aborted(signal)
     const isOver = (): boolean => signal.aborted || capture.isAbsent || feed.ended
     while (!isOver()) {
       // It is rejected when capturing fails, which is tried again, and then so is this.
-      const barrier = await Promise.race([feed.barrier().catch(() => undefined), aborted])
+      const barrier = await Promise.race([feed.barrier().catch(() => undefined), over])
       while (barrier !== undefined && !isOver()) {
         if (this.replicas.every(({ sync }) => sync.hasStored(barrier))) return
         if (feed.current?.generation !== barrier.generation) break
@@ -247,14 +243,9 @@ export class ReplicateDatabase {
   }
 
   async #leave(replica: RunningReplica, kill: AbortSignal): Promise<readonly NotStored[]> {
-    const onKill = (): void => {
-      replica.kill.abort()
-    }
-    if (kill.aborted) onKill()
-    kill.addEventListener('abort', onKill, { once: true })
+    using _killing = onAbort(kill, () => replica.kill.abort())
     replica.leave.abort()
     await replica.done
-    kill.removeEventListener('abort', onKill)
     this.#replicas.delete(replica.config.name)
     return replica.kill.signal.aborted
       ? this.#notStored(replica.config.name, replica.sync.missing)
@@ -287,13 +278,6 @@ function replicaStatus(
       failedRestores: proven.failed,
     },
   }
-}
-
-function untilAborted(signal: AbortSignal): Promise<undefined> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve(undefined)
-    signal.addEventListener('abort', () => resolve(undefined), { once: true })
-  })
 }
 
 function nameOf({ name }: ReplicaConfig): string {

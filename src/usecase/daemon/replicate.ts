@@ -4,10 +4,12 @@ import {
   type DatabaseFolder,
   type ReplicaTarget,
 } from '../../domain/settings/config.js'
+import { aborted, ignoreAbort } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
-import { isAbortError, TsreplicateError } from '../../domain/errors.js'
+import { TsreplicateError } from '../../domain/errors.js'
 import { sameSettings } from '../../domain/settings/same-settings.js'
 import { type DatabaseStatus, type NotReady } from '../../domain/status.js'
+import { messageOf } from '../../kit/error-text.js'
 import { FollowFolders } from './follow-folders.js'
 import { type Clock } from '../ports/clock.js'
 import { type LogFields, type Logger } from '../ports/logger.js'
@@ -254,7 +256,7 @@ export class ReplicateDatabases implements Replication {
         slot.problem = undefined
         pauseMs = firstPauseMs
       } catch (err) {
-        slot.problem = err instanceof Error ? err.message : String(err)
+        slot.problem = messageOf(err)
         const hint = err instanceof TsreplicateError ? err.hint : undefined
         const fields = { db: path, err, ...(hint === undefined ? {} : { hint }) }
         this.#options.logger.error(fields, 'database cannot be replicated')
@@ -338,13 +340,4 @@ function placeFields(target: ReplicaTarget): LogFields {
   if (target.type === 'file') return { path: target.path }
   const { bucket, prefix, endpoint } = target
   return { bucket, path: prefix, ...(endpoint === undefined ? {} : { endpoint }) }
-}
-
-async function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return
-  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
-}
-
-function ignoreAbort(error: unknown): void {
-  if (!isAbortError(error)) throw error
 }

@@ -1,5 +1,5 @@
-import { isAbortError } from '../../domain/errors.js'
 import { type Secret } from '../../domain/settings/secret.js'
+import { isAbortError } from '../../kit/abort.js'
 import { type Clock } from '../ports/clock.js'
 import { type HeartbeatClient } from '../ports/heartbeat-client.js'
 import { type Logger } from '../ports/logger.js'

@@ -1,4 +1,4 @@
-import { isAbortError } from '../../domain/errors.js'
+import { isAbortError } from '../../kit/abort.js'
 import { LevelAlarm, sizeLevels } from '../../kit/level-alarm.js'
 import { type DatabaseStatus, type FileSizes, type FileSystemUse } from '../../domain/status.js'
 import { mapAtOnce } from '../../kit/map-at-once.js'

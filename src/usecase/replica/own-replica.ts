@@ -1,4 +1,4 @@
-import { InUseError, isAbortError, ReplicaError } from '../../domain/errors.js'
+import { InUseError, ReplicaError } from '../../domain/errors.js'
 import { describeProcess, isSameProcess } from '../../domain/process-identity.js'
 import {
   type ClaimVerdict,
@@ -9,6 +9,7 @@ import {
   type ReplicaOwner,
   type StoredRecord,
 } from '../../domain/stored/replica-owner.js'
+import { isAbortError } from '../../kit/abort.js'
 import { type ClaimRecord } from '../ports/claim-record.js'
 import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'

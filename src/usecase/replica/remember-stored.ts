@@ -1,7 +1,7 @@
-import { isAbortError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { comparePositions } from '../../domain/wal/position.js'
 import { extendRuns, type StoredRun, type StoredRuns } from '../../domain/stored/stored-runs.js'
+import { isAbortError } from '../../kit/abort.js'
 import { type SentSegment } from './confirmation.js'
 import { type Logger } from '../ports/logger.js'
 import { type StoredRecord } from '../ports/stored-record.js'

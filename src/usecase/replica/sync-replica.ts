@@ -1,4 +1,4 @@
-import { isAbortError, LocalStateError, ReplicaError } from '../../domain/errors.js'
+import { LocalStateError, ReplicaError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
 import { type Fork, type Lineage } from '../../domain/stored/lineage.js'
@@ -14,6 +14,7 @@ import {
   unscheduledBurst,
   unscheduledWaitMs,
 } from '../../domain/policy/snapshot-schedule.js'
+import { aborted, ignoreAbort, never } from '../../kit/abort.js'
 import { findLineage, findStranger } from './find-lineage.js'
 import {
   type Barrier,
@@ -1193,15 +1194,4 @@ function lastCommitMs(
 ): number | undefined {
   const last = segments.findLast((each) => each.index === index && each.endOffset === offset)
   return last?.trailer.captures.at(-1)?.timeMs
-}
-
-const never = new AbortController().signal
-
-async function aborted(signal: AbortSignal): Promise<undefined> {
-  if (signal.aborted) return
-  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
-}
-
-function ignoreAbort(error: unknown): void {
-  if (!isAbortError(error)) throw error
 }

@@ -4,6 +4,7 @@ import { formatObjectPath } from '../../domain/stored/replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from '../../domain/stored/restore-plan.js'
 import { type Trailer } from '../../domain/stored/trailer.js'
 import { type WalHeader } from '../../domain/wal/wal-format.js'
+import { orAborted } from '../../kit/abort.js'
 import { ObjectFetcher } from './object-fetcher.js'
 import {
   type DatabaseImage,
@@ -81,16 +82,9 @@ class Application {
     const segments = new HandedOver()
     // Whichever fails first ends the restore; what the others wait for may then never come.
     const failure = Promise.withResolvers<never>()
-    const onAbort = (): void => failure.reject(signal.reason)
-    signal.addEventListener('abort', onAbort)
-    if (signal.aborted) onAbort()
     const feeds = [this.#feedSnapshot(snapshot), this.#feedSegments(segments)]
     for (const feed of feeds) feed.catch(failure.reject)
-    try {
-      await Promise.race([failure.promise, this.#prove(snapshot, segments)])
-    } finally {
-      signal.removeEventListener('abort', onAbort)
-    }
+    await orAborted(Promise.race([failure.promise, this.#prove(snapshot, segments)]), signal)
     const proven = this.#proof.finish()
     const { pageSizeBytes, sizeBytes } = proven
     return {

@@ -1,5 +1,5 @@
 /** Chooses what to restore from among the replicas: the newest by lineage, never less than what one of them proves. */
-import { AmbiguousBackupError, isAbortError, NoBackupError } from '../../domain/errors.js'
+import { AmbiguousBackupError, NoBackupError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { ancestorsOf, type GenerationFacts } from '../../domain/stored/lineage.js'
 import {
@@ -8,6 +8,8 @@ import {
   formatPosition,
   formatWalPosition,
 } from '../../domain/wal/position.js'
+import { isAbortError } from '../../kit/abort.js'
+import { messageOf } from '../../kit/error-text.js'
 import { restoreCommand, type RestoreRequest, type RestoreSource } from './restore-types.js'
 import {
   type Backup,
@@ -17,7 +19,7 @@ import {
   searchReplica,
   targetFlags,
 } from './search-replica.js'
-import { firstOf, isSourceFailure, messageOf } from './source-failures.js'
+import { firstOf, isSourceFailure } from './source-failures.js'
 
 export interface Choosing {
   /** What the user should know is added to them. */

@@ -2,7 +2,9 @@
  * Restores a database from a replica: chooses a backup from listings and trailers, then builds an image of it that gets
  * its name only when all of it is proven.
  */
-import { CorruptionError, isAbortError, ObjectNotFoundError } from '../../domain/errors.js'
+import { CorruptionError, ObjectNotFoundError } from '../../domain/errors.js'
+import { isAbortError } from '../../kit/abort.js'
+import { messageOf } from '../../kit/error-text.js'
 import { applyBackup } from './apply-backup.js'
 import { chooseBackup } from './choose-backup.js'
 import { type Clock } from '../ports/clock.js'
@@ -16,7 +18,7 @@ import {
 } from './restore-types.js'
 import { refuseEncrypted } from '../stored/refuse-encrypted.js'
 import { type Backup, type Loss } from './search-replica.js'
-import { firstOf, isSourceFailure, messageOf } from './source-failures.js'
+import { firstOf, isSourceFailure } from './source-failures.js'
 
 export interface RestoreDependencies {
   readonly image: DatabaseImageFactory

@@ -1,11 +1,11 @@
+import { codeOf } from '../../kit/error-text.js'
+
+const sourceFailures = new Set(['CORRUPTION', 'REPLICA', 'OBJECT_NOT_FOUND', 'NO_BACKUP'])
+
 /** Failures of a replica, beside which another replica may do better. */
 export function isSourceFailure(error: unknown): boolean {
-  if (!(error instanceof Error) || !('code' in error)) return false
-  return ['CORRUPTION', 'REPLICA', 'OBJECT_NOT_FOUND', 'NO_BACKUP'].includes(String(error.code))
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  const code = codeOf(error)
+  return code !== undefined && sourceFailures.has(code)
 }
 
 export function firstOf(errors: ReadonlyMap<unknown, unknown>): unknown {

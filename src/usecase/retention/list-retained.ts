@@ -1,4 +1,4 @@
-import { isAbortError, ObjectNotFoundError } from '../../domain/errors.js'
+import { ObjectNotFoundError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { type Lineage } from '../../domain/stored/lineage.js'
 import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
@@ -18,6 +18,7 @@ import {
   type Trailer,
   type WalSegmentTrailer,
 } from '../../domain/stored/trailer.js'
+import { isAbortError } from '../../kit/abort.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
 import { readTrailer } from '../stored/read-trailer.js'
 

@@ -1,4 +1,6 @@
-import { isAbortError, TsreplicateError } from '../../domain/errors.js'
+import { TsreplicateError } from '../../domain/errors.js'
+import { isAbortError } from '../../kit/abort.js'
+import { messageOf } from '../../kit/error-text.js'
 import { type EnforceRetention, type RetentionReport } from './enforce-retention.js'
 import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
@@ -110,7 +112,7 @@ export class ScheduleRetention {
 
   #report(error: unknown): void {
     const { logger, clock } = this.#options
-    const message = error instanceof Error ? error.message : String(error)
+    const message = messageOf(error)
     const now = clock.monotonic()
     if (this.#reported?.message === message && now - this.#reported.at < repeatLogMs) return
     this.#reported = { message, at: now }

@@ -1,5 +1,5 @@
 /** Reads what a replica holds of each generation, which of them is the newest, and what is proven to have been stored. */
-import { isAbortError, ReplicaError } from '../../domain/errors.js'
+import { ReplicaError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import {
   type GenerationFacts,
@@ -16,6 +16,7 @@ import {
 } from '../../domain/stored/replica-owner.js'
 import { type GenerationListing, orderListing } from '../../domain/stored/restore-plan.js'
 import { type SnapshotTrailer } from '../../domain/stored/trailer.js'
+import { isAbortError } from '../../kit/abort.js'
 import { mapAtOnce } from '../../kit/map-at-once.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
 import { type TrailerReader } from './trailer-reader.js'

@@ -1,5 +1,6 @@
-import { CorruptionError, isAbortError, TsreplicateError } from '../../domain/errors.js'
+import { CorruptionError, TsreplicateError } from '../../domain/errors.js'
 import { formatPosition } from '../../domain/wal/position.js'
+import { isAbortError } from '../../kit/abort.js'
 import { type Permits } from '../../kit/permits.js'
 import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'

@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest'
+import { never } from '../../../src/kit/abort.ts'
 import { Permits } from '../../../src/kit/permits.ts'
-
-const never = new AbortController().signal
 
 test('gives at most so many slots at once, in the order of asking', async () => {
   const slots = new Permits(2)

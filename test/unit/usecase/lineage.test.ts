@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { ReplicaError } from '../../../src/domain/errors.js'
 import { type StoredRecord } from '../../../src/domain/stored/replica-owner.js'
+import { never } from '../../../src/kit/abort.ts'
 import {
   type Commit,
   hourMs,
@@ -10,8 +11,6 @@ import {
   secondMs,
   World,
 } from '../../support/lineage-world.js'
-
-const never = new AbortController().signal
 
 function placeOf(stored: StoredRecord | undefined): string {
   return `${stored?.generation}/${stored?.position?.index}:${stored?.position?.offset}`

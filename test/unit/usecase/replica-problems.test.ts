@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { ReplicaError } from '../../../src/domain/errors.js'
+import { messageOf } from '../../../src/kit/error-text.ts'
 import { type Logger } from '../../../src/usecase/ports/logger.js'
 import { ReplicaProblems } from '../../../src/usecase/replica-problems.js'
 
@@ -9,7 +10,7 @@ function make() {
   const log =
     (level: string): Logger['info'] =>
     ({ err }, message) => {
-      lines.push(`${level} ${err instanceof Error ? err.message : message}`)
+      lines.push(`${level} ${err === undefined ? message : messageOf(err)}`)
     }
   const logger: Logger = {
     debug: log('debug'),

@@ -1,8 +1,9 @@
 import { stat } from 'node:fs/promises'
 
 import { listDatabases } from '../../../compose/commands.js'
-import { isAbortError, UsageError } from '../../../domain/errors.js'
+import { UsageError } from '../../../domain/errors.js'
 import { parseGeneration } from '../../../domain/wal/generation.js'
+import { isAbortError } from '../../../kit/abort.js'
 import {
   listGenerations,
   listSnapshots,

@@ -2,6 +2,8 @@ import { checkConfig } from '../../../compose/commands.js'
 import { type Config, type DatabaseConfig } from '../../../domain/settings/config.js'
 import { TsreplicateError } from '../../../domain/errors.js'
 import { sameSettings } from '../../../domain/settings/same-settings.js'
+import { never } from '../../../kit/abort.js'
+import { messageOf } from '../../../kit/error-text.js'
 import { type Logger } from '../../../usecase/ports/logger.js'
 import { type Replication } from '../../../usecase/daemon/replicate.js'
 
@@ -29,7 +31,7 @@ export function reloadConfig(
       await checkConfig(config)
       const running = new Set(replication.databases.map((database) => database.config.path))
       const added = config.databases.filter(({ path }) => !running.has(path))
-      await restoreMissing(added, new AbortController().signal)
+      await restoreMissing(added, never)
       for (const warning of config.warnings) logger.warn({ config: file }, warning)
       for (const key of unchangeable(initial, config)) {
         logger.warn({ config: file, key }, 'this key takes effect at the next start')
@@ -37,7 +39,7 @@ export function reloadConfig(
       replication.want(config)
       logger.info({ config: file, databases: config.databases.length }, 'configuration reloaded')
     } catch (error) {
-      const problems = error instanceof Error ? error.message.split('\n') : [String(error)]
+      const problems = messageOf(error).split('\n')
       const hint = error instanceof TsreplicateError ? error.hint : undefined
       for (const problem of problems) {
         const fields = { config: file, problem, ...(hint === undefined ? {} : { hint }) }

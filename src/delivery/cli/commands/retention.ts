@@ -1,6 +1,7 @@
 import { createRetention, findOtherOwner } from '../../../compose/commands.js'
+import { isAbortError } from '../../../kit/abort.js'
 import { parseDuration } from '../../../kit/duration.js'
-import { InUseError, isAbortError, UsageError } from '../../../domain/errors.js'
+import { InUseError, UsageError } from '../../../domain/errors.js'
 import { type Generation } from '../../../domain/wal/generation.js'
 import { formatIndex } from '../../../domain/wal/position.js'
 import { type RetentionPlan, type RetentionRules } from '../../../domain/policy/retention-policy.js'

@@ -5,6 +5,7 @@
 import { Decrypter } from 'age-encryption'
 import { CorruptionError, ReplicaError } from '../../../domain/errors.js'
 import { formatObjectPath, type ObjectRef } from '../../../domain/stored/replica-layout.js'
+import { messageOf } from '../../../kit/error-text.js'
 import {
   type ByteRange,
   type ObjectUpload,
@@ -158,7 +159,7 @@ class EncryptedObjects {
       this.#remember(path, head)
       return head
     } catch (error) {
-      const said = error instanceof Error ? error.message : String(error)
+      const said = messageOf(error)
       throw new ReplicaError(`cannot decrypt ${this.#nameOf(ref)}: ${said}`, {
         retryable: false,
         hint: 'add the identity that belongs to one of the recipients it was encrypted for to age.identities',

@@ -1,5 +1,6 @@
 /** What Azure Blob Storage answers when it refuses, and what breaks on the way, as errors for people. */
 import { ObjectNotFoundError, ReplicaError } from '../../../domain/errors.js'
+import { messageOf } from '../../../kit/error-text.js'
 
 /** What is known about a request that failed. */
 export interface RequestFailure {
@@ -21,7 +22,7 @@ export function describeFailure(error: unknown): RequestFailure {
   const status = field(error, 'statusCode')
   const named = field(error, 'name') === 'RestError' ? undefined : field(error, 'name')
   const code = field(field(error, 'details'), 'errorCode') ?? field(error, 'code') ?? named
-  const text = error instanceof Error ? error.message : String(error)
+  const text = messageOf(error)
   return {
     code: typeof code === 'string' && code !== 'Error' ? code : undefined,
     status: typeof status === 'number' ? status : undefined,

@@ -8,6 +8,7 @@ import {
 import { type AbsReplicaTarget } from '../../../domain/settings/config.js'
 import { ReplicaError } from '../../../domain/errors.js'
 import { type Generation } from '../../../domain/wal/generation.js'
+import { onAbort } from '../../../kit/abort.js'
 import {
   generationsIn,
   type ListedFolder,
@@ -122,8 +123,7 @@ export class AbsReplicaClient implements ReplicaClient {
     const action = `read ${this.#connection.urlOf(name)}`
     const expectedTag = range.offset === 0 ? undefined : this.#etags.of(name)
     const body = new AbortController()
-    const stop = (): void => body.abort()
-    signal.addEventListener('abort', stop, { once: true })
+    using _stopping = onAbort(signal, () => body.abort())
     try {
       const answer = await this.#connection.attempt(
         action,
@@ -167,7 +167,6 @@ export class AbsReplicaClient implements ReplicaClient {
       }
       signal.throwIfAborted()
     } finally {
-      signal.removeEventListener('abort', stop)
       body.abort()
     }
   }

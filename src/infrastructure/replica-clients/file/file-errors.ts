@@ -1,11 +1,6 @@
-import { isAbortError, ReplicaError } from '../../../domain/errors.js'
-
-/** `ENOENT` and the like, or undefined if the error has no such code. */
-export function errorCode(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string'
-    ? error.code
-    : undefined
-}
+import { ReplicaError } from '../../../domain/errors.js'
+import { isAbortError } from '../../../kit/abort.js'
+import { codeOf, messageOf } from '../../../kit/error-text.js'
 
 /** What the file system threw while we tried to do `what`, as an error for people. Abort passes through. */
 export function toReplicaError(
@@ -14,14 +9,12 @@ export function toReplicaError(
   { retryable } = { retryable: true },
 ): unknown {
   if (isAbortError(error)) return error
-  const code = errorCode(error)
+  const code = codeOf(error)
   const entry = code === undefined ? undefined : known[code]
   const reason =
     entry !== undefined && code !== undefined
       ? `: ${entry.phrase} (${code})`
-      : error instanceof Error
-        ? `: ${error.message}`
-        : ''
+      : `: ${messageOf(error)}`
   return new ReplicaError(`cannot ${what}${reason}`, {
     cause: error,
     retryable,

@@ -16,13 +16,10 @@ import {
   stat,
 } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import {
-  isAbortError,
-  ObjectExistsError,
-  ObjectNotFoundError,
-  TsreplicateError,
-} from '../../../domain/errors.js'
+import { ObjectExistsError, ObjectNotFoundError, TsreplicateError } from '../../../domain/errors.js'
 import { type Generation, parseGeneration } from '../../../domain/wal/generation.js'
+import { isAbortError } from '../../../kit/abort.js'
+import { codeOf } from '../../../kit/error-text.js'
 import { isBefore } from '../object-store/listed-folder.js'
 import {
   formatObjectPath,
@@ -44,7 +41,7 @@ import {
   type UploadOptions,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
-import { errorCode, toReplicaError } from './file-errors.js'
+import { toReplicaError } from './file-errors.js'
 import { isOwnerFile, linkOwnerFile, ownerFilePath, readOwnerFile } from './owner-file.js'
 
 /** Mode and owner of what is created. */
@@ -247,7 +244,7 @@ export class FileReplicaClient implements ReplicaClient {
         await this.#giveAway(path)
         return file
       } catch (error) {
-        if (errorCode(error) !== 'ENOENT' || tries === 3) throw error
+        if (codeOf(error) !== 'ENOENT' || tries === 3) throw error
       }
     }
   }
@@ -271,7 +268,7 @@ export class FileReplicaClient implements ReplicaClient {
     try {
       await this.#makeFolder(path)
     } catch (error) {
-      if (errorCode(error) !== 'ENOENT' || dirname(path) === path) throw error
+      if (codeOf(error) !== 'ENOENT' || dirname(path) === path) throw error
       await this.#createFolder(dirname(path))
       // Once: where nothing can be created, as in /proc, the answer is ENOENT for ever.
       await this.#makeFolder(path)
@@ -282,7 +279,7 @@ export class FileReplicaClient implements ReplicaClient {
     try {
       await mkdir(path, { mode: this.#owner.directoryMode ?? 0o700 })
     } catch (error) {
-      if (errorCode(error) === 'EEXIST') return
+      if (codeOf(error) === 'EEXIST') return
       throw error
     }
     await this.#giveAway(path)
@@ -395,7 +392,7 @@ class FileUpload implements ObjectUpload {
     try {
       await link(this.#temporaryPath, this.#path)
     } catch (error) {
-      if (errorCode(error) === 'EEXIST') {
+      if (codeOf(error) === 'EEXIST') {
         throw new ObjectExistsError(`cannot write ${this.#path}: it is there already`)
       }
       // File systems without links.
@@ -428,7 +425,7 @@ async function openObject(path: string): Promise<FileHandle> {
   try {
     return await open(path, 'r')
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') {
+    if (codeOf(error) === 'ENOENT') {
       throw new ObjectNotFoundError(`${path} does not exist`, { cause: error })
     }
     throw toReplicaError(`read ${path}`, error)
@@ -441,7 +438,7 @@ async function listFolder(path: string, signal: AbortSignal): Promise<string[]> 
   try {
     return await readdir(path)
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') return []
+    if (codeOf(error) === 'ENOENT') return []
     throw toReplicaError(`list ${path}`, error)
   }
 }
@@ -459,7 +456,7 @@ async function statObject(
       ? { sizeBytes: facts.size, createdAtMs: Math.ceil(facts.mtimeMs) }
       : undefined
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') return undefined
+    if (codeOf(error) === 'ENOENT') return undefined
     throw toReplicaError(`look at ${path}`, error)
   }
 }
@@ -495,7 +492,7 @@ function isAlive(pid: number): boolean {
     return true
   } catch (error) {
     // No permission to signal it: it lives, under another user.
-    return errorCode(error) !== 'ESRCH'
+    return codeOf(error) !== 'ESRCH'
   }
 }
 

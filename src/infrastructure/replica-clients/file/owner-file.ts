@@ -6,8 +6,8 @@
 import { constants, copyFile, link, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ownerObjectName } from '../../../domain/stored/replica-layout.js'
+import { codeOf } from '../../../kit/error-text.js'
 import { type OwnerObject } from '../../../usecase/ports/replica-client.js'
-import { errorCode } from './file-errors.js'
 
 const [base, extension] = ownerObjectName.split('.')
 const pattern = new RegExp(`^${base}\\.([1-9][0-9]{0,14})\\.${extension}$`)
@@ -34,7 +34,7 @@ export async function readOwnerFile(root: string): Promise<OwnerObject | undefin
       return { content, version: String(newest) }
     } catch (error) {
       // The next one has just taken its place.
-      if (errorCode(error) !== 'ENOENT' || attempt === attempts) throw error
+      if (codeOf(error) !== 'ENOENT' || attempt === attempts) throw error
     }
   }
 }
@@ -48,7 +48,7 @@ export async function linkOwnerFile(
   try {
     await linkOrCopy(temporaryPath, path)
   } catch (error) {
-    if (errorCode(error) === 'EEXIST') return false
+    if (codeOf(error) === 'EEXIST') return false
     throw error
   }
   const others = (await listOrdinals(root)).filter((other) => other !== ordinal)
@@ -66,7 +66,7 @@ async function linkOrCopy(from: string, to: string): Promise<void> {
     await link(from, to)
   } catch (error) {
     // Some file systems know no second name for a file. A copy can be cut short by a crash: then nobody owns it.
-    const code = errorCode(error)
+    const code = codeOf(error)
     if (code === undefined || !['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(code))
       throw error
     await copyFile(from, to, constants.COPYFILE_EXCL)
@@ -80,7 +80,7 @@ async function listOrdinals(root: string): Promise<number[]> {
       return match?.[1] === undefined ? [] : [Number(match[1])]
     })
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') return []
+    if (codeOf(error) === 'ENOENT') return []
     throw error
   }
 }

@@ -9,6 +9,7 @@ import { type IncomingMessage } from 'node:http'
 import { rootCertificates } from 'node:tls'
 import { type GcsReplicaTarget } from '../../../domain/settings/config.js'
 import { ConfigError } from '../../../domain/errors.js'
+import { orAborted } from '../../../kit/abort.js'
 import { UploadPace } from '../object-store/upload-pace.js'
 import {
   type Attempt,
@@ -182,18 +183,6 @@ async function findCredentials(): Promise<Credentials> {
   const { Storage } = await import('@google-cloud/storage')
   // No request of ours names a project, and to look for one takes a program and seconds.
   return new Storage({ projectId: 'none', retryOptions: { autoRetry: false } }).authClient
-}
-
-/** What the work comes to; an abort does not wait for it. */
-function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const stop = (): void => {
-      const reason: unknown = signal.reason
-      reject(reason instanceof Error ? reason : new Error(String(reason)))
-    }
-    signal.addEventListener('abort', stop, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
-  })
 }
 
 function timeout(ms: number): RequestFailure {

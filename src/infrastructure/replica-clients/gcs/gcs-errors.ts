@@ -1,5 +1,6 @@
 /** What Google Cloud Storage answers when it refuses, and what breaks on the way, as errors for people. */
 import { ObjectNotFoundError, ReplicaError } from '../../../domain/errors.js'
+import { messageOf } from '../../../kit/error-text.js'
 
 /** A request, for messages. */
 export interface Attempt {
@@ -58,7 +59,7 @@ export function describeBreak(error: unknown): RequestFailure {
   return {
     code: textField(error, 'code'),
     status: undefined,
-    message: error instanceof Error ? error.message : String(error),
+    message: messageOf(error),
   }
 }
 
@@ -66,7 +67,7 @@ export function describeBreak(error: unknown): RequestFailure {
 export function describeCredentialsFailure(error: unknown): RequestFailure {
   const answer = field(error, 'response')
   const said = field(answer, 'data')
-  const [message = ''] = (error instanceof Error ? error.message : String(error)).split('\n', 1)
+  const [message = ''] = messageOf(error).split('\n', 1)
   const oauth = textField(said, 'error') ?? /\b(?:invalid|unauthorized)_\w+/.exec(message)?.[0]
   const description = textField(said, 'error_description') ?? message
   const status = field(answer, 'status')

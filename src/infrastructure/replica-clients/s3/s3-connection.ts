@@ -8,6 +8,7 @@ import { GetBucketLocationCommand, S3Client, type S3ClientConfig } from '@aws-sd
 import { type S3ReplicaTarget } from '../../../domain/settings/config.js'
 import { ConfigError } from '../../../domain/errors.js'
 import { ownerObjectName } from '../../../domain/stored/replica-layout.js'
+import { orAborted } from '../../../kit/abort.js'
 import { UploadPace } from '../object-store/upload-pace.js'
 import { agentsOf } from './agents.js'
 import { parseEndpoint } from './endpoint.js'
@@ -125,7 +126,7 @@ export class S3Connection {
     const either = AbortSignal.any([signal, deadline.signal])
     const startedAtMs = performance.now()
     try {
-      const answer = await orAbort(request(this.#client, { abortSignal: either }), either)
+      const answer = await orAborted(request(this.#client, { abortSignal: either }), either)
       this.#credentialsProven = true
       this.#pace.succeeded(sizeBytes, performance.now() - startedAtMs)
       return { answer }
@@ -201,20 +202,6 @@ function timeout(ms: number): RequestFailure {
     status: undefined,
     region: undefined,
     clockCorrected: false,
-  }
-}
-
-/** The promise, but no later than the signal's abort. What comes after is nobody's. */
-async function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  let abort: (() => void) | undefined
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(new Error('aborted'))
-    signal.addEventListener('abort', abort, { once: true })
-  })
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    if (abort !== undefined) signal.removeEventListener('abort', abort)
   }
 }
 

@@ -1,5 +1,6 @@
 /** What S3 and its compatibles answer when they refuse, and what breaks on the way, as errors for people. */
 import { ObjectNotFoundError, ReplicaError } from '../../../domain/errors.js'
+import { messageOf } from '../../../kit/error-text.js'
 
 /** What was tried, for messages. */
 export interface Attempt {
@@ -50,7 +51,7 @@ export function describeFailure(error: unknown): RequestFailure {
         ? undefined
         : code,
     status,
-    message: error instanceof Error ? error.message : String(error),
+    message: messageOf(error),
     region:
       text(field(field(response, 'headers'), 'x-amz-bucket-region')) ??
       text(field(error, 'Region')),

@@ -4,6 +4,7 @@ import { GetObjectCommand, type GetObjectCommandOutput } from '@aws-sdk/client-s
 import { type S3ReplicaTarget } from '../../../domain/settings/config.js'
 import { ReplicaError } from '../../../domain/errors.js'
 import { type Generation, parseGeneration } from '../../../domain/wal/generation.js'
+import { onAbort } from '../../../kit/abort.js'
 import {
   generationsIn,
   type ListedFolder,
@@ -182,15 +183,12 @@ export class S3ReplicaClient implements ReplicaClient {
       })
     }
     const { noProgressMs } = this.#connection.timeouts
-    const stop = (): void => void stream.destroy()
-    signal.addEventListener('abort', stop, { once: true })
+    using _stopping = onAbort(signal, () => void stream.destroy())
     try {
       yield* readBody({ stream, sizeBytes, noProgressMs })
     } catch (error) {
       signal.throwIfAborted()
       throw this.#connection.toReplicaError(attempt, describeFailure(error))
-    } finally {
-      signal.removeEventListener('abort', stop)
     }
     signal.throwIfAborted()
   }

@@ -2,6 +2,7 @@ import { describe, expect, it, vi } from 'vitest'
 
 import { type DaemonReplication, runDaemon } from '../../../../src/delivery/daemon/daemon.ts'
 import { Service } from '../../../../src/delivery/daemon/service.ts'
+import { aborted } from '../../../../src/kit/abort.ts'
 import { type Logger } from '../../../../src/usecase/ports/logger.ts'
 import { type ServiceManager } from '../../../../src/usecase/ports/service-manager.ts'
 import { type NotStored } from '../../../../src/usecase/daemon/replicate.ts'
@@ -10,10 +11,6 @@ function memoryLogger(messages: string[]): Logger {
   const add = (_: object, message: string): void => void messages.push(message)
   const logger: Logger = { debug: add, info: add, warn: add, error: add, child: () => logger }
   return logger
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve()))
 }
 
 async function runUntilSigterm(

@@ -4,8 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { parseGeneration } from '../../../../src/domain/wal/generation.ts'
 import { FolderRetentionRecord } from '../../../../src/infrastructure/spool/folder-retention-record.ts'
-
-const never = new AbortController().signal
+import { never } from '../../../../src/kit/abort.ts'
 const generation = parseGeneration('0123456789abcdef')!
 const deletion = { generation, whole: true, reason: 'it is old', decidedAtMs: 5 }
 let folder: string

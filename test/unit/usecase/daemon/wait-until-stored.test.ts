@@ -1,6 +1,7 @@
 import { beforeEach, expect, test } from 'vitest'
-import { isAbortError, ReplicaError } from '../../../../src/domain/errors.js'
+import { ReplicaError } from '../../../../src/domain/errors.js'
 import { formatGeneration } from '../../../../src/domain/wal/generation.js'
+import { isAbortError } from '../../../../src/kit/abort.ts'
 import { type Barrier, GenerationFeed } from '../../../../src/usecase/backlog/generation-feed.js'
 import { type SyncReplica } from '../../../../src/usecase/replica/sync-replica.js'
 import { waitUntilStored } from '../../../../src/usecase/daemon/wait-until-stored.js'

@@ -1,6 +1,6 @@
 /** One writer to a replica, with the wait and the leases by a clock that stands still until a test moves it. */
 import { beforeEach, describe, expect, test } from 'vitest'
-import { InUseError, isAbortError, ReplicaError } from '../../../../src/domain/errors.js'
+import { InUseError, ReplicaError } from '../../../../src/domain/errors.js'
 import { isSameProcess, type ProcessIdentity } from '../../../../src/domain/process-identity.js'
 import { ownerObjectName } from '../../../../src/domain/stored/replica-layout.js'
 import {
@@ -8,6 +8,7 @@ import {
   type RememberedClaims,
   type ReplicaOwner,
 } from '../../../../src/domain/stored/replica-owner.js'
+import { isAbortError } from '../../../../src/kit/abort.ts'
 import { findOtherOwner } from '../../../../src/usecase/replica/find-other-owner.js'
 import { type Claimed, OwnReplica } from '../../../../src/usecase/replica/own-replica.js'
 import { type ClaimRecord } from '../../../../src/usecase/ports/claim-record.js'

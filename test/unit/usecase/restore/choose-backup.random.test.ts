@@ -9,6 +9,7 @@ import {
   succession,
   tailOf,
 } from '../../../../src/domain/stored/segment-chain.js'
+import { messageOf } from '../../../../src/kit/error-text.ts'
 import { chooseBackup } from '../../../../src/usecase/restore/choose-backup.js'
 import {
   type RestoreRequest,
@@ -144,12 +145,9 @@ test(`of ${histories} replicas that have lost objects, each is restored to its n
     try {
       await check(seed)
     } catch (error) {
-      throw new Error(
-        `history ${seed}: ${error instanceof Error ? error.message : String(error)}`,
-        {
-          cause: error,
-        },
-      )
+      throw new Error(`history ${seed}: ${messageOf(error)}`, {
+        cause: error,
+      })
     }
   }
   // Each kind of outcome is met, or the histories are not what they should be.

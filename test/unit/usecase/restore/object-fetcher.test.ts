@@ -2,12 +2,11 @@ import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { formatGeneration } from '../../../../src/domain/wal/generation.ts'
 import { formatObjectPath } from '../../../../src/domain/stored/replica-layout.ts'
+import { never } from '../../../../src/kit/abort.ts'
 import { ObjectFetcher, partBytes } from '../../../../src/usecase/restore/object-fetcher.ts'
 import { MemoryReplicaClient } from '../../../support/memory-replica-client.ts'
 
 const generation = formatGeneration(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8))
-const never = new AbortController().signal
-
 function storeObjects(client: MemoryReplicaClient, sizes: readonly number[]) {
   return sizes.map((sizeBytes, n) => {
     const object = { kind: 'wal-segment', generation, index: n, offset: 0, sizeBytes } as const

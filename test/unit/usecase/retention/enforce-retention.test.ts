@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { ReplicaError } from '../../../../src/domain/errors.ts'
 import { type ClockMemory } from '../../../../src/domain/policy/wall-clock.ts'
+import { never } from '../../../../src/kit/abort.ts'
 import {
   EnforceRetention,
   type EnforceRetentionOptions,
@@ -14,8 +15,6 @@ import { RetentionHistory } from '../../../support/retention-model.ts'
 
 const hourMs = 3_600_000
 const rules = { retentionMs: hourMs, keep: { hourly: 0, daily: 0, weekly: 0, monthly: 0 } }
-const never = new AbortController().signal
-
 let history: RetentionHistory
 let log: { level: string; fields: LogFields; message: string }[]
 let logger: Logger
