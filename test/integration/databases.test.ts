@@ -1,6 +1,7 @@
 import Database from 'better-sqlite3'
 import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
   cleanUp,
@@ -124,6 +125,24 @@ describe('a database', () => {
     await write({ db, oracle, count: 5 })
     expect(await daemon.stop()).toBe(0)
     expect(await restoreAndVerify(replica, join(folder, 'out'), oracle)).toEqual({ n: 10 })
+  })
+
+  test('that is locked for a moment at the start is waited for, without an error', async () => {
+    const folder = temporaryFolder()
+    const { db, oracle, replica } = place(folder, 'app')
+    await write({ db, oracle, count: 5 })
+    const owner = new Database(db)
+    owner.pragma('journal_mode = DELETE')
+    owner.exec('begin exclusive')
+    const daemon = start('replicate', db, `file://${replica}`)
+    await daemon.waitFor(/replicating to/)
+    // Longer than a transaction, shorter than what is an error.
+    await sleep(2000)
+    owner.exec('commit')
+    owner.close()
+    await daemon.waitFor(/snapshot written/)
+    expect(daemon.count(/level=ERROR|locked/), daemon.output).toBe(0)
+    await daemon.stop()
   })
 
   test('that is deleted keeps its replica, and made again begins a generation', async () => {

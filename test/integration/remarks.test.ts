@@ -40,7 +40,7 @@ test('a restore succeeds with a warning, a replica is sound with it, and an appl
   const config = writeConfig(folder, { path: db, replicas: [join(folder, 'replica')] })
   const verified = await run('verify', '-level', 'restore', '-config', config, db)
   expect(verified.stdout).toMatch(/note: replica file: integrity_check finds .* NULL value in t\.b/)
-  expect(verified.stdout).toMatch(/replica file is sound \(restore\); .* the same as the live/)
+  expect(verified.stdout).toMatch(/replica file is sound \(restore\); .* identical to the live/)
   expect(verified.code).toBe(0)
 
   for (const suffix of ['', '-wal', '-shm']) rmSync(`${db}${suffix}`, { force: true })

@@ -1,4 +1,4 @@
-import { formatBytes } from '../../domain/quantity.js'
+import { formatBytes } from '../../kit/quantity.js'
 import { type RestoreProgress } from '../../usecase/restore/restore-types.js'
 
 /** The width of a terminal that does not tell its own. */

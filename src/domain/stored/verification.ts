@@ -6,6 +6,7 @@ import {
   formatWalPosition,
   type WalPosition,
 } from '../wal/position.js'
+import { countOf } from '../../kit/quantity.js'
 import { formatObjectPath, type ObjectRef } from './replica-layout.js'
 import { type GenerationListing, type StoredSegment, type StoredSnapshot } from './restore-plan.js'
 import { chainStart, headOf, succession, type Succession, tailOf } from './segment-chain.js'
@@ -66,7 +67,7 @@ class StructureCheck {
     if (useless.length > 0) {
       this.#warn(
         undefined,
-        `${useless.length} segments lie before its oldest snapshot and serve no restore`,
+        `${countOf(useless.length, 'segment')} before its oldest snapshot cannot be used by any restore`,
       )
     }
     const used = segments.filter((segment) => segment.index >= oldest.index)

@@ -39,6 +39,11 @@ const maxOverrunMs = 100
 
 /** How long another process may be in the way, for which an application would set a busy timeout, and how often it is looked. */
 const patienceMs = 1000
+/**
+ * The same at the opening, when nothing is held up yet. An application that creates its tables, or writes in rollback mode,
+ * may hold its lock for so long, and that is no error: SQLite's own programs wait for as long.
+ */
+const openPatienceMs = 5000
 const lookMs = 20
 
 /** `statfs` types of file systems on which SQLite's locks are not to be trusted. */
@@ -97,6 +102,7 @@ export class SqliteDatabase implements ManagedDatabase {
     const opened = (await this.#patiently(
       { call: 'open', database: this.#database, path: file, rollBytes: this.#rollBytes },
       signal,
+      openPatienceMs,
     )) as OpenedWithLog | undefined
     if (opened === undefined) return undefined
     this.#identity = opened.identity
@@ -151,8 +157,12 @@ export class SqliteDatabase implements ManagedDatabase {
   }
 
   /** A call that the thread makes without waiting: the wait for another process is here, and nobody else waits with it. */
-  async #patiently(call: SqliteCall, signal: AbortSignal): Promise<unknown> {
-    const deadline = performance.now() + patienceMs
+  async #patiently(
+    call: SqliteCall,
+    signal: AbortSignal,
+    maxWaitMs = patienceMs,
+  ): Promise<unknown> {
+    const deadline = performance.now() + maxWaitMs
     for (;;) {
       signal.throwIfAborted()
       try {

@@ -1,6 +1,11 @@
 import { LocalStateError, ReplicaError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
-import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
+import {
+  comparePositions,
+  formatPosition,
+  type Position,
+  type WalPosition,
+} from '../../domain/wal/position.js'
 import { type Fork, type Lineage } from '../../domain/stored/lineage.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
 import { type Checksum, sameChecksum } from '../../domain/wal/wal-format.js'
@@ -280,10 +285,7 @@ export class SyncReplica {
       name,
       type: client.type,
       location: client.location,
-      position:
-        place?.position === undefined
-          ? undefined
-          : { generation: place.generation, ...place.position },
+      position: place === undefined ? undefined : storedUpTo(place),
       hasSnapshot: place?.hasSnapshot ?? false,
       isProven: this.#isProven,
       lagMs,
@@ -1168,6 +1170,13 @@ function checksumAt(
   const next = segments.find((each) => each.index === index + 1 && each.startOffset === 0)
   const previous = next?.trailer.previousIndexEnd
   return previous?.offset === offset ? previous.checksum : undefined
+}
+
+/** How far a replica has got. Before the first segment, a snapshot holds all up to the beginning of its index. */
+function storedUpTo({ generation, position, newestSnapshot }: Place): Position | undefined {
+  if (position !== undefined) return { generation, ...position }
+  if (newestSnapshot === undefined) return undefined
+  return { generation, index: newestSnapshot.index, offset: 0 }
 }
 
 /** The spooled segment that begins at `position`; from nothing, the generation's first. */

@@ -11,6 +11,7 @@ import {
   type Position,
   type WalPosition,
 } from '../../domain/wal/position.js'
+import { countOf } from '../../kit/quantity.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
 import { SegmentVerifier } from '../../domain/wal/segment-verifier.js'
 import { type WalSegmentTrailer } from '../../domain/stored/trailer.js'
@@ -186,9 +187,9 @@ async function compare(
   }
   const shown = unexplained.slice(0, maxShownPages).join(', ')
   throw new CorruptionError(
-    `the database restored from replica ${options.source.name} at ${formatPosition(position)} is not the live one ${databasePath}: ${unexplained.length} pages differ (${shown}${unexplained.length > maxShownPages ? ', …' : ''})`,
+    `the database restored from replica ${options.source.name} at ${formatPosition(position)} is not the live one ${databasePath}: ${countOf(unexplained.length, 'page')} differ${unexplained.length === 1 ? 's' : ''} (${shown}${unexplained.length > maxShownPages ? ', …' : ''})`,
     {
-      hint: 'Let PRAGMA integrity_check look at the live database; if it is sound, remove the local state so that a new generation begins.',
+      hint: 'Run PRAGMA integrity_check on the live database. If it finds no damage, stop tsreplicate, remove the local state, and start it again: a new generation begins.',
     },
   )
 }

@@ -4,7 +4,7 @@ import { expandPath, restore as runRestore } from '../../../compose/commands.js'
 import { NoBackupError, UsageError } from '../../../domain/errors.js'
 import { parseGeneration } from '../../../domain/wal/generation.js'
 import { formatPosition } from '../../../domain/wal/position.js'
-import { countOf, formatBytes } from '../../../domain/quantity.js'
+import { countOf, formatBytes } from '../../../kit/quantity.js'
 import {
   type RestoreReport,
   type RestoreRequest,

@@ -2,6 +2,7 @@ import { request } from 'node:http'
 import { expandPath, findConfigFile } from '../../../compose/commands.js'
 import { ConfigError, NotRunningError } from '../../../domain/errors.js'
 import { formatWalPosition } from '../../../domain/wal/position.js'
+import { formatBytes } from '../../../kit/quantity.js'
 import { type DaemonStatus, type Failure, type ReplicaStatus } from '../../../domain/status.js'
 import { type DaemonSubject, statusSocket } from '../../daemon/status-socket.js'
 import { type CommonFlags } from '../context.js'
@@ -115,10 +116,10 @@ function formatStatus(status: DaemonStatus): string {
     database.state,
     database.position?.generation ?? '-',
     database.position === undefined ? '-' : formatWalPosition(database.position),
-    String(database.pageSizeBytes ?? '-'),
-    String(database.databaseBytes ?? '-'),
-    String(database.walBytes ?? '-'),
-    String(database.spoolBytes),
+    sizeText(database.pageSizeBytes),
+    sizeText(database.databaseBytes),
+    sizeText(database.walBytes),
+    sizeText(database.spoolBytes),
     failureText(database.lastFailure),
   ])
   const replicaRows = databases.flatMap((database) =>
@@ -165,12 +166,16 @@ function replicaCells(replica: ReplicaStatus): readonly string[] {
     replica.position === undefined ? '-' : formatWalPosition(replica.position),
     formatLag(replica.lagMs),
     formatLag(replica.confirmedLagMs),
-    String(replica.pendingBytes),
+    sizeText(replica.pendingBytes),
     timeText(replica.lastSnapshotAtMs),
     timeText(replica.lastRetentionAtMs),
     timeText(replica.lastProvenAtMs),
     replica.refusal ?? failureText(replica.lastFailure),
   ]
+}
+
+function sizeText(bytes: number | undefined): string {
+  return bytes === undefined ? '-' : formatBytes(bytes)
 }
 
 function timeText(timeMs: number | undefined): string {

@@ -2,6 +2,7 @@ import { expandPath, validate, verify as runVerify } from '../../../compose/comm
 import { type DatabaseConfig } from '../../../domain/settings/config.js'
 import { CorruptionError, TsreplicateError, UsageError } from '../../../domain/errors.js'
 import { formatPosition } from '../../../domain/wal/position.js'
+import { countOf, formatBytes } from '../../../kit/quantity.js'
 import { type Finding } from '../../../domain/stored/verification.js'
 import { type RestoreSource } from '../../../usecase/restore/restore-types.js'
 import { type Comparison, type ValidationReport } from '../../../usecase/verify/validate-replica.js'
@@ -152,7 +153,7 @@ function describe(results: readonly Result[], level: Level): string {
       each.generation,
       String(each.snapshots),
       String(each.segments),
-      String(each.storedBytes),
+      formatBytes(each.storedBytes),
       each.firstCommitMs === undefined ? '' : formatTime(each.firstCommitMs),
       each.lastCommitMs === undefined ? '' : formatTime(each.lastCommitMs),
       each.findings.some(isDamage) ? 'damaged' : each.findings.length > 0 ? 'see below' : 'sound',
@@ -208,11 +209,11 @@ function describeComparison(comparison: Comparison): string {
   switch (comparison.verdict) {
     case 'same':
       return comparison.changedPages === 0
-        ? `the same as the live database (${comparison.comparedPages} pages)`
-        : `the same as the live database in ${comparison.comparedPages} pages, ${comparison.changedPages} were changed since`
+        ? `identical to the live database (${countOf(comparison.comparedPages, 'page')})`
+        : `identical to the live database in ${countOf(comparison.comparedPages, 'page')}; ${countOf(comparison.changedPages, 'page')} changed since`
     case 'absent':
-      return 'there is no live database here to compare it with'
+      return 'not compared: there is no live database here'
     case 'inconclusive':
-      return `not to be compared with the live database: ${comparison.changedPages} pages were changed there and are not stored`
+      return `not compared: ${countOf(comparison.changedPages, 'page')} of the live database changed and ${comparison.changedPages === 1 ? 'is' : 'are'} not stored yet`
   }
 }

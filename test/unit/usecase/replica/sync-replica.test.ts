@@ -134,6 +134,15 @@ function run(...syncs: SyncReplica[]): void {
   running.push(...syncs.map((sync) => sync.run(signal, kill.signal)))
 }
 
+test('a replica with a snapshot and no segment yet is stored up to the beginning of its index', async () => {
+  const { sync } = replicate('snapshot-only')
+  run(sync)
+  const capture = { position: { generation, index: 0, offset: 0 } } as CaptureStatus
+  const position = (): unknown => sync.status(capture).position
+  await until(() => position() !== undefined, 10_000, 'the place to be known')
+  expect(position()).toEqual({ generation, index: 0, offset: 0 })
+})
+
 /** First and last segment of each object, as the trailers say. */
 function spansOf(client: MemoryReplicaClient): [number, number][] {
   return [...client.objects]

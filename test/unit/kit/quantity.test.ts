@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { countOf, formatBytes } from '../../../src/domain/quantity.ts'
+import { countOf, formatBytes } from '../../../src/kit/quantity.ts'
 
 test.each([
   [0, '0 pages'],
