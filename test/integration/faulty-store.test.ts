@@ -29,14 +29,19 @@ function oneOfEach(): Faults {
 }
 
 test('a store that loses, delays, cuts and doubles: never ready without what is older than the limit', async () => {
-  const [all, snapshot] = await Promise.all([
+  const [all, snapshot, cut] = await Promise.all([
     runHistory({ faults: oneOfEach(), faultsForMs: 6000 }),
     runHistory({
       faults: { write: onlyFor({ kind: 'lost' }, { of: 'snapshot', number: 0 }) },
       faultsForMs: 3000,
     }),
+    runHistory({
+      faults: { write: onlyFor({ kind: 'cut', atBytes: 100 }, { of: 'snapshot', number: 0 }) },
+      faultsForMs: 3000,
+    }),
   ])
-  console.log(JSON.stringify([all, snapshot]))
+  console.log(JSON.stringify([all, snapshot, cut]))
   expect(all.commits).toBeGreaterThan(0)
   expect(snapshot.generations).toBe(1)
+  expect(cut.generations).toBe(1)
 })

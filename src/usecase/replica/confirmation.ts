@@ -15,7 +15,7 @@ import {
   type SnapshotRef,
 } from '../../domain/stored/replica-layout.js'
 import { type Clock } from '../ports/clock.js'
-import { type ReplicaClient } from '../ports/replica-client.js'
+import { type ReplicaClient, type SnapshotInfo } from '../ports/replica-client.js'
 import { type SpooledSegment } from '../ports/spool.js'
 
 /** A segment that the store acknowledged. */
@@ -45,6 +45,8 @@ export class Confirmation {
   /** In order, from the first that is not confirmed. */
   #sent: SentSegment[] = []
   #snapshot: SentSnapshot | undefined
+  /** A snapshot that the store has, and not as it was sent. */
+  #damaged: Missing | undefined
   #isSnapshotConfirmed = true
   #lost: SentSegment[] = []
   /** Of what was lost, some is not known to be there yet. */
@@ -104,10 +106,21 @@ export class Confirmation {
     this.#lost = this.#lost.filter(({ segment }) => !isSame(segment, sent.segment))
   }
 
+  /** Whether this snapshot is known to be another one than was sent, by its size: the store has cut it. */
+  isDamaged({ generation, index, sizeBytes }: SnapshotInfo): boolean {
+    const known = this.#damaged
+    return (
+      known !== undefined &&
+      known.path === formatObjectPath({ kind: 'snapshot', generation, index }) &&
+      known.sizeBytes === sizeBytes
+    )
+  }
+
   /** The store acknowledged a snapshot, which is looked at as soon as possible. */
   acknowledgedSnapshot(snapshot: SentSnapshot): void {
     this.#snapshot = snapshot
     this.#isSnapshotConfirmed = false
+    this.#damaged = undefined
   }
 
   /** Since when the first commit waits that is not confirmed. */
@@ -254,6 +267,7 @@ export class Confirmation {
     this.#lost = lost.flatMap(({ sent }) => (sent === undefined ? [] : [sent]))
     this.#isMending ||= this.#lost.length > 0
     const isSnapshot = first.ref.kind === 'snapshot'
+    if (isSnapshot) this.#damaged = first
     const what =
       first.sizeBytes === undefined ? 'is not there' : `has ${first.sizeBytes} bytes there`
     const others = lost.length > 1 ? ` (and ${lost.length - 1} more)` : ''

@@ -1,4 +1,10 @@
-import { LocalStateError, ReplicaError } from '../../domain/errors.js'
+import {
+  CorruptionError,
+  LocalStateError,
+  ObjectNotFoundError,
+  ReplicaError,
+} from '../../domain/errors.js'
+import { type SnapshotTrailer } from '../../domain/stored/trailer.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import {
   comparePositions,
@@ -108,6 +114,13 @@ const maxTimerMs = 24 * 3_600_000
 const trustMs = 24 * 3_600_000
 
 /** Where this replica stands in the current generation. */
+/** A snapshot that is there, and what it says of itself. */
+interface DescribedSnapshot {
+  readonly info: SnapshotInfo
+  readonly snapshot: NewestSnapshot
+  readonly lineage: Lineage | undefined
+}
+
 interface Place {
   readonly generation: Generation
   /** End of what is stored; undefined: no segment is. */
@@ -691,16 +704,11 @@ export class SyncReplica {
   async #locate(generation: Generation, kill: AbortSignal): Promise<Place | undefined> {
     const { client, feed, name, logger } = this.#options
     const leftovers = this.#swept ? undefined : await this.#sweep(kill)
-    let newest: SnapshotInfo | undefined
-    for await (const snapshot of client.listSnapshots(generation, kill)) {
-      if (newest === undefined || snapshot.index > newest.index) newest = snapshot
-    }
+    const snapshots = await Array.fromAsync(client.listSnapshots(generation, kill))
     let last: WalSegmentInfo | undefined
-    const firstIndex = newest?.index ?? 0
-    const listed: WalSegmentInfo[] = []
-    for await (const segment of client.listWalSegments(generation, kill)) {
+    const segments = await Array.fromAsync(client.listWalSegments(generation, kill))
+    for (const segment of segments) {
       if (last === undefined || comparePositions(segment, last) > 0) last = segment
-      if (segment.index >= firstIndex) listed.push(segment)
     }
     // Said only now: where the replica cannot be listed either, that is the problem, and the sweep is tried again.
     this.#swept = true
@@ -733,7 +741,8 @@ export class SyncReplica {
         return undefined
       }
     }
-    const described = newest === undefined ? undefined : await this.#describe(newest, kill)
+    const described = await this.#newestSnapshot(snapshots, kill)
+    const newest = described?.info
     if (newest !== undefined && (await this.#isShared(newest, described?.lineage, kill))) {
       return undefined
     }
@@ -772,11 +781,12 @@ export class SyncReplica {
             ref: { kind: 'snapshot', generation, index: newest.index } as const,
             storedBytes: newest.sizeBytes,
           }
+    const firstIndex = newest?.index ?? 0
     this.#tiling = new CheckTiling({
       client,
       generation,
       firstIndex,
-      listed,
+      listed: segments.filter(({ index }) => index >= firstIndex),
       remembered: await this.#remembered.load(kill),
       spooled: current.segments,
     })
@@ -854,21 +864,55 @@ export class SyncReplica {
     }
   }
 
-  async #describe(
-    snapshot: SnapshotInfo,
+  /**
+   * The newest snapshot that is as it was sent. One that the store has cut does not count: another is taken, and nothing
+   * is restorable from here until then. Of one that is encrypted nothing but its size may be known.
+   */
+  async #newestSnapshot(
+    snapshots: readonly SnapshotInfo[],
     kill: AbortSignal,
-  ): Promise<{ readonly snapshot: NewestSnapshot; readonly lineage: Lineage | undefined }> {
-    const object = { ref: snapshot, sizeBytes: snapshot.sizeBytes }
-    const found = await readTrailer(this.#options.client, object, kill)
-    const trailer =
-      found.kind === 'trailer' && found.trailer.kind === 'snapshot' ? found.trailer : undefined
-    return {
-      snapshot: {
-        index: snapshot.index,
-        consistentFrom: trailer?.consistentFrom,
-        atMs: trailer?.endTimeMs ?? snapshot.createdAtMs,
-      },
-      lineage: trailer?.lineage,
+  ): Promise<DescribedSnapshot | undefined> {
+    const { client, logger } = this.#options
+    for (const info of snapshots.toSorted((a, b) => b.index - a.index)) {
+      const trailer = await this.#snapshotTrailer(info, kill)
+      const isDamaged = trailer === undefined && !client.isEncrypted
+      if (isDamaged || this.#confirmation.isDamaged(info)) {
+        logger.error(
+          {
+            location: client.location,
+            object: formatObjectPath(info),
+            hint: 'look at what the store does with what it is sent, and who else may write there',
+          },
+          'a snapshot on the replica is damaged: another one is taken',
+        )
+        continue
+      }
+      return {
+        info,
+        snapshot: {
+          index: info.index,
+          consistentFrom: trailer?.consistentFrom,
+          atMs: trailer?.endTimeMs ?? info.createdAtMs,
+        },
+        lineage: trailer?.lineage,
+      }
+    }
+    return undefined
+  }
+
+  async #snapshotTrailer(
+    info: SnapshotInfo,
+    kill: AbortSignal,
+  ): Promise<SnapshotTrailer | undefined> {
+    const object = { ref: info, sizeBytes: info.sizeBytes }
+    try {
+      const found = await readTrailer(this.#options.client, object, kill)
+      if (found.kind !== 'trailer' || found.trailer.kind !== 'snapshot') return undefined
+      const { generation, index } = found.trailer
+      return generation === info.generation && index === info.index ? found.trailer : undefined
+    } catch (error) {
+      if (error instanceof CorruptionError || error instanceof ObjectNotFoundError) return undefined
+      throw error
     }
   }
 

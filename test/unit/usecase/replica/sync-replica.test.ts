@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ReplicaError } from '../../../../src/domain/errors.js'
 import { formatGeneration } from '../../../../src/domain/wal/generation.js'
 import { formatObjectPath } from '../../../../src/domain/stored/replica-layout.js'
-import { parseTrailer } from '../../../../src/domain/stored/trailer.js'
+import { formatTrailer, parseTrailer } from '../../../../src/domain/stored/trailer.js'
 import { systemClock } from '../../../../src/infrastructure/clock/system-clock.js'
 import { decodeFrame } from '../../../../src/infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from '../../../../src/infrastructure/lz4/frame-encoder.js'
@@ -97,6 +97,25 @@ async function add(count: number, timeMs = 1000, monotonicMs = 0): Promise<void>
   }
 }
 
+/** The end of a snapshot, which is all that is looked at here. */
+function snapshotBytes(of = generation): Buffer {
+  return Buffer.concat([
+    Buffer.from('body'),
+    formatTrailer({
+      kind: 'snapshot',
+      generation: of,
+      index: 0,
+      consistentFrom: { index: 0, offset: 0 },
+      pageSizeBytes: 512,
+      pageCount: 1,
+      startTimeMs: 500,
+      endTimeMs: 500,
+      commitTimeMs: 500,
+      lineage: undefined,
+    }),
+  ])
+}
+
 /** A replica in whose generation a snapshot is, and nothing else. */
 function replicate(
   name: string,
@@ -104,7 +123,7 @@ function replicate(
 ): { client: MemoryReplicaClient; sync: SyncReplica } {
   const client = new MemoryReplicaClient()
   const snapshot = formatObjectPath({ kind: 'snapshot', generation, index: 0 })
-  client.objects.set(snapshot, { bytes: Buffer.from('body'), createdAtMs: Date.now() })
+  client.objects.set(snapshot, { bytes: snapshotBytes(), createdAtMs: Date.now() })
   const sync = new SyncReplica({
     name,
     database: {} as ManagedDatabase,
@@ -230,11 +249,31 @@ test('a replica that has other frames than were captured, at the same place, end
   expect(feed.takeNewGeneration()).toMatchObject({ reason: 'replica differs from the local state' })
 })
 
+test.each([0, 2])(
+  'a snapshot that the store has cut to %d bytes is no snapshot: nothing is restorable until another one is there',
+  async (bytes) => {
+    const { client, sync } = replicate('a')
+    const path = formatObjectPath({ kind: 'snapshot', generation, index: 0 })
+    client.objects.set(path, { bytes: snapshotBytes().subarray(0, bytes), createdAtMs: Date.now() })
+    await add(2)
+    run(sync)
+    await until(
+      () => sync.missing === `generation ${generation} has no snapshot`,
+      4000,
+      () => `no snapshot to be said: ${sync.missing}`,
+    )
+    expect(hasAll(sync)).toBe(false)
+    // A snapshot is asked for, and never taken here.
+    kill.abort()
+    feed.end(undefined)
+  },
+)
+
 test('a generation that begins while the one before is looked for is not waited for', async () => {
   const { client, sync } = replicate('a')
   const next = formatGeneration(Uint8Array.from([8, 7, 6, 5, 4, 3, 2, 1]))
   client.objects.set(formatObjectPath({ kind: 'snapshot', generation: next, index: 0 }), {
-    bytes: Buffer.from('body'),
+    bytes: snapshotBytes(next),
     createdAtMs: Date.now(),
   })
   client.beforeOperation = (operation) => {
@@ -351,7 +390,7 @@ describe('requests', () => {
   function replicateBy(clock: FakeClock, { name = 'a', syncIntervalMs = secondMs } = {}) {
     const client = new MemoryReplicaClient({ now: () => clock.now() })
     const snapshot = formatObjectPath({ kind: 'snapshot', generation, index: 0 })
-    client.objects.set(snapshot, { bytes: Buffer.from('body'), createdAtMs: clock.now() })
+    client.objects.set(snapshot, { bytes: snapshotBytes(), createdAtMs: clock.now() })
     const operations: string[] = []
     const lines: { readonly atMs: number; readonly message: string }[] = []
     let isAway = false
