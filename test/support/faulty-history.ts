@@ -140,7 +140,8 @@ class History {
 
   /**
    * Asks the daemon how it stands. If it says that it is ready, everything older than it says must be there. What is newer
-   * may be lost without its knowledge, and then a restore of the newest is refused; one of that moment is not.
+   * may be lost without its knowledge, and then a restore of the newest is refused, and names what is there: all that is
+   * older.
    */
   async #holdToIt(): Promise<void> {
     const askedAtMs = Date.now()
@@ -158,7 +159,12 @@ class History {
     const said = `ready, ${confirmedLagMs} ms behind`
     let outcome = await this.#restore(bucket)
     if (typeof outcome === 'string' && confirmedLagMs > 0) {
-      outcome = await this.#restore(bucket, new Date(provenMs - 1))
+      outcome = await this.#restore(bucket, '-timestamp', new Date(provenMs - 1).toISOString())
+    }
+    // A lost segment may hold a commit of that moment: then the last one before it is named, with how to get it.
+    const named = / -generation (\S+) -index (\S+) /.exec(String(outcome))
+    if (named?.[1] !== undefined && named[2] !== undefined && confirmedLagMs > 0) {
+      outcome = await this.#restore(bucket, '-generation', named[1], '-index', named[2])
     }
     if (typeof outcome === 'string') throw new Error(`${said}: ${outcome}`)
     if (outcome < wanted.n) {
@@ -212,12 +218,11 @@ class History {
   }
 
   /** Restores what was kept and proves that it is one commit; returns which, or why it was refused. */
-  async #restore(bucket: string, at?: Date): Promise<number | string> {
+  async #restore(bucket: string, ...target: string[]): Promise<number | string> {
     const output = join(this.#folder, `${bucket}.db`)
     const config = join(this.#folder, `${bucket}.yml`)
     const replica = this.#replica(this.#store.keptEndpoint, bucket)
     writeFileSync(config, JSON.stringify({ dbs: [{ path: this.#db, replicas: [replica] }] }))
-    const target = at === undefined ? [] : ['-timestamp', at.toISOString()]
     const args = ['-config', config, '-o', output, ...target, this.#db]
     const { code, stderr } = await run('restore', ...args)
     if (code !== 0) return `restore ${target.join(' ')} ended with ${code}:\n${stderr}`
