@@ -81,6 +81,56 @@ export function headOf(
   }
 }
 
+/** A segment of the local log, of which all is known. */
+export interface LogSegment {
+  readonly index: number
+  readonly startOffset: number
+  readonly endOffset: number
+  readonly trailer: WalSegmentTrailer
+}
+
+/** The segment of a log that begins at a place; undefined as `end`: the first of all. */
+export function nextInLog<T extends LogSegment>(
+  log: readonly T[],
+  end: WalPosition | undefined,
+): T | undefined {
+  const tail = { ...chainStart(0), ...(end === undefined ? {} : place(end)) }
+  return log.find(
+    ({ index, startOffset, trailer }) =>
+      (index === tail.index || index === tail.index + 1) &&
+      succession(tail, headOf({ index, offset: startOffset }, trailer)).kind === 'continues',
+  )
+}
+
+/** The running checksum at a place where a segment of a log ends or begins; undefined: there is none. */
+export function checksumAt(
+  log: readonly LogSegment[],
+  { index, offset }: WalPosition,
+): Checksum | undefined {
+  const before = log.find((each) => each.index === index && each.endOffset === offset)
+  if (before !== undefined) return before.trailer.checksumAfter
+  const behind = log.find((each) => each.index === index && each.startOffset === offset)
+  if (behind !== undefined) return behind.trailer.checksumBefore
+  const next = log.find((each) => each.index === index + 1 && each.startOffset === 0)
+  const previous = next?.trailer.previousIndexEnd
+  return previous?.offset === offset ? previous.checksum : undefined
+}
+
+/** Whether a stored segment is a piece of a log: of the same frames, from where one of its segments begins to where one ends. */
+export function isPieceOf(log: readonly LogSegment[], stored: WalSegmentTrailer): boolean {
+  const { index, startOffset, endOffset } = stored
+  const first = log.find((each) => each.index === index && each.startOffset === startOffset)
+  const after = checksumAt(log, { index, offset: endOffset })
+  if (first === undefined || after === undefined || endOffset <= startOffset) return false
+  const { generation, salts, checksumBefore } = first.trailer
+  return (
+    stored.generation === generation &&
+    sameSalts(stored.salts, salts) &&
+    sameChecksum(stored.checksumBefore, checksumBefore) &&
+    sameChecksum(stored.checksumAfter, after)
+  )
+}
+
 /** How `next` stands to the end of what was before it. */
 export function succession(before: ChainTail, next: SegmentHead): Succession {
   if (next.index < before.index) return { kind: 'overlap' }

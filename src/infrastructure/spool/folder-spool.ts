@@ -13,13 +13,13 @@ import { type Generation, parseGeneration } from '../../domain/wal/generation.js
 import { type FollowedGeneration, type GenerationOrigin } from '../../domain/stored/lineage.js'
 import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
 import { formatWalSegmentName, parseWalSegmentName } from '../../domain/stored/replica-layout.js'
+import { headOf, succession, tailOf } from '../../domain/stored/segment-chain.js'
 import {
   formatTrailer,
   parseTrailer,
   trailerTailBytes,
   type WalSegmentTrailer,
 } from '../../domain/stored/trailer.js'
-import { sameChecksum } from '../../domain/wal/wal-format.js'
 import { codeOf } from '../../kit/error-text.js'
 import { type Processes } from '../../usecase/ports/processes.js'
 import {
@@ -434,16 +434,9 @@ function isWithin(position: WalPosition, segment: SpooledSegment): boolean {
   )
 }
 
-/** Whether `next` begins where `last` ends. */
 function continues(last: SpooledSegment, next: SpooledSegment): boolean {
-  if (next.index === last.index) return next.startOffset === last.endOffset
-  const previous = next.trailer.previousIndexEnd
-  return (
-    next.index === last.index + 1 &&
-    next.startOffset === 0 &&
-    previous?.offset === last.endOffset &&
-    sameChecksum(previous.checksum, last.trailer.checksumAfter)
-  )
+  const tail = tailOf(startOf(last), last.trailer)
+  return succession(tail, headOf(startOf(next), next.trailer)).kind === 'continues'
 }
 
 async function readSegment(

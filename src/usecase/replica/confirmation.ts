@@ -22,11 +22,14 @@ import { type SpooledSegment } from '../ports/spool.js'
 export interface SentSegment {
   /** Of these its place and sizes are of interest: what is in the spool may be another object by then. */
   readonly segment: SpooledSegment
-  /** As a listing shows it. */
-  readonly storedBytes: number
+  /** As a listing shows it; undefined: not known. */
+  readonly storedBytes: number | undefined
   /** Since when its first commit waits. */
   readonly sinceMs: number
 }
+
+/** A segment that a listing showed. */
+export type SeenSegment = Pick<SentSegment, 'segment'> & { readonly storedBytes: number }
 
 /** A snapshot that the store acknowledged. */
 export interface SentSnapshot {
@@ -173,7 +176,7 @@ export class Confirmation {
    */
   async check(
     signal: AbortSignal,
-    confirmed?: (segments: readonly SentSegment[]) => Promise<void>,
+    confirmed?: (segments: readonly SeenSegment[]) => Promise<void>,
   ): Promise<void> {
     const isSecond = this.#missing.size > 0
     this.#lastAt = this.#clock.monotonic()
@@ -227,7 +230,7 @@ export class Confirmation {
       confirmed: tell,
     }: {
       readonly isSecond: boolean
-      readonly confirmed: ((segments: readonly SentSegment[]) => Promise<void>) | undefined
+      readonly confirmed: ((segments: readonly SeenSegment[]) => Promise<void>) | undefined
     },
     signal: AbortSignal,
   ): Promise<readonly Missing[]> {
@@ -241,15 +244,16 @@ export class Confirmation {
       sizes.set(formatObjectPath(found), found.sizeBytes)
     }
     const missing: Missing[] = []
-    let confirmed: SentSegment | undefined
+    const seen: SeenSegment[] = []
     for (const each of sent) {
-      const ref = refOf(each.segment)
+      const { segment, storedBytes } = each
+      const ref = refOf(segment)
       const sizeBytes = sizes.get(formatObjectPath(ref))
-      if (sizeBytes !== each.storedBytes) missing.push({ ...missingOf(ref, sizeBytes), sent: each })
-      if (missing.length === 0) confirmed = each
+      if (sizeBytes === undefined || (storedBytes !== undefined && sizeBytes !== storedBytes)) {
+        missing.push({ ...missingOf(ref, sizeBytes), sent: each })
+      } else if (missing.length === 0) seen.push({ segment, storedBytes: sizeBytes })
     }
-    const seen =
-      confirmed === undefined ? [] : this.#sent.splice(0, this.#sent.indexOf(confirmed) + 1)
+    this.#sent = this.#sent.filter((each) => !sent.slice(0, seen.length).includes(each))
     await tell?.(seen)
     return missing
   }

@@ -2,7 +2,7 @@ import { type Generation } from '../../domain/wal/generation.js'
 import { comparePositions } from '../../domain/wal/position.js'
 import { extendRuns, type StoredRun, type StoredRuns } from '../../domain/stored/stored-runs.js'
 import { isAbortError } from '../../kit/abort.js'
-import { type SentSegment } from './confirmation.js'
+import { type SeenSegment } from './confirmation.js'
 import { type Logger } from '../ports/logger.js'
 import { type StoredRecord } from '../ports/stored-record.js'
 
@@ -12,7 +12,7 @@ export class RememberStored {
   readonly #logger: Logger
   #known: StoredRuns | undefined
   /** What was seen while it was not known yet what it goes on from. */
-  #later: SentSegment[] = []
+  #later: SeenSegment[] = []
 
   constructor(options: { readonly record: StoredRecord | undefined; readonly logger: Logger }) {
     this.#record = options.record
@@ -39,7 +39,7 @@ export class RememberStored {
   /** These were seen, too, and follow each other. */
   async add(
     generation: Generation,
-    segments: readonly SentSegment[],
+    segments: readonly SeenSegment[],
     signal: AbortSignal,
   ): Promise<void> {
     if (segments.length === 0) return
@@ -51,7 +51,7 @@ export class RememberStored {
     await this.#save(signal)
   }
 
-  #extend(generation: Generation, segments: readonly SentSegment[]): void {
+  #extend(generation: Generation, segments: readonly SeenSegment[]): void {
     const same = this.#known?.generation === generation
     let runs: readonly StoredRun[] = same ? (this.#known?.runs ?? []) : []
     for (const { segment, storedBytes } of segments) {

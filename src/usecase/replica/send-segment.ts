@@ -5,8 +5,16 @@ import { type ReplicaClient } from '../ports/replica-client.js'
 import { type Spool, type SpooledSegment } from '../ports/spool.js'
 import { readTrailer } from '../stored/read-trailer.js'
 
+/** A segment that the store has acknowledged. */
+export interface StoredSent {
+  /** Its size there. */
+  readonly storedBytes: number
+  /** It had been stored before, by a request whose answer was lost or by another process of ours. */
+  readonly wasThere: boolean
+}
+
 /**
- * Sends a segment of the spool to a replica. Resolves with its size there when the store has acknowledged it. One that is
+ * Sends a segment of the spool to a replica. Resolves when the store has acknowledged it. One that is
  * `isNew` takes no other's place: that of who was the owner before, whose request hung, or of a history that was abandoned.
  */
 export async function sendSegment(
@@ -17,7 +25,7 @@ export async function sendSegment(
   }: { readonly client: ReplicaClient; readonly spool: Spool; readonly isNew: boolean },
   segment: SpooledSegment,
   signal: AbortSignal,
-): Promise<number> {
+): Promise<StoredSent> {
   const { generation, index, startOffset, sizeBytes } = segment
   const ref = { kind: 'wal-segment', generation, index, offset: startOffset } as const
   const offer = {
@@ -34,14 +42,16 @@ export async function sendSegment(
     for await (const chunk of spool.read(segment, signal, options)) await writer.write(chunk)
     await writer.end()
   }
+  let wasThere = false
   try {
     await writer.finish()
   } catch (error) {
     // The request may have been carried out though its answer was lost.
     if (!(error instanceof ObjectExistsError)) throw error
     if (!(await isThere(client, { ref, segment }, signal))) throw error
+    wasThere = true
   }
-  return upload.storedBytes(sizeBytes)
+  return { storedBytes: upload.storedBytes(sizeBytes), wasThere }
 }
 
 /** Whether the object of that name is this very segment. */

@@ -1,6 +1,7 @@
 import {
   CorruptionError,
   LocalStateError,
+  ObjectExistsError,
   ObjectNotFoundError,
   ReplicaError,
 } from '../../domain/errors.js'
@@ -14,7 +15,9 @@ import {
 } from '../../domain/wal/position.js'
 import { type Fork, type Lineage } from '../../domain/stored/lineage.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
-import { type Checksum, sameChecksum } from '../../domain/wal/wal-format.js'
+import { checksumAt, isPieceOf, nextInLog } from '../../domain/stored/segment-chain.js'
+import { type StoredRuns } from '../../domain/stored/stored-runs.js'
+import { sameChecksum } from '../../domain/wal/wal-format.js'
 import { type Sent } from '../../domain/policy/wall-clock.js'
 import { type CaptureStatus, longest, type ReplicaStatus } from '../../domain/status.js'
 import {
@@ -53,7 +56,14 @@ import { RecordStored } from './record-stored.js'
 import { type ReplicaProblems } from '../replica-problems.js'
 import { type Permits } from '../../kit/permits.js'
 import { SendSchedule } from './send-schedule.js'
-import { markOf, sendSegment } from './send-segment.js'
+import { sendSegment, type StoredSent } from './send-segment.js'
+import {
+  readBehind,
+  readByName,
+  readEnd,
+  type StoredEnd,
+  type StoredSegment,
+} from './stored-end.js'
 import { GenerationEndedError, hasReached, takeSnapshot } from './take-snapshot.js'
 
 export interface SyncReplicaOptions {
@@ -477,7 +487,7 @@ export class SyncReplica {
    * generation if all of the index is there that is being captured.
    */
   async #mend(place: Place, holes: readonly Hole[], kill: AbortSignal): Promise<void> {
-    const { feed, client, clock, logger, spool } = this.#options
+    const { feed, client, logger, spool } = this.#options
     const { current } = feed
     const [first] = holes
     const last = holes.at(-1)
@@ -488,14 +498,7 @@ export class SyncReplica {
       formatPosition({ generation: place.generation, ...position })
     const range = `${format(first.from)} to ${format(first.to)}`
     this.#isProven = false
-    if (this.#suspected !== range) {
-      // A listing may lag: it is looked once more.
-      this.#suspected = range
-      this.#place = undefined
-      await clock.sleep(lookAgainMs, kill)
-      return
-    }
-    this.#suspected = undefined
+    if (await this.#isSuspect(range, kill)) return
     const lost = holes.map((hole) => spooledBetween(current.segments, hole))
     logger.error(
       {
@@ -547,7 +550,7 @@ export class SyncReplica {
       return
     }
     await this.#mustBeWhole([segment], kill)
-    const storedBytes = await sendSegment({ client, spool, isNew: false }, segment, kill)
+    const { storedBytes } = await sendSegment({ client, spool, isNew: false }, segment, kill)
     this.#confirmation.acknowledged({ ...lost, storedBytes })
     logger.warn({ object: path }, 'wal segment that the store had lost was sent again')
   }
@@ -720,26 +723,30 @@ export class SyncReplica {
     }
     const current = feed.current
     if (current?.generation !== generation) return undefined
-    let position: WalPosition | undefined
-    if (last !== undefined) {
-      const end = await this.#endOf(last, current.segments, kill)
-      if (end === undefined) {
-        feed.requestNewGeneration(
-          'replica missed segments that the spool no longer has',
-          `the end of ${formatObjectPath(last)} on ${client.location} cannot be read`,
-        )
-        return undefined
-      }
-      position = { index: last.index, offset: end.offset }
-      const local = checksumAt(current.segments, position)
-      // A power cut can take frames from the WAL that were sent, and the local state with them; others are then written there.
-      if (local !== undefined && end.checksum !== undefined && !sameChecksum(local, end.checksum)) {
-        feed.requestNewGeneration(
-          'replica differs from the local state',
-          `${client.location} has other frames before ${formatPosition({ generation, ...position })} than were captured`,
-        )
-        return undefined
-      }
+    const where = { client, generation, spooled: current.segments }
+    const listedEnd = last === undefined ? undefined : await readEnd(where, last, kill)
+    if (last !== undefined && listedEnd === undefined) {
+      feed.requestNewGeneration(
+        'replica missed segments that the spool no longer has',
+        `the end of ${formatObjectPath(last)} on ${client.location} cannot be read`,
+      )
+      return undefined
+    }
+    const remembered = await this.#remembered.load(kill)
+    const isBehind = this.#isBehind(generation, remembered)
+    const unlisted = this.#mayLag(current, { end: listedEnd?.position, isBehind })
+      ? await readBehind(where, listedEnd?.position, kill)
+      : []
+    const ends = [...(listedEnd === undefined ? [] : [listedEnd]), ...unlisted]
+    const position = ends.at(-1)?.position
+    // A power cut can take frames from the WAL that were sent, and the local state with them; others are then written there.
+    const other = ends.find((end) => isOther(end, current.segments))
+    if (other !== undefined) {
+      feed.requestNewGeneration(
+        'replica differs from the local state',
+        `${client.location} has other frames before ${formatPosition({ generation, ...other.position })} than were captured`,
+      )
+      return undefined
     }
     const described = await this.#newestSnapshot(snapshots, kill)
     const newest = described?.info
@@ -753,7 +760,7 @@ export class SyncReplica {
       newestSnapshot: described?.snapshot,
       lineage: described?.lineage,
     }
-    const next = nextSegment(current.segments, position)
+    const next = nextInLog(current.segments, position)
     if (position !== undefined && comparePositions(position, current.end) > 0) {
       feed.requestNewGeneration(
         'replica is ahead of the local state',
@@ -762,6 +769,10 @@ export class SyncReplica {
       return undefined
     }
     if (next === undefined && !hasReached(position, current.end)) {
+      const end = position === undefined ? 'nothing' : formatPosition({ generation, ...position })
+      if (isBehind(position) && (await this.#isSuspect(`stored up to ${end}`, kill))) {
+        return await this.#locate(generation, kill)
+      }
       feed.requestNewGeneration(
         'replica missed segments that the spool no longer has',
         position === undefined
@@ -787,10 +798,11 @@ export class SyncReplica {
       generation,
       firstIndex,
       listed: segments.filter(({ index }) => index >= firstIndex),
-      remembered: await this.#remembered.load(kill),
+      remembered,
       spooled: current.segments,
     })
     this.#confirmation.begin({ generation, position }, snapshot)
+    for (const each of unlisted) this.#noteStored(each)
     this.#acknowledge(place)
     // The process before may have sent it already.
     if (next !== undefined) feed.attempt(name, endOf(next))
@@ -820,35 +832,59 @@ export class SyncReplica {
     return true
   }
 
-  /**
-   * Where a stored segment ends, and with which checksum, as its trailer says. One that is encrypted and cannot be read
-   * here is told by its name, size and mark to be one that the spool still has.
-   */
-  async #endOf(
-    stored: WalSegmentInfo,
-    spooled: readonly SpooledSegment[],
-    kill: AbortSignal,
-  ): Promise<{ readonly offset: number; readonly checksum: Checksum | undefined } | undefined> {
-    const { client } = this.#options
-    const object = { ref: stored, sizeBytes: stored.sizeBytes }
-    const found = await readTrailer(client, object, kill)
-    if (found.kind === 'trailer') {
-      const { trailer } = found
-      return trailer.kind === 'wal-segment'
-        ? { offset: trailer.endOffset, checksum: trailer.checksumAfter }
-        : undefined
+  /** Whether an end lies before one that is known to have been stored here. */
+  #isBehind(
+    generation: Generation,
+    remembered: StoredRuns | undefined,
+  ): (end: WalPosition | undefined) => boolean {
+    const recorded = this.#options.owner?.recorded
+    const known = [
+      remembered?.generation === generation ? remembered.runs.at(-1)?.to : undefined,
+      recorded?.generation === generation ? recorded.position : undefined,
+      this.#lastPlace?.generation === generation ? this.#lastPlace.position : undefined,
+    ]
+    return (end) => known.some((each) => each !== undefined && !hasReached(end, each))
+  }
+
+  /** Whether a listing that ends there may lack the newest segments, so that their names are worth asking for. */
+  #mayLag(
+    { generation, segments, end: capturedEnd }: FeedGeneration,
+    {
+      end,
+      isBehind,
+    }: {
+      readonly end: WalPosition | undefined
+      readonly isBehind: (end: WalPosition | undefined) => boolean
+    },
+  ): boolean {
+    if (isBehind(end)) return true
+    if (hasReached(end, capturedEnd)) return false
+    // What an earlier process sent, and did not see confirmed, must not be merged with what follows it.
+    const isFirstLook = this.#options.feed.continued === generation && this.#lastPlace === undefined
+    return isFirstLook || nextInLog(segments, end) === undefined
+  }
+
+  /** Whether something is seen to be missing for the first time: a listing may lag, and it is looked once more after a pause. */
+  async #isSuspect(what: string, kill: AbortSignal): Promise<boolean> {
+    if (this.#suspected === what) {
+      this.#suspected = undefined
+      return false
     }
-    const sizeBytes = await client.contentBytes(object, kill)
-    const same = spooled.find(
-      (segment) =>
-        segment.index === stored.index &&
-        segment.startOffset === stored.offset &&
-        segment.sizeBytes === sizeBytes,
+    this.#suspected = what
+    this.#place = undefined
+    await this.#options.clock.sleep(lookAgainMs, kill)
+    return true
+  }
+
+  /** It is there already, and is to be confirmed as if it had been sent now. */
+  #noteStored({ segment, storedBytes }: StoredSegment): void {
+    const { clock, logger } = this.#options
+    const { generation, index, startOffset: offset } = segment
+    this.#confirmation.acknowledged({ segment, storedBytes, sinceMs: clock.monotonic() })
+    logger.info(
+      { position: formatPosition({ generation, index, offset }) },
+      'wal segment was there already',
     )
-    if (same === undefined) return undefined
-    const mark = markOf(same)
-    const isMarked = (await client.isMarked({ ref: stored, mark }, kill)) ?? true
-    return isMarked ? { offset: same.endOffset, checksum: undefined } : undefined
   }
 
   /**
@@ -1078,10 +1114,10 @@ export class SyncReplica {
 
   /** Sends the next segment, if one is due. */
   async #sendNext(place: Place, kill: AbortSignal): Promise<boolean> {
-    const { feed, clock, client, spool, logger } = this.#options
+    const { feed, clock, client, logger } = this.#options
     const current = feed.current
     if (current === undefined || this.#sendDueInMs(place) !== 0) return false
-    if (nextSegment(current.segments, place.position) === undefined) {
+    if (nextInLog(current.segments, place.position) === undefined) {
       throw new LocalStateError(`the spool does not have what ${client.location} needs next`)
     }
     this.#schedule.begin({ position: place.position, end: current.end })
@@ -1090,15 +1126,20 @@ export class SyncReplica {
     await this.#mustBeWhole([segment], kill)
     const started = clock.monotonic()
     const sent = { wallMs: clock.now(), monotonicMs: started }
-    const storedBytes = await sendSegment({ client, spool, isNew: true }, segment, kill)
+    const stored = await this.#send(place, segment, kill)
+    if (stored === undefined) return true
     this.#lastSent = sent
     place.position = endOf(segment)
     this.#sentWalBytes += segment.walBytes
     this.#lastStoredAtMs = clock.now()
     const sinceMs = feed.sinceMs(segment) ?? clock.monotonic()
-    this.#confirmation.acknowledged({ segment, storedBytes, sinceMs })
+    this.#confirmation.acknowledged({ segment, storedBytes: stored.storedBytes, sinceMs })
     this.#acknowledge(place)
     this.#options.owner?.stored()
+    // Listings lag, and what follows it may be there, too.
+    if (stored.wasThere) {
+      this.#passOver(place, await readBehind(this.#where(place), place.position, kill))
+    }
     logger.info(
       {
         position: formatPosition({
@@ -1114,6 +1155,42 @@ export class SyncReplica {
     return true
   }
 
+  /** Undefined: the object that is there has what we have, and only ends elsewhere. */
+  async #send(
+    place: Place,
+    segment: SpooledSegment,
+    kill: AbortSignal,
+  ): Promise<StoredSent | undefined> {
+    const { client, spool } = this.#options
+    try {
+      return await sendSegment({ client, spool, isNew: true }, segment, kill)
+    } catch (error) {
+      if (!(error instanceof ObjectExistsError)) throw error
+      const { index, startOffset: offset } = segment
+      const found = await readByName(this.#where(place), { index, offset }, kill)
+      if (found === undefined || !this.#passOver(place, [found])) throw error
+      return undefined
+    }
+  }
+
+  /** Goes on behind what is there already, as far as it is a piece of what we have. False: it is not, or there is nothing. */
+  #passOver(place: Place, found: readonly StoredSegment[]): boolean {
+    const spooled = this.#options.feed.current?.segments ?? []
+    const isOurs = found.map(({ segment }) => isPieceOf(spooled, segment.trailer))
+    const count = isOurs.indexOf(false) === -1 ? found.length : isOurs.indexOf(false)
+    for (const each of found.slice(0, count)) {
+      this.#noteStored(each)
+      place.position = each.position
+    }
+    this.#acknowledge(place)
+    return count > 0
+  }
+
+  #where({ generation }: Place): Parameters<typeof readByName>[0] {
+    const { client, feed } = this.#options
+    return { client, generation, spooled: feed.current?.segments ?? [] }
+  }
+
   get #isEnding(): boolean {
     return this.#options.feed.ended || this.#leave.aborted
   }
@@ -1127,7 +1204,7 @@ export class SyncReplica {
     }
     const current = feed.current
     if (current?.generation !== place.generation) return undefined
-    const next = nextSegment(current.segments, place.position)
+    const next = nextInLog(current.segments, place.position)
     if (next === undefined) return undefined
     const chosen = await this.#merged(current, next, kill)
     feed.attempt(name, endOf(chosen))
@@ -1191,29 +1268,15 @@ function spooledBetween(
   const found: SpooledSegment[] = []
   let end: WalPosition = from
   while (comparePositions(end, to) < 0) {
-    const next = nextSegment(segments, end)
+    const next = nextInLog(segments, end)
     if (next === undefined) return undefined
     found.push(next)
     // A hole may end where an index does.
     const isAtEnd = next.index + 1 === to.index && to.offset === 0
     end = endOf(next)
-    if (isAtEnd && nextSegment(segments, end)?.index === to.index) return found
+    if (isAtEnd && nextInLog(segments, end)?.index === to.index) return found
   }
   return comparePositions(end, to) === 0 ? found : undefined
-}
-
-/** The running checksum at a place where a spooled segment ends or begins; undefined: there is none. */
-function checksumAt(
-  segments: readonly SpooledSegment[],
-  { index, offset }: WalPosition,
-): Checksum | undefined {
-  const before = segments.find((each) => each.index === index && each.endOffset === offset)
-  if (before !== undefined) return before.trailer.checksumAfter
-  const behind = segments.find((each) => each.index === index && each.startOffset === offset)
-  if (behind !== undefined) return behind.trailer.checksumBefore
-  const next = segments.find((each) => each.index === index + 1 && each.startOffset === 0)
-  const previous = next?.trailer.previousIndexEnd
-  return previous?.offset === offset ? previous.checksum : undefined
 }
 
 /** How far a replica has got. Before the first segment, a snapshot holds all up to the beginning of its index. */
@@ -1223,21 +1286,10 @@ function storedUpTo({ generation, position, newestSnapshot }: Place): Position |
   return { generation, index: newestSnapshot.index, offset: 0 }
 }
 
-/** The spooled segment that begins at `position`; from nothing, the generation's first. */
-function nextSegment(
-  segments: readonly SpooledSegment[],
-  position: WalPosition | undefined,
-): SpooledSegment | undefined {
-  if (position === undefined) {
-    return segments.find((segment) => segment.index === 0 && segment.startOffset === 0)
-  }
-  return segments.find(
-    (segment) =>
-      (segment.index === position.index && segment.startOffset === position.offset) ||
-      (segment.index === position.index + 1 &&
-        segment.startOffset === 0 &&
-        segment.trailer.previousIndexEnd?.offset === position.offset),
-  )
+/** Whether an end that is stored has other frames before it than we have. */
+function isOther({ position, checksum }: StoredEnd, segments: readonly SpooledSegment[]): boolean {
+  const local = checksumAt(segments, position)
+  return local !== undefined && checksum !== undefined && !sameChecksum(local, checksum)
 }
 
 /** When the last transaction was seen to be committed of what ends at a position; undefined: nothing tells. */

@@ -1,18 +1,58 @@
+import { ObjectNotFoundError } from '../../domain/errors.js'
 import { type ObjectRef } from '../../domain/stored/replica-layout.js'
 import { parseTrailer, trailerTailBytes, type TrailerTail } from '../../domain/stored/trailer.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
+
+/** What an object's end says. */
+export type FoundTrailer = Exclude<TrailerTail, { kind: 'longer' }>
 
 /** Reads an object's trailer by one ranged read of its tail, or two when it is long. Objects without one: `none`. */
 export async function readTrailer(
   client: ReplicaClient,
   object: { readonly ref: ObjectRef; readonly sizeBytes: number },
   signal: AbortSignal,
-): Promise<Exclude<TrailerTail, { kind: 'longer' }>> {
+): Promise<FoundTrailer> {
   const sizeBytes = await client.contentBytes(object, signal)
+  return readTail(client, { ref: object.ref, sizeBytes }, signal)
+}
+
+/**
+ * The same of an object that is in no listing, of which no size is known: all of it is read. `contentBytes` are those that
+ * reading yields. Undefined: there is no object of that name.
+ */
+export async function readTrailerByName(
+  client: ReplicaClient,
+  ref: ObjectRef,
+  signal: AbortSignal,
+): Promise<{ readonly contentBytes: number; readonly found: FoundTrailer } | undefined> {
+  let contentBytes = 0
+  let tail: Uint8Array = new Uint8Array(0)
+  try {
+    for await (const chunk of client.read(ref, { offset: 0, length: undefined }, signal)) {
+      contentBytes += chunk.length
+      tail = lastBytes(tail, chunk)
+    }
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError) return undefined
+    throw error
+  }
+  const parsed = parseTrailer(tail)
+  const found =
+    parsed.kind === 'longer'
+      ? await readTail(client, { ref, sizeBytes: contentBytes }, signal)
+      : parsed
+  return { contentBytes, found }
+}
+
+async function readTail(
+  client: ReplicaClient,
+  { ref, sizeBytes }: { readonly ref: ObjectRef; readonly sizeBytes: number },
+  signal: AbortSignal,
+): Promise<FoundTrailer> {
   let wanted = trailerTailBytes
   for (;;) {
     const offset = Math.max(0, sizeBytes - wanted)
-    const tail = await collect(client.read(object.ref, { offset, length: wanted }, signal))
+    const tail = await collect(client.read(ref, { offset, length: wanted }, signal))
     const parsed = parseTrailer(tail)
     if (parsed.kind !== 'longer') return parsed
     if (parsed.lengthBytes > sizeBytes || parsed.lengthBytes <= wanted) {
@@ -36,4 +76,13 @@ async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
     at += part.length
   }
   return whole
+}
+
+/** Of two runs of bytes, the end that a trailer is looked for in. */
+function lastBytes(before: Uint8Array, chunk: Uint8Array): Uint8Array {
+  if (chunk.length >= trailerTailBytes) return chunk.slice(-trailerTailBytes)
+  const both = new Uint8Array(before.length + chunk.length)
+  both.set(before)
+  both.set(chunk, before.length)
+  return both.slice(-trailerTailBytes)
 }

@@ -1,10 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { formatGeneration } from '../../../../src/domain/wal/generation.js'
-import { comparePositions } from '../../../../src/domain/wal/position.js'
+import { comparePositions, type WalPosition } from '../../../../src/domain/wal/position.js'
 import {
   chainStart,
+  checksumAt,
   headOf,
+  isPieceOf,
+  type LogSegment,
+  nextInLog,
   succession,
   type Succession,
   tailOf,
@@ -12,6 +16,7 @@ import {
 import { type WalSegmentTrailer } from '../../../../src/domain/stored/trailer.js'
 
 const generation = formatGeneration(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8))
+const otherGeneration = formatGeneration(Uint8Array.of(8, 7, 6, 5, 4, 3, 2, 1))
 const firstIndex = 3
 
 interface Segment {
@@ -140,6 +145,77 @@ describe('of two segments of one history', () => {
         expect(succession(chainStart(firstIndex + 1), headOf(segments[0]!, undefined)).kind).toBe(
           'overlap',
         )
+      }),
+    )
+  })
+})
+
+describe('in a log', () => {
+  /** The same histories, from index 0 on, as the spool has them. */
+  const log = history.map((segments) =>
+    segments.map(({ trailer }) => {
+      const index = trailer.index - firstIndex
+      const { startOffset, endOffset } = trailer
+      return { index, startOffset, endOffset, trailer: { ...trailer, index } }
+    }),
+  )
+  const endOf = ({ index, endOffset: offset }: LogSegment): WalPosition => ({ index, offset })
+  const piece = log.chain((segments) =>
+    fc.record({
+      segments: fc.constant(segments),
+      a: fc.nat({ max: segments.length - 1 }),
+      b: fc.nat({ max: segments.length - 1 }),
+    }),
+  )
+
+  test('each segment is next behind the one before it, the first behind nothing, and none behind the last', () => {
+    fc.assert(
+      fc.property(log, (segments) => {
+        const ends = [undefined, ...segments.map(endOf)]
+        const next = ends.map((end) => nextInLog(segments, end))
+        expect(next).toEqual([...segments, undefined])
+      }),
+    )
+  })
+
+  test('nothing is next behind a place where no segment ends', () => {
+    fc.assert(
+      fc.property(piece, fc.integer({ min: 1, max: 31 }), ({ segments, a }, by) => {
+        const { index, offset } = endOf(segments[a]!)
+        for (const moved of [offset + by, offset - by]) {
+          expect(nextInLog(segments, { index, offset: moved })).toBeUndefined()
+          expect(checksumAt(segments, { index, offset: moved })).toBeUndefined()
+        }
+      }),
+    )
+  })
+
+  test('the checksum at an end is known of either side of it', () => {
+    fc.assert(
+      fc.property(piece, ({ segments, a }) => {
+        const { trailer } = segments[a]!
+        const end = endOf(segments[a]!)
+        expect(checksumAt(segments, end)).toEqual(trailer.checksumAfter)
+        const behind = segments.slice(a + 1)
+        if (behind.length === 0) return
+        expect(checksumAt(behind, end)).toEqual(trailer.checksumAfter)
+      }),
+    )
+  })
+
+  test('consecutive segments of an index, put into one, are a piece, and nothing of other frames is', () => {
+    fc.assert(
+      fc.property(piece, ({ segments, a, b }) => {
+        const [first, last] = [segments[a]!.trailer, segments[b]!.trailer]
+        const { startOffset, checksumBefore } = first
+        const merged = { ...last, startOffset, checksumBefore }
+        expect(isPieceOf(segments, merged)).toBe(a <= b && first.index === last.index)
+        const other = { s0: 4711, s1: 0 }
+        expect(isPieceOf(segments, { ...merged, checksumAfter: other })).toBe(false)
+        expect(isPieceOf(segments, { ...merged, checksumBefore: other })).toBe(false)
+        expect(isPieceOf(segments, { ...merged, salts: { salt1: 4711, salt2: 0 } })).toBe(false)
+        expect(isPieceOf(segments, { ...merged, endOffset: last.endOffset + 1 })).toBe(false)
+        expect(isPieceOf(segments, { ...merged, generation: otherGeneration })).toBe(false)
       }),
     )
   })

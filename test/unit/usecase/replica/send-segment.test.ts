@@ -13,7 +13,7 @@ import { encryptObjects } from '../../../../src/infrastructure/replica-clients/a
 import { FolderSpool } from '../../../../src/infrastructure/spool/folder-spool.js'
 import { type ReplicaClient } from '../../../../src/usecase/ports/replica-client.js'
 import { type SpooledSegment } from '../../../../src/usecase/ports/spool.js'
-import { sendSegment } from '../../../../src/usecase/replica/send-segment.js'
+import { sendSegment, type StoredSent } from '../../../../src/usecase/replica/send-segment.js'
 import { MemoryReplicaClient } from '../../../support/memory-replica-client.js'
 
 const generation = formatGeneration(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8))
@@ -71,11 +71,12 @@ describe.each<[string, (memory: MemoryReplicaClient) => ReplicaClient]>([
     const ours = await spooled(1)
     const theirs = await spooled(2)
     expect(theirs.segment.sizeBytes).toBe(ours.segment.sizeBytes)
-    const send = ({ spool, segment }: typeof ours): Promise<number> =>
+    const send = ({ spool, segment }: typeof ours): Promise<StoredSent> =>
       sendSegment({ client, spool, isNew: true }, segment, signal)
-    const storedBytes = await send(ours)
+    const { storedBytes, wasThere } = await send(ours)
+    expect(wasThere).toBe(false)
     const object = memory.objects.get(path)
-    await expect(send(ours)).resolves.toBe(storedBytes)
+    await expect(send(ours)).resolves.toEqual({ storedBytes, wasThere: true })
     await expect(send(theirs)).rejects.toBeInstanceOf(ObjectExistsError)
     expect(memory.objects.get(path)).toBe(object)
     // What the store has lost or cut short is replaced.

@@ -285,6 +285,78 @@ test('a generation that begins while the one before is looked for is not waited 
   await until(() => sync.storedState.startsWith(next), 4000, 'the new generation to be looked for')
 })
 
+describe('a listing that lacks the newest objects', () => {
+  /** As the process before has left it: an object for each of `count` segments. */
+  async function storedBefore(count: number): Promise<MemoryReplicaClient> {
+    const before = replicate('a')
+    run(before.sync)
+    for (let i = 0; i < count; i += 1) {
+      await add(1)
+      await everythingIsStored(before.sync)
+    }
+    kill.abort()
+    await Promise.all(running)
+    kill = new AbortController()
+    expect(spansOf(before.client)).toEqual(Array.from({ length: count }, (_, i) => [i, i]))
+    return before.client
+  }
+
+  /** Another process on what is stored: its listings lack the newest two of what they would show. */
+  function startAgain(stored: MemoryReplicaClient): ReturnType<typeof replicate> {
+    const { segments, end } = feed.current!
+    feed = new GenerationFeed()
+    feed.current = { generation, pageSizeBytes: 512, segments, end }
+    const again = replicate('a')
+    for (const [path, object] of stored.objects) again.client.objects.set(path, object)
+    const list = again.client.listWalSegments.bind(again.client)
+    again.client.listWalSegments = async function* (...args) {
+      const all = await Array.fromAsync(list(...args))
+      yield* all.toSorted((a, b) => a.offset - b.offset).slice(0, -2)
+    }
+    return again
+  }
+
+  const spansBehind = (spans: readonly [number, number][], count: number): [number, number][] =>
+    spans.filter(([first]) => first >= count)
+
+  test.each([
+    ['has released them', 1],
+    ['has the last two of them', 2],
+    ['has all of them', 6],
+  ])('costs neither an error nor a generation where the spool %s', async (_, kept) => {
+    const stored = await storedBefore(6)
+    feed.current!.segments = feed.current!.segments.slice(-kept)
+    const { client, sync } = startAgain(stored)
+    feed.continued = generation
+    await add(4)
+    run(sync)
+    await everythingIsStored(sync)
+    expect(feed.hasWish).toBe(false)
+    expect(sync.status(captured()).lastFailure).toBeUndefined()
+    // What is there is as it was, and what is new goes on from it.
+    expect(spansOf(client).slice(0, 6)).toEqual(Array.from({ length: 6 }, (_, i) => [i, i]))
+    expect(spansBehind(spansOf(client), 6)[0]?.[0]).toBe(6)
+    expect(spansOf(client).at(-1)?.[1]).toBe(9)
+  })
+
+  test('costs nothing either when an object turns up while it is sent, cut otherwise', async () => {
+    const stored = await storedBefore(6)
+    const { client, sync } = startAgain(stored)
+    await add(4)
+    // Nothing says that anybody was here before, and so nothing is asked for: the store refuses what is sent.
+    run(sync)
+    await everythingIsStored(sync)
+    expect(feed.hasWish).toBe(false)
+    expect(sync.status(captured()).lastFailure).toBeUndefined()
+    const spans = spansOf(client)
+    expect(spans.slice(0, 5)).toEqual(Array.from({ length: 5 }, (_, i) => [i, i]))
+    expect(spans.map(([first]) => first)).toEqual([
+      0,
+      ...spans.slice(0, -1).map(([, last]) => last + 1),
+    ])
+  })
+})
+
 describe('a replica that fell behind', { timeout: 30_000 }, () => {
   test('gets the rest merged, but for what may have been sent before', async () => {
     await add(20)
