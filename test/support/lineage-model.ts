@@ -72,6 +72,7 @@ export class LineageHistory {
 
   constructor(seed: number) {
     this.world = new World(seed)
+    this.world.snapshotIntervalMs = [undefined, 5 * secondMs, minuteMs][seed % 3]
     this.#hosts = ['a', 'b', 'c'].map((name) =>
       this.world.host(name, { offsetMs: this.#clockOffsetMs() }),
     )
@@ -337,6 +338,9 @@ export class LineageHistory {
       const found = stored.find((each) => each.generation === generation)
       const place = found && endOf(found, timeMs)
       if (place !== undefined) return place
+      // It had begun by then, and what lies before its first snapshot's end cannot be restored.
+      if (found !== undefined && found.snapshots.length > 0 && hasBegun(found, timeMs))
+        return undefined
     }
     return undefined
   }
@@ -345,35 +349,54 @@ export class LineageHistory {
   async #checkDeletion(): Promise<void> {
     const { objects } = this.world.client
     const all = [...objects]
-    const before = this.#newest(objects)
-    if (before === undefined) return
+    const moments = storedIn(objects).flatMap((each) => momentsOf(each))
+    if (moments.length === 0) return
+    const timeMs = this.#pick(moments) + this.#pick([-1, 0, 1, 700])
+    const [newest, earlier] = [this.#newest(objects), this.#newest(objects, timeMs)]
     const gone = this.#someObjects([...objects.keys()])
     this.#count.deletions += 1
     for (const path of gone) objects.delete(path)
     try {
-      const restored = await this.world.restore()
-      const wanted = placeOf(before.generation, before.position)
-      const found = describe(restored)
-      if (found === wanted) return
-      if (restored.kind === 'refused') {
-        this.#count.refused += 1
-        const needed = new Set(before.paths)
-        const isTouched = gone.some((path) => needed.has(path) || path === ownerObjectName)
-        assert(isTouched, `refused, and nothing is lost that is needed: ${found}`)
-        return
-      }
-      this.#count.older += 1
-      const proof = this.#proofOf(objects)
-      assert(
-        proof === undefined ||
-          (proof.generation === restored.generation &&
-            comparePositions(restored.position, proof.position) >= 0),
-        `${wanted} was the newest, ${found} is restored, and ${proof && placeOf(proof.generation, proof.position)} is proven to have been there (deleted: ${gone.join(', ')})`,
-      )
+      if (newest !== undefined) await this.#compareLossy({ before: newest, gone })
+      if (earlier !== undefined) await this.#compareLossy({ before: earlier, gone, timeMs })
     } finally {
       objects.clear()
       for (const [path, object] of all) objects.set(path, object)
     }
+  }
+
+  /** `before` is what was restored when nothing was gone. */
+  async #compareLossy({
+    before,
+    gone,
+    timeMs,
+  }: {
+    readonly before: Place
+    readonly gone: readonly string[]
+    readonly timeMs?: number
+  }): Promise<void> {
+    const { objects } = this.world.client
+    const restored = await this.world.restore(
+      timeMs === undefined ? undefined : { kind: 'timestamp', timeMs },
+    )
+    const wanted = placeOf(before.generation, before.position)
+    const found = describe(restored)
+    const moment = timeMs === undefined ? '' : ` at ${new Date(timeMs).toISOString()}`
+    if (found === wanted) return
+    if (restored.kind === 'refused') {
+      this.#count.refused += 1
+      const isTouched = gone.some((path) => isNeeded(path, before, timeMs, this.#order()))
+      assert(isTouched, `refused, and nothing is lost that is needed${moment}: ${found}`)
+      return
+    }
+    this.#count.older += 1
+    const proof = this.#proofOf(objects, timeMs)
+    assert(
+      proof === undefined ||
+        (proof.generation === restored.generation &&
+          comparePositions(restored.position, proof.position) >= 0),
+      `${wanted} was the newest${moment}, ${found} is restored, and ${proof && placeOf(proof.generation, proof.position)} is proven to have been there (deleted: ${gone.join(', ')})`,
+    )
   }
 
   #someObjects(paths: readonly string[]): readonly string[] {
@@ -397,21 +420,32 @@ export class LineageHistory {
     }
   }
 
-  /** How far objects that are left prove that something was stored; undefined: nothing of the kind is there. */
-  #proofOf(objects: Objects): Place | undefined {
+  /** How far objects that are left prove that something was stored by then; undefined: nothing of the kind is there. */
+  #proofOf(objects: Objects, timeMs = Number.POSITIVE_INFINITY): Place | undefined {
     const stored = storedIn(objects)
     const record = objects.has(ownerObjectName) ? ownerOf(this.world)?.stored : undefined
     const records = [record, record?.before].filter((each) => each?.hasSnapshot === true)
     for (const { generation } of this.#order()) {
-      const { snapshots = [] } = stored.find((each) => each.generation === generation) ?? {}
+      const { snapshots = [], segments = [] } =
+        stored.find((each) => each.generation === generation) ?? {}
       const recorded = records.find((each) => each?.generation === generation)
+      // Of segments alone, the first snapshot may not have been finished.
       if (snapshots.length === 0 && recorded === undefined) continue
       const positions = [
-        ...snapshots.map(({ consistentFrom }) => consistentFrom),
-        recorded?.position ?? { index: 0, offset: 0 },
+        ...snapshots
+          .filter(({ commitTimeMs }) => commitTimeMs <= timeMs)
+          .map(({ consistentFrom }) => consistentFrom),
+        ...segments.flatMap(({ index, captures }) =>
+          captures
+            .filter((each) => each.timeMs <= timeMs)
+            .map(({ endOffset }) => ({ index, offset: endOffset })),
+        ),
       ]
-      const position = positions.sort(comparePositions).at(-1) ?? { index: 0, offset: 0 }
-      return { generation, position, paths: [] }
+      if (recorded !== undefined && recorded.commitTimeMs <= timeMs) {
+        positions.push(recorded.position ?? { index: 0, offset: 0 })
+      }
+      const position = positions.sort(comparePositions).at(-1)
+      if (position !== undefined) return { generation, position, paths: [] }
     }
     return undefined
   }
@@ -515,6 +549,26 @@ function momentsOf({ snapshots, segments }: StoredGeneration, end = endless): re
 }
 
 const endless: WalPosition = { index: Number.POSITIVE_INFINITY, offset: 0 }
+
+function hasBegun({ segments }: StoredGeneration, timeMs: number): boolean {
+  return segments.some(({ captures }) => captures.some((each) => each.timeMs <= timeMs))
+}
+
+/**
+ * Whether an object may tell what lies between the place and the target: for a moment, all of its generation and of later
+ * ones, because when the commits of a missing one were made is not known.
+ */
+function isNeeded(
+  path: string,
+  place: Place,
+  timeMs: number | undefined,
+  order: readonly BegunGeneration[],
+): boolean {
+  if (path === ownerObjectName || place.paths.includes(path)) return true
+  if (timeMs === undefined) return false
+  const at = order.findIndex(({ generation }) => generation === place.generation)
+  return order.slice(0, at + 1).some(({ generation }) => path.includes(generation))
+}
 
 function startOf({ index, startOffset }: WalSegmentTrailer): WalPosition {
   return { index, offset: startOffset }

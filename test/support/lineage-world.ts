@@ -122,6 +122,8 @@ export class World {
   readonly begun: BegunGeneration[] = []
   /** Objects that were stored a second time with other bytes. */
   readonly overwritten: string[] = []
+  /** Of all hosts. */
+  snapshotIntervalMs: number | undefined
   /** Called when a host begins to look at all generations of the replica. */
   onLook: ((host: Host) => void) | undefined
   readonly random: () => number
@@ -425,7 +427,7 @@ export class Daemon {
       clock,
       logger,
       syncIntervalMs: secondMs,
-      snapshotIntervalMs: undefined,
+      snapshotIntervalMs: world.snapshotIntervalMs,
       retentionMs: undefined,
       snapshotSlots: new Permits(2),
       problems: new ReplicaProblems({ logger, clock, location: 'memory' }),

@@ -153,8 +153,12 @@ class ReplicaSearch {
     if (unfinished !== undefined) return { kind: 'loss', loss: unfinished }
     if (judged.kind !== 'backup') return judged
     const { backup } = judged
-    const lost = await this.#lostBehind(backup, passedOver)
+    const lost = await this.#lostSince(backup, passedOver)
     if (lost !== undefined) return { kind: 'loss', loss: lost }
+    if (passedOver.length === 0 && isBehind(backup, this.#request)) {
+      const last = formatTime(backup.commitTimeMs)
+      this.#notes.push(`nothing is stored after ${last}, which is before the moment asked for`)
+    }
     const forks =
       this.#request.generation === undefined
         ? await describeForks({ ...backup, generation: backup.listing.generation }, this.#history, {
@@ -265,12 +269,13 @@ class ReplicaSearch {
     // Commits before the moment asked for may be among those that are lost.
     const isMissed = next !== undefined && comparePositions(next, start) > 0
     if (isLater && place === undefined && isMissed) return this.#gap(stored, start, next)
+    const { extent } = stored
     const isWanted =
       isAtEnd &&
       (target.kind === 'latest' ||
-        (target.kind === 'index' && (stored.extent?.position.index ?? 0) <= target.index) ||
-        isLater)
-    const { extent } = stored
+        (target.kind === 'index' && (extent?.position.index ?? 0) <= target.index) ||
+        // While a clock is behind, many commits have one and the same time.
+        (target.kind === 'timestamp' && (isLater || (extent?.timeMs ?? 0) <= target.timeMs)))
     if (isWanted && extent !== undefined && endsBefore(extent.position)) {
       return this.#shortOf(stored, position, extent.position, undefined)
     }
@@ -278,7 +283,6 @@ class ReplicaSearch {
     const chain = chainSegments(stored, snapshot.index, end)
     if (chain.kind === 'gap') return this.#gap(stored, chain.missing, chain.next)
     const { segments } = chain
-    const nothingLater = `nothing is stored after ${new Date(commitTimeMs).toISOString()}, which is before the moment asked for`
     const backup: Backup = {
       source: this.#source,
       listing: stored,
@@ -293,7 +297,7 @@ class ReplicaSearch {
       position,
       commitTimeMs,
       timeIsApproximate: place?.approximate ?? trailer === undefined,
-      notes: isAtEnd && isLater ? [nothingLater] : [],
+      notes: [],
       explainDamage: (error) => this.#explainDamage(backup, error),
     }
     return { kind: 'backup', backup }
@@ -356,18 +360,43 @@ class ReplicaSearch {
     return (trailer?.captures[0]?.timeMs ?? first.createdAtMs) <= target.timeMs
   }
 
-  /** A moment behind the end of its generation may lie in a newer one that is gone. */
-  async #lostBehind(backup: Backup, passedOver: readonly Generation[]): Promise<Loss | undefined> {
-    const { target } = this.#request
-    if (target.kind !== 'timestamp' || !backup.isAtEnd) return undefined
-    if (target.timeMs <= backup.commitTimeMs) return undefined
+  /** A moment that newer generations do not reach may lie in what is lost of one, or in what no snapshot of it reaches. */
+  async #lostSince(backup: Backup, passedOver: readonly Generation[]): Promise<Loss | undefined> {
     for (const generation of passedOver) {
       const stored = this.#history.generations.find((each) => each.generation === generation)
-      if (stored !== undefined && stored.snapshots.length > 0) continue
-      const judged = await this.#judgeNow(generation, { kind: 'latest' })
-      if (judged.kind === 'loss') return judged.loss
+      if (stored !== undefined && stored.snapshots.length > 0) {
+        const beginning = await this.#lostBeginning(stored, backup)
+        if (beginning !== undefined) return beginning
+      } else if (isBehind(backup, this.#request)) {
+        const judged = await this.#judgeNow(generation, { kind: 'latest' })
+        if (judged.kind === 'loss') return judged.loss
+      }
     }
     return undefined
+  }
+
+  /** Of a generation that has snapshots, of which none reaches the moment. Of one of the original nothing tells. */
+  async #lostBeginning(stored: StoredGeneration, backup: Backup): Promise<Loss | undefined> {
+    const { target } = this.#request
+    const { generation, newestTrailer } = stored
+    const [segment] = stored.segments
+    const [snapshot] = stored.snapshots
+    if (target.kind !== 'timestamp' || newestTrailer?.lineage === undefined) return undefined
+    const first = segment && (await this.#trailers.segment(segment))?.captures[0]?.timeMs
+    const oldest = snapshot && (await this.#trailers.snapshot(snapshot))
+    if (oldest === undefined) return undefined
+    const isBegun = first !== undefined && first <= target.timeMs
+    const isThere = [oldest.consistentFrom, segment].some(
+      (each) => each !== undefined && comparePositions(place(each), beginning) === 0,
+    )
+    if (!isBegun && (isThere || !isBehind(backup, this.#request))) return undefined
+    const what = isBegun
+      ? `generation ${generation} has commits from ${formatTime(first)} on`
+      : `the beginning of generation ${generation} is gone`
+    const position = beginning
+    const problem = `${what}, and the first moment of it that can be restored is ${formatTime(oldest.commitTimeMs)}`
+    return this.#loss({ generation, position, timeMs: target.timeMs, problem, left: () => none })
+      .loss
   }
 
   #noteEarliest(moment: Moment): void {
@@ -440,8 +469,8 @@ class ReplicaSearch {
         { hint: `To restore that one on purpose: ${this.#command(left.flags)}` },
       )
     }
-    const other = await this.#otherGeneration(generation)
-    const nothing = `${what}; no commit of this generation can be restored`
+    const other = await this.#generationBefore(generation)
+    const nothing = `${what}; no commit of this generation can be restored${this.#byThen}`
     if (other === undefined) return new CorruptionError(nothing)
     const end = `${at(other.generation, other.commit.position)}${ofTime(other.commit.timeMs)}`
     return new CorruptionError(`${nothing}; the generation before it ends at ${end}`, {
@@ -462,7 +491,7 @@ class ReplicaSearch {
       const limit = { index: from.index, offset: from.offset - 1 }
       const isBefore = provenTo !== undefined && comparePositions(provenTo, limit) < 0
       const left = await lastProvable(listing, isBefore ? provenTo : limit, this.#trailers)
-      flags = left?.flags ?? (await this.#otherGeneration(generation))?.commit.flags
+      flags = left?.flags ?? (await this.#generationBefore(generation))?.commit.flags
     }
     if (flags === undefined) return error
     return new CorruptionError(error.message, {
@@ -471,11 +500,18 @@ class ReplicaSearch {
     })
   }
 
-  /** What can be restored of the newest of the other generations. */
-  async #otherGeneration(
-    but: Generation,
+  get #byThen(): string {
+    const { target } = this.#request
+    return target.kind === 'timestamp' ? ` at ${formatTime(target.timeMs)}` : ''
+  }
+
+  /** What can be restored of the newest of the generations that do not come after one. */
+  async #generationBefore(
+    last: Generation,
   ): Promise<{ readonly generation: Generation; readonly commit: ProvableCommit } | undefined> {
-    const passedOver = [but]
+    const { facts, order } = this.#history
+    const after = facts.filter(({ generation }) => order.isBefore(last, generation))
+    const passedOver = [last, ...after.map(({ generation }) => generation)]
     for (;;) {
       const newest = this.#newestBut(passedOver)
       if (newest.length === 0) return undefined
@@ -525,6 +561,12 @@ class ReplicaSearch {
 }
 
 const none = Promise.resolve(undefined)
+const beginning: WalPosition = { index: 0, offset: 0 }
+
+/** Whether a moment is asked for that lies behind all that is stored of the backup's generation. */
+function isBehind({ isAtEnd, commitTimeMs }: Backup, { target }: RestoreRequest): boolean {
+  return target.kind === 'timestamp' && isAtEnd && target.timeMs > commitTimeMs
+}
 
 /** The flags that say which commit is wanted. */
 export function targetFlags({ target }: Pick<RestoreRequest, 'target'>): readonly string[] {
@@ -549,5 +591,9 @@ function place({ index, offset }: WalPosition): WalPosition {
 }
 
 function ofTime(timeMs: number | undefined): string {
-  return timeMs === undefined ? '' : ` of ${new Date(timeMs).toISOString()}`
+  return timeMs === undefined ? '' : ` of ${formatTime(timeMs)}`
+}
+
+function formatTime(timeMs: number): string {
+  return new Date(timeMs).toISOString()
 }

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { type Generation, formatGeneration } from '../../../../src/domain/wal/generation.js'
 import { type FollowedGeneration } from '../../../../src/domain/stored/lineage.js'
 import { formatObjectPath } from '../../../../src/domain/stored/replica-layout.js'
+import { formatReplicaOwner } from '../../../../src/domain/stored/replica-owner.js'
 import { formatTrailer, type Trailer } from '../../../../src/domain/stored/trailer.js'
 import { chooseBackup } from '../../../../src/usecase/restore/choose-backup.js'
 import { type RestoreRequest } from '../../../../src/usecase/restore/restore-types.js'
@@ -17,8 +18,10 @@ const checksum = { s0: 0, s1: 0 }
 
 interface Made {
   readonly generation: Generation
-  /** Of each segment's commit. The first is the snapshot's, too. */
+  /** Of each segment's commit. */
   readonly times: readonly number[]
+  /** So many of them the snapshot needs; absent: none, and the first one's time is its own. */
+  readonly snapshotAfter?: number
   readonly ordinal?: number
   readonly follows?: readonly FollowedGeneration[]
   /** As the original has stored it. */
@@ -36,22 +39,23 @@ function replicaOf(...generations: readonly Made[]): MemoryReplicaClient {
     const bytes = isPlain ? new Uint8Array(64) : formatTrailer(trailer)
     client.objects.set(path, { bytes, createdAtMs })
   }
-  for (const { generation, times, ordinal, follows = [], isPlain = false } of generations) {
-    const [firstMs = 0] = times
+  for (const made of generations) {
+    const { generation, times, snapshotAfter = 0, ordinal, follows = [], isPlain = false } = made
+    const timeMs = times[Math.max(0, snapshotAfter - 1)] ?? 0
     put(
       {
         kind: 'snapshot',
         generation,
         index: 0,
-        consistentFrom: { index: 0, offset: 0 },
+        consistentFrom: { index: 0, offset: snapshotAfter === 0 ? 0 : endOf(snapshotAfter) },
         pageSizeBytes: 4096,
         pageCount: 1,
-        startTimeMs: firstMs,
-        endTimeMs: firstMs,
-        commitTimeMs: firstMs,
+        startTimeMs: timeMs,
+        endTimeMs: timeMs,
+        commitTimeMs: timeMs,
         lineage: ordinal === undefined ? undefined : { ordinal, epoch: 1, follows },
       },
-      firstMs,
+      timeMs,
       isPlain,
     )
     for (const [n, timeMs] of times.entries()) {
@@ -101,6 +105,39 @@ async function choose(
   const { signal } = new AbortController()
   const backup = await chooseBackup(request, sources, { notes, failed: new Map(), signal })
   return { ...backup, said: [...notes, ...backup.notes] }
+}
+
+const never = new AbortController().signal
+
+/** An owner object that says what is stored. */
+function ownerOf(generation: Generation, offset: number, commitTimeMs: number): string {
+  return formatReplicaOwner({
+    token: '00',
+    epoch: 1,
+    instance: '00',
+    process: {
+      host: 'a',
+      machine: 'a',
+      boot: 'a',
+      pidNamespace: '',
+      isContained: false,
+      pid: 1,
+      startTicks: '1',
+      startedAtMs: 0,
+    },
+    claimedAtMs: 0,
+    renewedAtMs: 0,
+    leaseMs: undefined,
+    released: false,
+    stored: {
+      generation,
+      ordinal: 1,
+      hasSnapshot: true,
+      before: undefined,
+      position: { index: 0, offset },
+      commitTimeMs,
+    },
+  })
 }
 
 const after = (generation: Generation, offset?: number): readonly FollowedGeneration[] => [
@@ -183,6 +220,74 @@ describe('of several generations', () => {
     const count = (name: string): number => asked.filter((each) => each === name).length
     expect([count('readOwner'), count('list'), count('read')]).toEqual([1, 1 + 3 * 2, 3 + 2])
   })
+})
+
+describe('a moment at which a newer generation had begun, before the first of it that can be restored', () => {
+  const first: Made = { generation: g1, times: [1000, 2000], ordinal: 1 }
+  const late: Made = {
+    generation: g2,
+    times: [5000, 6000, 7000],
+    snapshotAfter: 2,
+    ordinal: 2,
+    follows: after(g1),
+  }
+  const third: Made = { generation: g3, times: [8000], ordinal: 3, follows: after(g2) }
+  const at = (timeMs: number, ...clients: MemoryReplicaClient[]): ReturnType<typeof choose> =>
+    choose(clients, { target: { kind: 'timestamp', timeMs } })
+
+  test('is refused: the commits of the generation before are not all there were', async () => {
+    const client = replicaOf(first, late, third)
+    for (const timeMs of [5000, 5999]) {
+      await expect(at(timeMs, client)).rejects.toMatchObject({
+        code: 'CORRUPTION',
+        message: expect.stringMatching(
+          `generation ${g2} has commits from 1970-01-01T00:00:05.000Z on, and the first moment of it that can be restored is 1970-01-01T00:00:06.000Z.*the generation before it ends at ${g1}/`,
+        ) as unknown,
+        hint: expect.stringContaining(`<replica-1 -generation ${g1}>`) as unknown,
+      })
+    }
+    expect((await at(6000, client)).listing.generation).toBe(g2)
+  })
+
+  test('is refused where the beginning of that generation is gone, unless the commit is of that moment', async () => {
+    const client = replicaOf(first, late, third)
+    client.objects.delete(
+      formatObjectPath({ kind: 'wal-segment', generation: g2, index: 0, offset: 0 }),
+    )
+    await expect(at(4999, client)).rejects.toMatchObject({
+      code: 'CORRUPTION',
+      message: expect.stringMatching(`the beginning of generation ${g2} is gone`) as unknown,
+    })
+    expect((await at(2000, client)).commitTimeMs).toBe(2000)
+  })
+
+  test('is restored where another replica reaches it', async () => {
+    const backup = await at(5500, replicaOf(first, late), replicaOf({ ...late, snapshotAfter: 1 }))
+    expect([backup.source.name, backup.commitTimeMs]).toEqual(['replica-2', 5000])
+  })
+
+  test('between two generations, that nothing later is there is not said', async () => {
+    const { commitTimeMs, said } = await at(4999, replicaOf(first, late, third))
+    expect([commitTimeMs, said]).toEqual([2000, []])
+    const [note] = (await at(9000, replicaOf(first, late, third))).said
+    expect(note).toMatch('nothing is stored after 1970-01-01T00:00:08.000Z')
+  })
+})
+
+test('commits that are gone and are proven to be of the moment asked for are lost for it, too', async () => {
+  // By a clock that was behind: times stand still.
+  const client = replicaOf({ generation: g1, times: [1000, 2000, 2000, 2000], ordinal: 1 })
+  await client.writeOwner({ content: ownerOf(g1, endOf(4), 2000), replaces: undefined }, never)
+  const at = (timeMs: number): ReturnType<typeof choose> =>
+    choose([client], { target: { kind: 'timestamp', timeMs } })
+  expect((await at(2000)).position).toEqual({ index: 0, offset: endOf(4) })
+  for (const offset of [endOf(3), endOf(2)]) {
+    client.objects.delete(
+      formatObjectPath({ kind: 'wal-segment', generation: g1, index: 0, offset }),
+    )
+    await expect(at(2000)).rejects.toMatchObject({ code: 'CORRUPTION' })
+    expect((await at(1999)).commitTimeMs).toBe(1000)
+  }
 })
 
 describe('of several replicas', () => {
