@@ -125,3 +125,10 @@ export class NotRunningError extends TsreplicateError {
 export class NotStoredError extends TsreplicateError {
   readonly code = 'NOT_STORED'
 }
+
+/** What can be done about something that was thrown, if it says so. */
+export function hintOf(thrown: unknown): string | undefined {
+  return thrown instanceof Error && 'hint' in thrown && typeof thrown.hint === 'string'
+    ? thrown.hint
+    : undefined
+}

@@ -1,5 +1,8 @@
 import Database from 'better-sqlite3'
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
@@ -127,5 +130,40 @@ describe('logging', () => {
     const absent = await run('restore', '-if-replica-exists', '-config', config, none.path)
     expect(absent.code).toBe(0)
     expect(JSON.parse(absent.stderr)).toMatchObject({ msg: 'no matching backups found' })
+  })
+})
+
+describe('what an error says of its remedy', () => {
+  /** A store that refuses whatever it is asked for. */
+  async function refusingStore() {
+    const server = createServer((_, response) => {
+      response.writeHead(403, { 'content-type': 'application/xml' })
+      response.end('<Error><Code>AccessDenied</Code><Message>no</Message></Error>')
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const folder = temporaryFolder()
+    const config = join(folder, 'c.yml')
+    const store = { type: 's3', bucket: 'b', path: 'p', endpoint: `http://127.0.0.1:${port}` }
+    const keys = { 'access-key-id': 'a', 'secret-access-key': 's' }
+    const db = join(folder, 'a.db')
+    writeFileSync(
+      config,
+      JSON.stringify({ dbs: [{ path: db, replicas: [{ ...store, ...keys }] }] }),
+    )
+    return { server, config, db }
+  }
+
+  test('is in the log wherever the error is', async () => {
+    const { server, config, db } = await refusingStore()
+    try {
+      const hint = /err="cannot [^\n]*AccessDenied[^\n]* hint="allow /
+      for (const command of ['generations', 'retention']) {
+        const { stderr } = await run(command, '-config', config, db)
+        expect(stderr, command).toMatch(hint)
+      }
+    } finally {
+      server.close()
+    }
   })
 })

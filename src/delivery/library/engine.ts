@@ -8,7 +8,7 @@ import { type Config } from '../../domain/settings/config.js'
 import { NotStoredError } from '../../domain/errors.js'
 import { onAbort } from '../../kit/abort.js'
 import { asError } from '../../kit/error-text.js'
-import { type LogFields, type Logger } from '../../usecase/ports/logger.js'
+import { type LogFields, type Logger, withHint } from '../../usecase/ports/logger.js'
 import { version } from '../cli/version.js'
 import { serveDaemon } from '../daemon/endpoints.js'
 import {
@@ -107,7 +107,7 @@ async function tellLine(line: Omit<Extract<FromEngine, { kind: 'log' }>, 'kind'>
 function logger(level: LogLevel, bound: LogFields = {}): Logger {
   const write = (of: LogLevel) => (fields: LogFields, message: string) => {
     if (logLevels.indexOf(of) < logLevels.indexOf(level)) return
-    void tellLine({ level: of, fields: { ...bound, ...fields }, message })
+    void tellLine({ level: of, fields: withHint({ ...bound, ...fields }), message })
   }
   return {
     debug: write('debug'),

@@ -1,7 +1,7 @@
 import pino from 'pino'
 
 import { codeOf } from '../../kit/error-text.js'
-import { type LogFields, type Logger } from '../../usecase/ports/logger.js'
+import { type LogFields, type Logger, withHint } from '../../usecase/ports/logger.js'
 import { openLogDescriptor } from './log-descriptor.js'
 import { LogOutput } from './log-output.js'
 
@@ -40,10 +40,10 @@ export function createPinoLogger(options: LoggerOptions): Logger {
 
 function wrap(logger: pino.Logger): Logger {
   return {
-    debug: (fields, message) => logger.debug(fields, message),
-    info: (fields, message) => logger.info(fields, message),
-    warn: (fields, message) => logger.warn(fields, message),
-    error: (fields, message) => logger.error(fields, message),
+    debug: (fields, message) => logger.debug(withHint(fields), message),
+    info: (fields, message) => logger.info(withHint(fields), message),
+    warn: (fields, message) => logger.warn(withHint(fields), message),
+    error: (fields, message) => logger.error(withHint(fields), message),
     child: (fields: LogFields) => wrap(logger.child(fields)),
   }
 }

@@ -1,13 +1,14 @@
 import { type BreakReason } from '../../domain/wal/continuity.js'
 import { FileWatch } from '../../domain/policy/file-watch.js'
-import { DatabaseError, InUseError, TsreplicateError } from '../../domain/errors.js'
+import { DatabaseError, InUseError } from '../../domain/errors.js'
 import { formatGeneration, type Generation } from '../../domain/wal/generation.js'
 import { comparePositions, formatWalPosition, type WalPosition } from '../../domain/wal/position.js'
 import { type CaptureStatus } from '../../domain/status.js'
 import { ignoreAbort, isAbortError, never } from '../../kit/abort.js'
-import { asError, codeOf } from '../../kit/error-text.js'
+import { asError, codeOf, messageOf } from '../../kit/error-text.js'
 import { type Barrier, type GenerationFeed } from '../backlog/generation-feed.js'
 import { type ChangeWatcher } from '../ports/change-watcher.js'
+import { Complaints } from '../complaints.js'
 import { type Clock } from '../ports/clock.js'
 import { type Compressor } from '../ports/compressor.js'
 import { type Logger } from '../ports/logger.js'
@@ -155,7 +156,7 @@ export class SyncDatabase {
   #slowedSaidAt = Number.NEGATIVE_INFINITY
   #forcePauseUntil = 0
   #forcePauseMs = 1000
-  #reported = ''
+  readonly #complaints: Complaints
   #pauseMs = firstPauseMs
   /** Continuity was lost between two rounds: nothing is captured until the new generation begins. */
   #isBroken = false
@@ -186,6 +187,10 @@ export class SyncDatabase {
     this.#settings = options.settings
     this.#movedAt = options.clock.monotonic()
     options.feed.maxSpoolBytes = options.settings.maxSpoolBytes
+    this.#complaints = new Complaints({
+      ...options,
+      phrases: { failed: 'sync error', recovered: 'sync recovered' },
+    })
     this.#report = new CaptureReport(options)
     this.#history = new LocalHistory(options)
   }
@@ -222,8 +227,7 @@ export class SyncDatabase {
         const isWaiting = error instanceof InUseError && this.#settings.waitsForOthers
         if (error instanceof InUseError && !isWaiting) refusal.refuse(error)
         if (!(error instanceof Reopen)) this.#report.failed(error)
-        if (isWaiting) this.#sayWaiting(error)
-        else if (!(error instanceof Reopen)) this.#say(error)
+        if (!(error instanceof Reopen)) this.#complain(error, isWaiting)
         feed.takeBarriers().reject(asError(error))
         await this.#discard()
         if (stop.aborted && !(error instanceof Reopen)) {
@@ -275,32 +279,20 @@ export class SyncDatabase {
     return this.#isAbsent
   }
 
-  /** Says once whom it waits for. */
-  #sayWaiting(error: InUseError): void {
-    if (error.message === this.#reported) return
-    this.#reported = error.message
-    this.#options.logger.warn({ why: error.message }, 'waiting until that process ends')
-  }
-
-  /** Says a problem once, until it changes or is over. */
-  #say(error: unknown): void {
-    const { logger, database } = this.#options
-    const kind = kindOf(error)
-    if (kind === this.#reported) return
-    this.#reported = kind
-    const hint = error instanceof TsreplicateError ? error.hint : undefined
-    logger.error(
-      { path: database.path, err: error, ...(hint === undefined ? {} : { hint }) },
-      'sync error',
-    )
+  /** Says a problem once, until it changes or is over, or whom it waits for. */
+  #complain(error: unknown, isWaiting: boolean): void {
+    const { path } = this.#options.database
+    if (isWaiting) {
+      const why = messageOf(error)
+      const phrase = 'waiting until that process ends'
+      this.#complaints.say(why, { level: 'warn', phrase, fields: { why } })
+    } else this.#complaints.say(kindOf(error), { fields: { path, err: error } })
   }
 
   #recovered(): void {
     this.#pauseMs = firstPauseMs
     this.#report.recovered()
-    if (this.#reported === '') return
-    this.#reported = ''
-    this.#options.logger.info({}, 'sync recovered')
+    this.#complaints.recovered()
   }
 
   /** One life of the database file: from opening it until it is gone or we stop. */

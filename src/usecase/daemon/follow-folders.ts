@@ -3,6 +3,7 @@ import { databaseIn, folderOf } from '../../domain/settings/database-folder.js'
 import { sameSettings } from '../../domain/settings/same-settings.js'
 import { aborted, isAbortError } from '../../kit/abort.js'
 import { messageOf } from '../../kit/error-text.js'
+import { Complaints } from '../complaints.js'
 import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
 import { type FileIdentity } from '../ports/managed-database.js'
@@ -112,8 +113,14 @@ export class FollowFolders {
   }
 
   async #run(followed: Followed, scanned: () => void): Promise<void> {
-    const { open, clock } = this.#options
+    const { open, clock, logger } = this.#options
     const { folder, stop } = followed
+    const complaints = new Complaints({
+      logger,
+      clock,
+      fields: { dir: folder.path },
+      phrases: { failed: 'folder cannot be read', recovered: 'folder can be read again' },
+    })
     await using opened = open(folder)
     let sweptAtMs = Number.NEGATIVE_INFINITY
     let isFirst = true
@@ -130,15 +137,12 @@ export class FollowFolders {
           sweptAtMs = clock.monotonic()
           await this.#sweep(opened)
         }
-        if (followed.problem !== undefined) {
-          this.#options.logger.info({ dir: folder.path }, 'folder can be read again')
-        }
+        complaints.recovered()
         followed.problem = undefined
       } catch (err) {
-        const message = messageOf(err)
-        if (!isAbortError(err) && message !== followed.problem) {
-          followed.problem = message
-          this.#options.logger.error({ dir: folder.path, err }, 'folder cannot be read')
+        if (!isAbortError(err)) {
+          followed.problem = messageOf(err)
+          complaints.report(err)
         }
         pauseMs = Math.max(unreadableRescanMs, 20 * (clock.monotonic() - startedAt))
       }

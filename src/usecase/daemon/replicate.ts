@@ -6,7 +6,6 @@ import {
 } from '../../domain/settings/config.js'
 import { aborted, ignoreAbort } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
-import { TsreplicateError } from '../../domain/errors.js'
 import { sameSettings } from '../../domain/settings/same-settings.js'
 import { type DatabaseStatus, type NotReady } from '../../domain/status.js'
 import { messageOf } from '../../kit/error-text.js'
@@ -257,9 +256,7 @@ export class ReplicateDatabases implements Replication {
         pauseMs = firstPauseMs
       } catch (err) {
         slot.problem = messageOf(err)
-        const hint = err instanceof TsreplicateError ? err.hint : undefined
-        const fields = { db: path, err, ...(hint === undefined ? {} : { hint }) }
-        this.#options.logger.error(fields, 'database cannot be replicated')
+        this.#options.logger.error({ db: path, err }, 'database cannot be replicated')
         await this.#options.clock.sleep(pauseMs, stop).catch(ignoreAbort)
         pauseMs = Math.min(pauseMs * 2, maxPauseMs)
       }

@@ -1,5 +1,6 @@
 import { type Secret } from '../../domain/settings/secret.js'
 import { isAbortError } from '../../kit/abort.js'
+import { Complaints } from '../complaints.js'
 import { type Clock } from '../ports/clock.js'
 import { type HeartbeatClient } from '../ports/heartbeat-client.js'
 import { type Logger } from '../ports/logger.js'
@@ -25,11 +26,19 @@ const sayMs = 30_000
  */
 export class SendHeartbeats {
   readonly #options: SendHeartbeatsOptions
-  #saidAt: number | undefined
-  #failing = false
+  readonly #complaints: Complaints
 
   constructor(options: SendHeartbeatsOptions) {
     this.#options = options
+    this.#complaints = new Complaints({
+      ...options,
+      repeatMs: sayMs,
+      betweenMs: sayMs,
+      phrases: {
+        failed: 'heartbeat could not be sent: it is tried again',
+        recovered: 'heartbeat sent again',
+      },
+    })
   }
 
   /** Runs until `stop`. */
@@ -50,25 +59,11 @@ export class SendHeartbeats {
     if (!isSafe()) return Math.min(lookMs, intervalMs)
     const result = await client.send(url, stop)
     if (result.kind === 'sent') {
-      this.#recovered()
+      this.#complaints.recovered()
       return intervalMs
     }
-    this.#report(result.problem)
+    const { problem } = result
+    this.#complaints.say(problem, { fields: { problem } })
     return Math.min(retryMs, intervalMs)
-  }
-
-  #report(problem: string): void {
-    const { clock, logger } = this.#options
-    this.#failing = true
-    const now = clock.monotonic()
-    if (this.#saidAt !== undefined && now - this.#saidAt < sayMs) return
-    this.#saidAt = now
-    logger.error({ problem }, 'heartbeat could not be sent: it is tried again')
-  }
-
-  #recovered(): void {
-    if (!this.#failing) return
-    this.#failing = false
-    this.#options.logger.info({}, 'heartbeat sent again')
   }
 }

@@ -1,4 +1,9 @@
-/** Structured log. Fields first, a fixed lower-case phrase second; errors under `err`. */
+import { hintOf } from '../../domain/errors.js'
+
+/**
+ * Structured log. Fields first, a fixed lower-case phrase second; errors under `err`. What an error says of its remedy
+ * appears as `hint` by itself: whoever writes records passes their fields through {@link withHint}.
+ */
 export interface Logger {
   debug(fields: LogFields, message: string): void
   info(fields: LogFields, message: string): void
@@ -9,3 +14,9 @@ export interface Logger {
 }
 
 export type LogFields = Readonly<Record<string, unknown>>
+
+/** The fields of a record with the hint of its error, where they have none of their own. */
+export function withHint(fields: LogFields): LogFields {
+  const hint = hintOf(fields['err'])
+  return hint === undefined || 'hint' in fields ? fields : { ...fields, hint }
+}

@@ -137,7 +137,7 @@ export class OwnReplica {
     if (err === undefined || this.#saidUnguarded) return
     this.#saidUnguarded = true
     this.#options.logger.warn(
-      { err, ...(err.hint === undefined ? {} : { hint: err.hint }) },
+      { err },
       'the replica cannot be claimed: another writer would not be noticed',
     )
   }

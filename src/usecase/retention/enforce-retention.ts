@@ -19,6 +19,7 @@ import {
   type Sent,
 } from '../../domain/policy/wall-clock.js'
 import { RetainedListing } from './list-retained.js'
+import { Complaints } from '../complaints.js'
 import { type Clock, type MachineClock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
@@ -74,11 +75,17 @@ export class EnforceRetention {
   /** Undefined: not looked at yet. */
   #memory: ClockMemory | undefined
   #setBackMs = 0
-  #complainedAtMs = Number.NEGATIVE_INFINITY
+  readonly #complaints: Complaints
 
   constructor(options: EnforceRetentionOptions) {
     this.#options = options
     this.#listing = new RetainedListing(options.client)
+    this.#complaints = new Complaints({
+      ...options,
+      repeatMs: betweenComplaintsMs,
+      betweenMs: betweenComplaintsMs,
+      phrases: { failed: 'retention could not delete: it is tried again at the next check' },
+    })
   }
 
   /** Looks at the clock, to tell later that it was set: what was stamped before it was set ahead looks older than it is. */
@@ -184,20 +191,7 @@ export class EnforceRetention {
 
   /** One line, however many generations fail for the same reason, and however often it is checked. */
   #complain({ generation, reason, error }: DeletionFailure, count: number): void {
-    const { clock, logger } = this.#options
-    const now = clock.monotonic()
-    if (now - this.#complainedAtMs < betweenComplaintsMs) return
-    this.#complainedAtMs = now
-    logger.error(
-      {
-        generation,
-        reason,
-        generations: count,
-        err: error,
-        ...(error.hint === undefined ? {} : { hint: error.hint }),
-      },
-      'retention could not delete: it is tried again at the next check',
-    )
+    this.#complaints.report(error, { generation, reason, generations: count })
   }
 
   /** Generations that are to go as a whole. */

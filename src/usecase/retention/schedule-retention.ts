@@ -1,7 +1,6 @@
-import { TsreplicateError } from '../../domain/errors.js'
 import { isAbortError } from '../../kit/abort.js'
-import { messageOf } from '../../kit/error-text.js'
 import { type EnforceRetention, type RetentionReport } from './enforce-retention.js'
+import { Complaints } from '../complaints.js'
 import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
 
@@ -18,8 +17,6 @@ export interface ScheduleRetentionOptions {
   readonly random: () => number
 }
 
-/** The same problem is logged again after this long. */
-const repeatLogMs = 30 * 60_000
 /** How often it is looked at the start whether the replica is claimed. */
 const claimLookMs = 1000
 /** Timers longer than 24 days fire at once. */
@@ -33,13 +30,21 @@ export class ScheduleRetention {
   readonly #options: ScheduleRetentionOptions
   #state: string | undefined
   #nextChangeMs: number | undefined
-  #reported: { message: string; at: number } | undefined
+  readonly #complaints: Complaints
   #lastAtMs: number | undefined
   #deletedSnapshots = 0
   #deletedSegments = 0
 
   constructor(options: ScheduleRetentionOptions) {
     this.#options = options
+    this.#complaints = new Complaints({
+      ...options,
+      repeatMs: 30 * 60_000,
+      phrases: {
+        failed: 'retention failed, nothing was deleted: it is tried again at the next check',
+        recovered: 'retention recovered',
+      },
+    })
   }
 
   /** When it was last looked without a failure, and what was deleted since the start. */
@@ -62,7 +67,7 @@ export class ScheduleRetention {
       try {
         await action()
       } catch (error) {
-        if (!isAbortError(error)) this.#report(error)
+        if (!isAbortError(error)) this.#complaints.report(error)
       }
     }
     await attempt(async () => {
@@ -99,27 +104,11 @@ export class ScheduleRetention {
 
   #log({ deletedSnapshots, deletedSegments, failures, plan }: RetentionReport): void {
     const { logger } = this.#options
-    if (failures.length === 0 && this.#reported !== undefined) {
-      this.#reported = undefined
-      logger.info({}, 'retention recovered')
-    }
+    if (failures.length === 0) this.#complaints.recovered()
     if (deletedSnapshots + deletedSegments === 0) return
     logger.info(
       { snapshots: deletedSnapshots, segments: deletedSegments, kept: plan.kept.length },
       'retention enforced',
-    )
-  }
-
-  #report(error: unknown): void {
-    const { logger, clock } = this.#options
-    const message = messageOf(error)
-    const now = clock.monotonic()
-    if (this.#reported?.message === message && now - this.#reported.at < repeatLogMs) return
-    this.#reported = { message, at: now }
-    const hint = error instanceof TsreplicateError ? error.hint : undefined
-    logger.error(
-      { err: error, ...(hint === undefined ? {} : { hint }) },
-      'retention failed, nothing was deleted: it is tried again at the next check',
     )
   }
 }

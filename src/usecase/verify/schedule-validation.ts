@@ -1,4 +1,4 @@
-import { CorruptionError, TsreplicateError } from '../../domain/errors.js'
+import { CorruptionError } from '../../domain/errors.js'
 import { formatPosition } from '../../domain/wal/position.js'
 import { isAbortError } from '../../kit/abort.js'
 import { type Permits } from '../../kit/permits.js'
@@ -82,13 +82,11 @@ export class ScheduleValidation {
       return true
     } catch (error) {
       if (stop.aborted && isAbortError(error)) throw error
-      const hint = error instanceof TsreplicateError ? error.hint : undefined
-      const fields = { err: error, ...(hint === undefined ? {} : { hint }) }
       if (error instanceof CorruptionError) {
         proven.record({ isProven: false, atMs: clock.now() })
-        logger.error({ status: 'mismatch', ...fields }, 'invalid replica')
+        logger.error({ status: 'mismatch', err: error }, 'invalid replica')
       } else {
-        logger.error(fields, 'validation error')
+        logger.error({ err: error }, 'validation error')
       }
       return false
     } finally {

@@ -1,6 +1,6 @@
 import { checkConfig } from '../../../compose/commands.js'
 import { type Config, type DatabaseConfig } from '../../../domain/settings/config.js'
-import { TsreplicateError } from '../../../domain/errors.js'
+import { hintOf } from '../../../domain/errors.js'
 import { sameSettings } from '../../../domain/settings/same-settings.js'
 import { never } from '../../../kit/abort.js'
 import { messageOf } from '../../../kit/error-text.js'
@@ -40,9 +40,9 @@ export function reloadConfig(
       logger.info({ config: file, databases: config.databases.length }, 'configuration reloaded')
     } catch (error) {
       const problems = messageOf(error).split('\n')
-      const hint = error instanceof TsreplicateError ? error.hint : undefined
+      const hint = hintOf(error)
       for (const problem of problems) {
-        const fields = { config: file, problem, ...(hint === undefined ? {} : { hint }) }
+        const fields = { config: file, problem, hint }
         logger.error(fields, 'configuration not reloaded, nothing has changed')
       }
     }

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { ReplicaError } from '../../../../src/domain/errors.ts'
+import { hintOf, ReplicaError } from '../../../../src/domain/errors.ts'
 import { type ClockMemory } from '../../../../src/domain/policy/wall-clock.ts'
 import { never } from '../../../../src/kit/abort.ts'
 import {
@@ -145,7 +145,7 @@ describe('EnforceRetention', () => {
     const { failures } = await enforcer().enforce(never)
     expect(failures.length).toBeGreaterThan(0)
     const error = log.find(({ level }) => level === 'error')
-    expect(error?.fields['hint']).toContain('retention: none')
+    expect(hintOf(error?.fields['err'])).toContain('retention: none')
     expect(history.client.objects.size).toBe(before)
   })
 
