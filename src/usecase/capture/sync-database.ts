@@ -1,4 +1,5 @@
 import { type BreakReason } from '../../domain/wal/continuity.js'
+import { CheckpointPacing } from '../../domain/policy/checkpoint-pacing.js'
 import { FileWatch } from '../../domain/policy/file-watch.js'
 import { DatabaseError, InUseError } from '../../domain/errors.js'
 import { formatGeneration, type Generation } from '../../domain/wal/generation.js'
@@ -16,14 +17,13 @@ import {
   type CaptureCursor,
   type CaptureResult,
   type FileIdentity,
-  type ForcedRestart,
   type ManagedDatabase,
   type OpenedDatabase,
-  type WalState,
 } from '../ports/managed-database.js'
 import { type FileRecord, type RememberedFile } from '../ports/file-record.js'
 import { type Spool, type SpooledSegment, type SpoolState } from '../ports/spool.js'
 import { CaptureReport } from './capture-report.js'
+import { type CapturingLoop, CopyBack, type CopyBackLimits } from './copy-back.js'
 import { LocalHistory } from './local-history.js'
 import { type Permits } from '../../kit/permits.js'
 import { type Refusal } from '../refusal.js'
@@ -79,42 +79,8 @@ const maxWaitingSegments = 100
 /** Pauses after failures: the first may be one of the moment, for which the reader is kept. */
 const firstPauseMs = 250
 const maxPauseMs = 30_000
-/**
- * A WAL that is this many times its limit grows faster than it is captured and copied back: writers are then held off for
- * this long at a time, and left alone in between for long enough that each that waits, with a busy timeout, has its turn.
- */
-const tooLargeFactor = 3
-const holdMs = 100
-const freeMs = 50
-/** A capture that takes longer than this lags behind the writers: a WAL past its limit is too large then. */
-const slowMs = 250
-/** A capture that has not gone on for this long is held up by something else than writers. */
-const stuckMs = 1000
-/** What is captured under the writer lock stays in memory: this much of it, or a quarter of the WAL up to this much. */
-const maxLockedBytes = 16 * 1024 * 1024
-/** Under the writer lock, how long it may be tried to copy back; a WAL that is too large has more of it. */
-const usualLockMs = 25
-const maxLockMs = 100
-/** That writers are slowed down is said at most this often. */
-const slowedSaidMs = 60 * 60_000
-
-/** While an application restarts its WAL itself again and again, holding off all writers until we follow, it is looked at this often. */
+/** An application that restarts its WAL itself again and again, and waits for us each time, is looked at this often. */
 const eagerPollMs = 2
-const eagerMs = 1000
-
-/** Between checkpoints that fail, as on a full disk. */
-const maxCheckpointPauseMs = 15_000
-/** Tries of one round to let the WAL restart: one is not enough beside 200 transactions a second. */
-const checkpointTries = 6
-
-/**
- * An application that restarts its WAL itself is left to it for this long, until the WAL is this many times our limit:
- * its checkpoint that meets one of ours comes back busy at once, whatever its busy timeout.
- */
-const selfCheckpointingMs = 60_000
-const selfCheckpointingFactor = 4
-
-type Checkpointed = Awaited<ReturnType<ManagedDatabase['checkpoint']>>
 
 /** What follows is not what was captured before. */
 const otherContent: ReadonlySet<BreakReason> = new Set([
@@ -146,16 +112,6 @@ export class SyncDatabase {
   readonly #sealer = new SegmentSealer((segment) => this.#onSealed(segment))
   readonly #history: LocalHistory
   #lastSealAt = Number.NEGATIVE_INFINITY
-  #lastCheckpointAt = 0
-  #checkpointPauseMs = 0
-  /** Whether a restart of the WAL is our doing: everything was copied back by one of our rounds. */
-  #restartIsOurs = true
-  #selfCheckpointingUntil = Number.NEGATIVE_INFINITY
-  #restartedByOthersAt = Number.NEGATIVE_INFINITY
-  #eagerUntil = Number.NEGATIVE_INFINITY
-  #slowedSaidAt = Number.NEGATIVE_INFINITY
-  #forcePauseUntil = 0
-  #forcePauseMs = 1000
   readonly #complaints: Complaints
   #pauseMs = firstPauseMs
   /** Continuity was lost between two rounds: nothing is captured until the new generation begins. */
@@ -165,7 +121,6 @@ export class SyncDatabase {
   #unused: Generation | undefined
   #spoolProblem: { reason: BreakReason; detail: string } | undefined
   #spoolOpened = false
-  #uncopiedFrames = 0
   #uncaptured: string | undefined
   #isAbsent = false
   /** There was a database, by this process or as the local state says. */
@@ -174,6 +129,8 @@ export class SyncDatabase {
   #isIdle = false
   #file: FileIdentity | undefined
   readonly #fileWatch = new FileWatch()
+  readonly #pacing = new CheckpointPacing()
+  readonly #copyBack: CopyBack
   /** Of what is counted as copied back, the frames of earlier WALs. */
   #formerFrameCount = 0
   #saidNameCount = 1
@@ -193,6 +150,17 @@ export class SyncDatabase {
     })
     this.#report = new CaptureReport(options)
     this.#history = new LocalHistory(options)
+    const { database, feed, clock, logger } = options
+    this.#copyBack = new CopyBack({
+      database,
+      feed,
+      clock,
+      logger,
+      report: this.#report,
+      pacing: this.#pacing,
+      fileWatch: this.#fileWatch,
+      loop: this.#asLoop(),
+    })
   }
 
   /** When this loop was last seen to go on, by the monotonic clock. */
@@ -202,6 +170,22 @@ export class SyncDatabase {
 
   #move(): void {
     this.#movedAt = this.#options.clock.monotonic()
+  }
+
+  #asLoop(): CapturingLoop {
+    const [movedAt, isBroken] = [() => this.#movedAt, () => this.#isBroken]
+    return {
+      get movedAt() {
+        return movedAt()
+      },
+      get isBroken() {
+        return isBroken()
+      },
+      captureAll: (kill) => this.#captureAll(kill),
+      keep: (result, kill) => this.#keep(result, kill),
+      beside: (work, kill) => this.#beside(work, kill),
+      move: () => this.#move(),
+    }
   }
 
   /** Goes on with other settings. */
@@ -497,7 +481,7 @@ export class SyncDatabase {
       const mayCopy = isReadable || verdict.reason !== 'wal truncated by another process'
       if (mayCopy && now - copiedAt >= waitingCopyMs) {
         copiedAt = now
-        await this.#copyBack(kill)
+        await this.#copyBack.now(kill)
       } else {
         await clock.sleep(busyPollMs, this.#stop).catch(ignoreAbort)
       }
@@ -563,7 +547,7 @@ export class SyncDatabase {
     const { database, feed, clock, watcher } = this.#options
     let changedAt = Number.NEGATIVE_INFINITY
     let identifiedAt = clock.monotonic()
-    this.#lastCheckpointAt = clock.monotonic()
+    this.#pacing.begin(clock.monotonic())
     for (;;) {
       const stopping = stop.aborted
       const wish = feed.takeNewGeneration()
@@ -638,7 +622,7 @@ export class SyncDatabase {
         await this.#rememberFile(result, kill)
         return
       }
-      await this.#maybeCheckpoint(result, kill)
+      await this.#copyBack.ifDue(result, this.#copyBackLimits, kill)
 
       const isSpooled = this.#assembly === undefined && this.#sealer.isIdle
       const isSuspicious = this.#fileWatch.suspects()
@@ -680,7 +664,7 @@ export class SyncDatabase {
       watcher.waitForSign({ before, intervalMs: monitorIntervalMs }, any),
       feed.waitForWish(any),
     ]
-    const dueInMs = this.#checkpointDueInMs
+    const dueInMs = this.#copyBack.dueInMs(this.#copyBackLimits)
     if (dueInMs !== undefined) waits.push(clock.sleep(dueInMs, any).catch(ignoreAbort))
     waits.push(this.#watchReader(any))
     this.#isIdle = true
@@ -703,13 +687,13 @@ export class SyncDatabase {
     if (!signal.aborted) throw new DatabaseError('the thread that held its reader has ended')
   }
 
-  /** When frames are to be copied back whatever their number; undefined: there are none, or it is by size only. */
-  get #checkpointDueInMs(): number | undefined {
-    const { clock } = this.#options
-    const { checkpointIntervalMs } = this.#settings
-    const intervalMs = this.#report.copyingFails ? this.#checkpointPauseMs : checkpointIntervalMs
-    if (this.#uncopiedFrames === 0 || intervalMs === undefined) return undefined
-    return Math.max(0, this.#lastCheckpointAt + intervalMs - clock.monotonic())
+  get #copyBackLimits(): CopyBackLimits {
+    const { minCheckpointPageCount, maxCheckpointPageCount, checkpointIntervalMs } = this.#settings
+    return {
+      minFrameCount: minCheckpointPageCount,
+      maxFrameCount: maxCheckpointPageCount,
+      intervalMs: checkpointIntervalMs,
+    }
   }
 
   /** Ends this life if somebody has removed the local state: it is made and claimed anew, and what it held is lost. */
@@ -807,7 +791,7 @@ export class SyncDatabase {
     const verdict = this.#fileWatch.verdict(clock.monotonic(), { isLast })
     if (verdict === 'usual' || verdict === 'wait') return undefined
     if (verdict === 'ask') {
-      const copied = await this.#copyBack(kill)
+      const copied = await this.#copyBack.now(kill)
       if (copied?.busy !== false) {
         this.#fileWatch.anotherRuns(clock.monotonic())
         return undefined
@@ -846,14 +830,14 @@ export class SyncDatabase {
       if (result.more) next = capture()
       changed ||= result.changed
       await Promise.all([next, this.#ifDiskAnswers(this.#keep(result, kill))])
-      this.#uncopiedFrames = result.wal.frameCount - result.wal.copiedBackCount
+      this.#copyBack.captured(result.wal)
       if (result.more) continue
       if (result.continuity.kind === 'continuous') {
         const { copiedCount } = result
         if (result.wal.frameCount > 0) {
           this.#formerFrameCount = copiedCount - result.wal.copiedBackCount
         }
-        const isAllCopied = this.#uncopiedFrames <= 0
+        const { isAllCopied } = this.#copyBack
         this.#fileWatch.captured({ copiedCount, isAllCopied }, this.#options.clock.monotonic())
       }
       this.#report.syncEnded(started)
@@ -914,7 +898,7 @@ export class SyncDatabase {
         generation: current.generation,
         start: run.start,
       })
-      if (run.start.offset === 0) this.#noteRestart()
+      if (run.start.offset === 0) this.#pacing.restarted(this.#options.clock.monotonic())
       // A disk that is full or hangs is no reason not to count it.
       this.#report.captured(run)
       await this.#assembly.append(run, this.#history.stamp(run.timeMs), kill)
@@ -925,17 +909,7 @@ export class SyncDatabase {
   }
 
   get #isEager(): boolean {
-    return this.#options.clock.monotonic() < this.#eagerUntil
-  }
-
-  #noteRestart(): void {
-    if (!this.#restartIsOurs) {
-      const now = this.#options.clock.monotonic()
-      this.#selfCheckpointingUntil = now + selfCheckpointingMs
-      if (now - this.#restartedByOthersAt < eagerMs) this.#eagerUntil = now + eagerMs
-      this.#restartedByOthersAt = now
-    }
-    this.#restartIsOurs = false
+    return this.#pacing.isEager(this.#options.clock.monotonic())
   }
 
   /** Ends the segment under way. It is handed to the replicas when it is durable. */
@@ -1017,183 +991,6 @@ export class SyncDatabase {
     if (this.#spoolState !== undefined) {
       this.#spoolState = { ...this.#spoolState, segments: current.segments }
     }
-  }
-
-  /** Lets SQLite copy frames back, so that the application's next write restarts the WAL. */
-  async #maybeCheckpoint(latest: CaptureResult, kill: AbortSignal): Promise<void> {
-    const { clock } = this.#options
-    const { minCheckpointPageCount, maxCheckpointPageCount } = this.#settings
-    const now = clock.monotonic()
-    const { frameCount, copiedBackCount } = latest.wal
-    if (copiedBackCount >= frameCount) {
-      this.#copiedBack()
-      if (frameCount === 0) this.#lastCheckpointAt = now
-      return
-    }
-    const factor = now < this.#selfCheckpointingUntil ? selfCheckpointingFactor : 1
-    const bySize = frameCount >= minCheckpointPageCount * factor
-    // What is copied back now would explain what is to be found out.
-    if (
-      this.#fileWatch.suspects() &&
-      frameCount < minCheckpointPageCount * selfCheckpointingFactor
-    ) {
-      return
-    }
-    if (!bySize && this.#checkpointDueInMs !== 0) return
-    if (now - this.#lastCheckpointAt < this.#checkpointPauseMs) return
-    this.#lastCheckpointAt = now
-    let wal = latest.wal
-    let reached = false
-    const max = maxCheckpointPageCount ?? Number.POSITIVE_INFINITY
-    let isSlow = false
-    const isTooLarge = (): boolean =>
-      reached && wal.frameCount >= (isSlow ? max : tooLargeFactor * max)
-    for (let tries = 0; tries < checkpointTries; tries += 1) {
-      const copied = await this.#copyBack(kill)
-      if (copied === undefined) return
-      if (this.#isBroken) return
-      const started = clock.monotonic()
-      const result = await this.#captureAll(kill)
-      isSlow ||= clock.monotonic() - started > slowMs
-      if (this.#isBrokenBy(result)) return
-      // The application's own checkpoint, beside which ours comes back busy, does as well.
-      const copiedCount = Math.max(copied.copiedBackCount, result.wal.copiedBackCount)
-      reached ||= copiedCount >= wal.frameCount
-      wal = result.wal
-      if (wal.copiedBackCount >= wal.frameCount || this.#options.feed.hasWish) break
-      if (isTooLarge()) break
-    }
-    const done = wal.copiedBackCount >= wal.frameCount
-    this.#restartIsOurs ||= done
-    // A reader of the application that pins the WAL makes further tries useless for a while; a writer that is quicker does not.
-    const longestMs = reached ? 1000 : 10_000
-    this.#checkpointPauseMs =
-      done || isTooLarge() ? 0 : Math.min(Math.max(this.#checkpointPauseMs * 2, 250), longestMs)
-    if (done || !reached || wal.frameCount < max) return
-    if (isTooLarge()) await this.#catchUp(wal, kill)
-    else if (clock.monotonic() >= this.#forcePauseUntil) {
-      const { capture } = await this.#forceRestart(wal, kill)
-      await this.#keep(capture, kill)
-      this.#isBrokenBy(capture)
-    }
-  }
-
-  /** Whether continuity was lost: then the next round begins a new generation. */
-  #isBrokenBy({ continuity }: CaptureResult): boolean {
-    if (continuity.kind !== 'broken') return false
-    this.#options.feed.requestNewGeneration(continuity.reason, continuity.detail)
-    return true
-  }
-
-  /** Holds writers off while the tail is captured and copied back, so that the next write restarts the WAL. */
-  async #forceRestart({ frameCount }: WalState, kill: AbortSignal): Promise<ForcedRestart> {
-    const { database, clock, feed, logger } = this.#options
-    const max = this.#settings.maxCheckpointPageCount ?? frameCount
-    const walBytes = frameCount * (feed.current?.pageSizeBytes ?? 0)
-    const forced = await this.#report.timed('RESTART', () =>
-      database.forceRestart(
-        {
-          maxBytes: Math.min(Math.max(captureBytes, walBytes / 4), maxLockedBytes),
-          tryMs: Math.min((usualLockMs * frameCount) / max, maxLockMs),
-        },
-        kill,
-      ),
-    )
-    this.#move()
-    this.#report.locked(forced.lockedMs)
-    logger.debug({ outcome: forced.outcome, lockedMs: forced.lockedMs }, 'writer lock taken')
-    this.#restartIsOurs ||= forced.outcome === 'done'
-    this.#forcePauseMs = forced.outcome === 'done' ? 1000 : Math.min(this.#forcePauseMs * 2, 60_000)
-    this.#forcePauseUntil = clock.monotonic() + this.#forcePauseMs
-    return forced
-  }
-
-  /** Makes a WAL restart that grows faster than it is captured: writers are slowed down until little is left to capture. */
-  async #catchUp({ frameCount }: WalState, kill: AbortSignal): Promise<void> {
-    const { clock, feed, logger } = this.#options
-    const now = clock.monotonic()
-    if (now - this.#slowedSaidAt >= slowedSaidMs) {
-      this.#slowedSaidAt = now
-      logger.warn(
-        {
-          walBytes: frameCount * (feed.current?.pageSizeBytes ?? 0),
-          hint: 'more is written than this machine can capture: each commit may take some 200 ms longer now and then',
-        },
-        'the wal grows faster than it is captured: writers are slowed down',
-      )
-    }
-    const result = await this.#slowing(async () => {
-      const caught = await this.#captureAll(kill)
-      if (this.#isBrokenBy(caught)) return undefined
-      const copied = await this.#copyBack(kill)
-      return copied === undefined || this.#isBroken ? undefined : this.#captureAll(kill)
-    }, kill)
-    if (result === undefined || this.#isBrokenBy(result)) return
-    await clock.sleep(freeMs, kill)
-    const { outcome, capture } = await this.#forceRestart(result.wal, kill)
-    const keep = (): Promise<void> => this.#keep(capture, kill)
-    await (outcome === 'done' ? keep() : this.#slowing(keep, kill))
-    this.#isBrokenBy(capture)
-  }
-
-  /** Slows the writers down during some work. */
-  async #slowing<T>(work: () => Promise<T>, kill: AbortSignal): Promise<T> {
-    const over = new AbortController()
-    // What it fails with, the work fails with, too.
-    const holding = this.#holdOff(AbortSignal.any([over.signal, kill])).catch(() => undefined)
-    try {
-      return await work()
-    } finally {
-      over.abort()
-      await holding
-    }
-  }
-
-  async #holdOff(over: AbortSignal): Promise<void> {
-    const { database, clock } = this.#options
-    const isOver = (): boolean => over.aborted
-    while (!isOver()) {
-      const isGoingOn = clock.monotonic() - this.#movedAt < stuckMs
-      const isHeld = isGoingOn && (await database.holdWriters({ holdMs }, never))
-      if (isHeld) this.#report.locked(holdMs)
-      await clock.sleep(isHeld ? holdMs + freeMs : busyPollMs, over).catch(ignoreAbort)
-      if (isHeld && isOver()) await database.letWritersGo(never)
-    }
-  }
-
-  /**
-   * Copies frames back into the database file and syncs it, and captures meanwhile. Undefined: that failed, as on a full
-   * disk, and is tried again later. What capturing fails with is thrown, for what had been captured by then is lost.
-   */
-  async #copyBack(kill: AbortSignal): Promise<Checkpointed | undefined> {
-    const { database, logger } = this.#options
-    const copying = async (): Promise<Checkpointed | undefined> => {
-      try {
-        const copied = await this.#report.timed('PASSIVE', () => database.checkpoint(kill))
-        await database.syncFile(kill)
-        this.#copiedBack()
-        return copied
-      } catch (error) {
-        if (isAbortError(error)) throw error
-        // It may have written the file before it failed, but not what was suspicious before.
-        if (!this.#fileWatch.suspects()) this.#fileWatch.reset()
-        this.#checkpointPauseMs = Math.min(
-          Math.max(this.#checkpointPauseMs * 2, 1000),
-          maxCheckpointPauseMs,
-        )
-        logger.debug({ err: error }, 'checkpoint failed')
-        if (this.#report.copyingFailed(error)) {
-          const hint = 'until this works again, its -wal file grows'
-          logger.warn({ path: database.path, err: error, hint }, 'checkpoints keep failing')
-        }
-        return undefined
-      }
-    }
-    return this.#beside(copying(), kill)
-  }
-
-  #copiedBack(): void {
-    if (this.#report.copyingWorks()) this.#options.logger.info({}, 'checkpoints work again')
   }
 
   async #discard(): Promise<void> {
