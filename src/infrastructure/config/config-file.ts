@@ -9,7 +9,7 @@ import { splitCommandLine } from '../../kit/command-line.js'
 import { ConfigError } from '../../domain/errors.js'
 import { codeOf } from '../../kit/error-text.js'
 import { parseDatabasePath } from './database-path.js'
-import { expandEnvironment, findUnset } from './environment.js'
+import { expandEnvironment, findEmpty, findUnset } from './environment.js'
 import { parseAddress } from './listen-address.js'
 import { expandPath } from './paths.js'
 import { type ConfigContext, type ReadContext } from './read-context.js'
@@ -36,15 +36,18 @@ export function loadConfig(options: LoadConfigOptions): Config {
   const { path, text } = findFile(options)
   if (!options.expandEnv) return parseConfig(text, path, options)
   const unset = findUnset(text, options.env)
-  const expanded = expandEnvironment(text, options.env)
-  if (unset.length === 0) return parseConfig(expanded, path, options)
-  const warning = `not set in the environment, and so empty here: ${unset.join(', ')}`
+  const warnings =
+    unset.length === 0 ? [] : [`not set in the environment, and so empty here: ${unset.join(', ')}`]
   try {
-    const config = parseConfig(expanded, path, options)
-    return { ...config, warnings: [warning, ...config.warnings] }
+    const config = parseConfig(expandEnvironment(text, options.env), path, options)
+    return { ...config, warnings: [...warnings, ...config.warnings] }
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
-    throw new ConfigError(error.message, { cause: error, hint: warning })
+    const empty = findEmpty(text, options.env)
+    const hints =
+      empty.length === 0 ? warnings : [...warnings, `set to nothing: ${empty.join(', ')}`]
+    if (hints.length === 0) throw error
+    throw new ConfigError(error.message, { cause: error, hint: hints.join('; ') })
   }
 }
 
@@ -70,9 +73,8 @@ function findFile(options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'hom
     } catch (error) {
       const code = codeOf(error)
       if (code !== 'ENOENT') {
-        throw new ConfigError(`config file cannot be read: ${path}: ${String(code)}`, {
-          cause: error,
-        })
+        const reason = readErrors[code ?? ''] ?? String(code)
+        throw new ConfigError(`config file cannot be read: ${path}: ${reason}`, { cause: error })
       }
     }
   }
@@ -82,6 +84,12 @@ function findFile(options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'hom
     message,
     options.path === undefined ? { hint: 'LITESTREAM_CONFIG names it.' } : {},
   )
+}
+
+const readErrors: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EISDIR: 'it is a folder',
+  ENOTDIR: 'what stands before the last slash is no folder',
 }
 
 const noFileHint =

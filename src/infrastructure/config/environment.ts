@@ -19,11 +19,20 @@ export function expandEnvironment(text: string, env: Environment): string {
  * be a piece of a password: it is named only if it looks like a variable.
  */
 export function findUnset(text: string, env: Environment): readonly string[] {
+  return findVariables(text, (name) => env[name] === undefined)
+}
+
+/** Which variables of a text are set, but to nothing. */
+export function findEmpty(text: string, env: Environment): readonly string[] {
+  return findVariables(text, (name) => env[name] === '')
+}
+
+function findVariables(text: string, isMeant: (name: string) => boolean): readonly string[] {
   const found = new Set<string>()
   for (const match of text.matchAll(variable)) {
     const [, braced, special, plain] = match
     const name = braced ?? special ?? plain ?? ''
-    if (env[name] !== undefined) continue
+    if (!isMeant(name)) continue
     const lines = text.slice(0, match.index).split('\n')
     const before = lines.at(-1) ?? ''
     if (/(^|\s)#/.test(before)) continue

@@ -24,6 +24,10 @@ export class Problems {
     if (!this.#found.some((known) => known.text === text)) this.#found.push({ line, text })
   }
 
+  lineOf(node: Node): number {
+    return this.#lineCounter.linePos(node.range?.[0] ?? 0).line
+  }
+
   /** Throws one {@link ConfigError} of all problems, in the order of lines. */
   throwIfAny(): void {
     if (this.#found.length === 0) return

@@ -25,15 +25,17 @@ export function readDatabases(
 ): Pick<Config, 'databases' | 'folders'> {
   const databases: DatabaseConfig[] = []
   const folders: DatabaseFolder[] = []
-  const paths = new Set<string>()
+  const entries = new Map<string, string>()
   const pathsByFile = new Map<string, string>()
-  const metaPaths = new Set<string>()
+  const databasesByMetaPath = new Map<string, string>()
   for (const section of sections) {
     if (section.has('dir')) {
       const folder = readFolder(section, context)
       if (folder === undefined) continue
-      if (paths.has(folder.path)) section.problem('dir', `given twice: ${folder.path}`)
-      paths.add(folder.path)
+      const same = entries.get(folder.path)
+      if (same !== undefined)
+        section.problem('dir', `given twice: ${folder.path} is also in ${same}`)
+      entries.set(folder.path, section.path)
       folders.push(folder)
       continue
     }
@@ -41,16 +43,18 @@ export function readDatabases(
     if (database === undefined) continue
     const { path, linkTarget: file = path, metaPath } = database
     const other = pathsByFile.get(file)
-    if (paths.has(path)) {
-      section.problem('path', `duplicate database path: ${path}`)
+    const same = entries.get(path)
+    const neighbour = databasesByMetaPath.get(metaPath)
+    if (same !== undefined) {
+      section.problem('path', `duplicate database path: ${path} is also in ${same}`)
     } else if (other !== undefined) {
       section.problem('path', `is the same database as ${other}: both lead to ${file}`)
-    } else if (metaPaths.has(metaPath)) {
-      section.problem('meta-path', `used twice: ${metaPath}`)
+    } else if (neighbour !== undefined) {
+      section.problem('meta-path', `used twice: ${metaPath} is also that of ${neighbour}`)
     }
-    paths.add(path)
+    entries.set(path, section.path)
     pathsByFile.set(file, path)
-    metaPaths.add(metaPath)
+    databasesByMetaPath.set(metaPath, path)
     databases.push(database)
   }
   return { databases, folders }
@@ -101,7 +105,7 @@ export function readFolder(
   if (dir.includes('*')) {
     section.problem(
       'dir',
-      `is one folder, not a pattern: ${dir}. What comes first without * is dir, the rest pattern`,
+      `is one folder, not a pattern: ${dir}. Write the part without * as dir, and the rest as pattern`,
     )
   }
   for (const { name, target } of replicas) {
@@ -110,6 +114,11 @@ export function readFolder(
     }
   }
   warnOfNoReplica({ path, replicas }, context)
+  if (settings.heartbeat !== undefined) {
+    context.warnings.add(
+      `heartbeat-url is requested by each database of ${path}: one that is late does not stop the requests, /readyz tells`,
+    )
+  }
   const watch = section.value('watch')
   const database = { ...settings, replicas }
   return { path, pattern, recursive, watch, metaPath, database }
@@ -172,7 +181,8 @@ export function placeProblem(
 function readPath(section: DatabaseSection, context: ReadContext): string | undefined {
   const text = section.value('path')
   if (text === undefined) {
-    if (!section.has('path')) section.problem('path', 'database path required')
+    if (!section.has('path'))
+      section.problem('path', 'database path required (or dir, for all databases of a folder)')
     return undefined
   }
   const parsed = attempt(section, 'path', () => parseDatabasePath(text, context))
@@ -192,7 +202,8 @@ function readReplicas(section: DatabaseSection, context: ReadContext): readonly 
     const replica = readReplica(replicaSection, context)
     if (replica === undefined) return []
     if (names.has(replica.name)) {
-      replicaSection.problem('name', `duplicate replica name: "${replica.name}"`)
+      const problem = `duplicate replica name: "${replica.name}" (give one of them another name)`
+      replicaSection.problem('name', problem)
     }
     names.add(replica.name)
     const place = describePlace(replica.target)

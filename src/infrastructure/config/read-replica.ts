@@ -7,7 +7,7 @@ import {
 } from '../../domain/settings/config.js'
 import { type RetentionRules } from '../../domain/policy/retention-policy.js'
 import { Secret } from '../../domain/settings/secret.js'
-import { infoOf, objectStoreTypes } from './keys.js'
+import { infoOf, type KeyOf, objectStoreTypes, type StoreType } from './keys.js'
 import { attempt } from './attempt.js'
 import { expandPath } from './paths.js'
 import { type ReadContext } from './read-context.js'
@@ -111,13 +111,18 @@ function readReplicaTarget(
   if (place === undefined) return undefined
   for (const key of section.keys) {
     if (infoOf('replica', key).stores?.includes(place.type) === false) {
-      section.problem(key, `means nothing to a replica of type ${place.type}`)
+      section.problem(key, foreignKey(key, place.type))
     }
   }
   const query = textSettings('replica', url?.query ?? new Map(), (key, problem) =>
     section.problem('url', `${key}: ${problem}`),
   )
   return readTarget(place, layerSettings(section, query), context)
+}
+
+function foreignKey(key: KeyOf<'replica'>, type: StoreType): string {
+  const stores = infoOf('replica', key).stores ?? []
+  return `means nothing to a replica of type ${type}: it is for ${stores.join(', ')}`
 }
 
 /** The parts of the `url` key; undefined without one. */
@@ -131,7 +136,7 @@ function readUrl(section: ReplicaSection): ReplicaUrl | 'wrong' | undefined {
     (key) => section.has(key) && !(type === 'file' && key === 'bucket'),
   )
   for (const key of conflicts)
-    section.problem(key, `cannot specify url & ${key} for ${type} replica`)
+    section.problem(key, `cannot specify url & ${key} for ${type} replica: the url has it already`)
   return conflicts.length === 0 ? url : 'wrong'
 }
 
@@ -155,11 +160,15 @@ function readPlace(section: ReplicaSection, context: ReadContext): Place | undef
     return undefined
   }
   if (path === undefined) {
-    if (!section.has('path')) section.problem(undefined, 'file replica path required')
+    if (!section.has('path'))
+      section.problem(
+        undefined,
+        'file replica path required (path: FOLDER, or url for another store)',
+      )
     return undefined
   }
   if (path === '') {
-    section.problem('path', 'is empty')
+    section.problem('path', 'is empty: give it a value, or remove it')
     return undefined
   }
   return {
@@ -176,11 +185,12 @@ function readAge(replica: ReplicaSection): AgeKeys | undefined {
   }
   const recipients = readAgeKeys(section, 'recipients', {
     pattern: /^age1[02-9ac-hj-np-z]{58}$/,
-    problem: (line) => `malformed recipient at line ${line}`,
+    problem: (line) => `malformed recipient at line ${line} (a public key begins with age1)`,
   })
   const identities = readAgeKeys(section, 'identities', {
     pattern: /^AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}$/,
-    problem: (line) => `error at line ${line}: malformed secret key`,
+    problem: (line) =>
+      `error at line ${line}: malformed secret key (one begins with AGE-SECRET-KEY-1)`,
   })
   return { recipients, identities: identities.map((text) => new Secret(text)) }
 }
@@ -194,7 +204,7 @@ function readAgeKeys(
   if (section?.has(key) !== true) return []
   const items = section.items(key)
   // What was meant to be encrypted would be stored plain.
-  if (items?.length === 0) section.problem(key, 'is empty')
+  if (items?.length === 0) section.problem(key, 'is empty: list a key, or remove it')
   return (items ?? []).flatMap((item) => {
     if (!isScalar(item.node) || typeof item.node.value !== 'string') {
       section.itemProblem(item, 'must be a text of keys, one a line')

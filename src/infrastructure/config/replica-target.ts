@@ -205,7 +205,10 @@ function readAbs(
   const accountName = settings.value('account-name') ?? fromUrl
   if (accountName === undefined) {
     if (!settings.has('account-name')) {
-      settings.problem('account-name', 'account-name required for abs replica')
+      settings.problem(
+        'account-name',
+        'account-name required for abs replica (or abs://ACCOUNT@CONTAINER/PATH as url)',
+      )
     }
     return undefined
   }

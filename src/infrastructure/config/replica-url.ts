@@ -69,7 +69,7 @@ function typeOfScheme(scheme: string): ObjectStoreType {
 export function unknownType(type: string): string {
   return type === 'sftp'
     ? 'sftp replicas are not supported: use a folder, s3, gcs or abs'
-    : `unknown replica type in config: "${type}"`
+    : `unknown replica type in config: "${type}" (file, s3, gcs and abs are known)`
 }
 
 /** A prefix of keys as the original makes it of a path: cleaned, and without a slash at either end. */
@@ -148,7 +148,7 @@ function parseQuery(type: ObjectStoreType, text: string): ReadonlyMap<string, st
     const info = Object.hasOwn(keys.replica, key) ? keys.replica[key] : undefined
     if (info?.secret === true) {
       throw new ConfigError(
-        `${key} does not belong into a url, where others see it: write it into a configuration file, or use an environment variable`,
+        `${key} does not belong in a url, where others see it: write it into a configuration file, or use an environment variable`,
       )
     }
     if (!allowed.includes(key)) {
@@ -169,6 +169,8 @@ function decode(text: string): string {
   try {
     return decodeURIComponent(text)
   } catch {
-    throw new ConfigError(`a % in a url begins two hexadecimal digits: ${text}`)
+    throw new ConfigError(
+      `a % in a url must be followed by two hexadecimal digits (%25 is % itself): ${text}`,
+    )
   }
 }

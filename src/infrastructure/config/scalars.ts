@@ -53,12 +53,12 @@ export function parseScalar(info: KeyInfo, scalar: Scalar): Parsed {
     case 'duration-or-none': {
       if (value === 'none') return is(undefined)
       const durationMs = durationOf(scalar)
-      if (durationMs === undefined) return notADuration(text)
+      if (durationMs === undefined) return notADuration(text, '72h, or none')
       return is(durationMs > 0 ? durationMs : undefined)
     }
     case 'integer':
       if (typeof value !== 'number' || !Number.isSafeInteger(value)) {
-        return problem(`not a whole number: ${text}`)
+        return problem(`${isQuoted(scalar) ? quoted : 'not a whole number'}: ${text}`)
       }
       return inRange(info, value, { text, least: Number(info.least ?? 0) })
     case 'size': {
@@ -68,7 +68,8 @@ export function parseScalar(info: KeyInfo, scalar: Scalar): Parsed {
         : problem(`not a size: ${text} (write for example 500MB or 4GiB)`)
     }
     case 'boolean':
-      return typeof value === 'boolean' ? is(value) : problem(`neither true nor false: ${text}`)
+      if (typeof value === 'boolean') return is(value)
+      return problem(`${isQuoted(scalar) ? quoted : 'neither true nor false'}: ${text}`)
     case 'choice':
       return parseChoice(info, written)
     case 'section':
@@ -78,7 +79,7 @@ export function parseScalar(info: KeyInfo, scalar: Scalar): Parsed {
 }
 
 function parseEmpty(info: KeyInfo): Parsed {
-  if (info.mayBeEmpty !== true) return problem('is empty')
+  if (info.mayBeEmpty !== true) return problem('is empty: give it a value, or remove it')
   return is(info.type === 'string' ? '' : defaultOf(info))
 }
 
@@ -111,8 +112,13 @@ function durationOf({ value }: Scalar): number | undefined {
   return value === 0 ? 0 : undefined
 }
 
-function notADuration(text: string): Parsed {
-  return problem(`not a duration: ${text} (write for example 500ms, 30s, 5m or 24h)`)
+function notADuration(text: string, example = '500ms, 30s, 5m or 24h'): Parsed {
+  const days = /^(\d{1,5})d$/.exec(text)?.[1]
+  let cure = `write for example ${example}`
+  if (days !== undefined) cure = `there are no days: write ${24 * Number(days)}h`
+  if (/^\d+$/.test(text))
+    cure = `the unit is missing: write for example ${text}s, ${text}m or ${text}h`
+  return problem(`not a duration: ${text} (${cure})`)
 }
 
 function parseChoice(info: KeyInfo, text: string): Parsed {
@@ -144,6 +150,13 @@ export function parseSize(text: string): number | undefined {
   if (match?.[1] === undefined || unit === undefined) return undefined
   const bytes = Math.floor(Number(match[1]) * unit)
   return Number.isSafeInteger(bytes) ? bytes : undefined
+}
+
+const quoted = 'must be without quotes'
+
+/** Whether a value would be one of another type without the quotes around it. */
+function isQuoted({ value }: Scalar): boolean {
+  return typeof value === 'string' && typeof plainScalar(value).value !== 'string'
 }
 
 function is(value: unknown): Parsed {

@@ -35,6 +35,15 @@ export interface Item {
   readonly path: string
 }
 
+/** What to do about mistakes in YAML itself, in addition to what its parser says. */
+const cures: Readonly<Record<string, string>> = {
+  BAD_INDENT: 'the lines of a list, and those of a mapping, begin in the same column',
+  BLOCK_AS_IMPLICIT_KEY: 'a value with ": " in it needs quotes',
+  MISSING_CHAR: 'a colon, quote or bracket is missing',
+  MULTIPLE_DOCS: 'a configuration is one: remove the second ---',
+  TAB_AS_INDENT: 'use spaces',
+}
+
 /** The outermost mapping of a file, and where everything that is wrong with the file is gathered. */
 export function parseYaml(
   text: string,
@@ -45,7 +54,9 @@ export function parseYaml(
   const problems = new Problems(file, lineCounter)
   for (const error of document.errors) {
     // What comes after a colon may be a piece of the file, which may be a secret.
-    problems.addAt(error.pos[0], '', error.message.split(/[\n:]/)[0] ?? error.code)
+    const [text = ''] = error.message.split(/[\n:;]| at line /)
+    const cure = cures[error.code]
+    problems.addAt(error.pos[0], '', cure === undefined ? text : `${text} (${cure})`)
   }
   problems.throwIfAny()
   const { contents } = document
@@ -86,8 +97,10 @@ export class YamlSection<S extends Section> implements Settings<S> {
     node: Node | null | undefined,
     { name, path }: { readonly name: S; readonly path: string },
   ): YamlSection<S> | undefined {
+    if (isAlias(node)) return undefined
     if (!isMap(node)) {
-      file.problems.add(node, path, isNull(node) ? 'is empty' : 'must be a mapping of keys')
+      const wanted = 'must be "key: value" lines'
+      file.problems.add(node, path, isNull(node) ? empty : `${wanted}, not ${kindOf(node)}`)
       return undefined
     }
     const entries = entriesOf(file, node as YamlMapping, { name, path })
@@ -138,8 +151,10 @@ export class YamlSection<S extends Section> implements Settings<S> {
     const entry = this.#entries.get(key)
     if (entry === undefined) return undefined
     const path = keyPathOf(this.path, key)
+    if (isAlias(entry.node)) return undefined
     if (!isSeq(entry.node)) {
-      const problem = isNull(entry.node) ? 'is empty' : 'must be a list'
+      const wanted = 'must be a list, each item behind "-"'
+      const problem = isNull(entry.node) ? empty : `${wanted}, not ${kindOf(entry.node)}`
       this.#file.problems.add(entry.keyNode, path, problem)
       return undefined
     }
@@ -156,7 +171,9 @@ export class YamlSection<S extends Section> implements Settings<S> {
       const { value, source = '' } = entry.node
       return { value, text: source }
     }
-    this.problem(key, isNull(entry.node) ? 'is empty' : 'must be a single value')
+    const { node } = entry
+    if (isAlias(node)) return undefined
+    this.problem(key, isNull(node) ? empty : `must be a single value, not ${kindOf(node)}`)
     return undefined
   }
 }
@@ -174,10 +191,15 @@ function entriesOf<S extends Section>(
     const keyPath = keyPathOf(path, text)
     if (!isKeyOf(name, text)) {
       file.problems.add(key, keyPath, describeUnknown(name, text))
-    } else if (entries.has(text)) {
-      if (!isMerged) file.problems.add(key, keyPath, 'is given twice')
+      continue
+    }
+    const other = entries.get(text)
+    if (other !== undefined) {
+      const line = file.problems.lineOf(other.keyNode)
+      if (!isMerged) file.problems.add(key, keyPath, `is given twice, first in line ${line}`)
     } else if (infoOf(name, text).state === 'unsupported') {
-      file.problems.add(key, keyPath, 'not supported by this version')
+      const problem = 'not supported by this version: it belongs to replicas of type sftp'
+      file.problems.add(key, keyPath, problem)
     } else {
       entries.set(text, { node: resolve(file, value, keyPath), keyNode: key })
     }
@@ -198,8 +220,10 @@ function describeUnknown(name: Section, text: string): string {
   if (homes.length > 0) {
     return `unknown key here, it belongs to ${homes.map(({ path }) => path).join(' or ')}`
   }
-  const nearest = nearestName(text, Object.keys(keys[name]))
-  return nearest === undefined ? 'unknown key' : `unknown key, did you mean ${nearest}?`
+  const known = Object.keys(keys[name])
+  const nearest = nearestName(text, known)
+  if (nearest !== undefined) return `unknown key, did you mean ${nearest}?`
+  return known.length > 10 ? 'unknown key' : `unknown key, known here are ${known.join(', ')}`
 }
 
 /** A key and its value; `isMerged`: they come from another mapping. */
@@ -238,7 +262,7 @@ function pairsOf(
   ]
 }
 
-/** What an alias (`*name`) stands for; every other node is what it is. */
+/** What an alias (`*name`) stands for; an alias only where it stands for nothing, which is reported. Other nodes are what they are. */
 function resolve(
   { document, problems }: YamlFile,
   node: Node | null | undefined,
@@ -247,8 +271,19 @@ function resolve(
   if (!isAlias(node)) return node ?? undefined
   const target = node.resolve(document)
   // Its name may be a secret that begins with a star.
-  if (target === undefined) problems.add(node, path, 'no anchor has the name behind *')
-  return target
+  if (target === undefined) {
+    const cure = 'a value that begins with * needs quotes'
+    problems.add(node, path, `no anchor has the name behind * (${cure})`)
+  }
+  return target ?? node
+}
+
+const empty = 'is empty: give it a value, or remove it'
+
+/** Never the value itself, which may be a secret that is in the wrong place. */
+function kindOf(node: Node | null | undefined): string {
+  if (isMap(node)) return 'keys with values'
+  return isSeq(node) ? 'a list' : 'a single value'
 }
 
 function isNull(node: Node | null | undefined): boolean {

@@ -241,6 +241,9 @@ describe('parseConfig', () => {
       '/a.db has no replica: it is stored nowhere',
     ])
     expect(parse('dbs: [{dir: /d}]').warnings).toHaveLength(1)
+    expect(
+      parse('dbs: [{dir: /d, heartbeat-url: "http://h", replicas: [{path: /r}]}]').warnings,
+    ).toEqual([expect.stringContaining('heartbeat-url is requested by each database of /d')])
     expect(parse(replica('name: x')).warnings).toEqual([])
   })
 
@@ -356,15 +359,31 @@ describe('loadConfig', () => {
     expect(load(text).warnings).toEqual([said])
     expect(() => load('dbs:\n  - path: $NAME\n')).toThrow(
       expect.objectContaining({
-        message: `${path}:2: dbs[0].path: is empty`,
+        message: `${path}:2: dbs[0].path: is empty: give it a value, or remove it`,
         hint: said,
       }),
     )
   })
 
+  it('says which variables are set to nothing, if the configuration is wrong', () => {
+    const path = join(folder, 'empty.yml')
+    writeFileSync(path, 'dbs:\n  - path: $NAME\n    replicas: [{path: "/r$OTHER"}] # $HOME\n')
+    const env = { NAME: '', OTHER: 'x' }
+    expect(() => loadConfig({ ...context, path, env, expandEnv: true })).toThrow(
+      expect.objectContaining({ hint: 'set to nothing: $NAME (line 2)' }),
+    )
+  })
+
+  it('says in words why a file cannot be read', () => {
+    const load = (): unknown => loadConfig({ ...context, path: folder, env: {}, expandEnv: true })
+    expect(load).toThrow(`config file cannot be read: ${folder}: it is a folder`)
+  })
+
   it('says once what is wrong with a key', () => {
     const text = 'dbs:\n  - path: /a.db\n    replicas: [{path: /r, retention: }]\n'
-    expect(problemsOf(text)).toEqual(['c.yml:3: dbs[0].replicas[0].retention: is empty'])
+    expect(problemsOf(text)).toEqual([
+      'c.yml:3: dbs[0].replicas[0].retention: is empty: give it a value, or remove it',
+    ])
   })
 
   it('says how to name a file only to those who named none', () => {

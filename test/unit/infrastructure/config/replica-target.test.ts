@@ -150,7 +150,7 @@ describe('parseReplicaUrl', () => {
       'unknown setting regoin in the url of a replica of type s3, did you mean region?',
     ],
     ['gcs://b?region=x', 'unknown setting region in the url of a replica of type gcs'],
-    ['s3://b?secret-access-key=hunter2', 'secret-access-key does not belong into a url'],
+    ['s3://b?secret-access-key=hunter2', 'secret-access-key does not belong in a url'],
     ['s3://b?bucket=x', 'unknown setting bucket'],
     ['s3://b?region=a&region=b', 'region is given twice'],
     ['s3://b?region=', 'region: is empty'],
