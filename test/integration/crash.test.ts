@@ -192,11 +192,16 @@ describe('a spool that is damaged while the daemon is down', () => {
     const again = start('replicate', '-config', config)
     await again.waitFor(/replica claimed/)
     await write({ db, oracle, count: 1 })
-    // Whichever looks first: the capture at the WAL, or the replica at what is stored.
+    // Whichever looks first: the capture at the WAL, or the replica at what is stored, which may end within what is captured
+    // once more and more.
     await again.waitFor(/wal segment written|snapshot written/)
     expect(await again.stop()).toBe(0)
     const began = /new generation.*reason="([^"]*)"/.exec(again.output)?.[1]
-    expect([undefined, 'replica is ahead of the local state']).toContain(began)
+    expect([
+      undefined,
+      'replica is ahead of the local state',
+      'replica missed segments that the spool no longer has',
+    ]).toContain(began)
     expect(listGenerations(replica)).toHaveLength(began === undefined ? 1 : 2)
     expect(await restoreAndVerify(replica, output, oracle)).toEqual({ n: 16 })
   })
