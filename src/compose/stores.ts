@@ -1,6 +1,7 @@
-/** Which client stands behind which kind of store, and what is wrapped around it. Loaded only when configured. */
+/** What is wrapped around the client of a store. */
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
+import { type FileOwner, openStore } from './adapters.js'
 import { type AgeKeys, type Config, type ReplicaTarget } from '../domain/settings/config.js'
 import { systemClock } from '../infrastructure/clock/system-clock.js'
 import { countOperations } from '../infrastructure/replica-clients/around/count-operations.js'
@@ -26,7 +27,7 @@ export async function openReplicaClient(
   target: ReplicaTarget,
   age: AgeKeys | undefined,
 ): Promise<ReplicaClient> {
-  const adapter = await openAdapter(target)
+  const adapter = await openStore(target)
   // Some ten seconds: a restore must not fail because the store is busy for a moment.
   const policy = { attempts: 10, baseDelayMs: 200, maxDelayMs: 2000 }
   return withEncryption(withRetries(limited(adapter), policy), age)
@@ -36,7 +37,7 @@ export async function openReplicaClient(
 export async function checkReplicas(config: Config): Promise<void> {
   const inFolders = config.folders.map(({ database }) => database)
   for (const { replicas } of [...config.databases, ...inFolders]) {
-    for (const { target, age } of replicas) await withEncryption(await openAdapter(target), age)
+    for (const { target, age } of replicas) await withEncryption(await openStore(target), age)
   }
 }
 
@@ -78,7 +79,7 @@ export async function openDaemonReplica(
   readonly problems: ReplicaProblems
   readonly owner: OwnReplica
 }> {
-  const adapter = await openAdapter(target, { owner: await ownerOf(databasePath), uploads })
+  const adapter = await openStore(target, { owner: await ownerOf(databasePath), uploads })
   const counted = metrics === undefined ? adapter : countOperations(adapter, metrics)
   const problems = new ReplicaProblems({ logger, clock: systemClock, location: adapter.location })
   const plain = limited(counted)
@@ -105,41 +106,6 @@ function withRetries(
     clock: systemClock,
     random: Math.random,
   })
-}
-
-async function openAdapter(
-  target: ReplicaTarget,
-  { owner, uploads }: { readonly owner?: FileOwner; readonly uploads?: UploadRecord } = {},
-): Promise<ReplicaClient> {
-  switch (target.type) {
-    case 'file': {
-      const { FileReplicaClient } =
-        await import('../infrastructure/replica-clients/file/file-replica-client.js')
-      return new FileReplicaClient({ path: target.path, owner })
-    }
-    case 's3': {
-      const { S3ReplicaClient } =
-        await import('../infrastructure/replica-clients/s3/s3-replica-client.js')
-      return new S3ReplicaClient(target, {}, uploads)
-    }
-    case 'abs': {
-      const { AbsReplicaClient } =
-        await import('../infrastructure/replica-clients/azure/abs-replica-client.js')
-      return new AbsReplicaClient(target)
-    }
-    case 'gcs': {
-      const { GcsReplicaClient } =
-        await import('../infrastructure/replica-clients/gcs/gcs-replica-client.js')
-      return new GcsReplicaClient(target)
-    }
-  }
-}
-
-interface FileOwner {
-  readonly fileMode?: number
-  readonly directoryMode?: number
-  readonly uid?: number
-  readonly gid?: number
 }
 
 /** Modes and owner that files beside a database get: its own, and its folder's. */

@@ -9,7 +9,7 @@ import { describe, expect, inject, test } from 'vitest'
 import { type AbsReplicaTarget } from '../../src/domain/settings/config.js'
 import { formatObjectPath } from '../../src/domain/stored/replica-layout.js'
 import { Secret } from '../../src/domain/settings/secret.js'
-import { AbsReplicaClient } from '../../src/infrastructure/replica-clients/azure/abs-replica-client.js'
+import { openAbsReplica } from '../../src/infrastructure/replica-clients/azure/abs-store.js'
 import { absTarget, plainContainer } from '../support/stores/azurite.js'
 import {
   collect,
@@ -32,7 +32,7 @@ if ('unavailable' in store) {
   const vendor = plainContainer(store)
   const open = (settings: Partial<AbsReplicaTarget> = {}) => {
     const target = absTarget(store, { prefix: `contract/${randomUUID()}`, ...settings })
-    return { target, client: new AbsReplicaClient(target) }
+    return { target, client: openAbsReplica(target) }
   }
   const sas = (permissions: string, expiresInMs = 600_000) =>
     new Secret(

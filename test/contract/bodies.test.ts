@@ -13,10 +13,10 @@ import { ObjectBody } from '../../src/infrastructure/image/object-body.js'
 import { decodeFrame } from '../../src/infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from '../../src/infrastructure/lz4/frame-encoder.js'
 import { encryptObjects } from '../../src/infrastructure/replica-clients/age/encrypt-objects.js'
-import { AbsReplicaClient } from '../../src/infrastructure/replica-clients/azure/abs-replica-client.js'
+import { openAbsReplica } from '../../src/infrastructure/replica-clients/azure/abs-store.js'
 import { FileReplicaClient } from '../../src/infrastructure/replica-clients/file/file-replica-client.js'
-import { GcsReplicaClient } from '../../src/infrastructure/replica-clients/gcs/gcs-replica-client.js'
-import { S3ReplicaClient } from '../../src/infrastructure/replica-clients/s3/s3-replica-client.js'
+import { openGcsReplica } from '../../src/infrastructure/replica-clients/gcs/gcs-store.js'
+import { openS3Replica } from '../../src/infrastructure/replica-clients/s3/s3-store.js'
 import { ObjectFetcher } from '../../src/usecase/restore/object-fetcher.js'
 import { maxBlockBytes } from '../../src/usecase/ports/compressor.js'
 import { type ReplicaClient } from '../../src/usecase/ports/replica-client.js'
@@ -57,17 +57,15 @@ describe.each<[string, (endpoint: string) => ReplicaClient]>([
     's3',
     (endpoint) => {
       const keys = { accessKeyId: 'AKID', secretAccessKey: 'secret' }
-      return new S3ReplicaClient(
-        s3Target({ endpoint, ...keys, bucket: 'bucket', region: 'us-east-1' }),
-      )
+      return openS3Replica(s3Target({ endpoint, ...keys, bucket: 'bucket', region: 'us-east-1' }))
     },
   ],
-  ['gcs', (endpoint) => new GcsReplicaClient(gcsTarget({ endpoint, bucket: 'box' }))],
+  ['gcs', (endpoint) => openGcsReplica(gcsTarget({ endpoint, bucket: 'box' }))],
   [
     'abs',
     (endpoint) => {
       const account = { accountName: 'account', accountKey: 'c2VjcmV0a2V5', container: 'box' }
-      return new AbsReplicaClient(absTarget({ endpoint: `${endpoint}/account`, ...account }))
+      return openAbsReplica(absTarget({ endpoint: `${endpoint}/account`, ...account }))
     },
   ],
 ])('the body of %s', (_, open) => {

@@ -3,7 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, inject, test } from 'vitest'
 import { type GcsReplicaTarget } from '../../src/domain/settings/config.js'
 import { formatObjectPath } from '../../src/domain/stored/replica-layout.js'
-import { GcsReplicaClient } from '../../src/infrastructure/replica-clients/gcs/gcs-replica-client.js'
+import { openGcsReplica } from '../../src/infrastructure/replica-clients/gcs/gcs-store.js'
 import { describeObject, gcsTarget, putObject } from '../support/stores/fake-gcs.js'
 import {
   collect,
@@ -25,7 +25,7 @@ if ('unavailable' in store) {
 } else {
   const open = (settings: Partial<GcsReplicaTarget> = {}) => {
     const target = gcsTarget(store, { prefix: `contract/${randomUUID()}`, ...settings })
-    return { target, client: new GcsReplicaClient(target) }
+    return { target, client: openGcsReplica(target) }
   }
 
   describe('fake-gcs-server', () => {

@@ -10,7 +10,7 @@ import { afterAll, describe, expect, inject, test, vi } from 'vitest'
 import { type S3ReplicaTarget } from '../../src/domain/settings/config.js'
 import { formatObjectPath } from '../../src/domain/stored/replica-layout.js'
 import { Secret } from '../../src/domain/settings/secret.js'
-import { S3ReplicaClient } from '../../src/infrastructure/replica-clients/s3/s3-replica-client.js'
+import { openS3Replica } from '../../src/infrastructure/replica-clients/s3/s3-store.js'
 import { startMinioSession } from '../support/stores/minio-session.js'
 import { plainClient } from '../support/stores/s3-bucket.js'
 import { s3Target } from '../support/stores/s3-target.js'
@@ -24,6 +24,7 @@ import {
   signal,
   snapshot,
 } from './replica-client.contract.js'
+import { type ReplicaClient } from '../../src/usecase/ports/replica-client.js'
 import { failure, testObjectStore } from './object-store.contract.js'
 
 const mebibyte = 1024 * 1024
@@ -40,7 +41,7 @@ for (const [name, store] of [
   const vendor = plainClient(store)
   const open = (settings: Partial<S3ReplicaTarget> = {}) => {
     const target = s3Target(store, { prefix: `contract/${randomUUID()}`, ...settings })
-    return { target, client: new S3ReplicaClient(target) }
+    return { target, client: openS3Replica(target) }
   }
   /** The ids of the unfinished uploads of one object, which MinIO lists under no other prefix. */
   const unfinished = async (key: string) => {
@@ -161,17 +162,17 @@ for (const [name, store] of [
           [
             objects,
             's3:ListBucket',
-            (client: S3ReplicaClient) => collect(client.listGenerations(signal)),
+            (client: ReplicaClient) => collect(client.listGenerations(signal)),
           ],
           [
             [...objects, 's3:ListBucket'],
             's3:DeleteObject',
-            (client: S3ReplicaClient) => client.delete([segment(0, 0)], signal),
+            (client: ReplicaClient) => client.delete([segment(0, 0)], signal),
           ],
         ] as const) {
           const session = await startMinioSession(store, actions)
           const { accessKeyId, secretAccessKey, sessionToken } = session
-          const client = new S3ReplicaClient({
+          const client = openS3Replica({
             ...target,
             ...credentials(accessKeyId, secretAccessKey, sessionToken),
           })
@@ -183,7 +184,7 @@ for (const [name, store] of [
           expect(error.hint).toContain(permission)
         }
         const { accessKeyId, secretAccessKey } = await startMinioSession(store, objects)
-        const broken = new S3ReplicaClient({
+        const broken = openS3Replica({
           ...target,
           ...credentials(accessKeyId, secretAccessKey, 'broken'),
         })
@@ -195,7 +196,7 @@ for (const [name, store] of [
       test('uploads that another process left are swept when they are a day old', async () => {
         const { client, target } = open()
         const key = `${target.prefix}/${formatObjectPath(snapshot(0))}`
-        const left = await new S3ReplicaClient(target).startUpload(
+        const left = await openS3Replica(target).startUpload(
           snapshot(0),
           { expectedBytes: 1 },
           signal,

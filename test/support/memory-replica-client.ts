@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { ObjectExistsError, ObjectNotFoundError } from '../../src/domain/errors.js'
 import { type Generation, parseGeneration } from '../../src/domain/wal/generation.js'
-import { isBefore } from '../../src/infrastructure/replica-clients/object-store/listed-folder.js'
+import { isBefore } from '../../src/domain/wal/position.js'
 import {
   formatObjectPath,
   generationsFolder,

@@ -19,6 +19,11 @@ export function comparePositions(a: WalPosition, b: WalPosition): number {
   return a.index - b.index || a.offset - b.offset
 }
 
+/** Whether a place lies before what is wanted; undefined: all is. */
+export function isBefore(place: WalPosition, from: WalPosition | undefined): boolean {
+  return from !== undefined && comparePositions(place, from) < 0
+}
+
 /** `<generation>/<index in 8 hex digits>:<offset in decimal>`, as the original prints it. */
 export function formatPosition(position: Position): string {
   return `${position.generation}/${formatWalPosition(position)}`

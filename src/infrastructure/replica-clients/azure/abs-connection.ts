@@ -1,7 +1,5 @@
 /** One container of an account: how requests reach it, how long they may take, and what their failures mean. */
-import { readFileSync } from 'node:fs'
-import { Agent } from 'node:https'
-import { rootCertificates } from 'node:tls'
+import { type Agent } from 'node:https'
 import {
   AnonymousCredential,
   ContainerClient,
@@ -11,8 +9,9 @@ import {
 } from '@azure/storage-blob'
 import { type AbsReplicaTarget } from '../../../domain/settings/config.js'
 import { ConfigError } from '../../../domain/errors.js'
-import { UploadPace } from '../object-store/upload-pace.js'
-import { describeFailure, type RequestFailure, toReplicaError } from './abs-errors.js'
+import { agentsOf } from '../object-store/agents.js'
+import { TimedRequests } from '../object-store/timed-requests.js'
+import { type AbsFailure, describeFailure, toReplicaError } from './abs-errors.js'
 
 export interface AbsTimeouts {
   /** Until an answer has begun, on top of the time for the bytes that are sent. */
@@ -27,7 +26,7 @@ const defaultTimeouts: AbsTimeouts = { requestMs: 20_000, noProgressMs: 20_000 }
 export class AbsConnection {
   readonly timeouts: AbsTimeouts
   readonly #target: AbsReplicaTarget
-  readonly #pace = new UploadPace()
+  readonly #requests = new TimedRequests(describeFailure)
   #container: Promise<ContainerClient> | undefined
 
   constructor(target: AbsReplicaTarget, timeouts: Partial<AbsTimeouts>) {
@@ -51,31 +50,19 @@ export class AbsConnection {
     options: {
       readonly signal: AbortSignal
       readonly sentBytes?: number
-      readonly expected?: (failure: RequestFailure) => E | undefined
+      readonly expected?: (failure: AbsFailure) => E | undefined
     },
   ): Promise<T | E> {
-    const { signal, sentBytes = 0, expected } = options
-    signal.throwIfAborted()
-    const late = new AbortController()
-    const timeoutMs = this.#pace.allowedMs(this.timeouts.requestMs, sentBytes)
-    const startedAtMs = performance.now()
-    const timer = setTimeout(() => late.abort(), timeoutMs)
-    try {
-      const container = await (this.#container ??= this.#open())
-      const answer = await request(container, AbortSignal.any([signal, late.signal]))
-      this.#pace.succeeded(sentBytes, performance.now() - startedAtMs)
-      return answer
-    } catch (error) {
-      signal.throwIfAborted()
-      if (error instanceof ConfigError) throw error
-      if (late.signal.aborted) this.#pace.timedOut(sentBytes)
-      const failure = late.signal.aborted ? timeout(timeoutMs) : describeFailure(error)
-      const answer = expected?.(failure)
-      if (answer !== undefined) return answer
-      throw toReplicaError(action, { ...failure, tokenExpired: this.#tokenExpired() }, this.redact)
-    } finally {
-      clearTimeout(timer)
-    }
+    const { signal, sentBytes: sizeBytes = 0, expected } = options
+    const outcome = await this.#requests.send(
+      async (abortSignal) => request(await (this.#container ??= this.#open()), abortSignal),
+      { signal, timeoutMs: this.timeouts.requestMs, sizeBytes },
+    )
+    if ('answer' in outcome) return outcome.answer
+    const { failure } = outcome
+    const answer = expected?.(failure)
+    if (answer !== undefined) return answer
+    throw toReplicaError(action, { ...failure, tokenExpired: this.#tokenExpired() }, this.redact)
   }
 
   /** Takes the secrets of this connection out of a text. */
@@ -125,36 +112,8 @@ export class AbsConnection {
   #agent(): Agent | undefined {
     const { caFile, skipVerify } = this.#target
     if (caFile === undefined && !skipVerify) return undefined
-    try {
-      return sharedAgent(
-        caFile === undefined ? undefined : readFileSync(caFile, 'utf8'),
-        skipVerify,
-      )
-    } catch (error) {
-      throw new ConfigError(`the ca-file cannot be read: ${caFile ?? ''}`, { cause: error })
-    }
+    return agentsOf({ caFile, skipVerify }).httpsAgent
   }
-}
-
-function timeout(ms: number): RequestFailure {
-  const message = `no answer within ${Math.round(ms / 1000)} s`
-  return { code: 'ETIMEDOUT', status: undefined, message }
-}
-
-/** Connections that all replicas share that make them in the same way; the vendor's client shares the others. */
-const agents = new Map<string, Agent>()
-
-function sharedAgent(ca: string | undefined, skipVerify: boolean): Agent {
-  const key = JSON.stringify([ca, skipVerify])
-  const agent =
-    agents.get(key) ??
-    new Agent({
-      keepAlive: true,
-      rejectUnauthorized: !skipVerify,
-      ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
-    })
-  agents.set(key, agent)
-  return agent
 }
 
 function agentPolicy(agent: Agent): RequestPolicyFactory {

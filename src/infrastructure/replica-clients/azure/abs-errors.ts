@@ -1,31 +1,30 @@
 /** What Azure Blob Storage answers when it refuses, and what breaks on the way, as errors for people. */
-import { ObjectNotFoundError, ReplicaError } from '../../../domain/errors.js'
+import { type ObjectNotFoundError, type ReplicaError } from '../../../domain/errors.js'
 import { messageOf } from '../../../kit/error-text.js'
+import {
+  absentObject,
+  field,
+  numberField,
+  type Refusal,
+  refusedRequest,
+  type RequestFailure,
+  transportRefusal,
+} from '../object-store/refused-request.js'
 
 /** What is known about a request that failed. */
-export interface RequestFailure {
-  /** Azure's word for it, `ECONNRESET` and the like, or undefined. */
-  readonly code: string | undefined
-  /** Undefined: there was no answer. */
-  readonly status: number | undefined
-  readonly message: string
+export interface AbsFailure extends RequestFailure {
   /** The sas-token of the request has expired by this machine's clock, which Azure does not always say. */
   readonly tokenExpired?: boolean
 }
 
-function field(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
-}
-
 /** Takes apart what the vendor's client threw. */
-export function describeFailure(error: unknown): RequestFailure {
-  const status = field(error, 'statusCode')
+export function describeFailure(error: unknown): AbsFailure {
   const named = field(error, 'name') === 'RestError' ? undefined : field(error, 'name')
   const code = field(field(error, 'details'), 'errorCode') ?? field(error, 'code') ?? named
   const text = messageOf(error)
   return {
     code: typeof code === 'string' && code !== 'Error' ? code : undefined,
-    status: typeof status === 'number' ? status : undefined,
+    status: numberField(error, 'statusCode'),
     // Behind the first line Azure repeats the request's id and time.
     message: text.split('\n', 1)[0] ?? '',
   }
@@ -34,30 +33,20 @@ export function describeFailure(error: unknown): RequestFailure {
 /** The failure as an error of ours. `action` follows "cannot"; `redact` takes secrets out of what was said. */
 export function toReplicaError(
   action: string,
-  failure: RequestFailure,
+  failure: AbsFailure,
   redact: (text: string) => string,
 ): ReplicaError | ObjectNotFoundError {
-  const { code, status } = failure
-  const facts = [code, ...(status === undefined ? [] : [`HTTP ${status}`])].filter(
-    (fact) => fact !== undefined,
-  )
-  const suffix = facts.length === 0 ? '' : ` (${facts.join(', ')})`
-  const said = redact(failure.message)
-  // The vendor's own error is not kept: it holds the request, whose URL may bear a SAS token.
-  const cause = new Error(said)
-  if (code === 'BlobNotFound') {
-    return new ObjectNotFoundError(`cannot ${action}: there is no such blob${suffix}`, { cause })
-  }
-  const entry = lookUp(failure)
-  const phrase = entry?.phrase ?? (said === '' ? 'the store refused' : said)
-  return new ReplicaError(`cannot ${action}: ${phrase}${suffix}`, {
-    cause,
-    retryable: entry?.retryable ?? isTransient(failure),
-    ...(entry === undefined ? {} : { hint: entry.hint }),
+  const told = { ...failure, message: redact(failure.message) }
+  if (failure.code === 'BlobNotFound') return absentObject({ action }, told, 'blob')
+  // Azure's permissions are those of roles and tokens, which the hints name.
+  const attempt = { action, permission: '' }
+  return refusedRequest(attempt, told, {
+    refusal: lookUp(failure),
+    isTransient: isTransient(failure),
   })
 }
 
-function isTransient({ code, status }: RequestFailure): boolean {
+function isTransient({ code, status }: AbsFailure): boolean {
   if (status === undefined) {
     // `PARSE_ERROR`, `REQUEST_SEND_ERROR`, `ECONNRESET`, `HPE_…`: the connection broke.
     return code !== undefined && /^(?:[A-Z][A-Z0-9_]+|TimeoutError)$/.test(code)
@@ -67,15 +56,8 @@ function isTransient({ code, status }: RequestFailure): boolean {
   return [408, 409, 429].includes(status) || status >= 500
 }
 
-interface Entry {
-  readonly phrase: string
-  readonly hint: string
-  /** Undefined: by status and code. */
-  readonly retryable?: boolean
-}
-
-function lookUp({ code, status, message, tokenExpired }: RequestFailure): Entry | undefined {
-  if (code !== undefined && untrustedCode.test(code)) return untrusted
+function lookUp(failure: AbsFailure): Refusal | undefined {
+  const { code, status, message, tokenExpired } = failure
   if (status === 403 && tokenExpired === true) return expiredToken
   if (code === 'AuthenticationFailed' && /expired|expiry|Signed expiry time/i.test(message)) {
     return expiredToken
@@ -87,51 +69,42 @@ function lookUp({ code, status, message, tokenExpired }: RequestFailure): Entry 
   ) {
     return wrongClock
   }
-  const entry = code === undefined ? undefined : known.get(code)
-  if (entry !== undefined) return entry
-  if (status === 401 || status === 403) return notAllowed
-  return undefined
+  const refusal = code === undefined ? undefined : known.get(code)
+  if (refusal !== undefined) return refusal
+  return status === 401 || status === 403 ? notAllowed : transportRefusal(failure)
 }
 
-const untrustedCode = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ISSUER/
-
-const notAllowed: Entry = {
+const notAllowed: Refusal = {
   phrase: 'permission denied: the credentials may not do this',
   hint: 'check that the sas-token allows read, write, list, create and delete on the container, or give the identity the role Storage Blob Data Contributor',
   retryable: false,
 }
 
-const wrongKey: Entry = {
+const wrongKey: Refusal = {
   phrase: 'the account key or token is not accepted',
   hint: 'check account-name, account-key (or LITESTREAM_AZURE_ACCOUNT_KEY) or sas-token for typing errors, and whether the key was rotated',
   retryable: false,
 }
 
-const expiredToken: Entry = {
+const expiredToken: Refusal = {
   phrase: 'the sas-token has expired, or is not valid yet',
   hint: 'make a new token and set it as sas-token; an account key or a role does not expire',
   retryable: false,
 }
 
-const wrongClock: Entry = {
+const wrongClock: Refusal = {
   phrase: 'the clock of this machine differs too much from Azure’s',
   hint: 'set the clock, and keep it right with NTP',
   retryable: true,
 }
 
-const noCredentials: Entry = {
+const noCredentials: Refusal = {
   phrase: 'no credentials were found',
   hint: 'set account-key or sas-token of the replica, or LITESTREAM_AZURE_ACCOUNT_KEY, or log in with the Azure CLI, or give this machine a managed identity',
   retryable: false,
 }
 
-const untrusted: Entry = {
-  phrase: 'the certificate of the server is not trusted',
-  hint: 'set ca-file to the certificate of the authority that signed it, or fix the endpoint’s host name',
-  retryable: false,
-}
-
-const known: ReadonlyMap<string, Entry> = new Map([
+const known: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   [
     'ContainerNotFound',
     {
@@ -188,14 +161,6 @@ const known: ReadonlyMap<string, Entry> = new Map([
     {
       phrase: 'the host name of the endpoint does not resolve',
       hint: 'check account-name, the endpoint and this machine’s DNS',
-      retryable: true,
-    },
-  ],
-  [
-    'ECONNREFUSED',
-    {
-      phrase: 'nothing listens at the endpoint',
-      hint: 'check the endpoint, and whether the store runs',
       retryable: true,
     },
   ],

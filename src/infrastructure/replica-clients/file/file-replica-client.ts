@@ -18,9 +18,9 @@ import {
 import { basename, dirname, join } from 'node:path'
 import { ObjectExistsError, ObjectNotFoundError, TsreplicateError } from '../../../domain/errors.js'
 import { type Generation, parseGeneration } from '../../../domain/wal/generation.js'
+import { isBefore } from '../../../domain/wal/position.js'
 import { isAbortError } from '../../../kit/abort.js'
 import { codeOf } from '../../../kit/error-text.js'
-import { isBefore } from '../object-store/listed-folder.js'
 import {
   formatObjectPath,
   generationFolder,

@@ -4,22 +4,19 @@
  * Credentials are found and renewed by the vendor's client. The requests are made here, since that client has no way to
  * call one back, and goes on sending for those who have gone.
  */
-import { readFileSync } from 'node:fs'
 import { type IncomingMessage } from 'node:http'
-import { rootCertificates } from 'node:tls'
 import { type GcsReplicaTarget } from '../../../domain/settings/config.js'
 import { ConfigError } from '../../../domain/errors.js'
-import { orAborted } from '../../../kit/abort.js'
-import { UploadPace } from '../object-store/upload-pace.js'
+import { agentsOf } from '../object-store/agents.js'
+import { type Attempt, type RequestFailure } from '../object-store/refused-request.js'
+import { TimedRequests } from '../object-store/timed-requests.js'
 import {
-  type Attempt,
   describeBreak,
   describeCredentialsFailure,
   describeRefusal,
-  type RequestFailure,
   toReplicaError,
 } from './gcs-errors.js'
-import { GcsHttp, type GcsRequest, readText } from './gcs-http.js'
+import { type GcsRequest, readText, sendRequest } from './gcs-http.js'
 
 export interface GcsTimeouts {
   /** Until an answer has begun, on top of the time for the bytes that are sent. */
@@ -50,8 +47,9 @@ class FailedRequest extends Error {
 export class GcsConnection {
   readonly timeouts: GcsTimeouts
   readonly #target: GcsReplicaTarget
-  readonly #pace = new UploadPace()
-  #http: GcsHttp | undefined
+  readonly #requests = new TimedRequests((error) =>
+    error instanceof FailedRequest ? error.failure : describeBreak(error),
+  )
   #credentials: Promise<Credentials> | undefined
 
   constructor(target: GcsReplicaTarget, timeouts: Partial<GcsTimeouts>) {
@@ -89,40 +87,25 @@ export class GcsConnection {
     },
   ): Promise<T | E> {
     const { signal, take, expected } = options
-    signal.throwIfAborted()
-    const late = new AbortController()
-    const sentBytes = (request.body ?? []).reduce((sum, { byteLength }) => sum + byteLength, 0)
-    const timeoutMs = this.#pace.allowedMs(this.timeouts.requestMs, sentBytes)
-    const startedAtMs = performance.now()
-    const timer = setTimeout(() => late.abort(), timeoutMs)
-    try {
-      const answer = await this.#send(request, AbortSignal.any([signal, late.signal]))
-      const taken = await take(answer)
-      this.#pace.succeeded(sentBytes, performance.now() - startedAtMs)
-      return taken
-    } catch (error) {
-      signal.throwIfAborted()
-      if (error instanceof ConfigError) throw error
-      if (late.signal.aborted) this.#pace.timedOut(sentBytes)
-      const failure = late.signal.aborted
-        ? timeout(timeoutMs)
-        : error instanceof FailedRequest
-          ? error.failure
-          : describeBreak(error)
-      const answer = expected?.(failure)
-      if (answer !== undefined) return answer
-      throw toReplicaError(attempt, failure)
-    } finally {
-      clearTimeout(timer)
-    }
+    const outcome = await this.#requests.send(
+      async (abortSignal) => take(await this.#send(request, abortSignal)),
+      {
+        signal,
+        timeoutMs: this.timeouts.requestMs,
+        sizeBytes: (request.body ?? []).reduce((sum, { byteLength }) => sum + byteLength, 0),
+      },
+    )
+    if ('answer' in outcome) return outcome.answer
+    const answer = expected?.(outcome.failure)
+    if (answer !== undefined) return answer
+    throw toReplicaError(attempt, outcome.failure)
   }
 
   /** An answer that is no success is thrown. */
   async #send(request: GcsRequest, signal: AbortSignal): Promise<IncomingMessage> {
-    const authorization = await orAborted(this.#authorize(request.url), signal)
+    const authorization = await this.#authorize(request.url)
     const headers = { 'user-agent': 'tsreplicate', ...authorization, ...request.headers }
-    this.#http ??= this.#openHttp()
-    const answer = await this.#http.send({ ...request, headers }, signal)
+    const answer = await sendRequest(agentsOf(this.#target), { ...request, headers }, signal)
     const status = answer.statusCode ?? 0
     // 308 says how far an upload has got.
     if ((status >= 200 && status < 300) || status === 308) return answer
@@ -151,31 +134,6 @@ export class GcsConnection {
     }
     return new URL(`${endpoint}${path}?${new URLSearchParams(query).toString()}`)
   }
-
-  #openHttp(): GcsHttp {
-    const { caFile, skipVerify } = this.#target
-    try {
-      const ca = caFile === undefined ? undefined : readFileSync(caFile, 'utf8')
-      return sharedHttp(ca, skipVerify)
-    } catch (error) {
-      throw new ConfigError(`the ca-file cannot be read: ${caFile ?? ''}`, { cause: error })
-    }
-  }
-}
-
-/** Connections that all replicas share that make them in the same way. */
-const sharedHttps = new Map<string, GcsHttp>()
-
-function sharedHttp(ca: string | undefined, skipVerify: boolean): GcsHttp {
-  const key = JSON.stringify([ca, skipVerify])
-  const http =
-    sharedHttps.get(key) ??
-    new GcsHttp({
-      ca: ca === undefined ? undefined : [...rootCertificates, ca],
-      rejectUnauthorized: !skipVerify,
-    })
-  sharedHttps.set(key, http)
-  return http
 }
 
 /** Loaded only where credentials are wanted: an emulator wants none. */
@@ -183,9 +141,4 @@ async function findCredentials(): Promise<Credentials> {
   const { Storage } = await import('@google-cloud/storage')
   // No request of ours names a project, and to look for one takes a program and seconds.
   return new Storage({ projectId: 'none', retryOptions: { autoRetry: false } }).authClient
-}
-
-function timeout(ms: number): RequestFailure {
-  const message = `no answer within ${Math.round(ms / 1000)} s`
-  return { code: 'ETIMEDOUT', status: undefined, message }
 }

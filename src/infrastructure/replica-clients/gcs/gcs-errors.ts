@@ -1,37 +1,21 @@
 /** What Google Cloud Storage answers when it refuses, and what breaks on the way, as errors for people. */
-import { ObjectNotFoundError, ReplicaError } from '../../../domain/errors.js'
+import { type ObjectNotFoundError, type ReplicaError } from '../../../domain/errors.js'
 import { messageOf } from '../../../kit/error-text.js'
-
-/** A request, for messages. */
-export interface Attempt {
-  /** Follows "cannot". */
-  readonly action: string
-  /** What the account must be allowed to do. */
-  readonly permission: string
-}
-
-/** What is known about a request that failed. */
-export interface RequestFailure {
-  /** Google's word for it, one of {@link CredentialsTrouble}, `ECONNRESET` and the like, or undefined. */
-  readonly code: string | undefined
-  /** Undefined: there was no answer. */
-  readonly status: number | undefined
-  readonly message: string
-}
+import {
+  absentObject,
+  type Attempt,
+  field,
+  numberField,
+  type Refusal,
+  refusedRequest,
+  type RequestFailure,
+  textField,
+  transportRefusal,
+} from '../object-store/refused-request.js'
 
 /** What can be wrong with credentials before the store is asked at all. */
 type CredentialsTrouble =
   'NoCredentials' | 'CredentialsFile' | 'InvalidCredentials' | 'ExpiredCredentials' | 'WrongClock'
-
-/** The field of something that may be an object. */
-export function field(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
-}
-
-function textField(value: unknown, name: string): string | undefined {
-  const text = field(value, name)
-  return typeof text === 'string' && text !== '' ? text : undefined
-}
 
 /** The value of a JSON text; undefined where it is none. */
 export function parseJson(text: string): unknown {
@@ -70,11 +54,10 @@ export function describeCredentialsFailure(error: unknown): RequestFailure {
   const [message = ''] = messageOf(error).split('\n', 1)
   const oauth = textField(said, 'error') ?? /\b(?:invalid|unauthorized)_\w+/.exec(message)?.[0]
   const description = textField(said, 'error_description') ?? message
-  const status = field(answer, 'status')
   const trouble = credentialsTrouble(oauth, description)
   return {
     code: trouble ?? textField(error, 'code'),
-    status: typeof status === 'number' ? status : undefined,
+    status: numberField(answer, 'status'),
     message: description,
   }
 }
@@ -97,36 +80,21 @@ function credentialsTrouble(
 }
 
 /** The failure as an error of ours. */
-export function toReplicaError(
-  { action, permission }: Attempt,
-  failure: RequestFailure,
-): ReplicaError {
-  const { code, status } = failure
-  const facts = [code, ...(status === undefined ? [] : [`HTTP ${status}`])].filter(
-    (fact) => fact !== undefined,
-  )
-  const suffix = facts.length === 0 ? '' : ` (${facts.join(', ')})`
-  // The address of an upload's session opens it to whoever has it.
-  const said = failure.message.replace(/upload_id=[^&\s"']+/g, 'upload_id=***')
-  const entry = lookUp(failure)
-  const phrase = entry?.phrase ?? (said === '' ? 'the store refused' : said)
-  const hint = entry?.hint.replaceAll('{permission}', permission)
-  return new ReplicaError(`cannot ${action}: ${phrase}${suffix}`, {
-    // Not the vendor's own error: that holds the request, and with it the token.
-    cause: new Error(said),
-    retryable: entry?.retryable ?? isTransient(failure),
-    ...(hint === undefined ? {} : { hint }),
+export function toReplicaError(attempt: Attempt, failure: RequestFailure): ReplicaError {
+  return refusedRequest(attempt, told(failure), {
+    refusal: lookUp(failure),
+    isTransient: isTransient(failure),
   })
 }
 
-export function toNotFoundError(
-  { action }: Attempt,
-  { message, status }: RequestFailure,
-): ObjectNotFoundError {
-  return new ObjectNotFoundError(
-    `cannot ${action}: there is no such object (HTTP ${String(status)})`,
-    { cause: new Error(message) },
-  )
+export function toNotFoundError(attempt: Attempt, failure: RequestFailure): ObjectNotFoundError {
+  return absentObject(attempt, told(failure))
+}
+
+/** The address of an upload's session opens it to whoever has it. */
+function told(failure: RequestFailure): RequestFailure {
+  const message = failure.message.replace(/upload_id=[^&\s"']+/g, 'upload_id=***')
+  return { ...failure, message }
 }
 
 /** Whether it is an object that is missing: of a missing bucket, too, the status is 404. */
@@ -144,69 +112,46 @@ function isTransient({ code, status }: RequestFailure): boolean {
   return [408, 409, 425, 429].includes(status) || status >= 500
 }
 
-interface Entry {
-  readonly phrase: string
-  readonly hint: string
-  /** Undefined: by status and code. */
-  readonly retryable?: boolean
-}
-
-function lookUp({ code, status, message }: RequestFailure): Entry | undefined {
-  const entry = code === undefined ? undefined : known.get(code)
-  if (entry !== undefined) return entry
+function lookUp(failure: RequestFailure): Refusal | undefined {
+  const { code, status, message } = failure
+  const refusal = code === undefined ? undefined : known.get(code)
+  if (refusal !== undefined) return refusal
   if (status === 401) return rejected
   if (status === 403) return /retention|hold/i.test(message) ? retained : notAllowed
-  if (status === 404) return noBucket
-  if (status === undefined && /wrong version number|packet length too long/i.test(message)) {
-    return withoutTls
-  }
-  if (code !== undefined && /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ISSUER/.test(code)) return untrusted
-  return undefined
+  return status === 404 ? noBucket : transportRefusal(failure)
 }
 
-const notAllowed: Entry = {
+const notAllowed: Refusal = {
   phrase: 'permission denied: the credentials are accepted, but may not do this',
   hint: 'allow {permission} on the bucket for this account: the role Storage Object User (roles/storage.objectUser) has what is needed',
   retryable: false,
 }
 
-const rejected: Entry = {
+const rejected: Refusal = {
   phrase: 'the credentials are not accepted',
   hint: 'check that the key or account of the credentials still exists and is enabled; make a new key if not',
   retryable: false,
 }
 
-const retained: Entry = {
+const retained: Refusal = {
   phrase: 'a retention policy or hold protects the object',
   hint: 'use retention: none where a policy does the retention',
   retryable: false,
 }
 
-const noBucket: Entry = {
+const noBucket: Refusal = {
   phrase: 'there is no such bucket',
   hint: 'create the bucket, or fix its name or the endpoint',
   retryable: false,
 }
 
-const untrusted: Entry = {
-  phrase: 'the certificate of the server is not trusted',
-  hint: 'set ca-file to the certificate of the authority that signed it, or fix the endpoint’s host name',
-  retryable: false,
-}
-
-const withoutTls: Entry = {
-  phrase: 'the endpoint does not speak TLS',
-  hint: 'write http:// in front of the endpoint if it is meant to be without TLS',
-  retryable: false,
-}
-
-const rateLimited: Entry = {
+const rateLimited: Refusal = {
   phrase: 'too many requests',
   hint: 'it goes on by itself; if it stays, raise sync-interval or the quota',
   retryable: true,
 }
 
-const credentialsTroubles: Readonly<Record<CredentialsTrouble, Entry>> = {
+const credentialsTroubles: Readonly<Record<CredentialsTrouble, Refusal>> = {
   NoCredentials: {
     phrase: 'no credentials were found',
     hint: 'set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account’s key, or log in with gcloud auth application-default login, or give this machine a service account',
@@ -230,7 +175,7 @@ const credentialsTroubles: Readonly<Record<CredentialsTrouble, Entry>> = {
   },
 }
 
-const known: ReadonlyMap<string, Entry> = new Map<string, Entry>([
+const known: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   ...Object.entries(credentialsTroubles),
   ['retentionPolicyNotMet', retained],
   ['objectUnderActiveHold', retained],
@@ -264,14 +209,6 @@ const known: ReadonlyMap<string, Entry> = new Map<string, Entry>([
     {
       phrase: 'the host name of the endpoint does not resolve',
       hint: 'check the endpoint and this machine’s DNS',
-      retryable: true,
-    },
-  ],
-  [
-    'ECONNREFUSED',
-    {
-      phrase: 'nothing listens at the endpoint',
-      hint: 'check the endpoint, and whether the store runs',
       retryable: true,
     },
   ],

@@ -1,10 +1,9 @@
 /** Takes a page of a listing apart. */
-import { type ListedObject } from '../object-store/listed-folder.js'
-import { field, parseJson } from './gcs-errors.js'
+import { type ListedObject, type ListedPage } from '../object-store/listed-folder.js'
+import { field } from '../object-store/refused-request.js'
+import { parseJson } from './gcs-errors.js'
 
-export interface ListingPage {
-  readonly objects: readonly ListedObject[]
-  readonly folders: readonly string[]
+export interface ListingPage extends ListedPage {
   readonly nextPageToken: string | undefined
 }
 

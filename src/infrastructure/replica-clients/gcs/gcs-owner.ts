@@ -1,8 +1,9 @@
 /** The owner object in a bucket: Google numbers the versions of an object, and writes on condition of such a number. */
 import { ReplicaError } from '../../../domain/errors.js'
 import { type OwnerObject } from '../../../usecase/ports/replica-client.js'
+import { field } from '../object-store/refused-request.js'
 import { type GcsConnection } from './gcs-connection.js'
-import { field, isMissingObject, parseJson } from './gcs-errors.js'
+import { isMissingObject, parseJson } from './gcs-errors.js'
 import { readText } from './gcs-http.js'
 
 /** The object at `name`; undefined if there is none. */

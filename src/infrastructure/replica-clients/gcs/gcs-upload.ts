@@ -9,8 +9,9 @@ import { createHash, randomUUID } from 'node:crypto'
 import { type IncomingMessage } from 'node:http'
 import { ObjectExistsError, ReplicaError } from '../../../domain/errors.js'
 import { type ObjectPart, type ObjectUpload } from '../../../usecase/ports/replica-client.js'
+import { type Attempt, field } from '../object-store/refused-request.js'
 import { type GcsConnection } from './gcs-connection.js'
-import { type Attempt, field, parseJson } from './gcs-errors.js'
+import { parseJson } from './gcs-errors.js'
 import { readText } from './gcs-http.js'
 
 /** Tells the object of this upload from another of its name. */

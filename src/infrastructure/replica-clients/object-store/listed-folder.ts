@@ -1,6 +1,6 @@
 /** What a store's listing of a folder shows, and which generations, snapshots and segments are in it. Foreign names are passed over. */
 import { type Generation, parseGeneration } from '../../../domain/wal/generation.js'
-import { comparePositions, type WalPosition } from '../../../domain/wal/position.js'
+import { isBefore, type WalPosition } from '../../../domain/wal/position.js'
 import {
   parseSnapshotName,
   parseWalSegmentName,
@@ -18,7 +18,13 @@ export interface ListedObject extends ListedFacts {
   readonly name: string
 }
 
-/** A page of the listing of a folder. */
+/** A page of the listing of a folder as the store has it: whole names, and with a slash at the end those of folders. */
+export interface ListedPage {
+  readonly objects: readonly ListedObject[]
+  readonly folders: readonly string[]
+}
+
+/** What a page shows, by the names that things have in the folder. */
 export interface ListedFolder {
   /** Those right in it, by their names without the folder. */
   readonly objects: readonly ListedObject[]
@@ -26,11 +32,7 @@ export interface ListedFolder {
   readonly folders: readonly string[]
 }
 
-/** A page as the store has it: whole names, and with a slash at the end those of folders. */
-export function listedFolder(
-  folder: string,
-  page: { readonly objects: readonly ListedObject[]; readonly folders: readonly string[] },
-): ListedFolder {
+export function listedFolder(folder: string, page: ListedPage): ListedFolder {
   const inFolder = (name: string): string => name.slice(folder.length)
   return {
     objects: page.objects
@@ -73,9 +75,4 @@ export function* walSegmentsIn(
     if (place === undefined || isBefore(place, from)) continue
     yield { kind: 'wal-segment', generation, ...place, ...facts }
   }
-}
-
-/** Whether a place comes before what is wanted; not all stores can be asked for a part. */
-export function isBefore(place: WalPosition, from: WalPosition | undefined): boolean {
-  return from !== undefined && comparePositions(place, from) < 0
 }

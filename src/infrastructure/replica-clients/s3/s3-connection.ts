@@ -8,12 +8,12 @@ import { GetBucketLocationCommand, S3Client, type S3ClientConfig } from '@aws-sd
 import { type S3ReplicaTarget } from '../../../domain/settings/config.js'
 import { ConfigError } from '../../../domain/errors.js'
 import { ownerObjectName } from '../../../domain/stored/replica-layout.js'
-import { orAborted } from '../../../kit/abort.js'
-import { UploadPace } from '../object-store/upload-pace.js'
-import { agentsOf } from './agents.js'
-import { parseEndpoint } from './endpoint.js'
+import { agentsOf } from '../object-store/agents.js'
+import { type Attempt } from '../object-store/refused-request.js'
+import { type Outcome, TimedRequests } from '../object-store/timed-requests.js'
+import { isLoopbackHost, parseEndpoint } from './endpoint.js'
 import { profileNamed, profileOf, type ProviderProfile, regionInHost } from './provider-profiles.js'
-import { type Attempt, describeFailure, type RequestFailure, toReplicaError } from './s3-errors.js'
+import { describeFailure, type S3Failure, toReplicaError } from './s3-errors.js'
 
 export interface S3Timeouts {
   /** How long a store may take to answer, and to go on with a body. */
@@ -36,7 +36,7 @@ export class S3Connection {
   readonly timeouts: S3Timeouts
   readonly #target: S3ReplicaTarget
   readonly #client: S3Client
-  readonly #pace = new UploadPace()
+  readonly #requests = new TimedRequests(describeFailure)
   #region: string
   /** Once the credentials were accepted, a refused signature is an accident of one request. */
   #credentialsProven = false
@@ -65,7 +65,11 @@ export class S3Connection {
       expectContinueHeader: false,
       followRegionRedirects: false,
       requestHandler: {
-        ...agentsOf(target, endpoint),
+        ...agentsOf({
+          caFile: target.caFile,
+          skipVerify: target.skipVerify,
+          proxyEnv: proxyOf(target, endpoint),
+        }),
         connectionTimeout: this.timeouts.connectMs,
       },
     })
@@ -92,7 +96,7 @@ export class S3Connection {
       readonly sizeBytes?: number
       /** Until the answer is there, on top of the time for the bytes. */
       readonly timeoutMs?: number
-      readonly expected?: (failure: RequestFailure) => E | undefined
+      readonly expected?: (failure: S3Failure) => E | undefined
     },
   ): Promise<T | E> {
     const { signal, sizeBytes = 0, timeoutMs = this.timeouts.noProgressMs, expected } = options
@@ -109,38 +113,23 @@ export class S3Connection {
     }
   }
 
-  /** One request, in the time that it may take. */
   async #send<T>(
     request: Request<T>,
-    options: {
+    times: {
       readonly sizeBytes: number
       readonly timeoutMs: number
       readonly signal: AbortSignal
     },
-  ): Promise<{ readonly answer: T } | { readonly failure: RequestFailure }> {
-    const { sizeBytes, timeoutMs, signal } = options
-    signal.throwIfAborted()
-    const deadline = new AbortController()
-    const allowedMs = this.#pace.allowedMs(timeoutMs, sizeBytes)
-    const timer = setTimeout(() => deadline.abort(), allowedMs)
-    const either = AbortSignal.any([signal, deadline.signal])
-    const startedAtMs = performance.now()
-    try {
-      const answer = await orAborted(request(this.#client, { abortSignal: either }), either)
-      this.#credentialsProven = true
-      this.#pace.succeeded(sizeBytes, performance.now() - startedAtMs)
-      return { answer }
-    } catch (error) {
-      signal.throwIfAborted()
-      if (!deadline.signal.aborted) return { failure: describeFailure(error) }
-      this.#pace.timedOut(sizeBytes)
-      return { failure: timeout(allowedMs) }
-    } finally {
-      clearTimeout(timer)
-    }
+  ): Promise<Outcome<T, S3Failure>> {
+    const outcome = await this.#requests.send(
+      (abortSignal) => request(this.#client, { abortSignal }),
+      times,
+    )
+    if ('answer' in outcome) this.#credentialsProven = true
+    return outcome
   }
 
-  toReplicaError(attempt: Attempt, failure: RequestFailure): Error {
+  toReplicaError(attempt: Attempt, failure: S3Failure): Error {
     return toReplicaError(attempt, failure, {
       redact: (text) => this.#redact(text),
       credentialsProven: this.#credentialsProven,
@@ -149,7 +138,7 @@ export class S3Connection {
 
   /** Whether the request can be made again with a better region than `usedRegion`. */
   async #learnRegion(
-    failure: RequestFailure,
+    failure: S3Failure,
     usedRegion: string,
     signal: AbortSignal,
   ): Promise<boolean> {
@@ -195,14 +184,15 @@ export class S3Connection {
   }
 }
 
-function timeout(ms: number): RequestFailure {
-  return {
-    code: 'ETIMEDOUT',
-    message: `no answer within ${Math.round(ms / 1000)} s`,
-    status: undefined,
-    region: undefined,
-    clockCorrected: false,
-  }
+/** A proxy cannot reach this machine; and who trusts any certificate means the server itself. */
+function proxyOf(
+  { skipVerify }: S3ReplicaTarget,
+  endpoint: URL | undefined,
+): NodeJS.ProcessEnv | undefined {
+  if (skipVerify || (endpoint !== undefined && isLoopbackHost(endpoint.hostname))) return undefined
+  return Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => /^(?:https?|no)_proxy$/i.test(name)),
+  )
 }
 
 function chooseProfile(target: S3ReplicaTarget, endpoint: URL | undefined): ProviderProfile {

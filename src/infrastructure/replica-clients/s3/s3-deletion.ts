@@ -1,7 +1,9 @@
 /** Deletes objects: many by one request where the store takes that, else one by one. */
 import { DeleteObjectCommand, DeleteObjectsCommand } from '@aws-sdk/client-s3'
+import { deleteEach } from '../object-store/delete-each.js'
+import { type Attempt } from '../object-store/refused-request.js'
 import { type S3Connection } from './s3-connection.js'
-import { type Attempt, isMissingObject, isUnsupported } from './s3-errors.js'
+import { isMissingObject, isUnsupported } from './s3-errors.js'
 
 /** As many as a request takes. */
 const maxKeysPerRequest = 1000
@@ -16,8 +18,8 @@ export class S3Deletion {
     this.#many = connection.profile.deletion !== 'single'
   }
 
-  /** Tries all, then throws the first failure. Absent objects are none. */
-  async delete(keys: readonly string[], signal: AbortSignal): Promise<void> {
+  /** Tries all; returns what failed. Absent objects are no failure. */
+  async delete(keys: readonly string[], signal: AbortSignal): Promise<readonly unknown[]> {
     const failures: unknown[] = []
     for (let at = 0; at < keys.length; at += maxKeysPerRequest) {
       signal.throwIfAborted()
@@ -28,7 +30,7 @@ export class S3Deletion {
         failures.push(error)
       }
     }
-    if (failures.length > 0) throw failures[0]
+    return failures
   }
 
   /** Returns what failed with some of them. */
@@ -59,27 +61,13 @@ export class S3Deletion {
         code,
         message: message ?? '',
         status: undefined,
-        region: undefined,
-        clockCorrected: false,
       }),
     )
   }
 
-  async #deleteSingly(keys: readonly string[], signal: AbortSignal): Promise<unknown[]> {
-    const failures: unknown[] = []
-    const waiting = [...keys]
-    const work = async (): Promise<void> => {
-      for (let key = waiting.shift(); key !== undefined; key = waiting.shift()) {
-        try {
-          await this.#deleteOne(key, signal)
-        } catch (error) {
-          failures.push(error)
-        }
-      }
-    }
-    await Promise.all(Array.from({ length: singleRequestsAtOnce }, work))
-    signal.throwIfAborted()
-    return failures
+  #deleteSingly(keys: readonly string[], signal: AbortSignal): Promise<unknown[]> {
+    const options = { atOnce: singleRequestsAtOnce, signal }
+    return deleteEach(keys, options, (key) => this.#deleteOne(key, signal))
   }
 
   async #deleteOne(key: string, signal: AbortSignal): Promise<void> {

@@ -1,48 +1,33 @@
 /** What S3 and its compatibles answer when they refuse, and what breaks on the way, as errors for people. */
-import { ObjectNotFoundError, ReplicaError } from '../../../domain/errors.js'
+import { type ObjectNotFoundError, type ReplicaError } from '../../../domain/errors.js'
 import { messageOf } from '../../../kit/error-text.js'
-
-/** What was tried, for messages. */
-export interface Attempt {
-  /** Follows "cannot": `read s3://bucket/key`. */
-  readonly action: string
-  /** The permission it takes, as the vendor names it. */
-  readonly permission: string
-}
+import {
+  absentObject,
+  type Attempt,
+  field,
+  numberField,
+  type Refusal,
+  refusedRequest,
+  type RequestFailure,
+  textField,
+  transportRefusal,
+} from '../object-store/refused-request.js'
 
 /** What is known about a request that failed. */
-export interface RequestFailure {
-  /** The store's word for it, `ECONNRESET` and the like, or undefined. */
-  readonly code: string | undefined
-  /** Undefined: there was no answer. */
-  readonly status: number | undefined
-  readonly message: string
+export interface S3Failure extends RequestFailure {
   /** The bucket's region, if the answer named it. */
-  readonly region: string | undefined
+  readonly region?: string | undefined
   /** Whether the clock was found to be wrong by the answer; the next request is signed with the right time. */
-  readonly clockCorrected: boolean
-}
-
-function field(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined
-}
-
-function numberOf(value: unknown): number | undefined {
-  return typeof value === 'number' ? value : undefined
+  readonly clockCorrected?: boolean
 }
 
 /** Takes apart what the vendor's client threw. */
-export function describeFailure(error: unknown): RequestFailure {
+export function describeFailure(error: unknown): S3Failure {
   const response = field(error, '$response')
   const metadata = field(error, '$metadata')
-  const status =
-    numberOf(field(metadata, 'httpStatusCode')) ?? numberOf(field(response, 'statusCode'))
-  const name = text(field(error, 'Code')) ?? text(field(error, 'name'))
-  const systemCode = text(field(error, 'code'))
+  const status = numberField(metadata, 'httpStatusCode') ?? numberField(response, 'statusCode')
+  const name = textField(error, 'Code') ?? textField(error, 'name')
+  const systemCode = textField(error, 'code')
   // Without an answer, the vendor's names are the classes of Node's errors.
   const code = status === undefined ? (systemCode ?? name) : name
   return {
@@ -53,19 +38,18 @@ export function describeFailure(error: unknown): RequestFailure {
     status,
     message: messageOf(error),
     region:
-      text(field(field(response, 'headers'), 'x-amz-bucket-region')) ??
-      text(field(error, 'Region')),
+      textField(field(response, 'headers'), 'x-amz-bucket-region') ?? textField(error, 'Region'),
     clockCorrected: field(metadata, 'clockSkewCorrected') === true,
   }
 }
 
 /** Whether the failure says that the object (not the bucket) is not there. */
-export function isMissingObject({ code, status }: RequestFailure): boolean {
+export function isMissingObject({ code, status }: S3Failure): boolean {
   return code === 'NoSuchKey' || (status === 404 && (code === undefined || code === 'NotFound'))
 }
 
 /** Whether the failure says that the store does not know this kind of request, or not in this form. */
-export function isUnsupported({ code, status }: RequestFailure): boolean {
+export function isUnsupported({ code, status }: S3Failure): boolean {
   if (status === 405 || status === 501) return true
   return status === 400 && (code === undefined || unsupportedCodes.has(code))
 }
@@ -83,39 +67,25 @@ const unsupportedCodes = new Set([
 
 /** The failure as an error of ours. `redact` takes secrets out of what a store says. */
 export function toReplicaError(
-  { action, permission }: Attempt,
-  failure: RequestFailure,
+  attempt: Attempt,
+  failure: S3Failure,
   options: {
     readonly redact: (text: string) => string
     /** Whether the credentials have been good before: then a refused signature is an accident. */
     readonly credentialsProven: boolean
   },
 ): ReplicaError | ObjectNotFoundError {
-  const { code, status } = failure
-  const facts = [code, ...(status === undefined ? [] : [`HTTP ${status}`])].filter(
-    (fact) => fact !== undefined,
-  )
-  const suffix = facts.length === 0 ? '' : ` (${facts.join(', ')})`
-  const said = options.redact(failure.message)
-  // The vendor's own error is not kept: it holds the signed request, session token included.
-  const cause = new Error(said)
-  if (isMissingObject(failure)) {
-    return new ObjectNotFoundError(`cannot ${action}: there is no such object${suffix}`, { cause })
-  }
-  const entry = lookUp(failure)
-  const phrase = entry?.phrase ?? (said === '' ? 'the store refused' : said)
-  const hint = entry?.hint?.replaceAll('{permission}', permission)
-  return new ReplicaError(`cannot ${action}: ${phrase}${suffix}`, {
-    cause,
-    retryable:
-      entry?.retryable ??
-      (isTransient(failure) || (code === 'SignatureDoesNotMatch' && options.credentialsProven)),
-    ...(hint === undefined ? {} : { hint }),
+  const told = { ...failure, message: options.redact(failure.message) }
+  if (isMissingObject(failure)) return absentObject(attempt, told)
+  const isAccident = failure.code === 'SignatureDoesNotMatch' && options.credentialsProven
+  return refusedRequest(attempt, told, {
+    refusal: lookUp(failure),
+    isTransient: isAccident || isTransient(failure),
   })
 }
 
-function isTransient({ code, status, clockCorrected }: RequestFailure): boolean {
-  if (clockCorrected) return true
+function isTransient({ code, status, clockCorrected }: S3Failure): boolean {
+  if (clockCorrected === true) return true
   if (code !== undefined && transientCodes.has(code)) return true
   if (status === undefined)
     return code !== undefined && /^(?:E[A-Z_]+|HPE_[A-Z_]+|TimeoutError)$/.test(code)
@@ -140,70 +110,45 @@ const transientCodes = new Set([
   'XAmzContentSHA256Mismatch',
 ])
 
-interface Entry {
-  readonly phrase: string
-  readonly hint?: string
-  /** Undefined: by status and code. */
-  readonly retryable?: boolean
+function lookUp(failure: S3Failure): Refusal | undefined {
+  const { code, status } = failure
+  const refusal = code === undefined ? undefined : known.get(code)
+  if (refusal !== undefined) return refusal
+  return status === 401 || status === 403 ? notAllowed : transportRefusal(failure)
 }
 
-function lookUp({ code, status, message }: RequestFailure): Entry | undefined {
-  const entry = code === undefined ? undefined : known.get(code)
-  if (entry !== undefined) return entry
-  if (status === 401 || status === 403) return notAllowed
-  if (status === undefined && /wrong version number|packet length too long/i.test(message)) {
-    return withoutTls
-  }
-  if (status === undefined && code !== undefined && /CERT|SIGNATURE|ISSUER|SIGNED/.test(code)) {
-    return untrusted
-  }
-  return undefined
-}
-
-const notAllowed: Entry = {
+const notAllowed: Refusal = {
   phrase: 'permission denied: the credentials are accepted, but may not do this',
   hint: 'allow {permission} on the bucket for these credentials; a retention lock on the object refuses deletion, too',
 }
 
-const wrongRegion: Entry = {
+const wrongRegion: Refusal = {
   phrase: 'the bucket is in another region',
   hint: 'set the replica’s region to the bucket’s',
 }
 
-const noCredentials: Entry = {
+const noCredentials: Refusal = {
   phrase: 'no credentials were found',
   hint: 'set access-key-id and secret-access-key of the replica, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role',
 }
 
-const unknownKey: Entry = {
+const unknownKey: Refusal = {
   phrase: 'the access key id is not known there',
   hint: 'check access-key-id for typing errors, whether the key was deleted, and whether the endpoint is the one it belongs to',
 }
 
-const wrongSecret: Entry = {
+const wrongSecret: Refusal = {
   phrase:
     'the secret access key does not belong to the access key id: the signature does not match',
   hint: 'check secret-access-key for typing errors, and that no proxy changes the request or its Host header',
 }
 
-const expired: Entry = {
+const expired: Refusal = {
   phrase: 'the session token has expired, or is not valid',
   hint: 'get new temporary credentials, token included, and restart; a role or profile renews them by itself',
 }
 
-const untrusted: Entry = {
-  phrase: 'the certificate of the server is not trusted',
-  hint: 'set ca-file to the certificate of the authority that signed it, or fix the endpoint’s host name',
-  retryable: false,
-}
-
-const withoutTls: Entry = {
-  phrase: 'the endpoint does not speak TLS',
-  hint: 'write http:// in front of the endpoint if it is meant to be without TLS',
-  retryable: false,
-}
-
-const known: ReadonlyMap<string, Entry> = new Map([
+const known: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   ['CredentialsProviderError', noCredentials],
   ['InvalidAccessKeyId', unknownKey],
   ['InvalidClientTokenId', unknownKey],
@@ -267,12 +212,4 @@ const known: ReadonlyMap<string, Entry> = new Map([
       hint: 'check the endpoint, the region and this machine’s DNS',
     },
   ],
-  [
-    'ECONNREFUSED',
-    {
-      phrase: 'nothing listens at the endpoint',
-      hint: 'check the endpoint, and whether the store runs',
-    },
-  ],
-  ['ERR_TLS_CERT_ALTNAME_INVALID', untrusted],
 ])

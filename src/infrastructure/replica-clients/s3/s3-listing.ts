@@ -6,13 +6,10 @@ import {
   type _Object as ObjectEntry,
 } from '@aws-sdk/client-s3'
 import { ReplicaError } from '../../../domain/errors.js'
-import {
-  type ListedFolder,
-  listedFolder,
-  type ListedObject,
-} from '../object-store/listed-folder.js'
+import { type ListedObject, type ListedPage } from '../object-store/listed-folder.js'
+import { type Attempt } from '../object-store/refused-request.js'
 import { type S3Connection } from './s3-connection.js'
-import { type Attempt, isUnsupported } from './s3-errors.js'
+import { isUnsupported } from './s3-errors.js'
 
 /** About what a full page of a listing has. */
 const pageSizeBytes = 400 * 1024
@@ -35,7 +32,7 @@ export async function* listFolder(
   connection: S3Connection,
   listing: Listing,
   signal: AbortSignal,
-): AsyncIterable<ListedFolder> {
+): AsyncIterable<ListedPage> {
   const { folder } = listing
   for await (const page of listPages(connection, listing, signal)) {
     const objects = (page.Contents ?? []).map((entry) => {
@@ -48,7 +45,7 @@ export async function* listFolder(
     const folders = (page.CommonPrefixes ?? []).flatMap(({ Prefix: prefix }) =>
       prefix === undefined ? [] : [decodeKey(prefix, page)],
     )
-    yield listedFolder(folder, { objects, folders })
+    yield { objects, folders }
   }
 }
 

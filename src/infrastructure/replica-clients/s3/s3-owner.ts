@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { ReplicaError } from '../../../domain/errors.js'
 import { type OwnerObject } from '../../../usecase/ports/replica-client.js'
-import { readBody } from './object-body.js'
+import { watchedBody } from '../object-store/watched-body.js'
 import { type S3Connection } from './s3-connection.js'
 import { isMissingObject, isUnsupported } from './s3-errors.js'
 import { type S3EncryptionParameters } from './s3-upload.js'
@@ -11,31 +11,35 @@ import { type S3EncryptionParameters } from './s3-upload.js'
 /** How the version is written that an object is to have. */
 type Condition = 'quoted' | 'unquoted' | 'none'
 
+/** What is written where, and in whose place. */
+interface OwnerWrite {
+  readonly name: string
+  readonly content: string
+  readonly replaces: string | undefined
+}
+
 export class S3Owner {
   readonly #connection: S3Connection
-  readonly #key: string
   readonly #encryption: S3EncryptionParameters
   #condition: Condition = 'quoted'
 
   constructor(options: {
     readonly connection: S3Connection
-    readonly key: string
     readonly encryption: S3EncryptionParameters
   }) {
     this.#connection = options.connection
-    this.#key = options.key
     this.#encryption = options.encryption
   }
 
-  async read(signal: AbortSignal): Promise<OwnerObject | undefined> {
-    const action = `read ${this.#connection.urlOf(this.#key)}`
+  async read(key: string, signal: AbortSignal): Promise<OwnerObject | undefined> {
+    const action = `read ${this.#connection.urlOf(key)}`
     const answer = await this.#connection.attempt(
       { action, permission: 's3:GetObject and s3:ListBucket' },
       (client, options) =>
         client.send(
           new GetObjectCommand({
             Bucket: this.#connection.bucket,
-            Key: this.#key,
+            Key: key,
             ...this.#encryption.access,
           }),
           options,
@@ -53,7 +57,7 @@ export class S3Owner {
     const { noProgressMs } = this.#connection.timeouts
     const chunks: Uint8Array[] = []
     try {
-      for await (const chunk of readBody({ stream, sizeBytes, noProgressMs })) chunks.push(chunk)
+      for await (const chunk of watchedBody(stream, { sizeBytes, noProgressMs })) chunks.push(chunk)
     } catch (error) {
       signal.throwIfAborted()
       throw new ReplicaError(`cannot ${action}: its body broke`, { cause: error })
@@ -61,10 +65,7 @@ export class S3Owner {
     return { content: Buffer.concat(chunks).toString(), version }
   }
 
-  async write(
-    owner: { readonly content: string; readonly replaces: string | undefined },
-    signal: AbortSignal,
-  ): Promise<string | undefined> {
+  async write(owner: OwnerWrite, signal: AbortSignal): Promise<string | undefined> {
     const answer = await this.#put(owner, signal)
     if (answer === 'unsupported') {
       this.#condition = 'none'
@@ -73,16 +74,16 @@ export class S3Owner {
     if (answer !== 'changed') return answer.version
     if (this.#condition !== 'quoted' || owner.replaces === undefined) return undefined
     // Ceph compares what it is told, quotes and all, with the bare tag.
-    if ((await this.read(signal))?.version !== owner.replaces) return undefined
+    if ((await this.read(owner.name, signal))?.version !== owner.replaces) return undefined
     this.#condition = 'unquoted'
     return this.write(owner, signal)
   }
 
   async #put(
-    owner: { readonly content: string; readonly replaces: string | undefined },
+    owner: OwnerWrite,
     signal: AbortSignal,
   ): Promise<{ readonly version: string } | 'changed' | 'unsupported'> {
-    const action = `write ${this.#connection.urlOf(this.#key)}`
+    const action = `write ${this.#connection.urlOf(owner.name)}`
     const bytes = Buffer.from(owner.content)
     const answer = await this.#connection.attempt(
       { action, permission: 's3:PutObject' },
@@ -90,7 +91,7 @@ export class S3Owner {
         client.send(
           new PutObjectCommand({
             Bucket: this.#connection.bucket,
-            Key: this.#key,
+            Key: owner.name,
             ...this.#encryption.create,
             ContentType: 'application/json',
             Body: bytes,

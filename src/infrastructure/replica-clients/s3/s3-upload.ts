@@ -15,7 +15,8 @@ import {
 } from '@aws-sdk/client-s3'
 import { ObjectExistsError, ReplicaError } from '../../../domain/errors.js'
 import { type ObjectPart, type ObjectUpload } from '../../../usecase/ports/replica-client.js'
-import { type Attempt, isMissingObject, isUnsupported } from './s3-errors.js'
+import { type Attempt } from '../object-store/refused-request.js'
+import { isMissingObject, isUnsupported } from './s3-errors.js'
 import { type S3Connection } from './s3-connection.js'
 import { type UnfinishedUploads } from './unfinished-uploads.js'
 

@@ -6,9 +6,10 @@ import { ConfigError, ObjectNotFoundError, ReplicaError } from '../../../../../s
 import { formatGeneration } from '../../../../../src/domain/wal/generation.js'
 import { Secret } from '../../../../../src/domain/settings/secret.js'
 import {
-  AbsReplicaClient,
+  openAbsReplica,
   chooseBlockSize,
-} from '../../../../../src/infrastructure/replica-clients/azure/abs-replica-client.js'
+} from '../../../../../src/infrastructure/replica-clients/azure/abs-store.js'
+import { type ReplicaClient } from '../../../../../src/usecase/ports/replica-client.js'
 import { absTarget } from '../../../../support/stores/azurite.js'
 
 const mebibyte = 1024 * 1024
@@ -24,17 +25,17 @@ afterEach(() => {
   }
 })
 
-async function serve(listener: RequestListener): Promise<AbsReplicaClient> {
+async function serve(listener: RequestListener): Promise<ReplicaClient> {
   const server = createServer(listener)
   servers.push(server)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
   const endpoint = `http://127.0.0.1:${port}/account`
   const store = { endpoint, accountName: 'account', accountKey: 'c2VjcmV0a2V5', container: 'box' }
-  return new AbsReplicaClient(absTarget(store), { requestMs: 500, noProgressMs: 300 })
+  return openAbsReplica(absTarget(store), { requestMs: 500, noProgressMs: 300 })
 }
 
-async function read(client: AbsReplicaClient, offset = 0): Promise<Buffer> {
+async function read(client: ReplicaClient, offset = 0): Promise<Buffer> {
   const chunks: Uint8Array[] = []
   for await (const chunk of client.read(ref, { offset, length: undefined }, signal)) {
     chunks.push(chunk)
@@ -127,7 +128,7 @@ test('the size of blocks grows with the blob', () => {
 
 test('an account-key that is none is a problem of the configuration', async () => {
   const store = { endpoint: '', accountName: 'a', accountKey: 'not base64!', container: 'box' }
-  const client = new AbsReplicaClient(absTarget(store, { endpoint: undefined }))
+  const client = openAbsReplica(absTarget(store, { endpoint: undefined }))
   const error: unknown = await read(client).catch((reason: unknown) => reason)
   expect(error).toBeInstanceOf(ConfigError)
   expect(String(error)).not.toContain('not base64!')
@@ -144,7 +145,7 @@ test('the secrets of a token are in no message', async () => {
     },
     { accountKey: undefined, sasToken: new Secret(token) },
   )
-  const error: unknown = await read(new AbsReplicaClient(target)).catch((reason: unknown) => reason)
+  const error: unknown = await read(openAbsReplica(target)).catch((reason: unknown) => reason)
   expect(String(error)).toContain('nothing listens')
   expect(JSON.stringify(error) + String((error as Error).cause)).not.toContain('Zm9vYmFy')
 })

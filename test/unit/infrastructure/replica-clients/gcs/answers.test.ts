@@ -8,7 +8,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type GcsReplicaTarget } from '../../../../../src/domain/settings/config.js'
 import { ConfigError, ObjectNotFoundError, ReplicaError } from '../../../../../src/domain/errors.js'
 import { formatGeneration } from '../../../../../src/domain/wal/generation.js'
-import { GcsReplicaClient } from '../../../../../src/infrastructure/replica-clients/gcs/gcs-replica-client.js'
+import { openGcsReplica } from '../../../../../src/infrastructure/replica-clients/gcs/gcs-store.js'
+import { type ReplicaClient } from '../../../../../src/usecase/ports/replica-client.js'
 import { gcsTarget } from '../../../../support/stores/fake-gcs.js'
 
 const part = 256 * 1024
@@ -41,15 +42,15 @@ async function listen(listener: RequestListener): Promise<string> {
 async function serve(
   listener: RequestListener,
   settings: Partial<GcsReplicaTarget> = {},
-): Promise<GcsReplicaClient> {
+): Promise<ReplicaClient> {
   const endpoint = await listen(listener)
   const target = gcsTarget({ endpoint, bucket: 'box' }, { partSizeBytes: part, ...settings })
   // Loading what finds credentials takes its time.
   const requestMs = target.anonymous ? 500 : 30_000
-  return new GcsReplicaClient(target, { requestMs, noProgressMs: 300 })
+  return openGcsReplica(target, { requestMs, noProgressMs: 300 })
 }
 
-async function read(client: GcsReplicaClient, offset = 0): Promise<Buffer> {
+async function read(client: ReplicaClient, offset = 0): Promise<Buffer> {
   const chunks: Uint8Array[] = []
   for await (const chunk of client.read(ref, { offset, length: undefined }, signal)) {
     chunks.push(chunk)
@@ -402,7 +403,7 @@ describe('credentials', () => {
 
 test('an endpoint or ca-file that is none is a problem of the configuration', async () => {
   const store = { endpoint: 'https://', bucket: 'box' }
-  await expect(read(new GcsReplicaClient(gcsTarget(store)))).rejects.toBeInstanceOf(ConfigError)
+  await expect(read(openGcsReplica(gcsTarget(store)))).rejects.toBeInstanceOf(ConfigError)
   const target = gcsTarget({ ...store, endpoint: 'https://127.0.0.1:1' }, { caFile: '/absent.pem' })
-  await expect(read(new GcsReplicaClient(target))).rejects.toBeInstanceOf(ConfigError)
+  await expect(read(openGcsReplica(target))).rejects.toBeInstanceOf(ConfigError)
 })

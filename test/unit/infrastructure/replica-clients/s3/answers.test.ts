@@ -7,10 +7,11 @@ import { ObjectNotFoundError, ReplicaError } from '../../../../../src/domain/err
 import { formatGeneration } from '../../../../../src/domain/wal/generation.js'
 import { type ObjectRef } from '../../../../../src/domain/stored/replica-layout.js'
 import { Secret } from '../../../../../src/domain/settings/secret.js'
-import { S3ReplicaClient } from '../../../../../src/infrastructure/replica-clients/s3/s3-replica-client.js'
+import { openS3Replica } from '../../../../../src/infrastructure/replica-clients/s3/s3-store.js'
 import {
   type ByteRange,
   type ObjectUpload,
+  type ReplicaClient,
 } from '../../../../../src/usecase/ports/replica-client.js'
 import { s3Target } from '../../../../support/stores/s3-target.js'
 import {
@@ -39,7 +40,7 @@ afterEach(async () => {
   await server[Symbol.asyncDispose]()
 })
 
-function open(settings: Partial<S3ReplicaTarget> = {}, timeouts = {}): S3ReplicaClient {
+function open(settings: Partial<S3ReplicaTarget> = {}, timeouts = {}): ReplicaClient {
   const store = {
     endpoint: server.endpoint,
     accessKeyId: 'AKID',
@@ -47,23 +48,23 @@ function open(settings: Partial<S3ReplicaTarget> = {}, timeouts = {}): S3Replica
     bucket: 'bucket',
     region: 'us-east-1',
   }
-  return new S3ReplicaClient(s3Target(store, settings), timeouts)
+  return openS3Replica(s3Target(store, settings), timeouts)
 }
 
 const collect = <T>(items: AsyncIterable<T>): Promise<T[]> => Array.fromAsync(items)
 
-async function get(client: S3ReplicaClient, range = whole): Promise<string> {
+async function get(client: ReplicaClient, range = whole): Promise<string> {
   return Buffer.concat(await collect(client.read(ref, range, signal))).toString()
 }
 
-async function put(client: S3ReplicaClient, text = 'hello'): Promise<void> {
+async function put(client: ReplicaClient, text = 'hello'): Promise<void> {
   await using upload = await client.startUpload(ref, { expectedBytes: 1 }, signal)
   await upload.sendPart({ number: 0, bytes: Buffer.from(text), last: true })
   await upload.finish()
 }
 
 /** An upload whose parts are sent. */
-async function sendParts(client: S3ReplicaClient, of = signal): Promise<ObjectUpload> {
+async function sendParts(client: ReplicaClient, of = signal): Promise<ObjectUpload> {
   const upload = await client.startUpload(ref, { expectedBytes: 1 }, of)
   const bytes = Buffer.alloc(upload.partSizeBytes)
   await upload.sendPart({ number: 0, bytes, last: false })

@@ -14,7 +14,7 @@ import {
   profileOf,
   regionInHost,
 } from '../../../../../src/infrastructure/replica-clients/s3/provider-profiles.js'
-import { S3ReplicaClient } from '../../../../../src/infrastructure/replica-clients/s3/s3-replica-client.js'
+import { openS3Replica } from '../../../../../src/infrastructure/replica-clients/s3/s3-store.js'
 import { s3Target } from '../../../../support/stores/s3-target.js'
 import { startScriptedS3 } from '../../../../support/stores/scripted-s3.js'
 
@@ -129,7 +129,7 @@ describe('TLS', () => {
       bucket: 'bucket',
       region: 'us-east-1',
     }
-    const client = new S3ReplicaClient(s3Target(store, settings))
+    const client = openS3Replica(s3Target(store, settings))
     const range = { offset: 0, length: undefined }
     const ref = { kind: 'snapshot', generation, index: 0 } as const
     return Buffer.concat(await Array.fromAsync(client.read(ref, range, signal))).toString()
@@ -161,7 +161,7 @@ describe('TLS', () => {
       bucket: 'bucket',
       region: 'us-east-1',
     }
-    const client = new S3ReplicaClient(s3Target(store))
+    const client = openS3Replica(s3Target(store))
     await expect(Array.fromAsync(client.listGenerations(signal))).rejects.toMatchObject({
       message: expect.stringContaining('the endpoint does not speak TLS') as string,
       hint: expect.stringContaining('http://') as string,
@@ -178,7 +178,7 @@ test('an unknown provider is a mistake in the configuration', () => {
     bucket: 'c',
     region: 'd',
   }
-  expect(() => new S3ReplicaClient(s3Target(store, { provider: 'acme' }))).toThrow(ConfigError)
+  expect(() => openS3Replica(s3Target(store, { provider: 'acme' }))).toThrow(ConfigError)
 })
 
 test('a replica is shown without secrets, with its endpoint', () => {
@@ -189,10 +189,8 @@ test('a replica is shown without secrets, with its endpoint', () => {
     bucket: 'c',
     region: 'd',
   }
-  expect(new S3ReplicaClient(s3Target(store, { prefix: '/p/' })).location).toBe(
-    's3://c/p at http://x:9',
-  )
-  expect(new S3ReplicaClient(s3Target(store, { endpoint: undefined })).location).toBe('s3://c')
+  expect(openS3Replica(s3Target(store, { prefix: '/p/' })).location).toBe('s3://c/p at http://x:9')
+  expect(openS3Replica(s3Target(store, { endpoint: undefined })).location).toBe('s3://c')
 })
 
 test('a hundred replicas on one endpoint share its connections', async () => {
@@ -205,7 +203,7 @@ test('a hundred replicas on one endpoint share its connections', async () => {
     region: 'us-east-1',
   }
   for (let i = 0; i < 100; i += 1) {
-    const client = new S3ReplicaClient(s3Target(store, { prefix: `db${i}` }))
+    const client = openS3Replica(s3Target(store, { prefix: `db${i}` }))
     expect(await Array.fromAsync(client.listGenerations(AbortSignal.timeout(10_000)))).toEqual([])
   }
   expect(server.requests).toHaveLength(100)

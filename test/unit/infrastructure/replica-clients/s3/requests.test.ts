@@ -12,8 +12,9 @@ import {
   providerProfiles,
   type ProviderProfile,
 } from '../../../../../src/infrastructure/replica-clients/s3/provider-profiles.js'
-import { S3ReplicaClient } from '../../../../../src/infrastructure/replica-clients/s3/s3-replica-client.js'
+import { openS3Replica } from '../../../../../src/infrastructure/replica-clients/s3/s3-store.js'
 import { s3Target } from '../../../../support/stores/s3-target.js'
+import { type ReplicaClient } from '../../../../../src/usecase/ports/replica-client.js'
 import {
   type RecordedRequest,
   type ScriptedS3,
@@ -36,7 +37,7 @@ afterEach(async () => {
   await server[Symbol.asyncDispose]()
 })
 
-function open(settings: Partial<S3ReplicaTarget> = {}): S3ReplicaClient {
+function open(settings: Partial<S3ReplicaTarget> = {}): ReplicaClient {
   const store = {
     endpoint: server.endpoint,
     accessKeyId: 'AKID',
@@ -44,7 +45,7 @@ function open(settings: Partial<S3ReplicaTarget> = {}): S3ReplicaClient {
     bucket: 'bucket',
     region: 'eu-test-1',
   }
-  return new S3ReplicaClient(s3Target(store, { prefix: 'db', ...settings }))
+  return openS3Replica(s3Target(store, { prefix: 'db', ...settings }))
 }
 
 const sha256 = (bytes: Buffer | string) => createHash('sha256').update(bytes).digest('hex')
@@ -74,7 +75,7 @@ function shown({ method, url, headers, body }: RecordedRequest): Record<string, 
   return { request: `${method} ${url}`, region, signedHeaders, headers: others }
 }
 
-async function multipart(client: S3ReplicaClient): Promise<void> {
+async function multipart(client: ReplicaClient): Promise<void> {
   await using upload = await client.startUpload(ref, { expectedBytes: 1 }, signal)
   const bytes = Buffer.alloc(upload.partSizeBytes)
   await upload.sendPart({ number: 0, bytes, last: false })
@@ -82,7 +83,7 @@ async function multipart(client: S3ReplicaClient): Promise<void> {
   await upload.finish()
 }
 
-async function single(client: S3ReplicaClient, text = 'hello'): Promise<void> {
+async function single(client: ReplicaClient, text = 'hello'): Promise<void> {
   await using upload = await client.startUpload(ref, { expectedBytes: 1 }, signal)
   await upload.sendPart({ number: 0, bytes: Buffer.from(text), last: true })
   await upload.finish()

@@ -7,13 +7,21 @@ import { readFileSync } from 'node:fs'
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import { getCACertificates } from 'node:tls'
-import { type S3ReplicaTarget } from '../../../domain/settings/config.js'
 import { ConfigError } from '../../../domain/errors.js'
-import { isLoopbackHost } from './endpoint.js'
 
 export interface Agents {
   readonly httpAgent: HttpAgent
   readonly httpsAgent: HttpsAgent
+}
+
+/** How connections are made. */
+export interface ConnectionSettings {
+  /** The certificate of an authority that is trusted beside the usual ones. */
+  readonly caFile: string | undefined
+  /** Any certificate will do. */
+  readonly skipVerify: boolean
+  /** The variables that name proxies; undefined: the server itself is meant. */
+  readonly proxyEnv?: NodeJS.ProcessEnv | undefined
 }
 
 /** To one host. Restores read tens of segments at once, and one store that hangs must not use up all of them. */
@@ -23,12 +31,10 @@ const idleConnectionMs = 30_000
 
 const shared = new Map<string, Agents>()
 
-export function agentsOf(target: S3ReplicaTarget, endpoint: URL | undefined): Agents {
-  // A proxy cannot reach this machine; and who trusts any certificate means the server itself.
-  const direct = target.skipVerify || (endpoint !== undefined && isLoopbackHost(endpoint.hostname))
-  const proxyEnv = direct ? undefined : proxyVariables()
-  const ca = target.caFile === undefined ? undefined : readCaFile(target.caFile)
-  const key = JSON.stringify([proxyEnv, ca, target.skipVerify])
+/** Throws a {@link ConfigError} if the file of the certificate cannot be read. */
+export function agentsOf({ caFile, skipVerify, proxyEnv }: ConnectionSettings): Agents {
+  const ca = caFile === undefined ? undefined : readCaFile(caFile)
+  const key = JSON.stringify([proxyEnv, ca, skipVerify])
   const known = shared.get(key)
   if (known !== undefined) return known
   const common = {
@@ -41,18 +47,12 @@ export function agentsOf(target: S3ReplicaTarget, endpoint: URL | undefined): Ag
     httpAgent: new HttpAgent(common),
     httpsAgent: new HttpsAgent({
       ...common,
-      rejectUnauthorized: !target.skipVerify,
+      rejectUnauthorized: !skipVerify,
       ...(ca === undefined ? {} : { ca: [...getCACertificates('default'), ca] }),
     }),
   }
   shared.set(key, agents)
   return agents
-}
-
-function proxyVariables(): NodeJS.ProcessEnv {
-  return Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => /^(?:https?|no)_proxy$/i.test(name)),
-  )
 }
 
 function readCaFile(path: string): string {

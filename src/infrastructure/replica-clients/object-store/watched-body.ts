@@ -1,23 +1,25 @@
-import { type Readable } from 'node:stream'
+/** The bytes of an answer, with a guard against a connection that goes on saying nothing. */
 
-/** A body of an answer, and what is known about it. */
-export interface ObjectBody {
-  readonly stream: Readable
-  /** Bytes that have to come; undefined: the answer did not say. */
-  readonly sizeBytes: number | undefined
-  /** How long a wait for bytes may take. */
-  readonly noProgressMs: number
+/** A body of an answer: Node's stream, of which only this is used. */
+export interface BodyStream extends AsyncIterable<unknown> {
+  destroy(error?: Error): unknown
 }
 
 /** Fewer bytes than this in the time of a stall are a stall, too. */
 const leastProgressBytes = 1024
 
 /**
- * The bytes of a body. Throws when it ends early, and when nothing worth mentioning comes while it is waited for. A body that is not read to its end is destroyed.
+ * Throws when a body ends early, and when nothing worth mentioning comes for `noProgressMs` while it is waited for. A body
+ * that is not read to its end is destroyed. `sizeBytes` is what has to come; undefined: the answer did not say.
  */
-export async function* readBody(body: ObjectBody): AsyncGenerator<Uint8Array, void, undefined> {
-  const { stream, sizeBytes, noProgressMs } = body
-  const chunks: AsyncIterator<unknown> = stream[Symbol.asyncIterator]()
+export async function* watchedBody(
+  stream: BodyStream,
+  {
+    sizeBytes,
+    noProgressMs,
+  }: { readonly sizeBytes: number | undefined; readonly noProgressMs: number },
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const chunks = stream[Symbol.asyncIterator]()
   let readBytes = 0
   let waitedMs = 0
   let progressBytes = 0
@@ -27,7 +29,7 @@ export async function* readBody(body: ObjectBody): AsyncGenerator<Uint8Array, vo
       const timer = setTimeout(() => stream.destroy(stalled(noProgressMs)), noProgressMs - waitedMs)
       const step = await chunks.next().finally(() => clearTimeout(timer))
       if (step.done === true) break
-      const chunk = step.value
+      const chunk: unknown = step.value
       if (!(chunk instanceof Uint8Array)) throw new TypeError('a body yields bytes')
       waitedMs += performance.now() - startedAtMs
       progressBytes += chunk.byteLength
@@ -39,7 +41,7 @@ export async function* readBody(body: ObjectBody): AsyncGenerator<Uint8Array, vo
       yield chunk
     }
     if (sizeBytes !== undefined && readBytes !== sizeBytes) {
-      throw broken(`the body ended after ${readBytes} of ${sizeBytes} bytes`)
+      throw brokenBody(`the body ended after ${readBytes} of ${sizeBytes} bytes`)
     }
   } finally {
     // Without this the connection stays open, with nobody to read from it.
@@ -47,7 +49,8 @@ export async function* readBody(body: ObjectBody): AsyncGenerator<Uint8Array, vo
   }
 }
 
-function broken(message: string): Error {
+/** What comes of a body that is not what it should be. */
+export function brokenBody(message: string): Error {
   return Object.assign(new Error(message), { code: 'EBODY' })
 }
 
