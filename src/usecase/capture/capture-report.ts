@@ -12,7 +12,6 @@ import { FailureLog } from '../failure-log.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { type Clock } from '../ports/clock.js'
 import { type CapturedRun } from '../ports/managed-database.js'
-import { type SegmentAssembly } from './segment-assembly.js'
 import { WaitingCommits } from '../backlog/waiting-commits.js'
 
 /** So many checkpoints that fail one after the other, some seconds, are more than a failure of the moment. */
@@ -160,12 +159,13 @@ export class CaptureReport {
   }
 
   status({
-    assembly,
+    walBytes,
     end,
     movedAt,
     monitorIntervalMs,
   }: {
-    readonly assembly: SegmentAssembly | undefined
+    /** Of WAL in the segment under way. */
+    readonly walBytes: number
     /** Where what is not spooled yet ends. */
     readonly end: WalPosition | undefined
     /** When the loop was last seen to go on. */
@@ -191,7 +191,7 @@ export class CaptureReport {
           ? undefined
           : { generation: current.generation, ...(end ?? current.end) },
       generationForMs: Math.max(0, now - this.#generationSinceMs),
-      unsealedBytes: this.#waiting.sealingBytes + (assembly?.walBytes ?? 0),
+      unsealedBytes: this.#waiting.sealingBytes + walBytes,
       unsealedForMs: ageOf(this.#waiting.sinceMs),
       spoolBytes,
       maxSpoolBytes,

@@ -1,9 +1,8 @@
-import { type BreakReason } from '../../domain/wal/continuity.js'
+import { type BreakReason, type Broken } from '../../domain/wal/continuity.js'
 import { CheckpointPacing } from '../../domain/policy/checkpoint-pacing.js'
-import { FileWatch } from '../../domain/policy/file-watch.js'
 import { DatabaseError, InUseError } from '../../domain/errors.js'
 import { formatGeneration, type Generation } from '../../domain/wal/generation.js'
-import { comparePositions, formatWalPosition, type WalPosition } from '../../domain/wal/position.js'
+import { formatWalPosition, type WalPosition } from '../../domain/wal/position.js'
 import { type CaptureStatus } from '../../domain/status.js'
 import { ignoreAbort, isAbortError, never } from '../../kit/abort.js'
 import { asError, codeOf, messageOf } from '../../kit/error-text.js'
@@ -20,15 +19,15 @@ import {
   type ManagedDatabase,
   type OpenedDatabase,
 } from '../ports/managed-database.js'
-import { type FileRecord, type RememberedFile } from '../ports/file-record.js'
+import { type FileRecord } from '../ports/file-record.js'
 import { type Spool, type SpooledSegment, type SpoolState } from '../ports/spool.js'
 import { CaptureReport } from './capture-report.js'
 import { type CapturingLoop, CopyBack, type CopyBackLimits } from './copy-back.js'
 import { LocalHistory } from './local-history.js'
 import { type Permits } from '../../kit/permits.js'
 import { type Refusal } from '../refusal.js'
-import { SegmentAssembly } from './segment-assembly.js'
-import { SegmentSealer } from './segment-sealer.js'
+import { FileGuard } from './file-guard.js'
+import { SegmentIntake } from './segment-intake.js'
 
 /** What may change while a database is captured. */
 export interface CaptureSettings {
@@ -72,10 +71,6 @@ const busyPollMs = 25
 const restAfterMs = 1000
 /** Most that one call captures: memory stays flat, and a busy machine is not made to switch threads too often. */
 const captureBytes = 4 * 1024 * 1024
-/** A segment is finished early at a commit past this size. */
-const maxSegmentBytes = 64 * 1024 * 1024
-/** Complete segments that wait for a slow disk; past this many, capturing waits with them. */
-const maxWaitingSegments = 100
 /** Pauses after failures: the first may be one of the moment, for which the reader is kept. */
 const firstPauseMs = 250
 const maxPauseMs = 30_000
@@ -88,12 +83,6 @@ const otherContent: ReadonlySet<BreakReason> = new Set([
   'database file written past its wal',
   'wal replaced',
 ])
-
-/** The file of an active database is looked at this often: what is written to it past its WAL is told until the next frame is copied back. */
-const activeLookMs = 250
-
-/** A file that is suspicious is looked at this often. */
-const suspiciousLookMs = 250
 
 /** A local disk that takes longer for one write hangs; many applications wait 5 s for a lock. */
 const hungDiskMs = 2000
@@ -108,10 +97,8 @@ class Reopen extends Error {}
 export class SyncDatabase {
   readonly #options: SyncDatabaseOptions
   #settings: CaptureSettings
-  #assembly: SegmentAssembly | undefined
-  readonly #sealer = new SegmentSealer((segment) => this.#onSealed(segment))
+  readonly #intake: SegmentIntake
   readonly #history: LocalHistory
-  #lastSealAt = Number.NEGATIVE_INFINITY
   readonly #complaints: Complaints
   #pauseMs = firstPauseMs
   /** Continuity was lost between two rounds: nothing is captured until the new generation begins. */
@@ -128,12 +115,9 @@ export class SyncDatabase {
   #movedAt: number
   #isIdle = false
   #file: FileIdentity | undefined
-  readonly #fileWatch = new FileWatch()
+  readonly #guard: FileGuard
   readonly #pacing = new CheckpointPacing()
   readonly #copyBack: CopyBack
-  /** Of what is counted as copied back, the frames of earlier WALs. */
-  #formerFrameCount = 0
-  #saidNameCount = 1
   /** Where everything captured is spooled. */
   #latest: Barrier | undefined
   readonly #report: CaptureReport
@@ -150,7 +134,22 @@ export class SyncDatabase {
     })
     this.#report = new CaptureReport(options)
     this.#history = new LocalHistory(options)
-    const { database, feed, clock, logger } = options
+    const { database, spool, compressor, feed, clock, logger } = options
+    this.#intake = new SegmentIntake({
+      spool,
+      compressor,
+      feed,
+      clock,
+      report: this.#report,
+      history: this.#history,
+      pacing: this.#pacing,
+      onSealed: (segment) => this.#onSealed(segment),
+    })
+    this.#guard = new FileGuard({
+      ...options,
+      report: this.#report,
+      comesAndGoes: () => this.#settings.comesAndGoes === true,
+    })
     this.#copyBack = new CopyBack({
       database,
       feed,
@@ -158,7 +157,7 @@ export class SyncDatabase {
       logger,
       report: this.#report,
       pacing: this.#pacing,
-      fileWatch: this.#fileWatch,
+      fileWatch: this.#guard.watch,
       loop: this.#asLoop(),
     })
   }
@@ -182,7 +181,7 @@ export class SyncDatabase {
         return isBroken()
       },
       captureAll: (kill) => this.#captureAll(kill),
-      keep: (result, kill) => this.#keep(result, kill),
+      keep: (result, kill) => this.#intake.keep(result, kill),
       beside: (work, kill) => this.#beside(work, kill),
       move: () => this.#move(),
     }
@@ -238,8 +237,8 @@ export class SyncDatabase {
     // Of an idle database the files are looked at for us.
     if (this.#isIdle) this.#report.looked()
     return this.#report.status({
-      assembly: this.#assembly,
-      end: this.#assembly?.end ?? this.#sealer.end,
+      walBytes: this.#intake.walBytes,
+      end: this.#intake.end,
       movedAt: this.movedAt,
       monitorIntervalMs: this.#settings.monitorIntervalMs,
     })
@@ -370,7 +369,7 @@ export class SyncDatabase {
       }
     } else if (last === undefined && state.generation === this.#unused) {
       await database.begin(undefined, kill)
-      this.#fileWatch.reset()
+      this.#guard.watch.reset()
       return
     } else if (last === undefined) {
       reason = {
@@ -380,7 +379,7 @@ export class SyncDatabase {
     } else {
       const verdict = await database.begin(cursorAfter(last), kill)
       if (verdict.kind === 'continuous') {
-        this.#resumeFileWatch(state.generation, left)
+        this.#guard.resume(state.generation, left)
         feed.continued = state.generation
         const sinceMs = this.#report.continued({
           isOurs: feed.current?.generation === state.generation,
@@ -411,31 +410,6 @@ export class SyncDatabase {
     // Others wait for their turn to be opened.
     if (this.#report.generationWaitMs > 0) feed.requestNewGeneration(reason.reason, reason.detail)
     else await this.#newGeneration(opened, reason, kill)
-  }
-
-  /** Whoever wrote the file since it was remembered, and copied nothing back, wrote it past its WAL. */
-  #resumeFileWatch(generation: Generation, left: RememberedFile | undefined): void {
-    if (left?.generation === generation) {
-      this.#fileWatch.reset({ signs: left, copiedCount: left.copiedCount })
-    } else {
-      this.#fileWatch.resume(this.#formerFrameCount)
-    }
-    // Once: what was opened twice before anything was captured counts from here, too.
-    this.#formerFrameCount = 0
-  }
-
-  /** Remembers the file for the next start, if it is known that all that was written to it was copied back from the WAL. */
-  async #rememberFile({ wal }: CaptureResult, kill: AbortSignal): Promise<void> {
-    const { feed, record, logger } = this.#options
-    const known = this.#fileWatch.settled
-    if (known === undefined || feed.current === undefined || wal.frameCount === 0) return
-    const { size, mtimeMs } = known.signs
-    const { generation } = feed.current
-    try {
-      await record.save({ generation, size, mtimeMs, copiedCount: wal.copiedBackCount }, kill)
-    } catch (err) {
-      logger.debug({ err }, 'the database file is not remembered')
-    }
   }
 
   /**
@@ -522,8 +496,7 @@ export class SyncDatabase {
     })
     await spool.beginGeneration({ generation, identity, origin }, kill)
     await database.begin(undefined, kill)
-    this.#fileWatch.reset()
-    this.#formerFrameCount = 0
+    this.#guard.reset()
     this.#isBroken = false
     this.#unused = generation
     this.#spoolProblem = undefined
@@ -553,16 +526,12 @@ export class SyncDatabase {
       const wish = feed.takeNewGeneration()
       if (wish !== undefined) await this.#newGeneration(opened, wish, kill)
       const now = clock.monotonic()
-      const lookMs = this.#fileWatch.suspects()
-        ? suspiciousLookMs
-        : this.#fileWatch.isBehind
-          ? 0
-          : Math.min(activeLookMs, this.#settings.monitorIntervalMs)
+      const lookMs = this.#guard.lookInMs(this.#settings)
       if (now - identifiedAt >= lookMs || stopping) {
         identifiedAt = now
         await this.#checkFile()
       }
-      const holds = this.#fileWatch.holds(now) && !stopping
+      const holds = this.#guard.watch.holds(now) && !stopping
       const barriers = holds ? noBarriers : feed.takeBarriers()
       const wanted = stopping || barriers.count > 0
       let result: CaptureResult
@@ -575,20 +544,22 @@ export class SyncDatabase {
           continue
         }
         if (result.changed) changedAt = now
-        const foreign = await this.#foreignWrite(stopping, kill)
+        const foreign = await this.#guard.foreignWrite({ isLast: stopping }, () =>
+          this.#copyBack.now(kill),
+        )
         if (foreign !== undefined) {
           barriers.reject(new Error(`the generation ended: ${foreign.reason}`))
           await this.#newGeneration(opened, foreign, kill)
           changedAt = now
           continue
         }
-        const due = this.#sealer.isIdle && now - this.#lastSealAt >= this.#settings.sealIntervalMs
-        const end = this.#assembly?.end ?? this.#sealer.end ?? feed.current?.end
-        if ((due && !holds) || wanted) await this.#seal(kill)
-        if (wanted) await this.#beside(this.#sealer.settled(), kill, { capture: !stopping })
-        this.#sealer.throwFailure()
+        const due = this.#intake.isDue({ intervalMs: this.#settings.sealIntervalMs })
+        const end = this.#intake.end ?? feed.current?.end
+        if ((due && !holds) || wanted) await this.#intake.seal(kill)
+        if (wanted) await this.#beside(this.#intake.settled(), kill, { capture: !stopping })
+        this.#intake.throwFailure()
         const current = feed.current
-        const isSpooled = this.#assembly === undefined && this.#sealer.isIdle
+        const isSpooled = this.#intake.isEmpty
         if (
           current !== undefined &&
           end !== undefined &&
@@ -619,13 +590,14 @@ export class SyncDatabase {
         throw error
       }
       if (stopping) {
-        await this.#rememberFile(result, kill)
+        const generation = feed.current?.generation
+        if (generation !== undefined) await this.#guard.remember(generation, result, kill)
         return
       }
       await this.#copyBack.ifDue(result, this.#copyBackLimits, kill)
 
-      const isSpooled = this.#assembly === undefined && this.#sealer.isIdle
-      const isSuspicious = this.#fileWatch.suspects()
+      const isSpooled = this.#intake.isEmpty
+      const isSuspicious = this.#guard.watch.suspects()
       const idle = clock.monotonic() - changedAt > restAfterMs && isSpooled && !isSuspicious
       if (idle && !feed.hasWish) {
         // Watched and looked at before the last capture: a commit that falls between must not wait for the next one.
@@ -636,8 +608,8 @@ export class SyncDatabase {
         const isAtRest =
           !last.changed &&
           !this.#isBroken &&
-          !this.#fileWatch.suspects() &&
-          this.#assembly === undefined
+          !this.#guard.watch.suspects() &&
+          !this.#intake.isUnderWay
         if (isAtRest) {
           await database.rest(kill)
           this.#options.logger.debug({}, 'at rest')
@@ -715,47 +687,17 @@ export class SyncDatabase {
 
   /** Ends this life if the path names another file now, or none, or the local state is gone. */
   async #checkFile(): Promise<void> {
-    const { database, logger } = this.#options
-    const look = await database.look(never)
-    if (look.kind === 'same') {
-      await this.#checkLocalState()
-      this.#fileWatch.looked(look.signs)
-      this.#countNames(look.signs.nlink)
-      return
-    }
-    if (look.kind === 'log replaced') {
-      const hint =
-        'restart the application, which may go on with the removed file: what it commits there is lost when it ends; then check the database. -wal and -shm are part of a database, and never removed while it is in use'
-      const text = 'the log of the database was replaced under running processes'
-      logger.error({ path: database.path, detail: look.detail, hint }, text)
-      return this.#reopen({ reason: 'wal replaced', detail: look.detail })
-    }
-    if (look.kind === 'gone') {
-      await this.#keepRest()
-      const text =
-        'database file was deleted: its replicas are kept, and replication goes on when it is back'
-      if (this.#settings.comesAndGoes === true) logger.info({ path: database.path }, text)
-      else logger.error({ path: database.path }, text)
-    } else {
-      logger.error(
-        {
-          path: database.path,
-          hint: 'stop the application and tsreplicate before a database file is replaced, and remove its -wal and -shm',
-        },
-        'database file was replaced under running processes: the application may see old content or errors until it is restarted',
-      )
-    }
-    this.#spoolState = undefined
-    return this.#reopen({
-      reason: 'database file replaced',
-      detail: look.kind === 'gone' ? 'it was deleted' : 'the path names another file',
-    })
+    const ended = await this.#guard.look()
+    if (ended === undefined) return this.#checkLocalState()
+    if (ended.isGone) await this.#keepRest()
+    if (ended.reason === 'database file replaced') this.#spoolState = undefined
+    return this.#reopen(ended)
   }
 
   /** Ends this life, and the generation with it. */
-  async #reopen(why: { reason: BreakReason; detail: string }): Promise<never> {
+  async #reopen({ reason, detail }: Broken): Promise<never> {
     const { database, watcher, clock } = this.#options
-    this.#spoolProblem = why
+    this.#spoolProblem = { reason, detail }
     await this.#discard()
     await database.close()
     this.#file = undefined
@@ -764,52 +706,12 @@ export class SyncDatabase {
     throw new Reopen()
   }
 
-  /** Another name is another WAL: whoever commits there is not seen. */
-  #countNames(nameCount: number): void {
-    const { database, logger } = this.#options
-    this.#report.fileProblem =
-      nameCount > 1
-        ? `the database file has ${nameCount} names (hard links): what is committed under another one is not stored`
-        : undefined
-    if (nameCount === this.#saidNameCount) return
-    this.#saidNameCount = nameCount
-    if (nameCount === 1) {
-      logger.info({ path: database.path }, 'database file has one name again')
-      return
-    }
-    const hint =
-      'remove the other names; a copy is made with tsreplicate restore or VACUUM INTO, not with a link'
-    logger.error({ path: database.path, hint }, this.#report.fileProblem ?? '')
-  }
-
-  /** Whether somebody has written the database file past its WAL. */
-  async #foreignWrite(
-    isLast: boolean,
-    kill: AbortSignal,
-  ): Promise<{ reason: BreakReason; detail: string } | undefined> {
-    const { database, clock, logger } = this.#options
-    const verdict = this.#fileWatch.verdict(clock.monotonic(), { isLast })
-    if (verdict === 'usual' || verdict === 'wait') return undefined
-    if (verdict === 'ask') {
-      const copied = await this.#copyBack.now(kill)
-      if (copied?.busy !== false) {
-        this.#fileWatch.anotherRuns(clock.monotonic())
-        return undefined
-      }
-    }
-    const detail = this.#fileWatch.change
-    const cut = verdict === 'ask' ? ', unless it was killed while it copied pages back' : ''
-    const hint = `something other than SQLite wrote the database file (cp, dd, rsync, a restored backup) or touched it${cut}; its -wal does not fit it any more, and what the application reads may be a mixture: check the database, and to replace it stop the application and tsreplicate and remove its -wal and -shm`
-    logger.error({ path: database.path, detail, hint }, 'database file was written past its WAL')
-    return { reason: 'database file written past its wal', detail }
-  }
-
   /** What a deleted file still holds is read as long as it is open; where that is no longer possible, it is gone. */
   async #keepRest(): Promise<void> {
     try {
       await this.#captureAll(never)
-      await this.#seal(never)
-      await this.#sealer.settled()
+      await this.#intake.seal(never)
+      await this.#intake.settled()
     } catch (err) {
       this.#options.logger.debug({ err }, 'the rest of a deleted database cannot be read')
     }
@@ -829,16 +731,11 @@ export class SyncDatabase {
       // One run is captured while the one before is compressed.
       if (result.more) next = capture()
       changed ||= result.changed
-      await Promise.all([next, this.#ifDiskAnswers(this.#keep(result, kill))])
+      await Promise.all([next, this.#ifDiskAnswers(this.#intake.keep(result, kill))])
       this.#copyBack.captured(result.wal)
       if (result.more) continue
       if (result.continuity.kind === 'continuous') {
-        const { copiedCount } = result
-        if (result.wal.frameCount > 0) {
-          this.#formerFrameCount = copiedCount - result.wal.copiedBackCount
-        }
-        const { isAllCopied } = this.#copyBack
-        this.#fileWatch.captured({ copiedCount, isAllCopied }, this.#options.clock.monotonic())
+        this.#guard.captured(result, this.#copyBack)
       }
       this.#report.syncEnded(started)
       if (result.continuity.kind === 'continuous') this.#report.looked()
@@ -876,52 +773,8 @@ export class SyncDatabase {
     throw new Reopen()
   }
 
-  /** Puts captured runs into the segment under way. */
-  async #keep(result: CaptureResult, kill: AbortSignal): Promise<void> {
-    const { spool, compressor, feed } = this.#options
-    const current = feed.current
-    if (current === undefined) return
-    for (const run of result.runs) {
-      const end = this.#assembly?.end ?? this.#sealer.end ?? current.end
-      if (!isNext(end, run.start)) {
-        // Never stored: the spool knows where to go on from.
-        throw new Error(
-          `what was captured begins at ${formatWalPosition(run.start)}, and what was captured before ends at ${formatWalPosition(end)}`,
-        )
-      }
-      if (this.#assembly !== undefined && comparePositions(this.#assembly.end, run.start) !== 0) {
-        await this.#seal(kill)
-      }
-      this.#assembly ??= new SegmentAssembly({
-        spool,
-        compressor,
-        generation: current.generation,
-        start: run.start,
-      })
-      if (run.start.offset === 0) this.#pacing.restarted(this.#options.clock.monotonic())
-      // A disk that is full or hangs is no reason not to count it.
-      this.#report.captured(run)
-      await this.#assembly.append(run, this.#history.stamp(run.timeMs), kill)
-      if (this.#assembly.walBytes >= maxSegmentBytes && this.#assembly.endsInCommit) {
-        await this.#seal(kill)
-      }
-    }
-  }
-
   get #isEager(): boolean {
     return this.#pacing.isEager(this.#options.clock.monotonic())
-  }
-
-  /** Ends the segment under way. It is handed to the replicas when it is durable. */
-  async #seal(kill: AbortSignal): Promise<void> {
-    const assembly = this.#assembly
-    if (assembly === undefined) return
-    this.#assembly = undefined
-    this.#report.sealing(assembly.walBytes)
-    this.#lastSealAt = this.#options.clock.monotonic()
-    this.#sealer.add(assembly, kill)
-    if (this.#sealer.waitingCount >= maxWaitingSegments) await this.#sealer.settled()
-    this.#sealer.throwFailure()
   }
 
   #onSealed(segment: SpooledSegment): void {
@@ -995,11 +848,7 @@ export class SyncDatabase {
 
   async #discard(): Promise<void> {
     this.#latest = undefined
-    const assembly = this.#assembly
-    this.#assembly = undefined
-    this.#report.discarded()
-    await assembly?.[Symbol.asyncDispose]()
-    await this.#sealer.discard()
+    await this.#intake.discard()
   }
 }
 
@@ -1019,12 +868,6 @@ function cursorAfter(segment: SpooledSegment): CaptureCursor {
     checksum: trailer.checksumAfter,
     source: trailer.source,
   }
-}
-
-/** Whether frames that begin at `start` go on from where others end. */
-function isNext(end: WalPosition, start: WalPosition): boolean {
-  if (start.index === end.index) return start.offset === end.offset
-  return start.index === end.index + 1 && start.offset === 0 && end.offset > 0
 }
 
 const noBarriers = { count: 0, resolve: (): void => undefined, reject: (): void => undefined }

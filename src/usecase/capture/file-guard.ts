@@ -1,0 +1,158 @@
+import { FileWatch } from '../../domain/policy/file-watch.js'
+import { type Broken, broken } from '../../domain/wal/continuity.js'
+import { type Generation } from '../../domain/wal/generation.js'
+import { never } from '../../kit/abort.js'
+import { type Clock } from '../ports/clock.js'
+import { type FileRecord, type RememberedFile } from '../ports/file-record.js'
+import { type Logger } from '../ports/logger.js'
+import { type CaptureResult, type ManagedDatabase } from '../ports/managed-database.js'
+import { type CaptureReport } from './capture-report.js'
+import { type Checkpointed } from './copy-back.js'
+
+export interface FileGuardOptions {
+  readonly database: ManagedDatabase
+  readonly record: FileRecord
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly report: CaptureReport
+  /** Whether it is usual that the file is deleted. */
+  readonly comesAndGoes: () => boolean
+}
+
+/** The file of an active database is looked at this often: what is written to it past its WAL is told until the next frame is copied back. */
+const activeLookMs = 250
+/** A file that is suspicious is looked at this often. */
+const suspiciousLookMs = 250
+
+/**
+ * Looks whether the database file is what it was: the same one under its path, with its own log beside it, under one name,
+ * and written by nobody past its WAL.
+ */
+export class FileGuard {
+  readonly watch = new FileWatch()
+  readonly #options: FileGuardOptions
+  /** Of what is counted as copied back, the frames of earlier WALs. */
+  #formerFrameCount = 0
+  #saidNameCount = 1
+
+  constructor(options: FileGuardOptions) {
+    this.#options = options
+  }
+
+  /** How long after a look the next one is due. */
+  lookInMs({ monitorIntervalMs }: { readonly monitorIntervalMs: number }): number {
+    if (this.watch.suspects()) return suspiciousLookMs
+    return this.watch.isBehind ? 0 : Math.min(activeLookMs, monitorIntervalMs)
+  }
+
+  /** A generation begins with whatever the file is. */
+  reset(): void {
+    this.watch.reset()
+    this.#formerFrameCount = 0
+  }
+
+  /** A generation goes on. Whoever wrote the file since it was remembered, and copied nothing back, wrote it past its WAL. */
+  resume(generation: Generation, left: RememberedFile | undefined): void {
+    if (left?.generation === generation) {
+      this.watch.reset({ signs: left, copiedCount: left.copiedCount })
+    } else {
+      this.watch.resume(this.#formerFrameCount)
+    }
+    // Once: what was opened twice before anything was captured counts from here, too.
+    this.#formerFrameCount = 0
+  }
+
+  captured(
+    { wal, copiedCount }: CaptureResult,
+    { isAllCopied }: { readonly isAllCopied: boolean },
+  ): void {
+    if (wal.frameCount > 0) this.#formerFrameCount = copiedCount - wal.copiedBackCount
+    this.watch.captured({ copiedCount, isAllCopied }, this.#options.clock.monotonic())
+  }
+
+  /** Remembers the file for the next start, if it is known that all that was written to it was copied back from the WAL. */
+  async remember(generation: Generation, { wal }: CaptureResult, kill: AbortSignal): Promise<void> {
+    const { record, logger } = this.#options
+    const known = this.watch.settled
+    if (known === undefined || wal.frameCount === 0) return
+    const { size, mtimeMs } = known.signs
+    try {
+      await record.save({ generation, size, mtimeMs, copiedCount: wal.copiedBackCount }, kill)
+    } catch (err) {
+      logger.debug({ err }, 'the database file is not remembered')
+    }
+  }
+
+  /** Looks at the file. Says so where the path names another one now, or none; undefined: it is the same. */
+  async look(): Promise<(Broken & { readonly isGone: boolean }) | undefined> {
+    const { database, logger, comesAndGoes } = this.#options
+    const look = await database.look(never)
+    if (look.kind === 'same') {
+      this.watch.looked(look.signs)
+      this.#countNames(look.signs.nlink)
+      return undefined
+    }
+    if (look.kind === 'log replaced') {
+      const hint =
+        'restart the application, which may go on with the removed file: what it commits there is lost when it ends; then check the database. -wal and -shm are part of a database, and never removed while it is in use'
+      const text = 'the log of the database was replaced under running processes'
+      logger.error({ path: database.path, detail: look.detail, hint }, text)
+      return { ...broken('wal replaced', look.detail), isGone: false }
+    }
+    if (look.kind === 'gone') {
+      const text =
+        'database file was deleted: its replicas are kept, and replication goes on when it is back'
+      if (comesAndGoes()) logger.info({ path: database.path }, text)
+      else logger.error({ path: database.path }, text)
+      return { ...broken('database file replaced', 'it was deleted'), isGone: true }
+    }
+    logger.error(
+      {
+        path: database.path,
+        hint: 'stop the application and tsreplicate before a database file is replaced, and remove its -wal and -shm',
+      },
+      'database file was replaced under running processes: the application may see old content or errors until it is restarted',
+    )
+    return { ...broken('database file replaced', 'the path names another file'), isGone: false }
+  }
+
+  /** Whether somebody has written the database file past its WAL. */
+  async foreignWrite(
+    { isLast }: { readonly isLast: boolean },
+    copyBack: () => Promise<Checkpointed | undefined>,
+  ): Promise<Broken | undefined> {
+    const { database, clock, logger } = this.#options
+    const verdict = this.watch.verdict(clock.monotonic(), { isLast })
+    if (verdict === 'usual' || verdict === 'wait') return undefined
+    if (verdict === 'ask') {
+      const copied = await copyBack()
+      if (copied?.busy !== false) {
+        this.watch.anotherRuns(clock.monotonic())
+        return undefined
+      }
+    }
+    const detail = this.watch.change
+    const cut = verdict === 'ask' ? ', unless it was killed while it copied pages back' : ''
+    const hint = `something other than SQLite wrote the database file (cp, dd, rsync, a restored backup) or touched it${cut}; its -wal does not fit it any more, and what the application reads may be a mixture: check the database, and to replace it stop the application and tsreplicate and remove its -wal and -shm`
+    logger.error({ path: database.path, detail, hint }, 'database file was written past its WAL')
+    return broken('database file written past its wal', detail)
+  }
+
+  /** Another name is another WAL: whoever commits there is not seen. */
+  #countNames(nameCount: number): void {
+    const { database, logger, report } = this.#options
+    report.fileProblem =
+      nameCount > 1
+        ? `the database file has ${nameCount} names (hard links): what is committed under another one is not stored`
+        : undefined
+    if (nameCount === this.#saidNameCount) return
+    this.#saidNameCount = nameCount
+    if (nameCount === 1) {
+      logger.info({ path: database.path }, 'database file has one name again')
+      return
+    }
+    const hint =
+      'remove the other names; a copy is made with tsreplicate restore or VACUUM INTO, not with a link'
+    logger.error({ path: database.path, hint }, report.fileProblem ?? '')
+  }
+}
