@@ -104,11 +104,15 @@ async function main(): Promise<void> {
     daemon.stdout.setEncoding('utf8').on('data', (text: string) => (log += text))
     daemon.stderr.setEncoding('utf8').on('data', (text: string) => (log += text))
 
-    await sleep(4000)
+    const goOn = async (ms: number): Promise<void> => {
+      await sleep(ms)
+      if (daemon.exitCode !== null || writer.exitCode !== null)
+        throw new Error(`a process ended early; the log of tsreplicate:\n${log}`)
+    }
+    while (!log.includes('snapshot written')) await goOn(100)
+    await goOn(2000)
     moment = new Date().toISOString()
-    await sleep(4000)
-    if (daemon.exitCode !== null || writer.exitCode !== null)
-      throw new Error(`a process ended early; the log of tsreplicate:\n${log}`)
+    await goOn(4000)
 
     say()
     say('3. Restored while both go on:')

@@ -42,7 +42,8 @@ export async function openReplicaClient(
 export interface LoadOptions {
   /** The file; undefined: the default places. */
   readonly path?: string | undefined
-  readonly expandEnv: boolean
+  /** Whether variables of the environment are put in; yes by default. */
+  readonly expandEnv?: boolean
   readonly env?: Readonly<Record<string, string | undefined>>
 }
 
@@ -66,9 +67,9 @@ function homeDirectory(): string | undefined {
 }
 
 /** Reads and validates a configuration file. */
-export async function loadConfig(options: LoadOptions): Promise<Config> {
+export async function loadConfig(options: LoadOptions = {}): Promise<Config> {
   const { loadConfig: load } = await import('../infrastructure/config/config-file.js')
-  return load({ ...configContext(), ...options })
+  return load({ ...configContext(), expandEnv: true, ...options })
 }
 
 /** The configuration file that `loadConfig` would read, which need not be valid. */

@@ -1,6 +1,6 @@
 /**
- * The errors of tsreplicate. Each class is a decision somebody takes; `code` is stable and documented in the README
- * (a test holds the two together). A bug is none of these: it fails an assertion.
+ * The errors of tsreplicate. Each class is a decision somebody takes; `code` is stable and documented in
+ * docs/errors.md (a test holds the two together). A bug is none of these: it fails an assertion.
  */
 
 import { type WalPosition } from './wal/position.js'

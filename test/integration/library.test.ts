@@ -2,7 +2,7 @@
 import Database from 'better-sqlite3'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, symlinkSync, mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import type * as Library from '../../src/index.js'
@@ -241,43 +241,4 @@ test('a configuration without databases, or with a program to start, is refused'
   const config = await configFromUrls('/a.db', ['file:///b'])
   await expect(replicate({ ...config, databases: [] })).rejects.toThrow('no databases')
   await expect(replicate({ ...config, exec: ['app'] })).rejects.toThrow('starts no program')
-})
-
-test('the example of the README compiles and does what it says', async () => {
-  const readme = readFileSync(join(root, 'README.md'), 'utf8')
-  const [, section = ''] = readme.split('\n## In an application\n')
-  const [, example = ''] = /```ts\n(.*?)```/s.exec(section) ?? []
-  expect(example).toContain('replicate(')
-  const { folder } = scene()
-  mkdirSync(join(folder, 'node_modules'))
-  symlinkSync(root, join(folder, 'node_modules/tsreplicate'))
-  for (const name of ['better-sqlite3', '@types']) {
-    symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
-  }
-  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
-  const replaced = example
-    .replaceAll('/data/', `${folder}/`)
-    .replaceAll('/backup/', `${folder}/backup-`)
-  writeFileSync(join(folder, 'example.ts'), replaced)
-  const compiler = new Running('tsc', process.execPath, [
-    join(root, 'node_modules/typescript/bin/tsc'),
-    ...[
-      '--ignoreConfig',
-      '--noEmit',
-      '--strict',
-      '--skipLibCheck',
-      '--module',
-      'nodenext',
-      '--target',
-      'es2023',
-    ],
-    ...['--lib', 'es2023,esnext.disposable', '--types', 'node'],
-    join(folder, 'example.ts'),
-  ])
-  expect(await compiler.exit(), compiler.output).toBe(0)
-  const running = new Running('example', process.execPath, [join(folder, 'example.ts')])
-  expect(await running.exit(), running.output).toBe(0)
-  const restored = new Database(join(folder, 'restored.db'), { readonly: true })
-  expect(restored.prepare('select text from note').pluck().all()).toEqual(['kept'])
-  restored.close()
 })

@@ -218,7 +218,7 @@ const ours: readonly MetricInfo[] = [
   },
   {
     name: 'tsreplicate_database_errors_total',
-    help: 'Failures to capture, by kind: the error codes of the README, or OTHER.',
+    help: 'Failures to capture, by kind: the error codes of docs/errors.md, or OTHER.',
     type: 'counter',
     labels: ['db', 'kind'],
     *samples({ databases }) {
@@ -328,7 +328,7 @@ const ours: readonly MetricInfo[] = [
   },
   {
     name: 'tsreplicate_replica_errors_total',
-    help: 'Failures at the replica, by kind: the error codes of the README, or OTHER.',
+    help: 'Failures at the replica, by kind: the error codes of docs/errors.md, or OTHER.',
     type: 'counter',
     ...byLabel('kind', ({ totals }) => totals.errors),
   },

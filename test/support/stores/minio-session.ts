@@ -1,15 +1,24 @@
 import { createHash, createHmac } from 'node:crypto'
 import { type S3Store } from './server.ts'
 
-/** Temporary credentials of a MinIO that may do no more than the statements of a policy say. */
+/** What a policy of S3 says, in the form of Amazon's. */
+export interface Policy {
+  readonly Version: string
+  readonly Statement: readonly object[]
+}
+
+/** Temporary credentials of a MinIO that may do no more than a policy says, or these actions on everything. */
 export async function startMinioSession(
   store: Omit<S3Store, 'stop'>,
-  actions: readonly string[],
+  allowed: readonly string[] | Policy,
 ): Promise<{ accessKeyId: string; secretAccessKey: string; sessionToken: string }> {
-  const policy = {
-    Version: '2012-10-17',
-    Statement: [{ Effect: 'Allow', Action: actions, Resource: ['arn:aws:s3:::*'] }],
-  }
+  const policy: Policy =
+    'Version' in allowed
+      ? allowed
+      : {
+          Version: '2012-10-17',
+          Statement: [{ Effect: 'Allow', Action: allowed, Resource: ['arn:aws:s3:::*'] }],
+        }
   const body = new URLSearchParams({
     Action: 'AssumeRole',
     Version: '2011-06-15',

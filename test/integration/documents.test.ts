@@ -1,0 +1,113 @@
+/** The examples of README.md and docs/ do what the page says. */
+import Database from 'better-sqlite3'
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { cleanUp, program, root, Running, temporaryFolder } from '../support/cli.js'
+import {
+  type Block,
+  commandsIn,
+  differs,
+  firstLine,
+  listPages,
+  placeOf,
+  readBlocks,
+} from '../support/documents.js'
+import { exceptionFor } from '../support/exceptions.js'
+import { ReaderMachine } from '../support/reader-machine.js'
+
+afterAll(() => cleanUp())
+
+const pages = listPages()
+/** Only ends what hangs: two dozen processes start for a page. */
+const limitMs = 300_000
+const isTyped = (block: Block): boolean =>
+  block.language === 'sh' && exceptionFor(block.page, firstLine(block)) === undefined
+const typed = pages.filter((page) => readBlocks(page).some(isTyped))
+
+test.concurrent.each(typed)(
+  '%s: what is typed prints what the page says',
+  async (page) => {
+    const machine = await ReaderMachine.start()
+    await machine.prepare(page)
+    for (const block of readBlocks(page)) {
+      if (block.language === 'yaml') machine.save(block)
+      if (!isTyped(block)) continue
+      const wanted = Number(block.words.find((word) => word.startsWith('exit='))?.slice(5) ?? 0)
+      const { code, printed } = await machine.type(block)
+      const about = `${placeOf(block)}\n${block.text}\nprints\n${printed}\nlog\n${machine.log()}`
+      expect(code, about).toBe(wanted)
+      if (block.output !== undefined) {
+        expect(differs(printed, block.output), about).toBeUndefined()
+      }
+    }
+    await machine.stop()
+  },
+  limitMs,
+)
+
+test.concurrent('commands that are not run have subcommands and flags that there are', async () => {
+  const blocks = pages
+    .flatMap(readBlocks)
+    .filter((block) => !isTyped(block) && block.language !== 'text')
+  const lines = new Set(blocks.flatMap(({ text }) => commandsIn(text)))
+  const script = [...lines].map(
+    (line) => `node '${program}' ${line} -help >/dev/null || echo '${line.replaceAll("'", '"')}'`,
+  )
+  const env = { PATH: `${join(process.execPath, '..')}:${process.env['PATH'] ?? ''}` }
+  const shell = new Running('sh', 'bash', ['-c', script.join('\n')], env)
+  await shell.exit(120_000)
+  expect(shell.stdout, shell.output).toBe('')
+})
+
+test.concurrent('the programs in them compile, and run where that is said', async () => {
+  const folder = temporaryFolder()
+  mkdirSync(join(folder, 'node_modules'))
+  symlinkSync(root, join(folder, 'node_modules/tsreplicate'))
+  for (const name of ['better-sqlite3', '@types']) {
+    symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
+  }
+  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+  const blocks = pages.flatMap(readBlocks).filter(({ language }) => language === 'ts')
+  const files = blocks.map((block, i) => {
+    const own = join(folder, `${i}`)
+    mkdirSync(join(own, 'data'), { recursive: true })
+    const file = join(own, 'example.ts')
+    writeFileSync(
+      file,
+      block.text.replaceAll(/(?<=['/])\/(?=(data|backup|restored)\b)/g, `${own}/`),
+    )
+    return { block, file }
+  })
+  const compiler = new Running('tsc', process.execPath, [
+    join(root, 'node_modules/typescript/bin/tsc'),
+    ...['--ignoreConfig', '--noEmit', '--strict', '--skipLibCheck'],
+    ...['--module', 'nodenext', '--target', 'es2023', '--lib', 'es2023,esnext.disposable'],
+    ...['--types', 'node'],
+    ...files.map(({ file }) => file),
+  ])
+  expect(await compiler.exit(120_000), compiler.output).toBe(0)
+  const run = files.filter(({ block: { words } }) => words.includes('run'))
+  expect(run.length).toBeGreaterThan(0)
+  for (const { block, file } of run) {
+    const running = new Running(placeOf(block), process.execPath, [file])
+    expect(await running.exit(), running.output).toBe(0)
+    const restored = new Database(join(dirname(file), 'data/restored.db'), { readonly: true })
+    expect(restored.prepare('select text from note').pluck().all()).toEqual(['kept'])
+    restored.close()
+  }
+})
+
+test.concurrent(
+  'the quickstart backs up, restores twice, and leaves nothing running',
+  async () => {
+    const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      scripts: Record<string, string>
+    }
+    const script = (scripts['quickstart'] ?? '').replace('npm run build && ', '')
+    const shell = new Running('quickstart', 'bash', ['-c', `cd '${root}' && ${script}`])
+    expect(await shell.exit(limitMs), shell.output).toBe(0)
+    expect(shell.stdout).toMatch(/restored/i)
+  },
+  limitMs,
+)

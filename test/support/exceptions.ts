@@ -1,0 +1,40 @@
+/**
+ * Blocks of the documents that are not done as the language of a block says (see `documents.ts`), by page and first line, each
+ * with its reason. What is left is done: the shell reads them, commands of tsreplicate in them are parsed, and YAML is YAML.
+ */
+export const exceptions: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  'README.md': {
+    'npm ci && npm run quickstart':
+      'whoever runs the tests has installed; the quickstart has a test of its own',
+    'npm pack && npm install -g ./tsreplicate-*.tgz':
+      'changes the machine; npm run pack:check looks at the package',
+  },
+  'docs/guide.md': {
+    'npm ci': 'whoever runs the tests has installed',
+    'tsreplicate restore /var/lib/tenants/eu/7.db': 'a bucket in the cloud',
+    'FROM node:24-slim': 'an image is built with Docker, from the network',
+    'services:': 'needs Docker',
+    "tsreplicate replicate -restore-if-db-not-exists -exec 'myapp --port 8080' /data/app.db s3://my-bucket/app":
+      'a bucket in the cloud',
+  },
+  'docs/object-stores.md': {
+    "tsreplicate generations 's3://my-bucket/app?region=eu-west-1'": 'a bucket in the cloud',
+    "tsreplicate replicate -exec 'sleep 5' /data/app.db s3://my-bucket/try":
+      'a bucket in the cloud',
+    'gcloud storage buckets add-iam-policy-binding gs://my-bucket \\': "Google's cloud",
+    'az role assignment create --role "Storage Blob Data Contributor" --assignee IDENTITY \\':
+      "Azure's cloud",
+  },
+  'docs/operations.md': {
+    "tsreplicate replicate -restore-if-db-not-exists -exec 'myapp --port 8080'":
+      'myapp stands for any program; exec.test.ts runs others',
+  },
+  'docs/restore-runbook.md': {
+    'python3 examples/restore.py /backup/app /restored/by-python.db':
+      'needs a package of Python; example-restore.test.ts runs it',
+  },
+}
+
+export function exceptionFor(page: string, firstLine: string): string | undefined {
+  return exceptions[page]?.[firstLine]
+}
