@@ -240,6 +240,11 @@ export class GenerationFeed {
     }
   }
 
+  /** Whether the spool is filled so far that nothing may wait for something better. */
+  get isHalfFull(): boolean {
+    return this.spoolBytes > this.maxSpoolBytes / 2
+  }
+
   get spoolBytes(): number {
     return this.current?.segments.reduce((sum, segment) => sum + segment.sizeBytes, 0) ?? 0
   }

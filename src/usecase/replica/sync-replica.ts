@@ -1,11 +1,4 @@
-import {
-  CorruptionError,
-  LocalStateError,
-  ObjectExistsError,
-  ObjectNotFoundError,
-  ReplicaError,
-} from '../../domain/errors.js'
-import { type SnapshotTrailer } from '../../domain/stored/trailer.js'
+import { LocalStateError, ObjectExistsError, ReplicaError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import {
   comparePositions,
@@ -13,11 +6,9 @@ import {
   type Position,
   type WalPosition,
 } from '../../domain/wal/position.js'
-import { type Fork, type Lineage } from '../../domain/stored/lineage.js'
+import { type Lineage } from '../../domain/stored/lineage.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
-import { checksumAt, isPieceOf, nextInLog } from '../../domain/stored/segment-chain.js'
-import { type StoredRuns } from '../../domain/stored/stored-runs.js'
-import { sameChecksum } from '../../domain/wal/wal-format.js'
+import { isPieceOf, nextInLog } from '../../domain/stored/segment-chain.js'
 import { type Sent } from '../../domain/policy/wall-clock.js'
 import { type CaptureStatus, longest, type ReplicaStatus } from '../../domain/status.js'
 import {
@@ -25,45 +16,30 @@ import {
   type NextSnapshot,
   nextSnapshot,
   type SnapshotReason,
-  unscheduledBurst,
-  unscheduledWaitMs,
 } from '../../domain/policy/snapshot-schedule.js'
 import { aborted, ignoreAbort, never } from '../../kit/abort.js'
-import { findLineage, findStranger } from './find-lineage.js'
-import {
-  type Barrier,
-  type FeedGeneration,
-  type GenerationFeed,
-} from '../backlog/generation-feed.js'
-import { CheckTiling, type Hole } from './check-tiling.js'
+import { type Barrier, type GenerationFeed } from '../backlog/generation-feed.js'
+import { type CheckTiling, type Hole } from './check-tiling.js'
+import { ChooseSegment, endOf } from './choose-segment.js'
 import { Confirmation, isSame, type SentSegment } from './confirmation.js'
-import { mergeSegments, planMerge } from './merge-segments.js'
+import { LocateReplica } from './locate-replica.js'
 import { type Claimed, type OwnReplica } from './own-replica.js'
 import { type Clock } from '../ports/clock.js'
 import { type Compressor } from '../ports/compressor.js'
 import { type Logger } from '../ports/logger.js'
 import { type ManagedDatabase } from '../ports/managed-database.js'
-import {
-  type ReplicaClient,
-  type SnapshotInfo,
-  type WalSegmentInfo,
-} from '../ports/replica-client.js'
+import { type ReplicaClient } from '../ports/replica-client.js'
 import { type Spool, type SpooledSegment } from '../ports/spool.js'
-import { readTrailer } from '../stored/read-trailer.js'
 import { RememberStored } from './remember-stored.js'
 import { type StoredRecord } from '../ports/stored-record.js'
 import { RecordStored } from './record-stored.js'
 import { type ReplicaProblems } from '../replica-problems.js'
 import { type Permits } from '../../kit/permits.js'
+import { SecondLook } from './second-look.js'
 import { SendSchedule } from './send-schedule.js'
+import { SnapshotBurst } from './snapshot-burst.js'
 import { sendSegment, type StoredSent } from './send-segment.js'
-import {
-  readBehind,
-  readByName,
-  readEnd,
-  type StoredEnd,
-  type StoredSegment,
-} from './stored-end.js'
+import { readBehind, readByName, type StoredSegment } from './stored-end.js'
 import { GenerationEndedError, hasReached, takeSnapshot } from './take-snapshot.js'
 
 export interface SyncReplicaOptions {
@@ -117,20 +93,11 @@ const unconfirmedShare = 1 / 8
 const firstPauseMs = 1000
 /** Short enough that a store that is there again is used within half a minute. */
 const maxPauseMs = 15_000
-/** Before what a listing lacks is taken for lost. */
-const lookAgainMs = 5000
 const maxTimerMs = 24 * 3_600_000
 /** What others do to the replica is noticed after this long at the latest. */
 const trustMs = 24 * 3_600_000
 
 /** Where this replica stands in the current generation. */
-/** A snapshot that is there, and what it says of itself. */
-interface DescribedSnapshot {
-  readonly info: SnapshotInfo
-  readonly snapshot: NewestSnapshot
-  readonly lineage: Lineage | undefined
-}
-
 interface Place {
   readonly generation: Generation
   /** End of what is stored; undefined: no segment is. */
@@ -160,26 +127,23 @@ export class SyncReplica {
   /** The claim is made, and the generation is one that we may write to. */
   #mayWrite: boolean
   #unwanted: Generation | undefined
-  #saidForksOf: Generation | undefined
   #locatedAt = 0
   readonly #schedule: SendSchedule
   #lastSent: Sent | undefined
-  #swept = false
   readonly #snapshotCounts: Record<SnapshotReason, number> = {
     generation: 0,
     interval: 0,
     retention: 0,
   }
-  /** When those were finished that no schedule asked for, by the monotonic clock. */
-  #unscheduledAtMs: number[] = []
-  #saidThatBounded = false
+  readonly #burst: SnapshotBurst
   readonly #record: RecordStored | undefined
   readonly #confirmation: Confirmation
   readonly #remembered: RememberStored
   /** Whether the segments there follow each other is being looked at. */
   #tiling: CheckTiling | undefined
-  /** What was missing at the last look. */
-  #suspected: string | undefined
+  readonly #secondLook: SecondLook
+  readonly #locator: LocateReplica
+  readonly #choose: ChooseSegment
   /** What a snapshot waits for that is to be finished. */
   #awaited: WalPosition | undefined
   #sentWalBytes = 0
@@ -198,6 +162,21 @@ export class SyncReplica {
     const { owner, logger } = options
     this.#record = owner && new RecordStored({ owner, clock, logger })
     this.#mayWrite = owner === undefined
+    this.#secondLook = new SecondLook(clock)
+    this.#burst = new SnapshotBurst(options)
+    this.#choose = new ChooseSegment({ ...options, schedule: this.#schedule })
+    this.#locator = new LocateReplica({
+      databasePath: options.database.path,
+      client,
+      feed: options.feed,
+      clock,
+      logger,
+      owner,
+      record: this.#record,
+      remembered: this.#remembered,
+      secondLook: this.#secondLook,
+      isDamaged: (snapshot) => this.#confirmation.isDamaged(snapshot),
+    })
     options.feed.addReplica(options.name)
   }
 
@@ -393,7 +372,7 @@ export class SyncReplica {
       place = await this.#locate(current.generation, kill)
       if (place === undefined) return true
       if (this.#lastPlace?.generation !== place.generation) {
-        this.#unscheduledAtMs = []
+        this.#burst.clear()
         // The local state, which remembers the claim, may have been lost with the generation before.
         if (this.#lastPlace !== undefined) await this.#options.owner?.begun(kill)
       }
@@ -420,7 +399,7 @@ export class SyncReplica {
     }
     if (!place.hasSnapshot) {
       if (feed.ended && !stop.aborted) return true
-      if (await this.#isBounded(stop, kill)) return false
+      if (await this.#burst.hasWaited(stop, kill)) return false
       await this.#snapshot(place, 'generation', kill)
       return false
     }
@@ -476,7 +455,7 @@ export class SyncReplica {
       await this.#mend(place, holes, kill)
       return
     }
-    this.#suspected = undefined
+    this.#secondLook.clear()
     this.#tiling = undefined
     this.#acknowledge(place)
     await this.#remembered.begin(runs, kill)
@@ -498,7 +477,10 @@ export class SyncReplica {
       formatPosition({ generation: place.generation, ...position })
     const range = `${format(first.from)} to ${format(first.to)}`
     this.#isProven = false
-    if (await this.#isSuspect(range, kill)) return
+    if (await this.#secondLook.isDue(range, kill)) {
+      this.#place = undefined
+      return
+    }
     const lost = holes.map((hole) => spooledBetween(current.segments, hole))
     logger.error(
       {
@@ -549,7 +531,7 @@ export class SyncReplica {
       await feed.waitForChange(kill)
       return
     }
-    await this.#mustBeWhole([segment], kill)
+    await this.#choose.mustBeWhole([segment], kill)
     const { storedBytes } = await sendSegment({ client, spool, isNew: false }, segment, kill)
     this.#confirmation.acknowledged({ ...lost, storedBytes })
     logger.warn({ object: path }, 'wal segment that the store had lost was sent again')
@@ -606,7 +588,7 @@ export class SyncReplica {
     const { feed, clock, name } = this.#options
     if (this.#place?.generation !== generation || feed.isDetached(name)) return undefined
     if (clock.monotonic() - this.#locatedAt < trustMs) return this.#place
-    this.#swept = false
+    this.#locator.sweepAgain()
     return undefined
   }
 
@@ -649,34 +631,6 @@ export class SyncReplica {
     )
   }
 
-  /**
-   * After several first snapshots of one generation, which somebody removes, waits before the next one, so that the
-   * database isn't sent over and over. How fast generations follow each other is decided where they begin. True: it waited, and the world is to be looked at again.
-   */
-  async #isBounded(stop: AbortSignal, kill: AbortSignal): Promise<boolean> {
-    const { clock, logger, feed } = this.#options
-    const waitMs = unscheduledWaitMs(this.#unscheduledAtMs, clock.monotonic())
-    if (waitMs === 0 || stop.aborted || feed.spoolBytes > feed.maxSpoolBytes / 2) {
-      this.#saidThatBounded = false
-      return false
-    }
-    if (!this.#saidThatBounded) {
-      logger.warn(
-        { waitSeconds: Math.ceil(waitMs / 1000), snapshots: this.#unscheduledAtMs.length },
-        'the snapshot of this generation keeps vanishing from the replica: the next one waits, and until then the new commits cannot be restored',
-      )
-    }
-    this.#saidThatBounded = true
-    const woken = new AbortController()
-    const any = AbortSignal.any([stop, kill, woken.signal])
-    await Promise.race([
-      clock.sleep(waitMs, any).catch(ignoreAbort),
-      feed.waitForChange(AbortSignal.any([kill, woken.signal])),
-    ])
-    woken.abort()
-    return true
-  }
-
   async #waitForWork(kill: AbortSignal): Promise<void> {
     const { feed, clock, name } = this.#options
     const woken = new AbortController()
@@ -705,175 +659,34 @@ export class SyncReplica {
 
   /** Finds out what of a generation is stored here, and whether the spool goes on from there. */
   async #locate(generation: Generation, kill: AbortSignal): Promise<Place | undefined> {
-    const { client, feed, name, logger } = this.#options
-    const leftovers = this.#swept ? undefined : await this.#sweep(kill)
-    const snapshots = await Array.fromAsync(client.listSnapshots(generation, kill))
-    let last: WalSegmentInfo | undefined
-    const segments = await Array.fromAsync(client.listWalSegments(generation, kill))
-    for (const segment of segments) {
-      if (last === undefined || comparePositions(segment, last) > 0) last = segment
-    }
-    // Said only now: where the replica cannot be listed either, that is the problem, and the sweep is tried again.
-    this.#swept = true
-    if (leftovers !== undefined) {
-      logger.warn(
-        { location: client.location, err: leftovers },
-        'what interrupted uploads left on the replica could not be removed',
-      )
-    }
-    const current = feed.current
-    if (current?.generation !== generation) return undefined
-    const where = { client, generation, spooled: current.segments }
-    const listedEnd = last === undefined ? undefined : await readEnd(where, last, kill)
-    if (last !== undefined && listedEnd === undefined) {
-      feed.requestNewGeneration(
-        'replica missed segments that the spool no longer has',
-        `the end of ${formatObjectPath(last)} on ${client.location} cannot be read`,
-      )
+    const { feed, name } = this.#options
+    const located = await this.#locator.locate(generation, this.#lastPlace, kill)
+    if (located === undefined) return undefined
+    if (located.kind === 'broken') {
+      feed.requestNewGeneration(located.reason, located.detail)
       return undefined
     }
-    const remembered = await this.#remembered.load(kill)
-    const isBehind = this.#isBehind(generation, remembered)
-    const unlisted = this.#mayLag(current, { end: listedEnd?.position, isBehind })
-      ? await readBehind(where, listedEnd?.position, kill)
-      : []
-    const ends = [...(listedEnd === undefined ? [] : [listedEnd]), ...unlisted]
-    const position = ends.at(-1)?.position
-    // A power cut can take frames from the WAL that were sent, and the local state with them; others are then written there.
-    const other = ends.find((end) => isOther(end, current.segments))
-    if (other !== undefined) {
-      feed.requestNewGeneration(
-        'replica differs from the local state',
-        `${client.location} has other frames before ${formatPosition({ generation, ...other.position })} than were captured`,
-      )
-      return undefined
-    }
-    const described = await this.#newestSnapshot(snapshots, kill)
-    const newest = described?.info
-    if (newest !== undefined && (await this.#isShared(newest, described?.lineage, kill))) {
-      return undefined
-    }
+    const { position, newest, lineage, unlisted, next, tiling } = located
     const place: Place = {
       generation,
       position,
       hasSnapshot: newest !== undefined,
-      newestSnapshot: described?.snapshot,
-      lineage: described?.lineage,
+      newestSnapshot: newest?.snapshot,
+      lineage,
     }
-    const next = nextInLog(current.segments, position)
-    if (position !== undefined && comparePositions(position, current.end) > 0) {
-      feed.requestNewGeneration(
-        'replica is ahead of the local state',
-        `${client.location} has ${formatPosition({ generation, ...position })}, captured to ${formatPosition({ generation, ...current.end })}`,
-      )
-      return undefined
-    }
-    if (next === undefined && !hasReached(position, current.end)) {
-      const end = position === undefined ? 'nothing' : formatPosition({ generation, ...position })
-      if (isBehind(position) && (await this.#isSuspect(`stored up to ${end}`, kill))) {
-        return await this.#locate(generation, kill)
-      }
-      feed.requestNewGeneration(
-        'replica missed segments that the spool no longer has',
-        position === undefined
-          ? `${client.location} has none of them`
-          : `${client.location} ends at ${formatPosition({ generation, ...position })}`,
-      )
-      return undefined
-    }
-    if (described === undefined) {
-      place.lineage = await this.#begin(current, kill)
-      if (place.lineage === undefined) return undefined
-    }
-    const snapshot =
-      newest === undefined
-        ? undefined
-        : {
-            ref: { kind: 'snapshot', generation, index: newest.index } as const,
-            storedBytes: newest.sizeBytes,
-          }
-    const firstIndex = newest?.index ?? 0
-    this.#tiling = new CheckTiling({
-      client,
-      generation,
-      firstIndex,
-      listed: segments.filter(({ index }) => index >= firstIndex),
-      remembered,
-      spooled: current.segments,
-    })
-    this.#confirmation.begin({ generation, position }, snapshot)
+    this.#tiling = tiling
+    this.#confirmation.begin(
+      { generation, position },
+      newest && {
+        ref: { kind: 'snapshot', generation, index: newest.info.index },
+        storedBytes: newest.info.sizeBytes,
+      },
+    )
     for (const each of unlisted) this.#noteStored(each)
     this.#acknowledge(place)
     // The process before may have sent it already.
     if (next !== undefined) feed.attempt(name, endOf(next))
     return place
-  }
-
-  /**
-   * Whether a program that claims nothing has written here since we did: then a generation of ours begins that follows
-   * what it wrote, for nothing else would tell which is the newer one.
-   */
-  async #isShared(
-    { generation, createdAtMs }: SnapshotInfo,
-    lineage: Lineage | undefined,
-    kill: AbortSignal,
-  ): Promise<boolean> {
-    const { client, feed } = this.#options
-    if (lineage === undefined || feed.continued !== generation || this.#lastPlace !== undefined) {
-      return false
-    }
-    const since = { client, generation, lineage, firstStoredMs: createdAtMs }
-    const stranger = await findStranger(since, kill)
-    if (stranger === undefined) return false
-    feed.requestNewGeneration(
-      'replica taken over from another writer',
-      `${client.location} holds generation ${stranger} of a program that claims nothing, as Litestream`,
-    )
-    return true
-  }
-
-  /** Whether an end lies before one that is known to have been stored here. */
-  #isBehind(
-    generation: Generation,
-    remembered: StoredRuns | undefined,
-  ): (end: WalPosition | undefined) => boolean {
-    const recorded = this.#options.owner?.recorded
-    const known = [
-      remembered?.generation === generation ? remembered.runs.at(-1)?.to : undefined,
-      recorded?.generation === generation ? recorded.position : undefined,
-      this.#lastPlace?.generation === generation ? this.#lastPlace.position : undefined,
-    ]
-    return (end) => known.some((each) => each !== undefined && !hasReached(end, each))
-  }
-
-  /** Whether a listing that ends there may lack the newest segments, so that their names are worth asking for. */
-  #mayLag(
-    { generation, segments, end: capturedEnd }: FeedGeneration,
-    {
-      end,
-      isBehind,
-    }: {
-      readonly end: WalPosition | undefined
-      readonly isBehind: (end: WalPosition | undefined) => boolean
-    },
-  ): boolean {
-    if (isBehind(end)) return true
-    if (hasReached(end, capturedEnd)) return false
-    // What an earlier process sent, and did not see confirmed, must not be merged with what follows it.
-    const isFirstLook = this.#options.feed.continued === generation && this.#lastPlace === undefined
-    return isFirstLook || nextInLog(segments, end) === undefined
-  }
-
-  /** Whether something is seen to be missing for the first time: a listing may lag, and it is looked once more after a pause. */
-  async #isSuspect(what: string, kill: AbortSignal): Promise<boolean> {
-    if (this.#suspected === what) {
-      this.#suspected = undefined
-      return false
-    }
-    this.#suspected = what
-    this.#place = undefined
-    await this.#options.clock.sleep(lookAgainMs, kill)
-    return true
   }
 
   /** It is there already, and is to be confirmed as if it had been sent now. */
@@ -885,102 +698,6 @@ export class SyncReplica {
       { position: formatPosition({ generation, index, offset }) },
       'wal segment was there already',
     )
-  }
-
-  /**
-   * Returns why leftovers could not be removed, which is no reason not to store: a replica may allow no deletion at all.
-   */
-  async #sweep(kill: AbortSignal): Promise<ReplicaError | undefined> {
-    try {
-      await this.#options.client.sweep(kill)
-      return undefined
-    } catch (error) {
-      if (!(error instanceof ReplicaError) || error.retryable) throw error
-      return error
-    }
-  }
-
-  /**
-   * The newest snapshot that is as it was sent. One that the store has cut does not count: another is taken, and nothing
-   * is restorable from here until then. Of one that is encrypted nothing but its size may be known.
-   */
-  async #newestSnapshot(
-    snapshots: readonly SnapshotInfo[],
-    kill: AbortSignal,
-  ): Promise<DescribedSnapshot | undefined> {
-    const { client, logger } = this.#options
-    for (const info of snapshots.toSorted((a, b) => b.index - a.index)) {
-      const trailer = await this.#snapshotTrailer(info, kill)
-      const isDamaged = trailer === undefined && !client.isEncrypted
-      if (isDamaged || this.#confirmation.isDamaged(info)) {
-        logger.error(
-          {
-            location: client.location,
-            object: formatObjectPath(info),
-            hint: 'look at what the store does with what it is sent, and who else may write there',
-          },
-          'a snapshot on the replica is damaged: another one is taken',
-        )
-        continue
-      }
-      return {
-        info,
-        snapshot: {
-          index: info.index,
-          consistentFrom: trailer?.consistentFrom,
-          atMs: trailer?.endTimeMs ?? info.createdAtMs,
-        },
-        lineage: trailer?.lineage,
-      }
-    }
-    return undefined
-  }
-
-  async #snapshotTrailer(
-    info: SnapshotInfo,
-    kill: AbortSignal,
-  ): Promise<SnapshotTrailer | undefined> {
-    const object = { ref: info, sizeBytes: info.sizeBytes }
-    try {
-      const found = await readTrailer(this.#options.client, object, kill)
-      if (found.kind !== 'trailer' || found.trailer.kind !== 'snapshot') return undefined
-      const { generation, index } = found.trailer
-      return generation === info.generation && index === info.index ? found.trailer : undefined
-    } catch (error) {
-      if (error instanceof CorruptionError || error instanceof ObjectNotFoundError) return undefined
-      throw error
-    }
-  }
-
-  /**
-   * Finds the place of a generation among the others here, before its first object is stored. Undefined: commits there are
-   * as late as its own, so that another one has to begin.
-   */
-  async #begin(current: FeedGeneration, kill: AbortSignal): Promise<Lineage | undefined> {
-    const { client, feed, owner, clock } = this.#options
-    const { generation, origin } = current
-    const { lineage, lastMomentMs, forks } = await findLineage(
-      {
-        client,
-        generation,
-        follows: origin?.follows ?? [],
-        epoch: owner?.epoch ?? 0,
-        recorded: owner?.recorded,
-      },
-      kill,
-    )
-    const beganAtMs = origin?.beganAtMs ?? current.segments[0]?.trailer.captures[0]?.timeMs
-    if (lastMomentMs === undefined || beganAtMs === undefined || lastMomentMs < beganAtMs) {
-      this.#sayForks(generation, forks)
-      await this.#record?.begin({ generation, lineage, atMs: beganAtMs ?? clock.now() }, kill)
-      return lineage
-    }
-    feed.notBeforeMs = Math.max(feed.notBeforeMs, lastMomentMs)
-    feed.requestNewGeneration(
-      'replica has later commit times',
-      `${client.location} has commits of ${new Date(lastMomentMs).toISOString()}, and this generation begins at ${new Date(beganAtMs).toISOString()}`,
-    )
-    return undefined
   }
 
   /** Once all that was sent is known to be there, it may be said so. */
@@ -996,24 +713,6 @@ export class SyncReplica {
       position === undefined ? current.origin?.beganAtMs : lastCommitMs(current.segments, position)
     if (commitTimeMs === undefined) return
     this.#record?.confirmed({ generation, lineage, hasSnapshot, position, commitTimeMs })
-  }
-
-  /** Says once of a generation what it does not go on from. */
-  #sayForks(generation: Generation, forks: readonly Fork[]): void {
-    const { client, logger, owner, database } = this.#options
-    if (this.#saidForksOf === generation) return
-    this.#saidForksOf = generation
-    for (const { generation: other, from } of forks) {
-      logger.warn(
-        {
-          generation: other,
-          position: formatPosition({ generation: other, ...from }),
-          by: owner?.formerOwner,
-          hint: `tsreplicate restore -generation ${other} -o PATH ${database.path}`,
-        },
-        `${client.location} holds commits that this database does not hold: a restore of the newest commit goes by this one from now on, and the others stay until retention deletes them`,
-      )
-    }
   }
 
   /** Takes a snapshot. The first of a generation goes ahead of its segments. */
@@ -1064,7 +763,7 @@ export class SyncReplica {
     try {
       while (!isDone()) {
         if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
-        const maySend = !holding || feed.spoolBytes > feed.maxSpoolBytes / 2
+        const maySend = !holding || feed.isHalfFull
         if (await this.#confirmMeanwhile(place, kill)) continue
         if (maySend && (await this.#sendNext(place, kill))) continue
         const woken = new AbortController()
@@ -1096,9 +795,7 @@ export class SyncReplica {
     this.#options.owner?.stored()
     feed.announce()
     this.#snapshotCounts[reason] += 1
-    if (reason === 'generation') {
-      this.#unscheduledAtMs = [...this.#unscheduledAtMs, clock.monotonic()].slice(-unscheduledBurst)
-    }
+    if (reason === 'generation') this.#burst.finished()
 
     function isDone(): boolean {
       return done
@@ -1121,9 +818,9 @@ export class SyncReplica {
       throw new LocalStateError(`the spool does not have what ${client.location} needs next`)
     }
     this.#schedule.begin({ position: place.position, end: current.end })
-    const segment = await this.#choose(place, kill)
+    const segment = await this.#choose.after(place, kill)
     if (segment === undefined) return true
-    await this.#mustBeWhole([segment], kill)
+    await this.#choose.mustBeWhole([segment], kill)
     const started = clock.monotonic()
     const sent = { wallMs: clock.now(), monotonicMs: started }
     const stored = await this.#send(place, segment, kill)
@@ -1194,70 +891,6 @@ export class SyncReplica {
   get #isEnding(): boolean {
     return this.#options.feed.ended || this.#leave.aborted
   }
-
-  /** What to send next; undefined if the world has changed. */
-  async #choose(place: Place, kill: AbortSignal): Promise<SpooledSegment | undefined> {
-    const { feed, name } = this.#options
-    while (feed.merging) {
-      await feed.waitForChange(kill)
-      kill.throwIfAborted()
-    }
-    const current = feed.current
-    if (current?.generation !== place.generation) return undefined
-    const next = nextInLog(current.segments, place.position)
-    if (next === undefined) return undefined
-    const chosen = await this.#merged(current, next, kill)
-    feed.attempt(name, endOf(chosen))
-    return chosen
-  }
-
-  /** Throws unless these are in the spool as they were; else nothing leads from what is stored to what is captured. */
-  async #mustBeWhole(segments: readonly SpooledSegment[], kill: AbortSignal): Promise<void> {
-    const { feed, spool } = this.#options
-    for (const segment of segments) {
-      if (await spool.isWhole(segment, kill)) continue
-      const detail = `${spool.fileOf(segment)} is gone, or not what it was`
-      feed.requestNewGeneration('local state has lost a segment', detail)
-      throw new LocalStateError(`${detail}: a new generation begins`, {
-        hint: 'nothing but tsreplicate may change the folder of the local state',
-      })
-    }
-  }
-
-  /** Puts consecutive segments into one object, so that one per interval is enough, and a day offline not 86,400 requests. */
-  async #merged(
-    current: FeedGeneration,
-    first: SpooledSegment,
-    kill: AbortSignal,
-  ): Promise<SpooledSegment> {
-    const { feed, spool, compressor, decode } = this.#options
-    const limit = feed.mayMergeUpTo({ index: first.index, offset: first.startOffset })
-    const pending = planMerge(current.segments, first)
-    const parts = pending.filter((part) => comparePositions(endOf(part), limit) <= 0)
-    // What another replica is being sent at this moment cannot be a part, and is no object of its own.
-    if (parts.length > 0 && parts.length < pending.length) this.#schedule.defer()
-    const last = parts.at(-1)
-    if (parts.length < 2 || last === undefined) return first
-    feed.merging = true
-    try {
-      await this.#mustBeWhole(parts, kill)
-      const merged = await mergeSegments({ parts, spool, compressor, decode }, kill)
-      const sinceMs = feed.sinceMs(first)
-      if (sinceMs !== undefined) feed.noteSince(merged, sinceMs)
-      const at = current.segments.indexOf(first)
-      // The spool may have had no room for them any more.
-      if (at === -1) return first
-      current.segments.splice(at, parts.length, merged)
-      return merged
-    } finally {
-      feed.merging = false
-      feed.announce()
-    }
-  }
-}
-
-function endOf(segment: SpooledSegment): WalPosition {
-  return { index: segment.index, offset: segment.endOffset }
 }
 
 /** Spooled segments that fill a hole; undefined: there are none, or not all. */
@@ -1284,12 +917,6 @@ function storedUpTo({ generation, position, newestSnapshot }: Place): Position |
   if (position !== undefined) return { generation, ...position }
   if (newestSnapshot === undefined) return undefined
   return { generation, index: newestSnapshot.index, offset: 0 }
-}
-
-/** Whether an end that is stored has other frames before it than we have. */
-function isOther({ position, checksum }: StoredEnd, segments: readonly SpooledSegment[]): boolean {
-  const local = checksumAt(segments, position)
-  return local !== undefined && checksum !== undefined && !sameChecksum(local, checksum)
 }
 
 /** When the last transaction was seen to be committed of what ends at a position; undefined: nothing tells. */

@@ -1,0 +1,76 @@
+import { CorruptionError, ObjectNotFoundError } from '../../domain/errors.js'
+import { type NewestSnapshot } from '../../domain/policy/snapshot-schedule.js'
+import { type Lineage } from '../../domain/stored/lineage.js'
+import { formatObjectPath } from '../../domain/stored/replica-layout.js'
+import { type SnapshotTrailer } from '../../domain/stored/trailer.js'
+import { type Logger } from '../ports/logger.js'
+import { type ReplicaClient, type SnapshotInfo } from '../ports/replica-client.js'
+import { readTrailer } from '../stored/read-trailer.js'
+
+/** A snapshot that is there, and what it says of itself. */
+export interface DescribedSnapshot {
+  readonly info: SnapshotInfo
+  readonly snapshot: NewestSnapshot
+  readonly lineage: Lineage | undefined
+}
+
+/**
+ * The newest snapshot that is as it was sent. One that the store has cut does not count: another is taken, and nothing
+ * is restorable from here until then. Of one that is encrypted nothing but its size may be known, which `isDamaged` judges.
+ */
+export async function newestSnapshot(
+  {
+    client,
+    logger,
+    isDamaged,
+  }: {
+    readonly client: ReplicaClient
+    readonly logger: Logger
+    readonly isDamaged: (snapshot: SnapshotInfo) => boolean
+  },
+  snapshots: readonly SnapshotInfo[],
+  signal: AbortSignal,
+): Promise<DescribedSnapshot | undefined> {
+  for (const info of snapshots.toSorted((a, b) => b.index - a.index)) {
+    const trailer = await trailerOf(client, info, signal)
+    const isUnreadable = trailer === undefined && !client.isEncrypted
+    if (isUnreadable || isDamaged(info)) {
+      logger.error(
+        {
+          location: client.location,
+          object: formatObjectPath(info),
+          hint: 'look at what the store does with what it is sent, and who else may write there',
+        },
+        'a snapshot on the replica is damaged: another one is taken',
+      )
+      continue
+    }
+    return {
+      info,
+      snapshot: {
+        index: info.index,
+        consistentFrom: trailer?.consistentFrom,
+        atMs: trailer?.endTimeMs ?? info.createdAtMs,
+      },
+      lineage: trailer?.lineage,
+    }
+  }
+  return undefined
+}
+
+async function trailerOf(
+  client: ReplicaClient,
+  info: SnapshotInfo,
+  signal: AbortSignal,
+): Promise<SnapshotTrailer | undefined> {
+  const object = { ref: info, sizeBytes: info.sizeBytes }
+  try {
+    const found = await readTrailer(client, object, signal)
+    if (found.kind !== 'trailer' || found.trailer.kind !== 'snapshot') return undefined
+    const { generation, index } = found.trailer
+    return generation === info.generation && index === info.index ? found.trailer : undefined
+  } catch (error) {
+    if (error instanceof CorruptionError || error instanceof ObjectNotFoundError) return undefined
+    throw error
+  }
+}

@@ -1,0 +1,63 @@
+import { unscheduledBurst, unscheduledWaitMs } from '../../domain/policy/snapshot-schedule.js'
+import { ignoreAbort } from '../../kit/abort.js'
+import { type GenerationFeed } from '../backlog/generation-feed.js'
+import { type Clock } from '../ports/clock.js'
+import { type Logger } from '../ports/logger.js'
+
+export interface SnapshotBurstOptions {
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly feed: GenerationFeed
+}
+
+/**
+ * The first snapshots of one generation, which somebody removes: after several, the next one waits, so that the database
+ * isn't sent over and over. How fast generations follow each other is decided where they begin.
+ */
+export class SnapshotBurst {
+  readonly #options: SnapshotBurstOptions
+  /** When they were finished, by the monotonic clock. */
+  #finishedAtMs: readonly number[] = []
+  #isSaid = false
+
+  constructor(options: SnapshotBurstOptions) {
+    this.#options = options
+  }
+
+  /** Another generation begins. */
+  clear(): void {
+    this.#finishedAtMs = []
+  }
+
+  /** One was finished that no schedule asked for. */
+  finished(): void {
+    this.#finishedAtMs = [...this.#finishedAtMs, this.#options.clock.monotonic()].slice(
+      -unscheduledBurst,
+    )
+  }
+
+  /** True: it waited, and the world is to be looked at again. A spool that fills is not waited for. */
+  async hasWaited(stop: AbortSignal, kill: AbortSignal): Promise<boolean> {
+    const { clock, logger, feed } = this.#options
+    const waitMs = unscheduledWaitMs(this.#finishedAtMs, clock.monotonic())
+    if (waitMs === 0 || stop.aborted || feed.isHalfFull) {
+      this.#isSaid = false
+      return false
+    }
+    if (!this.#isSaid) {
+      logger.warn(
+        { waitSeconds: Math.ceil(waitMs / 1000), snapshots: this.#finishedAtMs.length },
+        'the snapshot of this generation keeps vanishing from the replica: the next one waits, and until then the new commits cannot be restored',
+      )
+    }
+    this.#isSaid = true
+    const woken = new AbortController()
+    const any = AbortSignal.any([stop, kill, woken.signal])
+    await Promise.race([
+      clock.sleep(waitMs, any).catch(ignoreAbort),
+      feed.waitForChange(AbortSignal.any([kill, woken.signal])),
+    ])
+    woken.abort()
+    return true
+  }
+}
