@@ -586,7 +586,7 @@ describe('a replica whose owner object may not be touched', () => {
         {
           level: 'warn',
           message: 'the replica cannot be claimed: another writer would not be noticed',
-          fields: { err: denied, hint: 'allow it' },
+          fields: { err: denied },
         },
       ])
       await daemon.owner.release(signal)
