@@ -75,6 +75,15 @@ module.exports = {
       },
     ),
     error(
+      'stores-are-named-once',
+      'A kind of store is its folder and its entry in the table of adapters; nothing else knows it.',
+      {
+        path: '^src/',
+        pathNot: ['^src/compose/adapters[.]ts$', '^src/infrastructure/replica-clients/'],
+      },
+      { path: '^src/infrastructure/replica-clients/(file|s3|gcs|azure)/' },
+    ),
+    error(
       'compose-serves-delivery',
       'What is put together does not know who asked for it.',
       { path: '^src/compose/' },

@@ -74,6 +74,13 @@ export function isPageSize(bytes: number): boolean {
   return bytes >= 512 && bytes <= 65536 && (bytes & (bytes - 1)) === 0
 }
 
+/** The page size that a database states where it begins: 2 bytes, of which 1 means 65,536. Undefined: it is no database. */
+export function databasePageSize(start: Uint8Array): number | undefined {
+  const stated = ((start[16] ?? 0) << 8) | (start[17] ?? 0)
+  const pageSizeBytes = stated === 1 ? 65_536 : stated
+  return isPageSize(pageSizeBytes) ? pageSizeBytes : undefined
+}
+
 function view(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

@@ -3,7 +3,7 @@
  * the database open in SQLite: closing a descriptor of the file would drop SQLite's locks.
  */
 import { closeSync, fstatSync, openSync, readSync, realpathSync } from 'node:fs'
-import { isPageSize, type Salts, sameSalts } from '../../domain/wal/wal-format.js'
+import { databasePageSize, type Salts, sameSalts } from '../../domain/wal/wal-format.js'
 import { codeOf } from '../../kit/error-text.js'
 import {
   type ComparisonRequest,
@@ -163,11 +163,10 @@ class Comparison {
 function pageSizeOf(fd: number): number {
   const head = Buffer.alloc(100)
   const count = readAt(fd, head, 0)
-  const stated = head.readUInt16BE(16)
-  const size = stated === 1 ? 65_536 : stated
   // Nothing is in it, so any size will do.
   if (count === 0) return 4096
-  if (!isPageSize(size)) throw new Error('the restored file is no SQLite database')
+  const size = databasePageSize(head)
+  if (size === undefined) throw new Error('the restored file is no SQLite database')
   return size
 }
 

@@ -7,7 +7,7 @@ import { ftruncateSync } from 'node:fs'
 import { type MessagePort } from 'node:worker_threads'
 import { CorruptionError } from '../../domain/errors.js'
 import { SegmentVerifier } from '../../domain/wal/segment-verifier.js'
-import { isPageSize } from '../../domain/wal/wal-format.js'
+import { databasePageSize } from '../../domain/wal/wal-format.js'
 import { checkIntegrity } from './check-integrity.js'
 import { freeMemory } from '../../kit/free-memory.js'
 import {
@@ -104,7 +104,7 @@ class ImageBuilder {
     let sizeBytes = 0
     const problem = await problemOf(async () => {
       for await (const block of this.#decode(body, { verifyContent: true })) {
-        if (sizeBytes === 0 && block.length >= 100) pageSizeBytes = databasePageSize(block)
+        if (sizeBytes === 0 && block.length >= 100) pageSizeBytes = pageSizeOf(block)
         writeFully(this.#fd, block, sizeBytes)
         sizeBytes += block.length
         freeMemory(block)
@@ -200,10 +200,8 @@ async function problemOf(work: () => Promise<void>): Promise<string | undefined>
   }
 }
 
-/** The page size that a database's header states. */
-function databasePageSize(start: Uint8Array): number {
-  const stated = ((start[16] ?? 0) << 8) | (start[17] ?? 0)
-  const pageSizeBytes = stated === 1 ? 65536 : stated
-  if (!isPageSize(pageSizeBytes)) throw new CorruptionError('it is no SQLite database')
+function pageSizeOf(start: Uint8Array): number {
+  const pageSizeBytes = databasePageSize(start)
+  if (pageSizeBytes === undefined) throw new CorruptionError('it is no SQLite database')
   return pageSizeBytes
 }

@@ -24,7 +24,7 @@ import {
   type KnownOfGeneration,
   type Tails,
 } from '../../domain/stored/verification.js'
-import { isPageSize, type WalHeader } from '../../domain/wal/wal-format.js'
+import { databasePageSize, type WalHeader } from '../../domain/wal/wal-format.js'
 import { mapAtOnce } from '../../kit/map-at-once.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
 import { readTrailer } from '../stored/read-trailer.js'
@@ -356,11 +356,10 @@ function headerOf(trailer: Trailer | undefined): WalHeader | undefined {
   return { pageSizeBytes, bigEndian, salts, checkpointSequence: 0, checksum }
 }
 
-/** Where a database begins its page size is stated: 2 bytes, of which 1 means 65,536. */
+/** Undefined: so little of it says nothing. */
 function pageSizeOf(start: Uint8Array): number | undefined {
   if (start.length < 18) return undefined
-  const stated = new DataView(start.buffer, start.byteOffset, start.byteLength).getUint16(16)
-  const pageSizeBytes = stated === 1 ? 65_536 : stated
-  if (!isPageSize(pageSizeBytes)) throw new CorruptionError('it is no SQLite database')
+  const pageSizeBytes = databasePageSize(start)
+  if (pageSizeBytes === undefined) throw new CorruptionError('it is no SQLite database')
   return pageSizeBytes
 }

@@ -6,6 +6,7 @@ import { Decrypter } from 'age-encryption'
 import { CorruptionError, ReplicaError } from '../../../domain/errors.js'
 import { formatObjectPath, type ObjectRef } from '../../../domain/stored/replica-layout.js'
 import { messageOf } from '../../../kit/error-text.js'
+import { NewestEntries } from '../../../kit/newest-entries.js'
 import {
   type ByteRange,
   type ObjectUpload,
@@ -56,7 +57,7 @@ class EncryptedObjects {
   readonly #client: ReplicaClient
   readonly #recipients: readonly string[]
   readonly #decrypter: Decrypter | undefined
-  readonly #heads = new Map<string, OpenedHeader>()
+  readonly #heads = new NewestEntries<string, OpenedHeader>(maxHeadCount)
 
   constructor(client: ReplicaClient, keys: AgeKeyTexts) {
     this.#client = client
@@ -156,7 +157,7 @@ class EncryptedObjects {
     const { bytes, headBytes } = await this.#readHead(ref, signal)
     try {
       const head = await openHead(bytes, headBytes, this.#decrypter ?? new Decrypter())
-      this.#remember(path, head)
+      this.#heads.set(path, head)
       return head
     } catch (error) {
       const said = messageOf(error)
@@ -191,13 +192,6 @@ class EncryptedObjects {
       if (bytes.length < length) break
     }
     throw new CorruptionError(`${this.#nameOf(ref)} is cut short: its age header has no end`)
-  }
-
-  #remember(path: string, head: OpenedHeader): void {
-    this.#heads.set(path, head)
-    if (this.#heads.size <= maxHeadCount) return
-    const [oldest] = this.#heads.keys()
-    if (oldest !== undefined) this.#heads.delete(oldest)
   }
 
   #nameOf(ref: ObjectRef): string {

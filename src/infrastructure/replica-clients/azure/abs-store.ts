@@ -9,7 +9,6 @@ import {
 import { type AbsReplicaTarget } from '../../../domain/settings/config.js'
 import { ReplicaError } from '../../../domain/errors.js'
 import {
-  type ByteRange,
   type ObjectUpload,
   type OwnerObject,
   type ReplicaClient,
@@ -17,10 +16,13 @@ import {
 import { deleteEach } from '../object-store/delete-each.js'
 import { type ListedObject, type ListedPage } from '../object-store/listed-folder.js'
 import {
+  type NewOwner,
   type ObjectStore,
   ObjectStoreClient,
   type OpenedObject,
   type StoredUpload,
+  type WantedFolder,
+  type WantedObject,
 } from '../object-store/object-store-client.js'
 import { AbsConnection, type AbsTimeouts } from './abs-connection.js'
 import { describeFailure, toReplicaError } from './abs-errors.js'
@@ -61,10 +63,7 @@ class AbsStore implements ObjectStore {
     return this.#connection.urlOf(name)
   }
 
-  async *list(
-    { folder, first }: { readonly folder: string; readonly first: string | undefined },
-    signal: AbortSignal,
-  ): AsyncIterable<ListedPage> {
+  async *list({ folder, first }: WantedFolder, signal: AbortSignal): AsyncIterable<ListedPage> {
     let marker: string | undefined
     do {
       const page: ContainerListBlobHierarchySegmentResponse | undefined =
@@ -113,11 +112,7 @@ class AbsStore implements ObjectStore {
   }
 
   async open(
-    {
-      name,
-      range,
-      version,
-    }: { readonly name: string; readonly range: ByteRange; readonly version: string | undefined },
+    { name, range, version }: WantedObject,
     signal: AbortSignal,
   ): Promise<OpenedObject | 'past the end' | 'replaced'> {
     // What the vendor's stream is read from goes on until it is told to stop.
@@ -195,15 +190,7 @@ class AbsStore implements ObjectStore {
   }
 
   async writeOwner(
-    {
-      name: blob,
-      content,
-      replaces,
-    }: {
-      readonly name: string
-      readonly content: string
-      readonly replaces: string | undefined
-    },
+    { name: blob, content, replaces }: NewOwner,
     signal: AbortSignal,
   ): Promise<string | undefined> {
     const bytes = Buffer.from(content)

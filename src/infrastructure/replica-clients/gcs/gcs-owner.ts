@@ -1,6 +1,7 @@
 /** The owner object in a bucket: Google numbers the versions of an object, and writes on condition of such a number. */
 import { ReplicaError } from '../../../domain/errors.js'
 import { type OwnerObject } from '../../../usecase/ports/replica-client.js'
+import { type NewOwner } from '../object-store/object-store-client.js'
 import { field } from '../object-store/refused-request.js'
 import { type GcsConnection } from './gcs-connection.js'
 import { isMissingObject, parseJson } from './gcs-errors.js'
@@ -36,7 +37,7 @@ export async function readOwnerObject(
 /** Writes the object at `name`, if it is still that version; undefined if it is not. */
 export async function writeOwnerObject(
   connection: GcsConnection,
-  owner: { readonly name: string; readonly content: string; readonly replaces: string | undefined },
+  owner: NewOwner,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const action = `write ${connection.urlOf(owner.name)}`

@@ -9,10 +9,13 @@ import {
 import { deleteEach } from '../object-store/delete-each.js'
 import { type ListedPage } from '../object-store/listed-folder.js'
 import {
+  type NewOwner,
   type ObjectStore,
   ObjectStoreClient,
   type OpenedObject,
   type StoredUpload,
+  type WantedFolder,
+  type WantedObject,
 } from '../object-store/object-store-client.js'
 import { type Attempt } from '../object-store/refused-request.js'
 import { GcsConnection, type GcsTimeouts } from './gcs-connection.js'
@@ -55,10 +58,7 @@ class GcsStore implements ObjectStore {
     return this.#connection.urlOf(name)
   }
 
-  async *list(
-    { folder, first }: { readonly folder: string; readonly first: string | undefined },
-    signal: AbortSignal,
-  ): AsyncIterable<ListedPage> {
+  async *list({ folder, first }: WantedFolder, signal: AbortSignal): AsyncIterable<ListedPage> {
     let pageToken: string | undefined
     do {
       const page: ListingPage = await this.#connection.attempt(
@@ -91,11 +91,7 @@ class GcsStore implements ObjectStore {
   }
 
   async open(
-    {
-      name,
-      range,
-      version: expected,
-    }: { readonly name: string; readonly range: ByteRange; readonly version: string | undefined },
+    { name, range, version: expected }: WantedObject,
     signal: AbortSignal,
   ): Promise<OpenedObject | 'past the end' | 'replaced'> {
     const attempt = this.#readingOf(name)
@@ -155,14 +151,7 @@ class GcsStore implements ObjectStore {
     return readOwnerObject(this.#connection, name, signal)
   }
 
-  writeOwner(
-    owner: {
-      readonly name: string
-      readonly content: string
-      readonly replaces: string | undefined
-    },
-    signal: AbortSignal,
-  ): Promise<string | undefined> {
+  writeOwner(owner: NewOwner, signal: AbortSignal): Promise<string | undefined> {
     return writeOwnerObject(this.#connection, owner, signal)
   }
 

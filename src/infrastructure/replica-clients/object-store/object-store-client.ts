@@ -10,6 +10,7 @@ import {
   ownerObjectName,
 } from '../../../domain/stored/replica-layout.js'
 import { onAbort } from '../../../kit/abort.js'
+import { NewestEntries } from '../../../kit/newest-entries.js'
 import {
   type ByteRange,
   type ListOptions,
@@ -28,8 +29,27 @@ import {
   snapshotsIn,
   walSegmentsIn,
 } from './listed-folder.js'
-import { ObjectVersions } from './object-versions.js'
 import { type BodyStream, watchedBody } from './watched-body.js'
+
+/** What of a folder, whose name ends in a slash, is wanted: with `first` only from such a name on. */
+export interface WantedFolder {
+  readonly folder: string
+  readonly first: string | undefined
+}
+
+/** What of an object is wanted; with `version` only if it is still that one. */
+export interface WantedObject {
+  readonly name: string
+  readonly range: ByteRange
+  readonly version: string | undefined
+}
+
+/** The owner object to be, if the one that is there is of the version `replaces`. */
+export interface NewOwner {
+  readonly name: string
+  readonly content: string
+  readonly replaces: string | undefined
+}
 
 /** An answer that gives an object's bytes. */
 export interface OpenedObject {
@@ -54,18 +74,11 @@ export interface ObjectStore {
   /** An object, or a path in the bucket, for people. */
   urlOf(name: string): string
   /** What lies right in a folder, page by page; with `first` without the names before it, where the store knows how. */
-  list(
-    folder: { readonly folder: string; readonly first: string | undefined },
-    signal: AbortSignal,
-  ): AsyncIterable<ListedPage>
+  list(folder: WantedFolder, signal: AbortSignal): AsyncIterable<ListedPage>
   startUpload(upload: StoredUpload, signal: AbortSignal): ObjectUpload
   /** With `version` only if the object is still that one. Throws {@link ObjectNotFoundError} if there is none. */
   open(
-    object: {
-      readonly name: string
-      readonly range: ByteRange
-      readonly version: string | undefined
-    },
+    object: WantedObject,
     signal: AbortSignal,
   ): Promise<OpenedObject | 'past the end' | 'replaced'>
   /** What broke a body, as an error of ours. */
@@ -73,17 +86,13 @@ export interface ObjectStore {
   /** All are tried; returns what failed. Absent ones are no failure. */
   delete(names: readonly string[], signal: AbortSignal): Promise<readonly unknown[]>
   readOwner(name: string, signal: AbortSignal): Promise<OwnerObject | undefined>
-  writeOwner(
-    owner: {
-      readonly name: string
-      readonly content: string
-      readonly replaces: string | undefined
-    },
-    signal: AbortSignal,
-  ): Promise<string | undefined>
+  writeOwner(owner: NewOwner, signal: AbortSignal): Promise<string | undefined>
   /** Removes what interrupted uploads have left of names that begin with `root`. */
   sweep(root: string, signal: AbortSignal): Promise<void>
 }
+
+/** So many that all running reads find theirs. */
+const maxVersionCount = 1024
 
 export class ObjectStoreClient implements ReplicaClient {
   readonly type: string
@@ -91,8 +100,8 @@ export class ObjectStoreClient implements ReplicaClient {
   readonly isEncrypted = false
   readonly #store: ObjectStore
   readonly #root: string
-  /** Of each object that was read last: a broken body is read on only from the same one. */
-  readonly #versions = new ObjectVersions()
+  /** The version of each object that was read last: all the requests of a read must give the same one. */
+  readonly #versions = new NewestEntries<string, string>(maxVersionCount)
 
   /** `prefix` is the replica's path in the bucket. */
   constructor(store: ObjectStore, prefix: string) {
@@ -130,7 +139,7 @@ export class ObjectStoreClient implements ReplicaClient {
     return new Promise((resolve) => {
       signal.throwIfAborted()
       const name = this.#nameOf(ref)
-      const onStored = (): void => this.#versions.forget(name)
+      const onStored = (): void => this.#versions.delete(name)
       resolve(this.#store.startUpload({ ...options, name, onStored }, signal))
     })
   }
@@ -143,20 +152,20 @@ export class ObjectStoreClient implements ReplicaClient {
     signal.throwIfAborted()
     if (range.length === 0) return
     const name = this.#nameOf(ref)
-    const expected = range.offset === 0 ? undefined : this.#versions.of(name)
+    const expected = range.offset === 0 ? undefined : this.#versions.get(name)
     const opened = await this.#store.open({ name, range, version: expected }, signal)
     if (opened === 'past the end') return
     // A store that knows no conditions still says what it gives.
     const version = opened === 'replaced' ? 'another one' : opened.version
     if (opened === 'replaced' || (expected !== undefined && (version ?? expected) !== expected)) {
-      this.#versions.forget(name)
+      this.#versions.delete(name)
       if (opened !== 'replaced') opened.stream.destroy()
       throw new ReplicaError(
         `cannot read ${this.#store.urlOf(name)}: it was replaced while it was being read`,
         { retryable: false },
       )
     }
-    if (version !== undefined) this.#versions.remember(name, version)
+    if (version !== undefined) this.#versions.set(name, version)
     const { stream, sizeBytes } = opened
     const { noProgressMs } = this.#store
     using _stopping = onAbort(signal, () => void stream.destroy())
@@ -180,7 +189,7 @@ export class ObjectStoreClient implements ReplicaClient {
   async delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
     const names = refs.map((ref) => this.#nameOf(ref))
-    for (const name of names) this.#versions.forget(name)
+    for (const name of names) this.#versions.delete(name)
     const failures = await this.#store.delete(names, signal)
     if (failures.length > 0) throw failures[0]
   }

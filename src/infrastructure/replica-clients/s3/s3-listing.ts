@@ -7,6 +7,7 @@ import {
 } from '@aws-sdk/client-s3'
 import { ReplicaError } from '../../../domain/errors.js'
 import { type ListedObject, type ListedPage } from '../object-store/listed-folder.js'
+import { type WantedFolder } from '../object-store/object-store-client.js'
 import { type Attempt } from '../object-store/refused-request.js'
 import { type S3Connection } from './s3-connection.js'
 import { isUnsupported } from './s3-errors.js'
@@ -21,16 +22,10 @@ export interface ListedUpload {
   readonly begunAtMs: number
 }
 
-interface Listing {
-  readonly folder: string
-  /** What the first wanted name begins with, without the folder; undefined: all are wanted. */
-  readonly first: string | undefined
-}
-
 /** What lies right in a folder, whose name ends in a slash. */
 export async function* listFolder(
   connection: S3Connection,
-  listing: Listing,
+  listing: WantedFolder,
   signal: AbortSignal,
 ): AsyncIterable<ListedPage> {
   const { folder } = listing
@@ -51,7 +46,7 @@ export async function* listFolder(
 
 async function* listPages(
   connection: S3Connection,
-  { folder, first }: Listing,
+  { folder, first }: WantedFolder,
   signal: AbortSignal,
 ): AsyncIterable<ListObjectsV2CommandOutput> {
   const attempt: Attempt = {

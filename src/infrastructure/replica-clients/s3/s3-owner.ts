@@ -3,6 +3,7 @@ import { Readable } from 'node:stream'
 import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { ReplicaError } from '../../../domain/errors.js'
 import { type OwnerObject } from '../../../usecase/ports/replica-client.js'
+import { type NewOwner } from '../object-store/object-store-client.js'
 import { watchedBody } from '../object-store/watched-body.js'
 import { type S3Connection } from './s3-connection.js'
 import { isMissingObject, isUnsupported } from './s3-errors.js'
@@ -10,13 +11,6 @@ import { type S3EncryptionParameters } from './s3-upload.js'
 
 /** How the version is written that an object is to have. */
 type Condition = 'quoted' | 'unquoted' | 'none'
-
-/** What is written where, and in whose place. */
-interface OwnerWrite {
-  readonly name: string
-  readonly content: string
-  readonly replaces: string | undefined
-}
 
 export class S3Owner {
   readonly #connection: S3Connection
@@ -65,7 +59,7 @@ export class S3Owner {
     return { content: Buffer.concat(chunks).toString(), version }
   }
 
-  async write(owner: OwnerWrite, signal: AbortSignal): Promise<string | undefined> {
+  async write(owner: NewOwner, signal: AbortSignal): Promise<string | undefined> {
     const answer = await this.#put(owner, signal)
     if (answer === 'unsupported') {
       this.#condition = 'none'
@@ -80,7 +74,7 @@ export class S3Owner {
   }
 
   async #put(
-    owner: OwnerWrite,
+    owner: NewOwner,
     signal: AbortSignal,
   ): Promise<{ readonly version: string } | 'changed' | 'unsupported'> {
     const action = `write ${this.#connection.urlOf(owner.name)}`

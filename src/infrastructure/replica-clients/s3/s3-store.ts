@@ -18,10 +18,13 @@ import {
 import { type UploadRecord } from '../../../usecase/ports/upload-record.js'
 import { type ListedPage } from '../object-store/listed-folder.js'
 import {
+  type NewOwner,
   type ObjectStore,
   ObjectStoreClient,
   type OpenedObject,
   type StoredUpload,
+  type WantedFolder,
+  type WantedObject,
 } from '../object-store/object-store-client.js'
 import { type Attempt } from '../object-store/refused-request.js'
 import { choosePartConcurrency, choosePartSize } from './part-size.js'
@@ -73,10 +76,7 @@ class S3Store implements ObjectStore {
     return this.#connection.urlOf(name)
   }
 
-  list(
-    folder: { readonly folder: string; readonly first: string | undefined },
-    signal: AbortSignal,
-  ): AsyncIterable<ListedPage> {
+  list(folder: WantedFolder, signal: AbortSignal): AsyncIterable<ListedPage> {
     return listFolder(this.#connection, folder, signal)
   }
 
@@ -103,11 +103,7 @@ class S3Store implements ObjectStore {
   }
 
   async open(
-    {
-      name,
-      range,
-      version,
-    }: { readonly name: string; readonly range: ByteRange; readonly version: string | undefined },
+    { name, range, version }: WantedObject,
     signal: AbortSignal,
   ): Promise<OpenedObject | 'past the end' | 'replaced'> {
     const attempt = this.#readingOf(name)
@@ -158,14 +154,7 @@ class S3Store implements ObjectStore {
     return this.#owner.read(name, signal)
   }
 
-  writeOwner(
-    owner: {
-      readonly name: string
-      readonly content: string
-      readonly replaces: string | undefined
-    },
-    signal: AbortSignal,
-  ): Promise<string | undefined> {
+  writeOwner(owner: NewOwner, signal: AbortSignal): Promise<string | undefined> {
     return this.#owner.write(owner, signal)
   }
 
