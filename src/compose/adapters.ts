@@ -1,19 +1,12 @@
 /** Which adapter stands behind which kind of store. Loaded only when configured. */
 import { type ReplicaTarget } from '../domain/settings/config.js'
+import { type Ownership } from '../infrastructure/files/ownership.js'
 import { type ReplicaClient } from '../usecase/ports/replica-client.js'
 import { type UploadRecord } from '../usecase/ports/upload-record.js'
 
-/** Mode and owner of files that are created. */
-export interface FileOwner {
-  readonly fileMode?: number
-  readonly directoryMode?: number
-  readonly uid?: number
-  readonly gid?: number
-}
-
 export interface StoreOptions {
   /** What the files of a folder replica get; undefined: they are this process's own. */
-  readonly owner?: FileOwner | undefined
+  readonly owner?: Ownership | undefined
   /** Remembers uploads under way, where a store needs that. */
   readonly uploads?: UploadRecord | undefined
 }

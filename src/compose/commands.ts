@@ -174,14 +174,14 @@ export async function createRetention(options: RetentionOptions): Promise<Enforc
     { EnforceRetention: Enforce },
     { systemClock, machineClock },
     { openSystemProcesses },
-    { ownerOf },
+    { ownershipOf },
     spool,
     records,
   ] = await Promise.all([
     import('../usecase/retention/enforce-retention.js'),
     import('../infrastructure/clock/system-clock.js'),
     import('../infrastructure/processes/system-processes.js'),
-    import('./stores.js'),
+    import('../infrastructure/files/ownership.js'),
     import('../infrastructure/spool/folder-spool.js'),
     import('../infrastructure/spool/folder-retention-record.js'),
   ])
@@ -194,7 +194,7 @@ export async function createRetention(options: RetentionOptions): Promise<Enforc
       : new records.FolderRetentionRecord({
           path: local.metaPath,
           replica: local.replica,
-          ...(await ownerOf(local.databasePath)),
+          ...(await ownershipOf(local.databasePath)),
         })
   return new Enforce({
     client,

@@ -1,7 +1,8 @@
 /** Puts a daemon together: validated configuration in, running databases out. Loaded only by `replicate`. */
 import { randomFillSync } from 'node:crypto'
 import { type Config, type DatabaseConfig, type ReplicaConfig } from '../domain/settings/config.js'
-import { checkReplicas, openDaemonReplica, ownerOf } from './stores.js'
+import { type Ownership, ownershipOf } from '../infrastructure/files/ownership.js'
+import { checkReplicas, openDaemonReplica } from './stores.js'
 import { machineClock, systemClock } from '../infrastructure/clock/system-clock.js'
 import { fetchHeartbeatClient } from '../infrastructure/heartbeat/fetch-heartbeat-client.js'
 import { clearLeft, markLeft } from '../infrastructure/folder/left-state.js'
@@ -123,7 +124,7 @@ async function composeDatabase(
   await refuseForeignDatabase(config.path)
   await clearLeft(config.metaPath)
   shared.descriptors.databaseOpened()
-  const owner = await ownerOf(config.path)
+  const owner = await ownershipOf(config.path)
   const database = new SqliteDatabase({
     path: config.path,
     threads: shared.threads,
@@ -178,7 +179,7 @@ async function composeReplica(
   replica: ReplicaConfig,
   parts: {
     readonly config: DatabaseConfig
-    readonly owner: Awaited<ReturnType<typeof ownerOf>>
+    readonly owner: Ownership
     readonly database: SqliteDatabase
     readonly spool: FolderSpool
     readonly feed: GenerationFeed
@@ -273,7 +274,7 @@ async function composeValidation(
   replica: ReplicaConfig,
   parts: {
     readonly config: DatabaseConfig
-    readonly owner: Awaited<ReturnType<typeof ownerOf>>
+    readonly owner: Ownership
     readonly client: ReplicaClient
     readonly feed: GenerationFeed
     readonly sync: SyncReplica

@@ -1,9 +1,8 @@
 /** What is wrapped around the client of a store. */
-import { stat } from 'node:fs/promises'
-import path from 'node:path'
-import { type FileOwner, openStore } from './adapters.js'
+import { openStore } from './adapters.js'
 import { type AgeKeys, type Config, type ReplicaTarget } from '../domain/settings/config.js'
 import { systemClock } from '../infrastructure/clock/system-clock.js'
+import { ownershipOf } from '../infrastructure/files/ownership.js'
 import { countOperations } from '../infrastructure/replica-clients/around/count-operations.js'
 import { guardWrites } from '../infrastructure/replica-clients/around/guard-writes.js'
 import { limitOperations } from '../infrastructure/replica-clients/around/limit-operations.js'
@@ -79,7 +78,7 @@ export async function openDaemonReplica(
   readonly problems: ReplicaProblems
   readonly owner: OwnReplica
 }> {
-  const adapter = await openStore(target, { owner: await ownerOf(databasePath), uploads })
+  const adapter = await openStore(target, { owner: await ownershipOf(databasePath), uploads })
   const counted = metrics === undefined ? adapter : countOperations(adapter, metrics)
   const problems = new ReplicaProblems({ logger, clock: systemClock, location: adapter.location })
   const plain = limited(counted)
@@ -106,20 +105,4 @@ function withRetries(
     clock: systemClock,
     random: Math.random,
   })
-}
-
-/** Modes and owner that files beside a database get: its own, and its folder's. */
-export async function ownerOf(databasePath: string): Promise<FileOwner> {
-  try {
-    const folder = await stat(path.dirname(databasePath))
-    const directoryMode = folder.mode & 0o777
-    try {
-      const file = await stat(databasePath)
-      return { fileMode: file.mode & 0o777, directoryMode, uid: file.uid, gid: file.gid }
-    } catch {
-      return { directoryMode }
-    }
-  } catch {
-    return {}
-  }
 }

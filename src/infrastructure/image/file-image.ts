@@ -1,4 +1,4 @@
-import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { type FileHandle, lstat, open, readdir, rename, rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { CorruptionError, OutputError, OutputExistsError } from '../../domain/errors.js'
@@ -13,6 +13,8 @@ import {
   type IntegrityCheck,
   type SegmentInput,
 } from '../../usecase/ports/database-image.js'
+import { createFolder } from '../files/durable-files.js'
+import { isAlive } from '../files/process-lives.js'
 import { ImageThreads } from './image-threads.js'
 
 const companions = ['', '-wal', '-shm', '-journal'] as const
@@ -27,7 +29,7 @@ export function fileImages(threadEntry: URL): DatabaseImageFactory {
       const folder = dirname(outputPath)
       const temporaryPath = join(folder, temporaryName(basename(outputPath), process.pid))
       const file = await attempt(outputPath, async () => {
-        await createFolder(folder)
+        await createFolder(folder, {}, { isDurable: false })
         await sweep(folder, basename(outputPath))
         // SQLite may read it while we write it, for the check.
         return open(temporaryPath, 'wx+', 0o600)
@@ -156,25 +158,6 @@ async function attempt<T>(outputPath: string, work: () => Promise<T>): Promise<T
   }
 }
 
-/** Not Node's own, which never ends where nothing can be created, as in /proc: there the answer is ENOENT for ever. */
-async function createFolder(path: string): Promise<void> {
-  try {
-    await makeFolder(path)
-  } catch (error) {
-    if (codeOf(error) !== 'ENOENT' || dirname(path) === path) throw error
-    await createFolder(dirname(path))
-    await makeFolder(path)
-  }
-}
-
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path, { mode: 0o700 })
-  } catch (error) {
-    if (codeOf(error) !== 'EEXIST') throw error
-  }
-}
-
 async function refuseExisting(outputPath: string): Promise<void> {
   for (const suffix of companions) {
     const path = outputPath + suffix
@@ -206,16 +189,6 @@ async function sweep(folder: string, output: string): Promise<void> {
     const pid = /\.tsreplicate-restore-([1-9][0-9]{0,9})\.tmp$/.exec(name)?.[1]
     if (pid === undefined || name !== temporaryName(output, Number(pid))) continue
     if (Number(pid) === process.pid || !isAlive(Number(pid))) await removeAll(join(folder, name))
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    // No permission to signal it: it lives, under another user.
-    return codeOf(error) !== 'ESRCH'
   }
 }
 

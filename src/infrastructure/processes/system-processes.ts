@@ -2,8 +2,8 @@
 import { readFile, readlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { isSameProcess, type ProcessIdentity } from '../../domain/process-identity.js'
-import { codeOf } from '../../kit/error-text.js'
 import { type Processes } from '../../usecase/ports/processes.js'
+import { isAlive } from '../files/process-lives.js'
 
 /** The namespace of the processes of a machine that are in no container (PROC_PID_INIT_INO of Linux). */
 const outermostNamespace = 'pid:[4026531836]'
@@ -35,13 +35,7 @@ async function stateOf(
     // Where the start of a machine has no name, only its own can tell.
     (self.boot !== '' || other.host === self.host)
   if (!isSeen) return 'unknown'
-  try {
-    process.kill(other.pid, 0)
-  } catch (error) {
-    const code = codeOf(error)
-    // No permission to signal it: it lives, under another user.
-    if (code === 'ESRCH') return 'ended'
-  }
+  if (!isAlive(other.pid)) return 'ended'
   const startTicks = await startTicksOf(other.pid)
   if (startTicks === 'dead') return 'ended'
   const isAnother =

@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path'
 import { OutputError } from '../../domain/errors.js'
 import { codeOf, messageOf } from '../../kit/error-text.js'
 import { type ScratchFolder, type ScratchSpace } from '../../usecase/ports/scratch.js'
+import { isAlive } from '../files/process-lives.js'
 
 /** More than the database itself is left free, for whoever else writes to that disk. */
 const reserveFactor = 1.1
@@ -72,15 +73,6 @@ export class FolderScratch implements ScratchSpace {
 }
 
 const hint = 'Make room there, or name another folder with validation-path or -temp-path.'
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return codeOf(error) === 'EPERM'
-  }
-}
 
 function ignoreExisting(error: unknown): void {
   if (codeOf(error) !== 'EEXIST') throw error

@@ -28,18 +28,10 @@ import {
   type SpooledSegment,
   type SpoolState,
 } from '../../usecase/ports/spool.js'
+import { createFolder, readAt, replaceFile, syncFolder, writeAll } from '../files/durable-files.js'
+import { giveTo, type Ownership } from '../files/ownership.js'
 import { type FolderLock, takeFolderLock } from './folder-lock.js'
-import {
-  createFolder,
-  giveTo,
-  orLocalStateError,
-  type Ownership,
-  readAt,
-  replaceFile,
-  syncFolder,
-  toLocalStateError,
-  writeAll,
-} from './local-files.js'
+import { orLocalStateError, toLocalStateError } from './local-state-errors.js'
 
 const usualChunkBytes = 1024 * 1024
 const temporarySuffix = '.tmp'

@@ -2,13 +2,9 @@
 import { readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { codeOf } from '../../kit/error-text.js'
-import {
-  createFolder,
-  orLocalStateError,
-  type Ownership,
-  replaceFile,
-  syncFolder,
-} from './local-files.js'
+import { createFolder, replaceFile, syncFolder } from '../files/durable-files.js'
+import { type Ownership } from '../files/ownership.js'
+import { orLocalStateError } from './local-state-errors.js'
 
 export interface JsonRecordOptions extends Ownership {
   /** The folder of the local state. */

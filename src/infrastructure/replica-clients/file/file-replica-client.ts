@@ -3,18 +3,7 @@
  * there whole, or not at all.
  */
 import assert from 'node:assert/strict'
-import {
-  chown,
-  type FileHandle,
-  link,
-  mkdir,
-  open,
-  readdir,
-  rename,
-  rm,
-  rmdir,
-  stat,
-} from 'node:fs/promises'
+import { type FileHandle, link, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { ObjectExistsError, ObjectNotFoundError, TsreplicateError } from '../../../domain/errors.js'
 import { type Generation, parseGeneration } from '../../../domain/wal/generation.js'
@@ -41,16 +30,11 @@ import {
   type UploadOptions,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
+import { createFolder, syncFolder } from '../../files/durable-files.js'
+import { giveTo, type Ownership } from '../../files/ownership.js'
+import { isAlive } from '../../files/process-lives.js'
 import { toReplicaError } from './file-errors.js'
 import { isOwnerFile, linkOwnerFile, ownerFilePath, readOwnerFile } from './owner-file.js'
-
-/** Mode and owner of what is created. */
-export interface FileReplicaOwner {
-  readonly fileMode?: number
-  readonly directoryMode?: number
-  readonly uid?: number
-  readonly gid?: number
-}
 
 const chunkBytes = 1024 * 1024
 const uploadPartBytes = 4 * 1024 * 1024
@@ -68,9 +52,9 @@ export class FileReplicaClient implements ReplicaClient {
   readonly isEncrypted = false
   readonly location: string
   readonly #root: string
-  readonly #owner: FileReplicaOwner
+  readonly #owner: Ownership
 
-  constructor(options: { path: string; owner: FileReplicaOwner | undefined }) {
+  constructor(options: { path: string; owner: Ownership | undefined }) {
     this.#root = options.path
     this.location = options.path
     this.#owner = options.owner ?? {}
@@ -238,10 +222,10 @@ export class FileReplicaClient implements ReplicaClient {
   async #createFile(path: string): Promise<FileHandle> {
     // The folder can be removed between the two steps, as empty, by a deletion; not time after time.
     for (let tries = 1; ; tries += 1) {
-      await this.#createFolder(dirname(path))
+      await createFolder(dirname(path), this.#owner)
       try {
         const file = await open(path, 'wx', this.#owner.fileMode ?? 0o600)
-        await this.#giveAway(path)
+        await giveTo(path, this.#owner)
         return file
       } catch (error) {
         if (codeOf(error) !== 'ENOENT' || tries === 3) throw error
@@ -251,7 +235,7 @@ export class FileReplicaClient implements ReplicaClient {
 
   /** Gives a file another name, which costs no copy; false: it is of another file system, or that cannot be done. */
   async #linkFile(file: string, sizeBytes: number, path: string): Promise<boolean> {
-    await this.#createFolder(dirname(path))
+    await createFolder(dirname(path), this.#owner)
     try {
       await link(file, path)
     } catch {
@@ -261,36 +245,6 @@ export class FileReplicaClient implements ReplicaClient {
     if ((await stat(path)).size === sizeBytes) return true
     await rm(path, { force: true })
     return false
-  }
-
-  /** Creates a folder and those above it, durably. Existing ones are left as they are. */
-  async #createFolder(path: string): Promise<void> {
-    try {
-      await this.#makeFolder(path)
-    } catch (error) {
-      if (codeOf(error) !== 'ENOENT' || dirname(path) === path) throw error
-      await this.#createFolder(dirname(path))
-      // Once: where nothing can be created, as in /proc, the answer is ENOENT for ever.
-      await this.#makeFolder(path)
-    }
-  }
-
-  async #makeFolder(path: string): Promise<void> {
-    try {
-      await mkdir(path, { mode: this.#owner.directoryMode ?? 0o700 })
-    } catch (error) {
-      if (codeOf(error) === 'EEXIST') return
-      throw error
-    }
-    await this.#giveAway(path)
-    await syncFolder(dirname(path))
-  }
-
-  /** Sets the owner; that only root may do so is no error. */
-  async #giveAway(path: string): Promise<void> {
-    const { uid, gid } = this.#owner
-    if (uid === undefined || gid === undefined) return
-    await chown(path, uid, gid).catch(() => undefined)
   }
 }
 
@@ -486,16 +440,6 @@ function isObjectName(name: string): boolean {
   )
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    // No permission to signal it: it lives, under another user.
-    return codeOf(error) !== 'ESRCH'
-  }
-}
-
 /** Removes a folder if there is nothing in it, and says whether it did. */
 async function removeIfEmpty(path: string): Promise<boolean> {
   try {
@@ -503,15 +447,5 @@ async function removeIfEmpty(path: string): Promise<boolean> {
     return true
   } catch {
     return false
-  }
-}
-
-/** Makes what was created or renamed in a folder durable. */
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
   }
 }
