@@ -140,7 +140,7 @@ class Image:
             if size > 0:
                 self.commit(size)
         if trailer and trailer["after"] != self.running:
-            raise Damaged(f"{path}: its trailer states another content")
+            raise Damaged(f"{path}: its content is not what its trailer says")
 
     def begin_index(self, path, header):
         magic, version, page_size, _, *salts = struct.unpack(">6I", header[:24])

@@ -52,7 +52,7 @@ export class ObjectExistsError extends ReplicaError {
   constructor(message: string) {
     super(message, {
       retryable: false,
-      hint: 'somebody else has written there, or has put it back: what is there is looked at anew',
+      hint: 'another process wrote this object, or put it back: the replica is listed again before the next write',
     })
   }
 }

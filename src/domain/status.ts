@@ -200,19 +200,19 @@ export function areSafe(
 /** A loop that is silent for this long hangs. */
 const maxSilenceMs = 5 * 60_000
 
-const goneReason = 'the database file is gone; what was stored of it is kept in its replicas'
+const goneReason = 'the database file is gone; its replicas keep what was stored of it'
 
 function stuckReason(problem: string): string {
   return `WAL pages cannot be copied back into the database file, and its -wal grows: ${problem}`
 }
 
 function blindReason({ lastFailure }: DatabaseStatus): string {
-  return `nothing of it is captured: ${lastFailure?.message ?? 'it cannot be opened'}`
+  return `no commits are captured: ${lastFailure?.message ?? 'the database cannot be opened'}`
 }
 
 function restlessReason({ count, withinMs }: { count: number; withinMs: number }): string {
   const within = formatDuration(Math.ceil(withinMs / 1000) * 1000)
-  return `generations keep beginning, ${count} in the last ${within}: the log says why`
+  return `new generations keep beginning, ${count} in the last ${within}: the log says why`
 }
 
 /** The databases that are gone, those whose WAL cannot be copied back, those whose generations do not last, and why what is committed is not safe, replica by replica; none: all is well. */
@@ -255,9 +255,9 @@ function notReadyReason(database: DatabaseStatus, replica: ReplicaStatus): strin
     (candidate) => candidate?.isOver === false,
   )
   const why = failure === undefined ? '' : `: ${failure.message}`
-  if (!isLate) return `nothing was seen there since the start that can be restored${why}`
+  if (!isLate) return `nothing that can be restored was seen there since the start${why}`
   if (lagMs <= maxLagMs) {
-    return `the store acknowledged commits ${age(confirmedLagMs)} ago that were not seen there, ${limit}${why}`
+    return `the store acknowledged commits ${age(confirmedLagMs)} ago, but has not listed them since, ${limit}${why}`
   }
   const what = replica.hasSnapshot
     ? `commits have been waiting for ${age(lagMs)} to be stored`
@@ -273,7 +273,7 @@ export function findHanging(databases: readonly DatabaseStatus[]): readonly NotR
           {
             database: path,
             replica: undefined,
-            reason: `its loop has given no sign of life for ${formatDuration(Math.round(silentMs / 1000) * 1000)}`,
+            reason: `its loop has not moved for ${formatDuration(Math.round(silentMs / 1000) * 1000)}`,
           },
         ]
       : [],

@@ -19,7 +19,7 @@ export class ReplicaProblems {
       repeatMs: 30 * 60_000,
       betweenMs: 30_000,
       phrases: {
-        failed: 'replica sync failed: it is tried again until it works',
+        failed: 'replica sync failed, retrying until it works',
         recovered: 'replica recovered',
       },
     })

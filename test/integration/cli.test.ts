@@ -97,10 +97,10 @@ describe('usage', () => {
     expect(stderr).toContain('a folder is written file:///absolute/path')
   })
 
-  it('says that -replica means nothing beside a URL', () => {
+  it('says that -replica has no effect on a URL', () => {
     const { status, stderr } = run('snapshots', '-replica', 'foo', `file://${folder}/r`)
     expect(status).toBe(0)
-    expect(stderr).toContain('msg="-replica means nothing beside a URL"')
+    expect(stderr).toContain('msg="-replica has no effect on a URL"')
   })
 
   it('prints an error on one line and as JSON', () => {

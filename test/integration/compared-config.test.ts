@@ -164,9 +164,9 @@ dbs:
   })
 
   test.each([
-    ['dbs: [*none]', 'no anchor has the name behind *'],
-    ['dbs:\n  - &a {<<: *a, path: /a}', 'dbs[0].<<: must be another mapping'],
-    ['dbs:\n  - {<<: 5, path: /a}', 'dbs[0].<<: must be another mapping'],
+    ['dbs: [*none]', 'there is no anchor of this name'],
+    ['dbs:\n  - &a {<<: *a, path: /a}', 'dbs[0].<<: must be a mapping or a list of mappings'],
+    ['dbs:\n  - {<<: 5, path: /a}', 'dbs[0].<<: must be a mapping or a list of mappings'],
   ])('%j is refused by both', async (text, problem) => {
     const path = configFile(text)
     expect(await refusalOfTheirs('databases', '-config', path)).toBeDefined()
@@ -211,7 +211,7 @@ describe('values', () => {
     ['no path is the working directory', 'dbs: [{meta-path: x}]', 'database path required'],
     ['an empty path is, too', 'dbs: [{path: ""}]', 'dbs[0].path: is empty'],
     ['what is empty is absent', replica(`${s3}region: $NOWHERE`), 'region: is empty'],
-    ['keys of one type stand at another', replica('path: /x\nbucket: b'), 'means nothing to'],
+    ['keys of one type stand at another', replica('path: /x\nbucket: b'), 'has no effect on'],
     ['a database is there twice', 'dbs: [{path: /a}, {path: /a}]', 'duplicate database path'],
     ['an unknown level is info', 'logging: {level: loud}', 'must be debug, info, warn or error'],
   ])('to Litestream %s: here it is a mistake, and said', async (_, text, problem) => {

@@ -184,7 +184,9 @@ describe('-exec', () => {
     const daemon = replicate(['say=up'], '-first-sync-timeout=1s', '-shutdown-timeout=1s')
     expect(await daemon.exit(), daemon.output).toBe(74)
     expect(daemon.stdout).toContain('child: up')
-    expect(daemon.stderr).toContain('msg="not stored yet, the exec command starts anyway"')
+    expect(daemon.stderr).toContain(
+      'msg="first sync is not complete, starting the exec command anyway"',
+    )
   })
 
   test('never starts the program when the signal comes during the first sync', async () => {

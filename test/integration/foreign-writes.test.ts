@@ -1,4 +1,4 @@
-/** The database file is written past its WAL, or under another name. */
+/** The database file is changed by something other than SQLite, or under another name. */
 import Database from 'better-sqlite3'
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
@@ -78,7 +78,7 @@ async function stored(daemon: Running): Promise<void> {
 }
 
 async function expectNewGeneration(daemon: Running): Promise<void> {
-  await daemon.waitFor(/level=ERROR.*written past its WAL/)
+  await daemon.waitFor(/level=ERROR.*changed by something other than SQLite/)
   await daemon.waitFor(/new generation.*reason="database file written past its wal"/)
 }
 
@@ -103,7 +103,7 @@ describe('a saved copy written over the database', () => {
       const wanted = rows(db)
       await restore(replica, out('end'))
       expect(rows(out('end'))).toEqual(wanted)
-      expect(daemon.count(/written past its WAL/)).toBe(1)
+      expect(daemon.count(/changed by something other than SQLite/)).toBe(1)
     },
   )
 
@@ -161,7 +161,7 @@ describe('a log that is removed under the daemon', () => {
         'rm',
         suffixes.map((suffix) => `${db}${suffix}`),
       )
-      await daemon.waitFor(/level=ERROR.*log of the database was replaced.*hint=/)
+      await daemon.waitFor(/level=ERROR.*-wal or -shm of the database was replaced.*hint=/)
       commit(db, 'new', 'new too')
       await daemon.waitFor(/new generation.*reason="wal replaced"/)
       commit(db, 'and more')
@@ -187,7 +187,7 @@ describe('a log that is removed under the daemon', () => {
     insert.run('more')
     await stored(daemon)
     rmSync(`${db}-wal`)
-    await daemon.waitFor(/level=ERROR.*log of the database was replaced/)
+    await daemon.waitFor(/level=ERROR.*-wal or -shm of the database was replaced/)
     insert.run('into the removed file')
     await daemon.waitFor(/level=ERROR.*WAL is unreadable/)
     expect((await run('status', '-config', config)).code).not.toBe(0)

@@ -193,7 +193,7 @@ describe('readiness', () => {
       async () => {
         const answer = await get('/readyz')
         text = answer.text
-        return answer.status === 503 && text.includes('no folder')
+        return answer.status === 503 && text.includes('not a folder')
       },
       20_000,
       () => `503, and not: ${text}`,
@@ -266,7 +266,7 @@ describe('readiness', () => {
         },
       }),
     )
-    await daemon.waitFor(/was acknowledged by the store and is not there/)
+    await daemon.waitFor(/was acknowledged by the store, but is not there/)
     expect((await get('/readyz')).status).toBe(503)
     expect(puts).toBeGreaterThan(0)
     await until(

@@ -127,7 +127,7 @@ describe.each(drivers)('an application that uses %s', (driver) => {
     const pid = await enginePid(writer)
     await until(() => lastAcknowledged(oracle) > 200, 20_000, 'commits')
     process.kill(pid, 'SIGKILL')
-    await writer.waitFor(/engine ended, starting it anew/)
+    await writer.waitFor(/engine ended, restarting it/)
     const before = lastAcknowledged(oracle)
     await until(() => lastAcknowledged(oracle) > before + 300, 20_000, 'commits')
     writer.signal('SIGTERM')

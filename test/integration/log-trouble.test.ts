@@ -197,7 +197,7 @@ test('a command whose output cannot be written says so in a line and fails, but 
   }
   for (const args of [['version'], ['--help'], ['generations', url], ['verify', '--json', url]]) {
     const { status, stderr } = run(...args)
-    expect(stderr).toMatch(/^tsreplicate: what it prints cannot be written to stdout: .*\n$/)
+    expect(stderr).toMatch(/^tsreplicate: its output cannot be written to stdout: .*\n$/)
     expect(status).toBe(1)
   }
   const output = join(folder, 'out.db')

@@ -26,7 +26,7 @@ test.each([
     else await write({ db, oracle, count: 5 })
     rmSync(join(state, part), { recursive: true })
     await write({ db, oracle, count: 10 })
-    await daemon.waitFor(/local state was removed: it is made anew/)
+    await daemon.waitFor(/local state was removed: it is created again/)
     await daemon.waitFor(/new generation.*reason="local state was removed"/)
     await stored(daemon, 2)
     expect(readdirSync(state)).toContain('lock')

@@ -148,7 +148,7 @@ describe('restoring from hundreds of segments', () => {
       await expect(restore(history)).rejects.toMatchObject({
         code: 'CORRUPTION',
         message: expect.stringMatching(
-          new RegExp(`${path}: .*the last commit that is proven ends at \\S+:${position}$`),
+          new RegExp(`${path}: .*the last verified commit ends at \\S+:${position}$`),
         ) as unknown,
       })
     } finally {

@@ -88,7 +88,9 @@ test('prunes while it runs, keeps every moment of the window, and Litestream res
   // One a second for a window and a grace period of 4 s each, and the one before; far fewer than were taken.
   const taken = daemon.count(/snapshot written/)
   expect(snapshotsOf(replica).length).toBeLessThan(taken)
-  expect(daemon.output).toContain('a newer snapshot that is older than the window takes its place')
+  expect(daemon.output).toContain(
+    'a newer snapshot is older than the retention window, too, and takes its place',
+  )
 })
 
 test('without snapshot-interval a snapshot is taken per retention, idle times and restarts included', async () => {
@@ -155,7 +157,7 @@ test('generations that keep ending wait longer each time before the next one sen
   await write({ db, oracle, count: 3 })
   const daemon = startReplicating({ folder, db, replica })
   await daemon.waitFor(/snapshot written/)
-  const waits = /next one waits/
+  const waits = /next one is delayed/
   for (let generation = 2; generation <= 5; generation += 1) {
     const fresh = join(folder, `${generation}.db`)
     await write({ db: fresh, oracle: `${fresh}.oracle`, count: 3 })
@@ -164,7 +166,9 @@ test('generations that keep ending wait longer each time before the next one sen
     if (generation > 4) break
     await daemon.waitFor(/snapshot written/, { times: generation })
   }
-  await daemon.waitFor(/next one waits.*waitSeconds=[78]|waitSeconds=[78].*next one waits/)
+  await daemon.waitFor(
+    /next one is delayed.*waitSeconds=[78]|waitSeconds=[78].*next one is delayed/,
+  )
   expect(daemon.count(waits)).toBeGreaterThanOrEqual(2)
   expect(daemon.count(/msg="new generation"/)).toBe(4)
   // The end of the daemon does not wait: nothing captured stays behind.

@@ -134,7 +134,7 @@ describe('verify', () => {
     const lost = damagedCopy((path) => rmSync(path(snapshot())))
     const outcome = await verifyUrl(lost)
     expect(outcome.code).toBe(65)
-    expect(outcome.stdout).toMatch(/^damage: .*its snapshots are gone/m)
+    expect(outcome.stdout).toMatch(/^damage: .*its snapshots are missing/m)
     expect(outcome.stdout).toContain('replica file is damaged: the newest generation, ')
     const later = damagedCopy((path) => {
       const bytes = readFileSync(path(snapshot()))
@@ -283,7 +283,7 @@ describe('verify -level restore', () => {
     writeFileSync(db, bytes, { flag: 'r+' })
     const result = await verified(scene, 65)
     expect(result.verdict).toBe('damaged')
-    expect(result.problem).toMatch(/is not the live one .*: 1 page differs/)
+    expect(result.problem).toMatch(/is different from the live database .* in 1 page/)
     await daemon.stop()
     live.close()
   })
@@ -311,7 +311,7 @@ describe('verify -level restore', () => {
       `file://${scene.replica}`,
     )
     expect(full.code).toBe(1)
-    expect(full.stdout).toContain('not enough room for a restored copy in /proc')
+    expect(full.stdout).toContain('not enough space for a restored copy in /proc')
   })
 
   test('is done by the daemon now and then, and told in its log', async () => {

@@ -98,7 +98,7 @@ export class LineageHistory {
     }
     this.#count.generations = this.world.begun.length
     this.#count.forks = this.world.lines.filter(({ message }) =>
-      message.includes('does not hold'),
+      message.includes('does not have'),
     ).length
     return this.#count
   }

@@ -127,7 +127,7 @@ export function testTwoWriters(place: ReplicaPlace): void {
       expect(await second.stop(), second.output).toBe(0)
 
       const back = run('replicate', '-config', here.config)
-      await back.waitFor(/replica claimed from one that has ended/, { timeoutMs: 60_000 })
+      await back.waitFor(/replica claimed: its former owner has ended/, { timeoutMs: 60_000 })
       await back.waitFor(/snapshot written/, { timeoutMs: 60_000 })
       const again = generationIn(back)
       expect([ours, theirs, 'none']).not.toContain(again)
@@ -195,7 +195,7 @@ export function testTwoWriters(place: ReplicaPlace): void {
       expect(second.count(/replica claimed|taken over/), second.output).toBe(0)
       await write({ ...here, count: 10 })
       expect(await first.stop(), first.output).toBe(0)
-      await second.waitFor(/replica claimed from one that has ended/, { timeoutMs: 5000 })
+      await second.waitFor(/replica claimed: its former owner has ended/, { timeoutMs: 5000 })
       await second.waitFor(/snapshot written/, { timeoutMs: 30_000 })
       await second.kill()
 

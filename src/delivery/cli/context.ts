@@ -74,7 +74,7 @@ export async function nameSubject(
   const { databases, unreadable } = await listDatabases(config)
   const [unread] = unreadable
   if (unread !== undefined) {
-    throw refuse(`The databases of ${unread.dir} are not known: ${unread.err.message}`)
+    throw refuse(`The databases in ${unread.dir} are not known: ${unread.err.message}`)
   }
   const [only, ...others] = databases
   if (only === undefined) throw refuse('The configuration has no database.')
@@ -91,7 +91,7 @@ export async function openSubject(positional: string, flags: CommonFlags): Promi
     const source = { name: target.type, client: await openReplicaClient(target) }
     const logger = await commandLogger()
     // As with the original; but whoever wrote it should know.
-    if (flags.replica !== undefined) logger.warn({}, '-replica means nothing beside a URL')
+    if (flags.replica !== undefined) logger.warn({}, '-replica has no effect on a URL')
     return { databasePath: undefined, sources: [source], logger }
   }
   const { config, logger } = await readConfig(flags)

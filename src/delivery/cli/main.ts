@@ -59,7 +59,7 @@ async function afterPrinting(exitCode: number, [name = '']: readonly string[]): 
   if (problem === undefined) return exitCode
   const isDone = effective.has(name) && exitCode === 0
   const done = isDone ? `${name} is done, but ` : ''
-  complain(`tsreplicate: ${done}what it prints cannot be written to stdout: ${problem}`)
+  complain(`tsreplicate: ${done}its output cannot be written to stdout: ${problem}`)
   return exitCode === 0 && !isDone ? exitCodes.failure : exitCode
 }
 
@@ -108,7 +108,7 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
   const common = (added: Command): Command =>
     added
       .option('--config <path>', 'configuration file')
-      .option('--no-expand-env', 'take $NAME in the configuration literally')
+      .option('--no-expand-env', 'do not replace $NAME in the configuration')
   const json = (added: Command): Command => added.option('--json', 'print JSON')
   const replica = (added: Command): Command => added.option('--replica <name>', 'only this replica')
   /** Ctrl-C ends a command between two steps, with its leftovers removed. */
@@ -125,14 +125,14 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
   }
 
   common(command('replicate', 'replicates databases until it is stopped'))
-    .argument('[database]', 'database file; without: all of the configuration')
+    .argument('[database]', 'database file; without it, all databases of the configuration')
     .argument('[urls...]', 'replica URLs of the database')
-    .option('--exec <command>', 'a program to run meanwhile; its end is the end')
+    .option('--exec <command>', 'a program to run; tsreplicate exits when it does')
     .option('--restore-if-db-not-exists', 'first restore databases that do not exist')
-    .option('--integrity-check <kind>', 'of such a restore: none, quick or full', 'quick')
+    .option('--integrity-check <kind>', 'of these restores: none, quick or full', 'quick')
     .option(
       '--first-sync-timeout <duration>',
-      'how long the first sync may hold up the program and READY=1',
+      'how long the program and READY=1 wait for the first sync',
     )
     .option('--shutdown-timeout <duration>', 'how long the last sync may take')
     .action((database: string | undefined, urls: string[], flags: ReplicateFlags) =>
@@ -144,7 +144,10 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     .option('-o <path>', 'the database to create')
     .option('--generation <name>', 'only this generation')
     .option('--index <hex>', 'up to the end of this WAL index, or to a position: index:offset')
-    .option('--timestamp <time>', 'up to this time, RFC 3339 with a zone')
+    .option(
+      '--timestamp <time>',
+      'the last commit at or before this time, RFC 3339 with a time zone',
+    )
     .option('--parallelism <n>', 'WAL segments fetched at once', '64')
     .option('--if-db-not-exists', 'exit 0 if the output exists')
     .option('--if-replica-exists', 'exit 0 if there is no backup')
@@ -173,14 +176,23 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     .action((subject: string | undefined, flags: WalFlags) =>
       run(() => wal(subject, flags, signal)),
     )
-  json(replica(common(command('retention', 'deletes what may go, and says why the rest stays'))))
+  json(
+    replica(
+      common(
+        command('retention', 'deletes what is no longer needed, and says why the rest is kept'),
+      ),
+    ),
+  )
     .argument('[database-or-url]', 'database path or replica URL')
     .option('--dry-run', 'delete nothing')
-    .option('--retention <duration>', 'for a URL: how far back restores have to reach (24h)')
-    .option('--keep-hourly <n>', 'for a URL: hours before that of which one snapshot stays')
-    .option('--keep-daily <n>', 'for a URL: days before that of which one snapshot stays')
-    .option('--keep-weekly <n>', 'for a URL: weeks before that of which one snapshot stays')
-    .option('--keep-monthly <n>', 'for a URL: months before that of which one snapshot stays')
+    .option('--retention <duration>', 'for a URL: how far back every commit can be restored (24h)')
+    .option('--keep-hourly <n>', 'for a URL: keep a snapshot of each of so many hours before that')
+    .option('--keep-daily <n>', 'for a URL: keep a snapshot of each of so many days before that')
+    .option('--keep-weekly <n>', 'for a URL: keep a snapshot of each of so many weeks before that')
+    .option(
+      '--keep-monthly <n>',
+      'for a URL: keep a snapshot of each of so many months before that',
+    )
     .action((subject: string | undefined, flags: RetentionFlags) =>
       run(() => retention(subject, flags, signal)),
     )
@@ -189,10 +201,10 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     .action((subject: string | undefined, flags: CommonFlags) =>
       run(() => status(subject, flags, signal)),
     )
-  json(replica(common(command('verify', 'proves that what is stored can be restored'))))
+  json(replica(common(command('verify', 'verifies that what is stored can be restored'))))
     .argument('[database-or-url]', 'database path or replica URL')
     .option('--level <level>', 'structure, full or restore', 'full')
-    .option('--temp-path <folder>', 'for the copy that is restored')
+    .option('--temp-path <folder>', 'where to put the restored copy')
     .action((subject: string | undefined, flags: VerifyFlags) =>
       run(() => verify(subject, flags, signal)),
     )
@@ -211,7 +223,7 @@ function report(error: unknown, argv: readonly string[]): number {
     if (error.code === 'overview') return exitCodes.usage
     const message = error.message.replace(/^error: /, '')
     const text = error.code === 'commander.excessArguments' ? 'too many arguments' : message
-    const hint = `tsreplicate ${argv[0] ?? ''} --help says how it is used.`
+    const hint = `tsreplicate ${argv[0] ?? ''} --help shows how to use it.`
     return report(new UsageError(text, { hint }), argv)
   }
   if (isAbortError(error)) {

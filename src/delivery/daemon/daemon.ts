@@ -159,7 +159,7 @@ class Shutdown {
       logger.info({ signal }, signalReceived)
       this.begin()
     } else {
-      logger.warn({ signal }, 'second signal received, ending at once')
+      logger.warn({ signal }, 'second signal received, exiting immediately')
       this.#kill.abort()
       process.exit(exitInterrupted)
     }
@@ -176,7 +176,7 @@ class Shutdown {
       this.#kill.abort()
       // Whatever hangs in the operating system must not outlive the timeout.
       setTimeout(() => {
-        logger.error({}, 'still busy after the shutdown timeout, ending at once')
+        logger.error({}, 'still busy after the shutdown timeout, exiting immediately')
         process.exit(exitNotStored)
       }, afterKillMs).unref()
     }, shutdownTimeoutMs)
@@ -216,7 +216,7 @@ async function execute(
   for (const { database, replica, detail } of timeout.aborted ? replication.notStored : []) {
     logger.warn(
       { db: database, replica, detail, 'first-sync-timeout-ms': firstSyncTimeoutMs },
-      'not stored yet, the exec command starts anyway',
+      'first sync is not complete, starting the exec command anyway',
     )
   }
   const exitCode = await program.run()

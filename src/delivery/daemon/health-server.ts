@@ -77,12 +77,12 @@ const reasons: Readonly<Record<string, readonly [why: string, hint: string]>> = 
   ],
   EACCES: ['permission denied', 'ports below 1024 are for root: choose another one with addr'],
   EADDRNOTAVAIL: [
-    'it is no address of this machine',
-    'write 127.0.0.1 for this machine alone, or 0.0.0.0 for all its addresses',
+    'this machine has no such address',
+    'write 127.0.0.1 for this machine only, or 0.0.0.0 for all its addresses',
   ],
   ENOTFOUND: [
     'the host is not known',
-    'write 127.0.0.1 for this machine alone, or 0.0.0.0 for all its addresses',
+    'write 127.0.0.1 for this machine only, or 0.0.0.0 for all its addresses',
   ],
 }
 

@@ -107,7 +107,7 @@ export class Service {
       const seconds = Math.round((now - capture.movedAt) / 1000)
       this.#logger.error(
         { db: config.path, seconds },
-        'capturing hangs in the operating system: the watchdog is no longer told that all is well',
+        'capture has hung in the operating system: the systemd watchdog is no longer notified',
       )
     }
     this.#stuck.clear()

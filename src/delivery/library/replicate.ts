@@ -49,7 +49,7 @@ export async function replicate(
     throw new ConfigError('no databases specified in configuration')
   }
   if (config.exec !== undefined) {
-    throw new ConfigError('exec is for the command: the library starts no program')
+    throw new ConfigError('exec works only on the command line: the library starts no program')
   }
   const logger = options.logger ?? (await createLogger({ ...config.logging, stderr: true }))
   for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
@@ -131,7 +131,7 @@ class Engine implements RunningReplication {
   #startAnew(error: Error): void {
     const pauseMs = this.#pauseMs
     this.#pauseMs = Math.min(mostPauseMs, pauseMs * 2)
-    this.#logger.error({ err: error, 'pause-ms': pauseMs }, 'engine ended, starting it anew')
+    this.#logger.error({ err: error, 'pause-ms': pauseMs }, 'engine ended, restarting it')
     this.#restart = setTimeout(() => {
       this.start().catch((reason: unknown) => {
         if (this.#stopped === undefined) this.#startAnew(asError(reason))

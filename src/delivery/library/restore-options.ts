@@ -46,7 +46,7 @@ export function checkRestoreOptions<T extends object>(options: T): T {
   for (const [name, value] of set) {
     const rule = Object.hasOwn(rules, name) ? rules[name] : undefined
     if (rule === undefined) throw unknown(name)
-    if (!rule.allows(value)) throw new UsageError(`restore: ${name} is to be ${rule.wants}`)
+    if (!rule.allows(value)) throw new UsageError(`restore: ${name} must be ${rule.wants}`)
   }
   for (const name of required) {
     if (!set.some(([each]) => each === name)) throw new UsageError(`restore: ${name} is missing`)

@@ -143,7 +143,7 @@ export function planRetention(
   }
   const nextChangeMs = nextChange(generations, facts)
   if (deletions.length > 0 && !leavesAChain(generations, kept)) {
-    const reason = 'nothing is deleted, because nothing that is whole would be left'
+    const reason = 'nothing is deleted, because no generation that can be restored would be left'
     return {
       deletions: [],
       kept: generations.flatMap((each) => keepAll(each, reason)),
@@ -301,7 +301,7 @@ function judge(
     from: base?.index ?? 0,
     base,
     keepReason,
-    dropReason: 'a newer snapshot that is older than the window takes its place',
+    dropReason: 'a newer snapshot is older than the retention window, too, and takes its place',
     replacement: base,
   })
   const goes = (dropReason: string, replacement?: RetainedSnapshot): Verdict => ({
@@ -313,22 +313,25 @@ function judge(
   })
   if (protectedNames.has(each.generation)) return stays('its generation is the current one')
   if (each.snapshots.length === 0) {
-    if (facts.condemned.has(each.generation)) return goes('its snapshots are deleted already')
+    if (facts.condemned.has(each.generation)) return goes('its snapshots are already deleted')
     return Math.max(each.endMs, each.newestObjectMs) < facts.orphanCutOffMs
-      ? goes('it has no snapshot, and is too old for one to be under way')
-      : stays('it has no snapshot yet, which may be under way')
+      ? goes('it has no snapshot, and is too old for its first one to be in progress')
+      : stays('it has no snapshot yet, but its first one may be in progress')
   }
   const hasCommitInWindow =
     each.endMs >= facts.cutOffMs ||
     each.newestObjectMs >= facts.cutOffMs ||
     each.snapshots.some((snapshot) => snapshot.commitTimeMs >= facts.cutOffMs)
-  if (hasCommitInWindow) return stays('it has commits of the window')
+  if (hasCommitInWindow) return stays('it has commits within the retention window')
   const replacement = laterOnes
     .flatMap((later) => later.usable)
     .find((snapshot) => serves(snapshot, facts) && snapshot.commitTimeMs >= each.endMs)
   return replacement === undefined
-    ? stays('it is what there was when the window began')
-    : goes('it ended before the window, and a newer generation reaches back as far', replacement)
+    ? stays('it was current when the retention window began')
+    : goes(
+        'it ended before the retention window, and a newer generation covers all of it',
+        replacement,
+      )
 }
 
 /** Whether a snapshot serves every moment of the window, and has been there long enough to take another's place. */
@@ -353,7 +356,7 @@ function split(
     if (isAbove(snapshot.index)) {
       const reason =
         snapshot === base
-          ? `${verdict.keepReason}; the moments at the beginning of the window are restored from it`
+          ? `${verdict.keepReason}; the beginning of the retention window is restored from it`
           : verdict.keepReason
       kept.push({ generation, snapshot, reason })
     } else if (rule === undefined) snapshots.push(snapshot)

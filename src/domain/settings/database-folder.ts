@@ -49,22 +49,22 @@ export function patternProblem({
   const parts = pattern.split('/')
   if (!isPattern(pattern)) return `not a pattern: ${pattern}`
   if (/[{}]/.test(pattern.replaceAll(/\[[^\]]*\]/g, ''))) {
-    return `{ and } mean themselves, not alternatives: ${pattern}. Write * for all that are databases, or [{] for a name with a brace`
+    return `{ and } are ordinary characters, not alternatives: ${pattern}. Write * for every database, or [{] for a name with a brace`
   }
   if (pattern.startsWith('!')) {
-    return `nothing is excluded by !: ${pattern}. Write a pattern of what is meant, with [!…] for other characters, or ? for a ! itself`
+    return `! excludes nothing: ${pattern}. Write a pattern that matches the files you want, with [!…] for other characters, or ? for an ordinary !`
   }
   if (pattern.startsWith('/')) {
-    return `is relative to dir, so it does not begin with /: write ${pattern.replace(/^\/+/, '')}`
+    return `is relative to dir, so it must not begin with /: write ${pattern.replace(/^\/+/, '')}`
   }
-  if (pattern.endsWith('/')) return `means files, so it does not end with /: write ${pattern}*`
+  if (pattern.endsWith('/')) return `matches files, so it must not end with /: write ${pattern}*`
   if (parts.some((part) => part === '' || part === '.' || part === '..')) {
-    return `is a path within dir, in which there is no ., .. or //: ${pattern}`
+    return `is a path within dir, so it must not contain ., .. or //: ${pattern}`
   }
   if (!recursive && parts.length > 1) {
-    return `means folders in dir, which are looked into only with recursive: true: ${pattern}`
+    return `names folders in dir, which are read only with recursive: true: ${pattern}`
   }
-  if (!mayBeDatabase(pattern)) return `means no databases, but files beside them: ${pattern}`
+  if (!mayBeDatabase(pattern)) return `matches files beside databases, not databases: ${pattern}`
   return undefined
 }
 

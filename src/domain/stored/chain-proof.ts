@@ -143,7 +143,7 @@ export class ChainProof {
         const { generation } = segment
         const path = formatObjectPath({ kind: 'wal-segment', generation, ...found.missing })
         throw new CorruptionError(
-          `a segment is missing before it, ${path}: nothing is there from ${this.#at(found.from)} to ${this.#at(found.to)}`,
+          `a segment is missing before it, ${path}: nothing is stored from ${this.#at(found.from)} to ${this.#at(found.to)}`,
         )
       }
       case 'overlap':
@@ -151,7 +151,7 @@ export class ChainProof {
           `it begins before ${this.#at(tail)}, where what comes before it ends: segments overlap`,
         )
       case 'other frames':
-        throw new CorruptionError('the frame there does not continue the one before it')
+        throw new CorruptionError('the frame there does not continue the previous one')
       case 'continues':
       case 'unknown':
     }
@@ -211,7 +211,7 @@ export class ChainProof {
       !sameChecksum(trailer.checksumAfter, this.#checksum) ||
       (before !== undefined && !sameChecksum(trailer.checksumBefore, before))
     ) {
-      throw new CorruptionError('its trailer states another content')
+      throw new CorruptionError('its content is not what its trailer says')
     }
   }
 
@@ -232,8 +232,8 @@ export class ChainProof {
       throw new BrokenChainError(
         `${formatObjectPath(ref)}: ${error.message}; at ${this.#at(this.#position)}; ${
           commit === undefined
-            ? 'no commit before it is proven'
-            : `the last commit that is proven ends at ${this.#at(commit.position)}${time}`
+            ? 'no commit before it is verified'
+            : `the last verified commit ends at ${this.#at(commit.position)}${time}`
         }`,
         commit?.position ?? { index: this.#snapshot.index, offset: 0 },
         { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) },

@@ -79,7 +79,7 @@ class StructureCheck {
 
   #checkWithoutSnapshot(known: KnownOfGeneration['withoutSnapshot']): void {
     if (known === 'lost') {
-      this.#add('damage', undefined, 'its snapshots are gone: nothing of it can be restored')
+      this.#add('damage', undefined, 'its snapshots are missing: nothing of it can be restored')
     } else if (this.#listing.segments.length > 0) {
       this.#warn(
         undefined,
@@ -96,7 +96,7 @@ class StructureCheck {
     const end = trailer && { index: trailer.index, offset: trailer.endOffset }
     if (end !== undefined && comparePositions(end, storedTo) >= 0) return
     const there = end === undefined ? 'there is no segment' : `the segments end at ${this.#at(end)}`
-    const problem = `the owner of the replica had stored all up to ${this.#at(storedTo)}, but ${there}`
+    const problem = `the owner of the replica had stored everything up to ${this.#at(storedTo)}, but ${there}`
     this.#add('damage', undefined, problem)
   }
 
@@ -123,7 +123,7 @@ class StructureCheck {
 
   #checkSegment(segment: StoredSegment): Problem[] {
     if (segment.offset > maxShortOffset) {
-      this.#warn(segment, 'its offset is past 4 GiB: Litestream passes it over')
+      this.#warn(segment, 'its offset is above 4 GiB: Litestream ignores it')
     }
     if (segment.sizeBytes === 0) return [{ ref: segment, problem: 'it is empty' }]
     const tail = this.#tails.get(formatObjectPath(segment))
@@ -142,7 +142,7 @@ class StructureCheck {
     const lastMs = this.#segmentTrailer(before)?.captures.at(-1)?.timeMs
     const firstMs = this.#segmentTrailer(segment)?.captures[0]?.timeMs
     if (lastMs === undefined || firstMs === undefined || firstMs >= lastMs) return
-    this.#warn(segment, 'its commits are older than those of the one before it')
+    this.#warn(segment, 'its commits are older than those of the previous segment')
   }
 
   #checkSnapshot(snapshot: StoredSnapshot, last: StoredSegment | undefined): void {
@@ -216,18 +216,18 @@ function describeSuccession(segment: StoredSegment, follows: Succession): readon
       const { from, to, missing } = follows
       const { generation } = segment
       const ref: ObjectRef = { kind: 'wal-segment', generation, ...missing }
-      const range = `nothing is there from ${formatWalPosition(from)} to ${formatWalPosition(to)}`
+      const range = `nothing is stored from ${formatWalPosition(from)} to ${formatWalPosition(to)}`
       return [{ ref, problem: `it is missing: ${range}` }]
     }
     case 'overlap':
       return [
         {
           ref: segment,
-          problem: 'it begins before the end of the one before it: doubled segments',
+          problem: 'it begins before the previous segment ends: the segments overlap',
         },
       ]
     case 'other frames':
-      return [{ ref: segment, problem: 'it does not continue the one before it' }]
+      return [{ ref: segment, problem: 'it does not continue the previous segment' }]
   }
 }
 

@@ -138,7 +138,7 @@ export class SegmentVerifier {
     )
     this.#noteCommit(bytes, { startOffset, stepBytes, count: wantedCount })
     if (verified.frameCount < count) {
-      throw new CorruptionError('the frame there does not continue the one before it')
+      throw new CorruptionError('the frame there does not continue the previous one')
     }
     return bytes.subarray(0, wantedCount * stepBytes)
   }

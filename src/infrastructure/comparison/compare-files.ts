@@ -166,7 +166,7 @@ function pageSizeOf(fd: number): number {
   // Nothing is in it, so any size will do.
   if (count === 0) return 4096
   const size = databasePageSize(head)
-  if (size === undefined) throw new Error('the restored file is no SQLite database')
+  if (size === undefined) throw new Error('the restored file is not a SQLite database')
   return size
 }
 

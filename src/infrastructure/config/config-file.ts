@@ -193,7 +193,7 @@ function readAddress(
   }
   if (address.host !== '') return address
   warnings.add(
-    `addr "${text}" is this machine alone: write 127.0.0.1${text} if that is meant, or 0.0.0.0${text} for all its addresses`,
+    `addr "${text}" listens on this machine only: write 127.0.0.1${text} if that is meant, or 0.0.0.0${text} for all its addresses`,
   )
   return { ...address, host: '127.0.0.1' }
 }

@@ -65,7 +65,7 @@ export function readDatabase(
   context: ReadContext,
 ): DatabaseConfig | undefined {
   for (const key of ['pattern', 'recursive', 'watch'] as const) {
-    if (section.has(key)) section.problem(key, 'means nothing without dir')
+    if (section.has(key)) section.problem(key, 'has no effect without dir')
   }
   const path = readPath(section, context)
   const metaPath = readMetaPath(section, context)
@@ -90,7 +90,7 @@ export function readFolder(
   context: ReadContext,
 ): DatabaseFolder | undefined {
   for (const key of ['path', 'restore-if-db-not-exists'] as const) {
-    if (section.has(key)) section.problem(key, 'means nothing beside dir')
+    if (section.has(key)) section.problem(key, 'has no effect together with dir')
   }
   const dir = section.value('dir')
   const pattern = section.value('pattern')
@@ -110,7 +110,10 @@ export function readFolder(
   }
   for (const { name, target } of replicas) {
     if (target.type === 'file' && target.path === path) {
-      section.problem('replicas', `replica "${name}" would lie at the databases: ${path}`)
+      section.problem(
+        'replicas',
+        `replica "${name}" would be in the folder of the databases: ${path}`,
+      )
     }
   }
   warnOfNoReplica({ path, replicas }, context)
@@ -173,8 +176,8 @@ export function placeProblem(
 ): string | undefined {
   if (target.type !== 'file') return undefined
   const liesIn = (place: string): boolean => `${target.path}/`.startsWith(`${place}/`)
-  if (liesIn(path)) return `replica "${name}" would lie at the database file: ${target.path}`
-  if (liesIn(metaPath)) return `replica "${name}" would lie in the meta-path: ${target.path}`
+  if (liesIn(path)) return `replica "${name}" would be the database file: ${target.path}`
+  if (liesIn(metaPath)) return `replica "${name}" would be inside meta-path: ${target.path}`
   return undefined
 }
 
@@ -209,7 +212,7 @@ function readReplicas(section: DatabaseSection, context: ReadContext): readonly 
     const place = describePlace(replica.target)
     const other = context.places.get(place)
     if (other !== undefined) {
-      replicaSection.problem(undefined, `${place} is already the place of ${other}`)
+      replicaSection.problem(undefined, `${place} is already used by ${other}`)
     }
     context.places.set(place, replicaSection.path)
     return [replica]

@@ -13,7 +13,7 @@ export function readHeartbeat(
 ): HeartbeatConfig | undefined {
   if (url === undefined) {
     if (settings.has('heartbeat-interval')) {
-      settings.problem('heartbeat-interval', 'means nothing without heartbeat-url')
+      settings.problem('heartbeat-interval', 'has no effect without heartbeat-url')
     }
     return undefined
   }

@@ -95,7 +95,7 @@ function warnOfRareSnapshots(
   for (const [rule, periodMs] of rules) {
     if (retention.keep[rule] > 0 && everyMs > periodMs) {
       warnings.add(
-        `keep-${rule} keeps snapshots that exist, and they are taken less often: shorten snapshot-interval`,
+        `keep-${rule} can keep only snapshots that exist, and they are taken less often: shorten snapshot-interval`,
       )
     }
   }
@@ -122,7 +122,7 @@ function readReplicaTarget(
 
 function foreignKey(key: KeyOf<'replica'>, type: StoreType): string {
   const stores = infoOf('replica', key).stores ?? []
-  return `means nothing to a replica of type ${type}: it is for ${stores.join(', ')}`
+  return `has no effect on a replica of type ${type}: it is for ${stores.join(', ')}`
 }
 
 /** The parts of the `url` key; undefined without one. */
@@ -207,7 +207,7 @@ function readAgeKeys(
   if (items?.length === 0) section.problem(key, 'is empty: list a key, or remove it')
   return (items ?? []).flatMap((item) => {
     if (!isScalar(item.node) || typeof item.node.value !== 'string') {
-      section.itemProblem(item, 'must be a text of keys, one a line')
+      section.itemProblem(item, 'must be text with one key per line')
       return []
     }
     const text = item.node.value

@@ -115,14 +115,14 @@ function readS3Credentials(
     }
   }
   if (keyId !== undefined && !settings.has('secret-access-key')) {
-    settings.problem('access-key-id', 'is of no use without secret-access-key')
+    settings.problem('access-key-id', 'has no effect without secret-access-key')
   }
   if (secret !== undefined && !settings.has('access-key-id')) {
-    settings.problem('secret-access-key', 'is of no use without access-key-id')
+    settings.problem('secret-access-key', 'has no effect without access-key-id')
   }
   if (keyId !== undefined || secret !== undefined) return undefined
   if (token !== undefined) {
-    settings.problem('session-token', 'is of no use without access-key-id and secret-access-key')
+    settings.problem('session-token', 'has no effect without access-key-id and secret-access-key')
   }
   return environmentCredentials(env)
 }
@@ -148,7 +148,7 @@ function readS3Encryption(settings: Settings<'replica'>): S3ReplicaTarget['encry
   const customerKey = settings.value('sse-customer-key')
   if (customerKey !== undefined) {
     if (kind !== undefined || keyId !== undefined) {
-      settings.problem('sse-customer-key', 'excludes sse and sse-kms-key-id')
+      settings.problem('sse-customer-key', 'cannot be combined with sse or sse-kms-key-id')
     }
     if (decodeBase64(customerKey)?.byteLength !== 32) {
       settings.problem('sse-customer-key', 'must be 32 bytes in base64')
@@ -215,7 +215,7 @@ function readAbs(
   const sasToken = settings.value('sas-token')?.replace(/^\?/, '')
   const configuredKey = settings.value('account-key')
   if (sasToken !== undefined && configuredKey !== undefined) {
-    settings.problem('sas-token', 'excludes account-key')
+    settings.problem('sas-token', 'cannot be combined with account-key')
   }
   // A token is given to do with less than everything, so the environment's key does not take its place.
   const environmentKey = sasToken === undefined ? env['LITESTREAM_AZURE_ACCOUNT_KEY'] : undefined

@@ -131,7 +131,7 @@ function s3Host(hostAndPort: string): {
   }
   if (port !== '') {
     throw new ConfigError(
-      `s3://${hostAndPort} names a server, and a bucket is wanted: write s3://BUCKET/PATH?endpoint=${hostAndPort}`,
+      `s3://${hostAndPort} names a server, but a bucket is needed: write s3://BUCKET/PATH?endpoint=${hostAndPort}`,
     )
   }
   return { bucket: host, isKnownHost: false }

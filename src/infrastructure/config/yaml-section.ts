@@ -250,7 +250,7 @@ function pairsOf(
       : [source]
     return parts.flatMap((part) => {
       if (!isMap(part) || part === map || outer.includes(part)) {
-        file.problems.add(key, at, 'must be another mapping, or a list of such')
+        file.problems.add(key, at, 'must be a mapping or a list of mappings')
         return []
       }
       return pairsOf(file, part as YamlMapping, path, [...outer, map])
@@ -273,7 +273,7 @@ function resolve(
   // Its name may be a secret that begins with a star.
   if (target === undefined) {
     const cure = 'a value that begins with * needs quotes'
-    problems.add(node, path, `no anchor has the name behind * (${cure})`)
+    problems.add(node, path, `there is no anchor of this name (${cure})`)
   }
   return target ?? node
 }

@@ -40,7 +40,7 @@ function check(
     return judge(said(database, pragma), pragma, [])
   } catch (error) {
     if (!(error instanceof SqliteError) || !notForUs.test(error.code)) throw error
-    const remark = `SQLite cannot make the ${pragma} of everything, only the application can: ${error.message}`
+    const remark = `SQLite cannot run ${pragma} on everything, only the application can: ${error.message}`
     return judge(saidOfTables(database, pragma, SqliteError), pragma, [remark])
   }
 }
@@ -75,6 +75,6 @@ function judge(lines: readonly string[], pragma: string, remarks: readonly strin
   if (different.length === 0) return { verdict: 'sound', remarks }
   const more = different.length > maxShown ? `; and ${different.length - maxShown} more` : ''
   const shown = `${different.slice(0, maxShown).join('; ')}${more}`
-  const text = `${pragma} finds every page sound, but remarks on what is stored in them: ${shown}`
+  const text = `${pragma} finds no damage, but remarks on what the application has stored: ${shown}`
   return { verdict: 'sound', remarks: [...remarks, text] }
 }

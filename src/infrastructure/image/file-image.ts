@@ -128,13 +128,12 @@ class FileImage implements DatabaseImage {
       case 'sound':
         return result.remarks
       case 'failed':
-        throw new OutputError(
-          `cannot make the ${pragma} of ${this.#outputPath}: ${result.detail}`,
-          { hint: 'Restore to another path with -o, or without the check.' },
-        )
+        throw new OutputError(`cannot run ${pragma} on ${this.#outputPath}: ${result.detail}`, {
+          hint: 'Restore to another path with -o, or without the check.',
+        })
       case 'damaged':
         throw new CorruptionError(`the restored database fails ${pragma}: ${result.detail}`, {
-          hint: 'It may have been damaged before it was backed up. An earlier target, or no integrity check, gets it out.',
+          hint: 'It may have been damaged before it was backed up. Restore an earlier moment with -timestamp, or take it as it is with -integrity-check none.',
         })
     }
   }
@@ -153,7 +152,7 @@ async function attempt<T>(outputPath: string, work: () => Promise<T>): Promise<T
   } catch (error) {
     throw new OutputError(`cannot write ${outputPath}: ${messageOf(error)}`, {
       cause: error,
-      hint: 'Restore to another path with -o, or mend this one.',
+      hint: 'Restore to another path with -o, or make this one writable.',
     })
   }
 }

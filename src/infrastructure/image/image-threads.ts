@@ -203,7 +203,7 @@ class ImageThread {
       case 'failed':
         this.#fail(
           new OutputError(`cannot write ${this.#outputPath}: ${reply.message}`, {
-            hint: 'Make room there, or restore to another path with -o.',
+            hint: 'Free some space there, or restore to another path with -o.',
           }),
         )
         return

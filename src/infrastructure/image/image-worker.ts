@@ -202,6 +202,6 @@ async function problemOf(work: () => Promise<void>): Promise<string | undefined>
 
 function pageSizeOf(start: Uint8Array): number {
   const pageSizeBytes = databasePageSize(start)
-  if (pageSizeBytes === undefined) throw new CorruptionError('it is no SQLite database')
+  if (pageSizeBytes === undefined) throw new CorruptionError('it is not a SQLite database')
   return pageSizeBytes
 }

@@ -44,7 +44,9 @@ export async function* decodeFrame(
       })
     }
     if (magic !== frameMagic) {
-      throw new CorruptionError(`bad magic ${magic.toString(16).padStart(8, '0')}: no LZ4 frame`)
+      throw new CorruptionError(
+        `bad magic ${magic.toString(16).padStart(8, '0')}: not an LZ4 frame`,
+      )
     }
     const header = await readHeader(input, xxh)
     const checksum = xxh.create32(0)
@@ -72,7 +74,7 @@ export async function* decodeFrame(
     for (;;) {
       const trailing = await input.magic()
       if (trailing === undefined) return
-      if (!isSkippable(trailing)) throw new CorruptionError('unknown bytes behind the LZ4 frame')
+      if (!isSkippable(trailing)) throw new CorruptionError('unknown bytes after the LZ4 frame')
       await skipFrame(input)
     }
   } finally {

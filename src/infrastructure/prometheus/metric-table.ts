@@ -138,19 +138,19 @@ const originals: readonly MetricInfo[] = [
   },
   {
     name: 'litestream_checkpoint_count',
-    help: 'Checkpoints of ours. RESTART: a passive one while the writer lock was held, so that the WAL restarts.',
+    help: 'Checkpoints by tsreplicate. RESTART: a passive one while the writer lock was held, so that the WAL restarts.',
     type: 'counter',
     ...ofCheckpoints(({ totals }, mode) => totals.checkpoints[mode].count),
   },
   {
     name: 'litestream_checkpoint_error_count',
-    help: 'Checkpoints of ours that failed.',
+    help: 'Checkpoints by tsreplicate that failed.',
     type: 'counter',
     ...ofCheckpoints(({ totals }, mode) => totals.checkpoints[mode].errors),
   },
   {
     name: 'litestream_checkpoint_seconds',
-    help: 'Time spent in checkpoints of ours.',
+    help: 'Time spent in checkpoints by tsreplicate.',
     type: 'counter',
     ...ofCheckpoints(({ totals }, mode) => totals.checkpoints[mode].durationMs / 1000),
   },
@@ -174,7 +174,7 @@ const originals: readonly MetricInfo[] = [
   },
   {
     name: 'litestream_replica_validation_total',
-    help: 'Restores tried to prove the replica.',
+    help: 'Restores that were made to validate the replica.',
     type: 'counter',
     ...byLabel('status', ({ totals }) => ({
       ok: totals.provenRestores,
@@ -254,7 +254,7 @@ const ours: readonly MetricInfo[] = [
   },
   {
     name: 'tsreplicate_writer_lock_seconds_total',
-    help: 'Time that writers were held off so.',
+    help: 'Time that writers had to wait for this lock.',
     type: 'counter',
     ...ofDatabase(({ totals }) => seconds(totals.writerLockMs)),
   },
@@ -320,7 +320,7 @@ const ours: readonly MetricInfo[] = [
   },
   {
     name: 'tsreplicate_replica_proven_restore_age_seconds',
-    help: 'How long ago a restore was last proven to be the database; absent: it is not known.',
+    help: 'How long ago the replica was last validated by a restore; absent: it is not known.',
     type: 'gauge',
     ...ofReplica(({ lastProvenAtMs }, nowMs) =>
       lastProvenAtMs === undefined ? undefined : Math.max(0, nowMs - lastProvenAtMs) / 1000,

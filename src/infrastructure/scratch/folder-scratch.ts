@@ -2,6 +2,7 @@ import { mkdir, readdir, rm, statfs } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { OutputError } from '../../domain/errors.js'
 import { codeOf, messageOf } from '../../kit/error-text.js'
+import { formatBytes } from '../../kit/quantity.js'
 import { type ScratchFolder, type ScratchSpace } from '../../usecase/ports/scratch.js'
 import { isAlive } from '../files/process-lives.js'
 
@@ -66,13 +67,13 @@ export class FolderScratch implements ScratchSpace {
     const wantedBytes = Math.ceil(neededBytes * reserveFactor) + reserveBytes
     if (freeBytes >= wantedBytes) return
     throw new OutputError(
-      `not enough room for a restored copy in ${folder}: ${wantedBytes} bytes are wanted, ${freeBytes} are free`,
+      `not enough space for a restored copy in ${folder}: ${formatBytes(wantedBytes)} are needed, ${formatBytes(freeBytes)} are free`,
       { hint },
     )
   }
 }
 
-const hint = 'Make room there, or name another folder with validation-path or -temp-path.'
+const hint = 'Free some space there, or name another folder with validation-path or -temp-path.'
 
 function ignoreExisting(error: unknown): void {
   if (codeOf(error) !== 'EEXIST') throw error

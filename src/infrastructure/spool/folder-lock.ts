@@ -82,7 +82,7 @@ async function takeFile(
 function inUse(folder: string, path: string, holder: ProcessIdentity | undefined): InUseError {
   const who = holder === undefined ? 'another process' : describeProcess(holder)
   return new InUseError(`${folder} is in use by ${who}`, {
-    hint: `stop it first: one database is replicated by one process; if it is certain that no other tsreplicate runs, remove ${path}`,
+    hint: `stop it first: only one process may replicate a database; if you are certain that no other tsreplicate is running, remove ${path}`,
   })
 }
 

@@ -149,7 +149,7 @@ export class FolderSpool implements Spool {
       const { size } = await orLocalStateError(`read ${path}`, () => file.stat())
       if (size !== segment.sizeBytes) {
         throw new LocalStateError(
-          `${path} is not the segment it was: ${size} bytes instead of ${segment.sizeBytes}`,
+          `${path} has changed: ${size} bytes instead of ${segment.sizeBytes}`,
         )
       }
       for (let at = 0; at < size;) {
@@ -460,7 +460,7 @@ async function readSegment(
       trailer.index !== position.index ||
       trailer.startOffset !== position.offset
     ) {
-      return unreadable('its trailer is that of another object')
+      return unreadable('its trailer belongs to another object')
     }
     return { kind: 'segment', segment: describe(trailer, size) }
   } finally {

@@ -5,7 +5,7 @@ import { DatabaseError } from '../../domain/errors.js'
 import { codeOf } from '../../kit/error-text.js'
 
 const cure =
-  'run tsreplicate as the owner of the database, or give both users one group that may write it (mode 0660) and its folder, whose setgid bit (chmod g+s) hands the group on'
+  'run tsreplicate as the owner of the database, or give both users a group that can write the database (mode 0660) and its folder, and set the setgid bit of the folder (chmod g+s), so that new files get that group'
 
 /**
  * SQLite creates `-wal` and `-shm` beside a database whenever it is opened and they are not there, with the mode of the
@@ -27,7 +27,7 @@ export async function refuseForeignDatabase(path: string): Promise<void> {
   await refuseUnwritable(folder, folderFacts)
   if (isWritableForOwner(facts, folderFacts)) return
   throw new DatabaseError(
-    `the application could not write ${path}-wal if ${us()} created it: ${path} has ${describe(facts)}, and its folder hands its group not on`,
+    `the application could not write ${path}-wal if ${us()} created it: ${path} has ${describe(facts)}, and new files in its folder do not get the group of the folder`,
     { hint: cure },
   )
 }

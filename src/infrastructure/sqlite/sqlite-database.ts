@@ -116,7 +116,7 @@ export class SqliteDatabase implements ManagedDatabase {
       return await realpath(this.path)
     } catch (error) {
       if (isNoFile(error)) return undefined
-      throw new DatabaseError('it cannot be looked at', { cause: error })
+      throw new DatabaseError('the file cannot be examined', { cause: error })
     }
   }
 
@@ -128,13 +128,13 @@ export class SqliteDatabase implements ManagedDatabase {
       throw new DatabaseError(
         `it has ${found.nlink} names (hard links), each with a WAL of its own`,
         {
-          hint: `leave it one name, the one that the application uses: find -L FOLDER -samefile ${file} lists them`,
+          hint: `keep only the name that the application uses: find -L FOLDER -samefile ${file} lists all of them`,
         },
       )
     }
     if (await isMountPoint(file)) {
       throw new DatabaseError('it is mounted here as a single file, without its WAL', {
-        hint: 'mount the folder that it lies in: what the application commits elsewhere is in the -wal file there',
+        hint: 'mount the folder that contains it: what the application commits outside is in the -wal file there',
       })
     }
   }
@@ -149,7 +149,7 @@ export class SqliteDatabase implements ManagedDatabase {
     const name = networkFileSystems.get(type)
     if (name === undefined) return
     throw new DatabaseError(
-      `it lies on a network file system (${name}), where SQLite's locks do not hold`,
+      `it is on a network file system (${name}), where SQLite's locks do not work`,
       {
         hint: 'run tsreplicate where the disk is, or set allow-network-file-system: true at your own risk',
       },
@@ -280,7 +280,7 @@ export class SqliteDatabase implements ManagedDatabase {
       return { kind: 'same', signs: now }
     } catch (error) {
       if (isNoFile(error)) return { kind: 'gone' }
-      throw new DatabaseError('it cannot be looked at', { cause: error })
+      throw new DatabaseError('the file cannot be examined', { cause: error })
     }
   }
 

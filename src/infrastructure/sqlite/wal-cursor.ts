@@ -123,7 +123,7 @@ export class WalCursor {
       )
     }
     if (state.frameCount === 0) {
-      return broken('wal restarted while it was not watched', 'SQLite has already let it go')
+      return broken('wal restarted while it was not watched', 'SQLite has already discarded it')
     }
     const end = offsetAfterFrames(state.frameCount, this.#pageSizeBytes)
     if (end < offset) {
@@ -161,7 +161,7 @@ export class WalCursor {
       if (!isWhole || bytes.length === 0) {
         return broken(
           'wal overwritten by another process',
-          `the chain breaks behind offset ${proof.at}`,
+          `the chain breaks after offset ${proof.at}`,
         )
       }
       proof.running = verified.checksum
@@ -209,7 +209,7 @@ export class WalCursor {
     if (place !== undefined && sameSalts(readSalts(header), place.source.salts)) {
       // Everything may have been copied back before we came: what is let go now was not read.
       if (state.frameCount < firstFrameCount) {
-        return broken('wal restarted during the first look', 'SQLite has just let it go')
+        return broken('wal restarted during the first look', 'SQLite has just discarded it')
       }
       // No frames under the old salts is a restart under way: the wal-index is reset before the header is rewritten.
       if (state.frameCount === 0) return nothing

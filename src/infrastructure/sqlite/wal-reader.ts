@@ -91,7 +91,7 @@ export class WalReader {
       if (busy === 0 && log >= 0) return { frameCount: log, copiedBackCount: checkpointed }
       if (asked > 10) waitShortly(0.2)
     }
-    throw new UntoldError('SQLite does not tell what is committed: its wal-index cannot be read')
+    throw new UntoldError('SQLite cannot tell what is committed: its wal-index cannot be read')
   }
 
   journalMode(): string {

@@ -208,7 +208,7 @@ export class GenerationFeed {
     this.ended = true
     this.#final = final
     const waiting = this.takeBarriers()
-    if (final === undefined) waiting.reject(new Error('capturing has ended'))
+    if (final === undefined) waiting.reject(new Error('capture has ended'))
     else waiting.resolve(final)
     this.#changed.wake()
   }
@@ -216,7 +216,7 @@ export class GenerationFeed {
   /** Everything committed by now, captured and spooled. Rejects when capturing fails meanwhile. */
   async barrier(): Promise<Barrier> {
     if (this.ended) {
-      if (this.#final === undefined) throw new Error('capturing has ended')
+      if (this.#final === undefined) throw new Error('capture has ended')
       return this.#final
     }
     return new Promise<Barrier>((resolve, reject) => {

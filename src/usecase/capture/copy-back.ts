@@ -227,7 +227,7 @@ export class CopyBack {
       logger.warn(
         {
           walBytes: wal.frameCount * (feed.current?.pageSizeBytes ?? 0),
-          hint: 'more is written than this machine can capture: each commit may take some 200 ms longer now and then',
+          hint: 'the application writes more than this machine can capture: a commit may now and then take 200 ms longer',
         },
         'the wal grows faster than it is captured: writers are slowed down',
       )

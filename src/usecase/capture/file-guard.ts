@@ -79,7 +79,7 @@ export class FileGuard {
     try {
       await record.save({ generation, size, mtimeMs, copiedCount: wal.copiedBackCount }, kill)
     } catch (err) {
-      logger.debug({ err }, 'the database file is not remembered')
+      logger.debug({ err }, 'the identity of the database file could not be recorded')
     }
   }
 
@@ -94,14 +94,14 @@ export class FileGuard {
     }
     if (look.kind === 'log replaced') {
       const hint =
-        'restart the application, which may go on with the removed file: what it commits there is lost when it ends; then check the database. -wal and -shm are part of a database, and never removed while it is in use'
-      const text = 'the log of the database was replaced under running processes'
+        'restart the application, which may still use the removed file: what it commits there is lost when it ends; then check the database. -wal and -shm are part of a database: never remove them while it is in use'
+      const text = 'the -wal or -shm of the database was replaced while it was in use'
       logger.error({ path: database.path, detail: look.detail, hint }, text)
       return { ...broken('wal replaced', look.detail), isGone: false }
     }
     if (look.kind === 'gone') {
       const text =
-        'database file was deleted: its replicas are kept, and replication goes on when it is back'
+        'database file was deleted: its replicas are kept, and replication continues when it is back'
       if (comesAndGoes()) logger.info({ path: database.path }, text)
       else logger.error({ path: database.path }, text)
       return { ...broken('database file replaced', 'it was deleted'), isGone: true }
@@ -111,7 +111,7 @@ export class FileGuard {
         path: database.path,
         hint: 'stop the application and tsreplicate before a database file is replaced, and remove its -wal and -shm',
       },
-      'database file was replaced under running processes: the application may see old content or errors until it is restarted',
+      'database file was replaced while it was in use: the application may see old content or errors until it is restarted',
     )
     return { ...broken('database file replaced', 'the path names another file'), isGone: false }
   }
@@ -133,8 +133,11 @@ export class FileGuard {
     }
     const detail = this.watch.change
     const cut = verdict === 'ask' ? ', unless it was killed while it copied pages back' : ''
-    const hint = `something other than SQLite wrote the database file (cp, dd, rsync, a restored backup) or touched it${cut}; its -wal does not fit it any more, and what the application reads may be a mixture: check the database, and to replace it stop the application and tsreplicate and remove its -wal and -shm`
-    logger.error({ path: database.path, detail, hint }, 'database file was written past its WAL')
+    const hint = `something other than SQLite wrote the database file (cp, dd, rsync, a restored backup) or touched it${cut}; its -wal no longer matches it, and the application may read a mixture of both: check the database; to replace it, stop the application and tsreplicate, and remove its -wal and -shm`
+    logger.error(
+      { path: database.path, detail, hint },
+      'database file was changed by something other than SQLite',
+    )
     return broken('database file written past its wal', detail)
   }
 
@@ -143,7 +146,7 @@ export class FileGuard {
     const { database, logger, report } = this.#options
     report.fileProblem =
       nameCount > 1
-        ? `the database file has ${nameCount} names (hard links): what is committed under another one is not stored`
+        ? `the database file has ${nameCount} names (hard links): what is committed through another name is not stored`
         : undefined
     if (nameCount === this.#saidNameCount) return
     this.#saidNameCount = nameCount
@@ -152,7 +155,7 @@ export class FileGuard {
       return
     }
     const hint =
-      'remove the other names; a copy is made with tsreplicate restore or VACUUM INTO, not with a link'
+      'remove the other names; to copy a database, use tsreplicate restore or VACUUM INTO, not a link'
     logger.error({ path: database.path, hint }, report.fileProblem ?? '')
   }
 }

@@ -86,9 +86,9 @@ export class LocalHistory {
         {
           byMs: recordedMs - clockMs,
           until: new Date(recordedMs).toISOString(),
-          hint: 'set the clock, here or on the host that wrote before: until then a restore can choose between the new commits by position, not by time',
+          hint: 'set the clock, here or on the host that wrote before: until then, a restore can select the new commits only by position, not by time',
         },
-        'the clock is behind the newest commit: commit times stand still until it has caught up',
+        'the clock is behind the newest commit: commits get the time of that one until the clock has passed it',
       )
     }
     this.#isBehind = isBehind

@@ -438,13 +438,13 @@ export class SyncDatabase {
       if (!isReadable && saidThat !== 'unreadable') {
         saidThat = 'unreadable'
         const hint =
-          'another program has damaged it: nothing is stored until all that it has is copied back into the database; check the database then'
+          'another program has damaged the WAL: nothing is stored until all of it is copied back into the database; then check the database'
         this.#report.walProblem = `its WAL is unreadable, and nothing is stored: ${verdict.detail}`
         logger.error({ reason: verdict.reason, detail: verdict.detail, hint }, 'WAL is unreadable')
       } else if (isReadable && saidThat === undefined) {
         saidThat = 'waits'
         const fields = { ...why, waitSeconds: Math.ceil(waitMs / 1000) }
-        logger.warn(fields, 'generations follow each other: the next one waits')
+        logger.warn(fields, 'generations end too soon: the next one is delayed')
       }
       const now = clock.monotonic()
       if (now - identifiedAt >= this.#settings.monitorIntervalMs) {
@@ -673,7 +673,7 @@ export class SyncDatabase {
     const { spool, logger } = this.#options
     if (!this.#spoolOpened || (await spool.isIntact(never))) return
     const hint = 'nothing but tsreplicate may change that folder while it runs'
-    logger.error({ hint }, 'local state was removed: it is made anew')
+    logger.error({ hint }, 'local state was removed: it is created again')
     await this.#discard()
     await spool[Symbol.asyncDispose]()
     this.#spoolOpened = false
@@ -764,9 +764,9 @@ export class SyncDatabase {
     logger.error(
       {
         seconds: hungDiskMs / 1000,
-        hint: 'look at the disk that the local state lies on: nothing is captured until it answers',
+        hint: 'check the disk that holds the local state: nothing is captured until it responds',
       },
-      'the disk of the local state does not answer: the database is let go, so that the application does not wait for it, too',
+      'the disk of the local state does not respond: the database is released, so that the application need not wait for that disk',
     )
     await database.close()
     await work

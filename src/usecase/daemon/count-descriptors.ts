@@ -29,9 +29,9 @@ export class CountDescriptors {
       {
         limit: this.#limit,
         databases: this.#databases,
-        hint: `allow ${perDatabase} for each database and ${besides} besides: LimitNOFILE= in the unit, or ulimit -Hn`,
+        hint: `allow ${perDatabase} for each database and ${besides} more: set LimitNOFILE= in the unit, or ulimit -Hn`,
       },
-      'too few open files are allowed for so many databases: some may fail',
+      'the limit of open files is too low for so many databases: some may fail',
     )
   }
 

@@ -161,21 +161,21 @@ export class FollowFolders {
   }
 
   #warnOfNone({ path: dir, pattern, recursive, watch }: DatabaseFolder): void {
-    const next = watch ? 'they are waited for' : 'the next look is at a reload'
+    const next = watch ? 'waiting for them to be created' : 'the folder is read again at a reload'
     this.#options.logger.warn({ dir, pattern, recursive }, `no databases in the folder: ${next}`)
   }
 
   #warnOfNoWatch({ path: dir }: DatabaseFolder, problem: string, everyMs: number): void {
     this.#options.logger.warn(
       { dir, problem, 'every-ms': everyMs },
-      'the folder cannot be watched: what comes and goes is found by looking at it now and then',
+      'the folder cannot be watched: it is read at intervals instead',
     )
   }
 
   async #sweep(opened: WatchedFolder): Promise<void> {
     const { clock, logger } = this.#options
     for (const path of await opened.removeLeftState(clock.now() - stateGraceMs)) {
-      logger.info({ path }, 'local state of a database that is gone removed: all of it is stored')
+      logger.info({ path }, 'local state of a deleted database removed: everything in it is stored')
     }
   }
 
@@ -186,7 +186,10 @@ export class FollowFolders {
     if (stop.signal.aborted) return false
     for (const file of unreadable) {
       if (!followed.unreadableFiles.has(file)) {
-        logger.warn({ dir: folder.path, file }, 'no permission to see whether it is a database')
+        logger.warn(
+          { dir: folder.path, file },
+          'no permission to read the file, which may be a database',
+        )
       }
     }
     followed.unreadableFiles = new Set(unreadable)

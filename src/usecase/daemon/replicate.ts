@@ -143,7 +143,7 @@ export class ReplicateDatabases implements Replication {
   /** A file in a folder and a link to it that is named are one database. */
   #saySame(found: DatabaseConfig | undefined, named: DatabaseConfig): void {
     if (found === undefined || found.path === named.path) return
-    const text = `${named.path} leads to ${found.path}: one database, replicated as the first says`
+    const text = `${named.path} leads to ${found.path}: they are one database, replicated with the settings of the first`
     if (this.#same.has(text)) return
     this.#same.add(text)
     this.#options.logger.info({ db: named.path }, text)

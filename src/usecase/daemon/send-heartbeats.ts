@@ -35,7 +35,7 @@ export class SendHeartbeats {
       repeatMs: sayMs,
       betweenMs: sayMs,
       phrases: {
-        failed: 'heartbeat could not be sent: it is tried again',
+        failed: 'heartbeat could not be sent, retrying',
         recovered: 'heartbeat sent again',
       },
     })

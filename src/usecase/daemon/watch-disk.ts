@@ -132,7 +132,7 @@ export class WatchDisk {
       logger.warn(
         {
           walBytes,
-          hint: 'a reader of the application that never ends keeps it from being reused',
+          hint: 'a read transaction of the application that does not end keeps it from being reused',
         },
         'the wal is large',
       )
@@ -146,7 +146,7 @@ export class WatchDisk {
         {
           spoolBytes,
           maxSpoolBytes,
-          hint: 'a replica is behind; when the spool is full, it is given up until it can be reached, and gets a new generation',
+          hint: 'a replica is behind; if the spool gets full, that replica starts over with a new generation when it can be reached',
         },
         'the spool fills',
       )

@@ -276,11 +276,11 @@ export class Confirmation {
       first.sizeBytes === undefined ? 'is not there' : `has ${first.sizeBytes} bytes there`
     const others = lost.length > 1 ? ` (and ${lost.length - 1} more)` : ''
     throw new ReplicaError(
-      `${first.path} on ${this.#client.location} was acknowledged by the store and ${what}${others}: it is ${isSnapshot ? 'taken' : 'sent'} again`,
+      `${first.path} on ${this.#client.location} was acknowledged by the store, but ${what}${others}: it is ${isSnapshot ? 'taken' : 'sent'} again`,
       {
         // What is lost of the segments is known, and the rest is as it was.
         retryable: !isSnapshot,
-        hint: 'look at what the store does with what it is sent: until this is over, nothing there is to be relied on',
+        hint: 'check what the store does with the objects that it acknowledges: until this stops, do not rely on this replica',
       },
     )
   }

@@ -86,7 +86,7 @@ export class LocateReplica {
     if (leftovers !== undefined) {
       logger.warn(
         { location: client.location, err: leftovers },
-        'what interrupted uploads left on the replica could not be removed',
+        'leftovers of interrupted uploads could not be removed from the replica',
       )
     }
     const current = feed.current
@@ -120,7 +120,7 @@ export class LocateReplica {
     if (stranger !== undefined) {
       return broken(
         'replica taken over from another writer',
-        `${client.location} holds generation ${stranger} of a program that claims nothing, as Litestream`,
+        `${client.location} holds generation ${stranger} of a program that does not claim replicas, such as Litestream`,
       )
     }
     if (position !== undefined && comparePositions(position, current.end) > 0) {
@@ -263,7 +263,7 @@ export class LocateReplica {
           by: owner?.formerOwner,
           hint: `tsreplicate restore -generation ${other} -o PATH ${databasePath}`,
         },
-        `${client.location} holds commits that this database does not hold: a restore of the newest commit goes by this one from now on, and the others stay until retention deletes them`,
+        `${client.location} holds commits that this database does not have: from now on, a restore of the newest commit follows this database; the other commits stay until retention deletes them`,
       )
     }
   }

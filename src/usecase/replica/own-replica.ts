@@ -303,11 +303,11 @@ export class OwnReplica {
       this.#held = { ...held, version }
       logger.warn(
         { location: client.location },
-        'the store writes whatever the condition: of two that start at the same moment, one may notice the other only after its next write',
+        'the store ignores the conditions of writes: of two tsreplicate that start at the same moment, one may notice the other only after its next write',
       )
     } catch (error) {
       if (isAbortError(error)) throw error
-      logger.debug({ err: error }, 'whether the store knows conditions was not found out')
+      logger.debug({ err: error }, 'it could not be found out whether the store knows conditions')
     }
   }
 
@@ -325,10 +325,10 @@ export class OwnReplica {
     throw new ReplicaError(
       found === undefined
         ? `objects of ${client.location} were removed by somebody`
-        : `the owner object of ${client.location} was acknowledged by the store and is not there`,
+        : `the owner object of ${client.location} was acknowledged by the store, but is not there`,
       {
         retryable: false,
-        hint: 'what is there is looked at anew; if it is not complete, a new generation begins',
+        hint: 'the replica is listed again; if anything is missing, a new generation begins',
       },
     )
   }
@@ -387,7 +387,7 @@ export class OwnReplica {
         by: this.#takenBy,
         hint: 'stop one of the two; a restart of this one takes the replica back',
       },
-      'replica taken over by another tsreplicate: nothing is written or deleted there by this one any more',
+      'replica taken over by another tsreplicate: this one no longer writes or deletes there',
     )
   }
 
@@ -399,7 +399,7 @@ export class OwnReplica {
   #inUse(owner: ReplicaOwner | undefined): InUseError {
     const { client, refusal } = this.#options
     const error = new InUseError(`${client.location} is in use by ${describeOwner(owner)}`, {
-      hint: 'stop it first: a replica is written by one process; for a copy of a database choose another place',
+      hint: 'stop it first: only one process may write to a replica; a copy of a database needs a replica of its own',
     })
     refusal.refuse(error)
     return error
@@ -409,7 +409,7 @@ export class OwnReplica {
     const { logger } = this.#options
     logger.warn(
       { owner: describeOwner(owner), leaseMs: owner?.leaseMs },
-      'waiting until the owner of the replica ends, or its lease: commits are kept locally until then',
+      'waiting until the owner of the replica ends or its lease expires: commits are kept locally until then',
     )
   }
 
@@ -420,11 +420,14 @@ export class OwnReplica {
     if (claimed === 'same writer') {
       logger.info({ epoch }, 'replica claimed')
     } else if (owner?.released === true) {
-      logger.info({ epoch, from: describeOwner(owner) }, 'replica claimed from one that has ended')
+      logger.info(
+        { epoch, from: describeOwner(owner) },
+        'replica claimed: its former owner has ended',
+      )
     } else {
       logger.warn(
         { epoch, from: describeOwner(owner) },
-        'replica taken over: its former owner stops when it looks before a write, within 10 s',
+        'replica taken over: its former owner notices before its next write, within 10 s',
       )
     }
   }

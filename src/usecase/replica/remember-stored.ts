@@ -75,7 +75,7 @@ export class RememberStored {
       await this.#record?.save(this.#known, signal)
     } catch (err) {
       if (isAbortError(err)) throw err
-      this.#logger.debug({ err }, 'what was seen on the replica is not remembered')
+      this.#logger.debug({ err }, 'what was seen on the replica could not be recorded')
     }
   }
 }

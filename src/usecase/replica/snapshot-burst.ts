@@ -47,7 +47,7 @@ export class SnapshotBurst {
     if (!this.#isSaid) {
       logger.warn(
         { waitSeconds: Math.ceil(waitMs / 1000), snapshots: this.#finishedAtMs.length },
-        'the snapshot of this generation keeps vanishing from the replica: the next one waits, and until then the new commits cannot be restored',
+        'the snapshot of this generation keeps disappearing from the replica: the next one is delayed, and until then the new commits cannot be restored',
       )
     }
     this.#isSaid = true

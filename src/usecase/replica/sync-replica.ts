@@ -340,7 +340,7 @@ export class SyncReplica {
     if (hasReached(place.position, current.end)) {
       if (this.#confirmation.isComplete) return undefined
       const what = this.#confirmation.from
-      return `the store acknowledged ${what === undefined ? 'a snapshot' : `the commits from ${formatPlace(what)}`} and did not show that it has it`
+      return `the store acknowledged ${what === undefined ? 'a snapshot' : `the commits from ${formatPlace(what)}`} , but has not listed them since`
     }
     const from = place.position ?? { index: 0, offset: 0 }
     return `the commits from ${formatPlace(from)} to ${formatPlace(current.end)}`
@@ -490,7 +490,7 @@ export class SyncReplica {
         hint: 'find out who removes or replaces objects there: nothing but tsreplicate may',
       },
       lost.includes(undefined)
-        ? 'commits are missing on the replica: a snapshot is taken, and what lies behind them can be restored again'
+        ? 'commits are missing on the replica: a new snapshot is taken, from which the commits after them can be restored again'
         : 'commits are missing on the replica: they are sent again',
     )
     if (!lost.includes(undefined)) {

@@ -84,7 +84,7 @@ async function attemptSnapshot(
     if (!acceptSchemaChange) return undefined
     logger.warn(
       {},
-      'the schema keeps changing: this snapshot restores with tsreplicate, but Litestream may refuse it',
+      'the schema keeps changing: tsreplicate can restore this snapshot, but Litestream may refuse it',
     )
   }
   const consistentFrom = after.position

@@ -48,7 +48,7 @@ export async function chooseBackup(
     } catch (error) {
       if (signal.aborted || isAbortError(error) || !isSourceFailure(error)) throw error
       failed.set(source, error)
-      notes.push(`replica ${source.name} was passed over: ${messageOf(error)}`)
+      notes.push(`replica ${source.name} was skipped: ${messageOf(error)}`)
     }
   }
   await Promise.all(sources.map(search))
@@ -71,7 +71,7 @@ export async function chooseBackup(
   }
   for (const loss of losses) {
     if (best === undefined || !makesUpFor(best, loss, descent)) throw await loss.explain()
-    notes.push(`replica ${loss.source.name} was passed over: ${loss.problem}`)
+    notes.push(`replica ${loss.source.name} was skipped: ${loss.problem}`)
   }
   if (best !== undefined)
     return { ...best, notes: [...best.notes, ...strangers(best, backups, descent, request)] }
@@ -130,7 +130,7 @@ function chooseNewest(
     return `${formatPosition({ generation, ...each.position })} of ${time}: ${restoreCommand(request, each.source, flags)}`
   })
   throw new AmbiguousBackupError(
-    'the replicas hold different histories, and nothing tells which of them is the newest',
+    'the replicas hold different histories, and it is not known which of them is the newest',
     { hint: ['Choose one:', ...choices].join('\n  ') },
   )
 }
@@ -165,7 +165,7 @@ function strangers(
     })
     .map(({ source, listing }) => {
       const flags = ['-generation', listing.generation]
-      return `replica ${source.name} holds another history, generation ${listing.generation}, and only the times tell that ${generation} is newer; to restore the other: ${restoreCommand(request, source, flags)}`
+      return `replica ${source.name} holds another history, generation ${listing.generation}, and only the times of its commits say that ${generation} is newer; to restore the other: ${restoreCommand(request, source, flags)}`
     })
 }
 
@@ -188,7 +188,7 @@ function nothingFound(
   }
   if (request.target.kind !== 'timestamp') {
     return new NoBackupError(
-      'no matching backups found: no snapshot reaches what is stored of the WAL',
+      'no matching backups found: the stored WAL does not lead from any snapshot to what was asked for',
     )
   }
   const about = earliest.approximate ? 'approximately ' : ''

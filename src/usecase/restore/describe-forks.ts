@@ -56,7 +56,7 @@ class Forks {
       const { generation, end } = followed
       if (last === undefined || end === undefined || comparePositions(last, end) < 0) return []
       return [
-        `generation ${generation} has commits behind ${formatPosition({ generation, ...end })} that generation ${this.#head}, which follows it, does not hold; to restore them: ${this.#command(generation)}`,
+        `generation ${generation} has commits after ${formatPosition({ generation, ...end })} that generation ${this.#head}, which follows it, does not have; to restore them: ${this.#command(generation)}`,
       ]
     })
   }
@@ -79,7 +79,7 @@ class Forks {
       .map(({ generation }) =>
         isChosen(generation)
           ? this.#notHeld()
-          : `generation ${generation} is of another history than ${this.#head}, which is newer; to restore it: ${this.#command(generation)}`,
+          : `generation ${generation} belongs to another history than ${this.#head}, which is newer; to restore it: ${this.#command(generation)}`,
       )
   }
 

@@ -60,14 +60,14 @@ export async function restoreDatabase(
     } catch (error) {
       if (signal.aborted || isAbortError(error)) throw error
       if (error instanceof ObjectNotFoundError && plans < maxPlans) {
-        notes.push(`${error.message}: planned again`)
+        notes.push(`${error.message}: the restore is planned again`)
         continue
       }
       if (!isSourceFailure(error)) throw error
       failed.set(backup.source, error)
       // Another replica may have less than this one was known to have.
       if (error instanceof CorruptionError) losses.push(lossOf(backup, error))
-      notes.push(`replica ${backup.source.name} was given up: ${messageOf(error)}`)
+      notes.push(`replica ${backup.source.name} failed, another one is tried: ${messageOf(error)}`)
       if (failed.size === request.sources.length) throw firstOf(failed)
     }
   }

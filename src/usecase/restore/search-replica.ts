@@ -157,7 +157,7 @@ class ReplicaSearch {
     if (lost !== undefined) return { kind: 'loss', loss: lost }
     if (passedOver.length === 0 && isBehind(backup, this.#request)) {
       const last = formatTime(backup.commitTimeMs)
-      this.#notes.push(`nothing is stored after ${last}, which is before the moment asked for`)
+      this.#notes.push(`nothing is stored after ${last}, which is before the requested time`)
     }
     const forks =
       this.#request.generation === undefined
@@ -317,7 +317,7 @@ class ReplicaSearch {
     if (target.kind === 'timestamp' && target.timeMs < (firstMs ?? timeMs)) return { kind: 'none' }
     const position = record?.position
     const upTo =
-      position === undefined ? '' : `, of which all was stored up to ${at(generation, position)}`
+      position === undefined ? '' : `, which was stored up to ${at(generation, position)}`
     const what =
       stored === undefined
         ? `generation ${generation} is gone${upTo}`
@@ -345,7 +345,7 @@ class ReplicaSearch {
         this.#notes.push(where)
       } else if (trailer !== undefined && (await this.#isReached(segments))) {
         const position = { index: trailer.index, offset: trailer.endOffset }
-        const problem = `the snapshots of generation ${generation} are gone, of which all was stored up to ${at(generation, position)}`
+        const problem = `the snapshots of generation ${generation} are gone, which was stored up to ${at(generation, position)}`
         return this.#loss({ generation, position, timeMs, problem, left: () => none }).loss
       }
     }
@@ -414,7 +414,7 @@ class ReplicaSearch {
     const proof =
       snapshot === undefined
         ? extent?.proof
-        : `${formatObjectPath(snapshot)} was finished when all was stored`
+        : `${formatObjectPath(snapshot)} was finished when everything was stored`
     const range = `${at(generation, end)} to ${at(generation, proven)}`
     return this.#loss({
       generation,
@@ -434,7 +434,7 @@ class ReplicaSearch {
       generation,
       position: last && place(last),
       timeMs: extent?.timeMs ?? last?.createdAtMs ?? 0,
-      problem: `${path} is missing: nothing is there from ${range}`,
+      problem: `${path} is missing: nothing is stored from ${range}`,
       left: () => lastProvable(stored, from, this.#trailers),
     })
   }
@@ -465,8 +465,8 @@ class ReplicaSearch {
     if (left !== undefined) {
       const commit = `${at(generation, left.position)}${ofTime(left.timeMs)}`
       return new CorruptionError(
-        `${what}; the last commit before that which can be restored ends at ${commit}`,
-        { hint: `To restore that one on purpose: ${this.#command(left.flags)}` },
+        `${what}; the last commit before it that can be restored ends at ${commit}`,
+        { hint: `To restore that one anyway: ${this.#command(left.flags)}` },
       )
     }
     const other = await this.#generationBefore(generation)
@@ -474,7 +474,7 @@ class ReplicaSearch {
     if (other === undefined) return new CorruptionError(nothing)
     const end = `${at(other.generation, other.commit.position)}${ofTime(other.commit.timeMs)}`
     return new CorruptionError(`${nothing}; the generation before it ends at ${end}`, {
-      hint: `To restore that one on purpose: ${this.#command(other.commit.flags)}`,
+      hint: `To restore that one anyway: ${this.#command(other.commit.flags)}`,
     })
   }
 
@@ -496,7 +496,7 @@ class ReplicaSearch {
     if (flags === undefined) return error
     return new CorruptionError(error.message, {
       cause: error,
-      hint: `To restore what is left on purpose: ${this.#command(flags)}`,
+      hint: `To restore what is left anyway: ${this.#command(flags)}`,
     })
   }
 
@@ -549,7 +549,7 @@ class ReplicaSearch {
       )
     }
     const error = new AmbiguousBackupError(
-      `replica ${this.#source.name} has ${choices.length} histories, and nothing tells which of them is the newest: generations ${choices.join(', ')}`,
+      `replica ${this.#source.name} has ${choices.length} histories, and it is not known which of them is the newest: generations ${choices.join(', ')}`,
       { hint: ['Choose one:', ...lines].join('\n  ') },
     )
     return { kind: 'ambiguous', choices, error }

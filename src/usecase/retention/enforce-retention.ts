@@ -1,6 +1,7 @@
 import { InUseError, ReplicaError, TsreplicateError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { formatIndex } from '../../domain/wal/position.js'
+import { countOf } from '../../kit/quantity.js'
 import { formatObjectPath, type ObjectRef } from '../../domain/stored/replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from '../../domain/stored/restore-plan.js'
 import {
@@ -84,7 +85,7 @@ export class EnforceRetention {
       ...options,
       repeatMs: betweenComplaintsMs,
       betweenMs: betweenComplaintsMs,
-      phrases: { failed: 'retention could not delete: it is tried again at the next check' },
+      phrases: { failed: 'retention could not delete, retrying at the next check' },
     })
   }
 
@@ -100,7 +101,7 @@ export class EnforceRetention {
     if (leap === undefined || now.leaps === before?.leaps) return
     logger.warn(
       { byMs: Math.round(leap.byMs) },
-      'the clock was set ahead: what was stored before is kept for so much longer',
+      'the clock was set ahead: what was stored before is kept longer by as much',
     )
   }
 
@@ -137,7 +138,7 @@ export class EnforceRetention {
           broken = true
           logger.error(
             { snapshot: formatObjectPath(snapshot) },
-            'segments that this snapshot needs are missing: older snapshots are kept in its stead',
+            'segments that this snapshot needs are missing: older snapshots are kept instead',
           )
         }
       }
@@ -292,7 +293,7 @@ export class EnforceRetention {
       if (failure === undefined) {
         logger.warn(
           { left: still.length, of: refs.length, first: formatObjectPath(first) },
-          'the store said that objects are deleted, and still lists them: they are deleted again',
+          'the store reported objects as deleted, but still lists them: deleting them again',
         )
       }
       await clock.sleep(firstPauseMs * 2 ** (attempt - 1), signal)
@@ -309,12 +310,12 @@ function notDeleted(
   const example = first === undefined ? '' : `, ${formatObjectPath(first)} first`
   const why = cause === undefined ? 'the store still lists them' : cause.message
   return new ReplicaError(
-    `${still.length} objects on ${client.location} are not deleted${example}: ${why}`,
+    `cannot delete ${countOf(still.length, 'object')} on ${client.location}${example}: ${why}`,
     {
       ...(cause === undefined ? {} : { cause }),
       hint:
         cause?.hint ??
-        'give the right to delete, or set `retention: none` where the store itself removes old objects',
+        'grant the permission to delete, or set `retention: none` where the store itself removes old objects',
     },
   )
 }

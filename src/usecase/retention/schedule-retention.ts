@@ -41,7 +41,7 @@ export class ScheduleRetention {
       ...options,
       repeatMs: 30 * 60_000,
       phrases: {
-        failed: 'retention failed, nothing was deleted: it is tried again at the next check',
+        failed: 'retention failed, nothing was deleted, retrying at the next check',
         recovered: 'retention recovered',
       },
     })

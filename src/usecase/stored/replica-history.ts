@@ -126,7 +126,7 @@ async function readOwner(
   } catch (error) {
     if (isAbortError(error) || !(error instanceof ReplicaError) || error.retryable) throw error
     // Whoever may only read what was stored is to have it.
-    notes.push(`what was stored last is not known: ${error.message}`)
+    notes.push(`it is not known what was stored last: ${error.message}`)
     return undefined
   }
 }
@@ -151,11 +151,11 @@ function extentOf(
   if (trailer !== undefined) {
     const path = formatObjectPath({ kind: 'snapshot', generation, index: trailer.index })
     const { consistentFrom: position, commitTimeMs: timeMs } = trailer
-    extents.push({ position, timeMs, proof: `${path} was finished when all was stored` })
+    extents.push({ position, timeMs, proof: `${path} was finished when everything was stored` })
   }
   for (const { generation: recorded, position, commitTimeMs: timeMs } of records) {
     if (recorded !== generation || position === undefined) continue
-    extents.push({ position, timeMs, proof: 'the owner of the replica had stored all' })
+    extents.push({ position, timeMs, proof: 'the owner of the replica had stored everything' })
   }
   return extents.toSorted((a, b) => comparePositions(a.position, b.position)).at(-1)
 }

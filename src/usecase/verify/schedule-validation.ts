@@ -46,7 +46,7 @@ export class ScheduleValidation {
     const jitter = (): number => 0.9 + random() * 0.2
     try {
       await sweep().catch((err: unknown) => {
-        logger.warn({ err }, 'what a validation has left could not be removed')
+        logger.warn({ err }, 'leftovers of a validation could not be removed')
       })
       proven.lastProvenAtMs ??= (await record.load(stop))?.atMs
       let waitMs = intervalMs * jitter()

@@ -155,7 +155,7 @@ function refuseOlder(
   const at = formatPosition({ generation, ...position })
   const wanted = formatPosition({ generation: committed.generation, ...committed.position })
   throw new CorruptionError(
-    `replica ${replica} has confirmed to hold all up to ${wanted}, but restores to ${at}`,
+    `replica ${replica} has confirmed everything up to ${wanted}, but a restore ends at ${at}`,
   )
 }
 
@@ -187,7 +187,7 @@ async function compare(
   }
   const shown = unexplained.slice(0, maxShownPages).join(', ')
   throw new CorruptionError(
-    `the database restored from replica ${options.source.name} at ${formatPosition(position)} is not the live one ${databasePath}: ${countOf(unexplained.length, 'page')} differ${unexplained.length === 1 ? 's' : ''} (${shown}${unexplained.length > maxShownPages ? ', …' : ''})`,
+    `the database restored from replica ${options.source.name} at ${formatPosition(position)} is different from the live database ${databasePath} in ${countOf(unexplained.length, 'page')} (${shown}${unexplained.length > maxShownPages ? ', …' : ''})`,
     {
       hint: 'Run PRAGMA integrity_check on the live database. If it finds no damage, stop tsreplicate, remove the local state, and start it again: a new generation begins.',
     },

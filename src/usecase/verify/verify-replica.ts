@@ -115,7 +115,7 @@ async function knownOf(
 
 /** The newest generation, as the owner object says, of which nothing is left. */
 function describeGone(generation: Generation): VerifiedGeneration {
-  const problem = 'all of it is gone, though the owner of the replica had stored it'
+  const problem = 'all of it is missing, although the owner of the replica had stored it'
   const finding: Finding = { severity: 'damage', generation, object: undefined, problem }
   return {
     generation,
@@ -360,6 +360,6 @@ function headerOf(trailer: Trailer | undefined): WalHeader | undefined {
 function pageSizeOf(start: Uint8Array): number | undefined {
   if (start.length < 18) return undefined
   const pageSizeBytes = databasePageSize(start)
-  if (pageSizeBytes === undefined) throw new CorruptionError('it is no SQLite database')
+  if (pageSizeBytes === undefined) throw new CorruptionError('it is not a SQLite database')
   return pageSizeBytes
 }

@@ -107,17 +107,17 @@ describe('findNotReady', () => {
     [
       'acknowledged, and not there',
       { confirmedLagMs: 301_000 },
-      'the store acknowledged commits 5m1s ago that were not seen there, the limit is 5m0s',
+      'the store acknowledged commits 5m1s ago, but has not listed them since, the limit is 5m0s',
     ],
     [
       'nothing is known yet, as right after the start',
       { isProven: false, hasSnapshot: false },
-      'nothing was seen there since the start that can be restored',
+      'nothing that can be restored was seen there since the start',
     ],
     [
       'nothing is known, and why',
       { isProven: false, hasSnapshot: false, lastFailure: failure },
-      'nothing was seen there since the start that can be restored: the store is away',
+      'nothing that can be restored was seen there since the start: the store is away',
     ],
     ['another owner', { refusal: 'taken over by host b' }, 'taken over by host b'],
   ])('%s', (_, change, reason) => {
@@ -141,13 +141,13 @@ describe('findNotReady', () => {
   test('a database of which nothing was ever captured, at once', () => {
     const refused = { message: 'it has 2 names', kind: 'DATABASE', atMs: 1, isOver: false }
     const never = { state: 'failing', position: undefined, lastFailure: refused } as const
-    expect(reasonOf({}, never)).toBe('nothing of it is captured: it has 2 names')
+    expect(reasonOf({}, never)).toBe('no commits are captured: it has 2 names')
     expect(reasonOf({}, { ...never, state: 'replicating' })).toBeUndefined()
   })
 
   test('generations that do not last', () => {
     expect(reasonOf({}, { generationsLately: { count: 6, withinMs: 61_500 } })).toBe(
-      'generations keep beginning, 6 in the last 1m2s: the log says why',
+      'new generations keep beginning, 6 in the last 1m2s: the log says why',
     )
   })
 

@@ -77,7 +77,7 @@ test.each([
     const newest = await write(a, 5)
     expect(first.isStored).toBe(true)
     expect(await restored(world)).toBe(newest.number)
-    expect(a.said('commit times stand still')).toHaveLength(1)
+    expect(a.said('commits get the time of that one')).toHaveLength(1)
   },
 )
 
@@ -116,7 +116,7 @@ test('a host that is rolled back, disk and database, goes on in a generation of 
   expect(await restored(world)).toBe(newest.number)
   expect(world.begun).toHaveLength(2)
   expect(world.overwritten).toEqual([])
-  expect(a.said('does not hold')).toMatchObject([
+  expect(a.said('does not have')).toMatchObject([
     { level: 'warn', fields: { generation: old?.generation } },
   ])
 })
@@ -137,14 +137,14 @@ test('a former owner that comes back is the owner again, and says what somebody 
   const newest = await write(a, 2)
   expect(world.begun.map(({ host }) => host)).toEqual(['a', 'b', 'a'])
   expect(await restored(world)).toBe(newest.number)
-  expect(a.said('does not hold')).toMatchObject([
+  expect(a.said('does not have')).toMatchObject([
     { level: 'warn', fields: { generation: world.begun[1]?.generation } },
   ])
   // It says so once, and a restart that goes on says nothing.
   await a.stop()
   a.start()
   await write(a, 1)
-  expect(a.said('does not hold')).toHaveLength(1)
+  expect(a.said('does not have')).toHaveLength(1)
 })
 
 test('a former owner that was only away, and writes on until it looks, is not taken for the newest', async () => {
@@ -187,7 +187,7 @@ test('a new generation in place of one of which nothing was stored is no fork', 
   const newest = await write(a, 30)
   expect(world.begun).toHaveLength(2)
   expect(await restored(world)).toBe(newest.number)
-  expect(a.said('does not hold')).toEqual([])
+  expect(a.said('does not have')).toEqual([])
 })
 
 describe('the owner object says what is stored', () => {

@@ -113,7 +113,7 @@ function parseChoice(flags: RestoreFlags): Omit<RestoreRequest, 'sources' | 'out
 
 export function parseIntegrityCheck(text = 'quick'): RestoreRequest['integrityCheck'] {
   if (text === 'none' || text === 'quick' || text === 'full') return text
-  throw new UsageError(`invalid --integrity-check: ${text}`, { hint: 'none, quick or full.' })
+  throw new UsageError(`invalid --integrity-check: ${text}`, { hint: 'Write none, quick or full.' })
 }
 
 function parseTarget({ index, timestamp }: RestoreFlags): RestoreTarget {
@@ -124,7 +124,7 @@ function parseTarget({ index, timestamp }: RestoreFlags): RestoreTarget {
     const match = /^([0-9a-fA-F]{1,8})(?::(\d{1,15}))?$/.exec(index)
     if (match?.[1] === undefined) {
       throw new UsageError(`invalid -index: ${index}`, {
-        hint: 'Write it in hex digits, or as a position: 0000002a:4152.',
+        hint: 'Write an index in hex digits, or a position such as 0000002a:4152.',
       })
     }
     const number = Number.parseInt(match[1], 16)

@@ -17,6 +17,7 @@ import {
 } from '../context.js'
 import { formatTable, formatTime } from '../table.js'
 import { print, printJson } from '../output.js'
+import { countOf } from '../../../kit/quantity.js'
 
 export interface RetentionFlags extends CommonFlags {
   readonly dryRun?: boolean
@@ -127,7 +128,7 @@ async function refuseOther(
   const other = await findOtherOwner(replica, signal)
   if (other === undefined) return
   throw new InUseError(`${replica.client.location} belongs to ${other}`, {
-    hint: 'run it there, or name the replica by its URL',
+    hint: 'run this command on that host, or give the replica as a URL',
   })
 }
 
@@ -224,7 +225,7 @@ function describe(results: readonly Result[], dryRun: boolean): string {
       generation,
       [
         ...(snapshots.length === 0 ? [] : [`snapshot ${snapshots.map(formatIndex).join(' ')}`]),
-        ...(segments === 0 ? [] : [`${segments} wal`]),
+        ...(segments === 0 ? [] : [countOf(segments, 'WAL segment')]),
       ].join(', '),
       '',
       reason,

@@ -53,7 +53,7 @@ async function ask(subjects: readonly DaemonSubject[], signal: AbortSignal): Pro
     'config' in subject ? `with ${subject.config}` : `for ${subject.database} alone`,
   )
   throw new NotRunningError(`no daemon is running ${names.join(' or ')}`, {
-    hint: 'start it with `tsreplicate replicate`; a daemon in a container is asked there',
+    hint: 'start it with `tsreplicate replicate`; for one in a container, run this command there',
   })
 }
 
@@ -65,7 +65,7 @@ function fetchStatus(subject: DaemonSubject, signal: AbortSignal): Promise<strin
     asked.on('timeout', () => {
       asked.destroy(
         new NotRunningError(`the daemon does not answer within ${timeoutMs / 1000} s`, {
-          hint: 'it hangs: look at its log',
+          hint: 'it may hang: look at its log',
         }),
       )
     })

@@ -63,7 +63,7 @@ export async function verify(
 function parseLevel(text = 'full'): Level {
   const level = levels.find((known) => known === text)
   if (level !== undefined) return level
-  throw new UsageError(`invalid -level: ${text}`, { hint: 'structure, full or restore.' })
+  throw new UsageError(`invalid -level: ${text}`, { hint: 'Write structure, full or restore.' })
 }
 
 async function openSources(

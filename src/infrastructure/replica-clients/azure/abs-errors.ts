@@ -82,7 +82,7 @@ const notAllowed: Refusal = {
 
 const wrongKey: Refusal = {
   phrase: 'the account key or token is not accepted',
-  hint: 'check account-name, account-key (or LITESTREAM_AZURE_ACCOUNT_KEY) or sas-token for typing errors, and whether the key was rotated',
+  hint: 'check account-name, account-key (or LITESTREAM_AZURE_ACCOUNT_KEY) or sas-token for typos, and whether the key was rotated',
   retryable: false,
 }
 
@@ -151,7 +151,7 @@ const known: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   [
     'BlobArchived',
     {
-      phrase: 'the blob lies in the archive tier and cannot be read at once',
+      phrase: 'the blob is in the archive tier and cannot be read at once',
       hint: 'rehydrate it first, and use a storage-class that can be read at once',
       retryable: false,
     },

@@ -40,7 +40,7 @@ const known: Readonly<Record<string, { readonly phrase: string; readonly hint?: 
     hint: 'mount the disk of the replica writable, or put the replica elsewhere',
   },
   ENOENT: { phrase: 'no such file or folder' },
-  ENOTDIR: { phrase: 'a part of the path is no folder' },
+  ENOTDIR: { phrase: 'a part of the path is not a folder' },
   EISDIR: { phrase: 'it is a folder' },
   EIO: { phrase: 'input/output error', hint: 'check the disk of the replica' },
   EMFILE: { phrase: 'too many open files' },

@@ -128,7 +128,7 @@ export class GcsConnection {
   #url(path: string, query: Readonly<Record<string, string>>): URL {
     const endpoint = this.#target.endpoint ?? usualEndpoint
     if (!URL.canParse(endpoint)) {
-      throw new ConfigError(`${endpoint} is no endpoint`, {
+      throw new ConfigError(`${endpoint} is not an endpoint`, {
         hint: 'write it as https://host, with the port if there is one',
       })
     }

@@ -147,7 +147,7 @@ const noBucket: Refusal = {
 
 const rateLimited: Refusal = {
   phrase: 'too many requests',
-  hint: 'it goes on by itself; if it stays, raise sync-interval or the quota',
+  hint: 'requests are retried; if this lasts, raise sync-interval or the quota',
   retryable: true,
 }
 
@@ -185,7 +185,7 @@ const known: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
     'quotaExceeded',
     {
       phrase: 'a quota is exhausted',
-      hint: 'raise the quota of the project, or wait until it is counted anew',
+      hint: 'raise the quota of the project, or wait until it is reset',
     },
   ],
   [
@@ -199,7 +199,7 @@ const known: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   [
     'userProjectMissing',
     {
-      phrase: 'the bucket wants the requester to pay',
+      phrase: 'the bucket requires the requester to pay',
       hint: 'use a bucket without requester pays',
       retryable: false,
     },

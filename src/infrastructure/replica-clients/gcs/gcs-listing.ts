@@ -10,7 +10,7 @@ export interface ListingPage extends ListedPage {
 /** Throws where the text is no page, or one that broke off. */
 export function parseListing(text: string): ListingPage {
   const page = parseJson(text)
-  if (typeof page !== 'object' || page === null) throw unreadable('it is no JSON')
+  if (typeof page !== 'object' || page === null) throw unreadable('it is not JSON')
   const token = field(page, 'nextPageToken')
   return {
     objects: listOf(page, 'items').map(parseObject),
@@ -21,7 +21,7 @@ export function parseListing(text: string): ListingPage {
 
 function listOf(page: object, name: string): readonly unknown[] {
   const list = field(page, name) ?? []
-  if (!Array.isArray(list)) throw unreadable(`${name} is no list`)
+  if (!Array.isArray(list)) throw unreadable(`${name} is not a list`)
   return list
 }
 

@@ -92,13 +92,13 @@ export function transportRefusal({ code, status, message }: RequestFailure): Ref
 
 const nothingListens: Refusal = {
   phrase: 'nothing listens at the endpoint',
-  hint: 'check the endpoint, and whether the store runs',
+  hint: 'check the endpoint, and that the store is running',
   retryable: true,
 }
 
 const untrusted: Refusal = {
   phrase: 'the certificate of the server is not trusted',
-  hint: 'set ca-file to the certificate of the authority that signed it, or fix the endpoint’s host name',
+  hint: 'set ca-file to the certificate of the authority that signed it, or correct the endpoint’s host name',
   retryable: false,
 }
 

@@ -55,5 +55,5 @@ export function brokenBody(message: string): Error {
 }
 
 function stalled(ms: number): Error {
-  return Object.assign(new Error(`nothing came for ${ms} ms`), { code: 'ETIMEDOUT' })
+  return Object.assign(new Error(`no data came for ${ms} ms`), { code: 'ETIMEDOUT' })
 }

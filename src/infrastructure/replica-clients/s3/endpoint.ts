@@ -15,7 +15,7 @@ function toUrl(text: string): URL {
   try {
     return new URL(text)
   } catch {
-    throw new ConfigError(`${text} is no endpoint`, {
+    throw new ConfigError(`${text} is not an endpoint`, {
       hint: 'write it as https://host, with the port if there is one',
     })
   }

@@ -134,13 +134,13 @@ const noCredentials: Refusal = {
 
 const unknownKey: Refusal = {
   phrase: 'the access key id is not known there',
-  hint: 'check access-key-id for typing errors, whether the key was deleted, and whether the endpoint is the one it belongs to',
+  hint: 'check access-key-id for typos, whether the key was deleted, and whether the endpoint is the one it belongs to',
 }
 
 const wrongSecret: Refusal = {
   phrase:
     'the secret access key does not belong to the access key id: the signature does not match',
-  hint: 'check secret-access-key for typing errors, and that no proxy changes the request or its Host header',
+  hint: 'check secret-access-key for typos, and that no proxy changes the request or its Host header',
 }
 
 const expired: Refusal = {
@@ -177,7 +177,7 @@ const known: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   ],
   [
     'InvalidBucketName',
-    { phrase: 'this is no valid name of a bucket', hint: 'fix the bucket’s name' },
+    { phrase: 'this is not a valid bucket name', hint: 'fix the bucket’s name' },
   ],
   ['PermanentRedirect', wrongRegion],
   ['AuthorizationHeaderMalformed', wrongRegion],
@@ -201,7 +201,7 @@ const known: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   [
     'InvalidObjectState',
     {
-      phrase: 'the object lies in an archive class and cannot be read at once',
+      phrase: 'the object is in an archive class and cannot be read at once',
       hint: 'restore it from the archive first, and use a storage-class that can be read at once',
     },
   ],

@@ -216,7 +216,9 @@ describe('planRetention', () => {
     const orphans = { ...generationOf(a, [90 * dayMs]), snapshots: [] }
     const { deletions, kept } = plan([orphans, { ...found, snapshots: broken }])
     expect(deletions).toEqual([])
-    expect(kept.every(({ reason }) => reason.includes('nothing that is whole'))).toBe(true)
+    expect(kept.every(({ reason }) => reason.includes('no generation that can be restored'))).toBe(
+      true,
+    )
   })
 
   test('segments without a snapshot stay for a day, unless their deletion had begun', () => {

@@ -65,14 +65,14 @@ describe('patternProblem', () => {
     ['[!]', /^not a pattern/],
     ['[z-a]', /^not a pattern/],
     ['[\\]', /^not a pattern/],
-    ['*.{db,sqlite}', /Write \* for all that are databases/],
-    ['!*.tmp', /^nothing is excluded by !/],
+    ['*.{db,sqlite}', /Write \* for every database/],
+    ['!*.tmp', /^! excludes nothing/],
     ['/eu/*', /write eu\/\*$/],
     ['eu/', /write eu\/\*$/],
     ['./a.db', /^is a path within dir/],
     ['../a.db', /^is a path within dir/],
     ['eu//a.db', /^is a path within dir/],
-    ['*.db-wal', /^means no databases/],
+    ['*.db-wal', /^matches files beside databases/],
   ])('%s means nothing', (pattern, problem) => {
     expect(patternProblem({ pattern, recursive: true })).toMatch(problem)
   })

@@ -91,6 +91,6 @@ test('where the last segment of an index is missing, the last commit is the one 
   expect(() => {
     prove([...first.slice(0, -1), ...second])
   }).toThrow(
-    `a segment is missing before it, ${path}: nothing is there from ${at(lost.offset)} to ${at(end.endOffset)}; at ${at(lost.offset)}; the last commit that is proven ends at ${at(lost.offset)} of 1970-01-01T00:00:03.001Z`,
+    `a segment is missing before it, ${path}: nothing is stored from ${at(lost.offset)} to ${at(end.endOffset)}; at ${at(lost.offset)}; the last verified commit ends at ${at(lost.offset)} of 1970-01-01T00:00:03.001Z`,
   )
 })

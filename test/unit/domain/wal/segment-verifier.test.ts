@@ -136,7 +136,7 @@ describe('what is not proven', () => {
     const at = (frames: number): string =>
       `${generation}/00000003:${walHeaderBytes + frames * stepBytes}`
     expect(() => proof.addSegment(segmentAt(0), facts)).toThrow(
-      `generations/${generation}/wal/00000003_00000000.wal.lz4: the frame there does not continue the one before it; at ${at(2)}; the last commit that is proven ends at ${at(2)}`,
+      `generations/${generation}/wal/00000003_00000000.wal.lz4: the frame there does not continue the previous one; at ${at(2)}; the last verified commit ends at ${at(2)}`,
     )
   })
 

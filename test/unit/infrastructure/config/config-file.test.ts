@@ -148,17 +148,20 @@ describe('parseConfig', () => {
     ],
     [replica('age: {recipients: [""]}'), 'age.recipients[0]: holds no key'],
     [replica('age: {identities: ["# none"]}'), 'age.identities[0]: holds no key'],
-    [replica('age: {recipients: [null]}'), 'age.recipients[0]: must be a text of keys'],
-    [database('replicas: [{path: /a.db}]'), 'replicas: replica "file" would lie at the database'],
+    [replica('age: {recipients: [null]}'), 'age.recipients[0]: must be text with one key per line'],
+    [database('replicas: [{path: /a.db}]'), 'replicas: replica "file" would be the database'],
     [
       database('replicas: [{path: /.a.db-tsreplicate/r}]'),
-      'replica "file" would lie in the meta-path: /.a.db-tsreplicate/r',
+      'replica "file" would be inside meta-path: /.a.db-tsreplicate/r',
     ],
     [
       database('meta-path: /m\nreplicas: [{url: "file:///m"}]'),
-      'replica "file" would lie in the meta-path: /m',
+      'replica "file" would be inside meta-path: /m',
     ],
-    ['dbs: [{dir: /d, replicas: [{path: /d}]}]', 'replica "file" would lie at the databases: /d'],
+    [
+      'dbs: [{dir: /d, replicas: [{path: /d}]}]',
+      'replica "file" would be in the folder of the databases: /d',
+    ],
     ['dbs: [{dir: /d, pattern: "["}]', 'dbs[0].pattern: not a pattern: ['],
     [replica('snapshot-interval: 1d'), 'not a duration: 1d'],
     [replica('retention: never'), 'not a duration: never'],
@@ -177,9 +180,9 @@ describe('parseConfig', () => {
       replica('age: {identities: ["#\\nAGE-SECRET-KEY-1X"]}'),
       'age.identities[0]: error at line 2: malformed secret key',
     ],
-    [replica('age: {identities: [{}]}'), 'age.identities[0]: must be a text of keys'],
+    [replica('age: {identities: [{}]}'), 'age.identities[0]: must be text with one key per line'],
     [replica('heartbeat-url: ftp://x'), 'heartbeat-url: must be an http:// or https:// URL'],
-    [database('heartbeat-interval: 1m'), 'heartbeat-interval: means nothing without heartbeat-url'],
+    [database('heartbeat-interval: 1m'), 'heartbeat-interval: has no effect without heartbeat-url'],
     [replica('heartbeat-url: "http://x"\nheartbeat-interval: 0s'), 'must be above 0'],
     ['addr: foo', 'addr: must specify port for bind address: "foo"'],
     ['addr: 9091', 'addr: must specify port for bind address: "9091"'],
@@ -197,9 +200,9 @@ describe('parseConfig', () => {
     ['exec: " "', 'exec: cannot parse exec command: it is empty'],
     ['exec: a && b', 'exec: cannot parse exec command: unquoted &. There is no shell'],
     ['first-sync-timeout: 0s', 'first-sync-timeout: must be above 0'],
-    [replica('bucket: b'), 'bucket: means nothing to a replica of type file'],
+    [replica('bucket: b'), 'bucket: has no effect on a replica of type file'],
     [database('replicas: [{path: /x}, {path: /y}]'), 'duplicate replica name: "file"'],
-    [database('replicas: [{path: /x}, {path: /x/, name: b}]'), 'is already the place of'],
+    [database('replicas: [{path: /x}, {path: /x/, name: b}]'), 'is already used by'],
     ['dbs: [{path: /a}, {path: /b/../a}]', 'duplicate database path: /a'],
     ['logging: {level: loud}', 'logging.level: must be debug, info, warn or error'],
     ['logging: {type: xml}', 'logging.type: must be text or json'],
@@ -254,7 +257,9 @@ describe('parseConfig', () => {
 
   it('warns of keep rules for which snapshots are taken too rarely', () => {
     const warningsOf = (lines: string): readonly string[] => parse(replica(lines)).warnings
-    expect(warningsOf('keep-hourly: 5').join()).toContain('keep-hourly keeps snapshots that exist')
+    expect(warningsOf('keep-hourly: 5').join()).toContain(
+      'keep-hourly can keep only snapshots that exist',
+    )
     expect(warningsOf('keep-hourly: 5\nsnapshot-interval: 1h\nkeep-daily: 3')).toEqual([])
     expect(warningsOf('retention: 72h\nkeep-daily: 5')).toHaveLength(1)
     expect(warningsOf('keep-daily: 5\nkeep-monthly: 5')).toEqual([])
@@ -303,10 +308,10 @@ describe('a folder', () => {
 
   it('is no place for what belongs to one database', () => {
     expect(problemsOf(folder('path: /a.db'))).toEqual([
-      'c.yml:3: dbs[0].path: means nothing beside dir',
+      'c.yml:3: dbs[0].path: has no effect together with dir',
     ])
     expect(problemsOf('dbs:\n  - path: /a.db\n    watch: true\n')).toEqual([
-      'c.yml:3: dbs[0].watch: means nothing without dir',
+      'c.yml:3: dbs[0].watch: has no effect without dir',
     ])
   })
 })

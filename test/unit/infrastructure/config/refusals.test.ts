@@ -48,12 +48,9 @@ describe('in a file', () => {
     ['exec: a\nexec: b', 'c.yml:2: exec: is given twice, first in line 1'],
     [
       'dbs: [*none]',
-      'c.yml:1: dbs[0]: no anchor has the name behind * (a value that begins with * needs quotes)',
+      'c.yml:1: dbs[0]: there is no anchor of this name (a value that begins with * needs quotes)',
     ],
-    [
-      'dbs:\n  - {<<: 5, path: /a}',
-      'c.yml:2: dbs[0].<<: must be another mapping, or a list of such',
-    ],
+    ['dbs:\n  - {<<: 5, path: /a}', 'c.yml:2: dbs[0].<<: must be a mapping or a list of mappings'],
     [
       'addr: foo',
       'c.yml:1: addr: must specify port for bind address: "foo" (write for example 127.0.0.1:9090)',
@@ -117,8 +114,8 @@ describe('in a file', () => {
       'dbs: [{dir: /d/*.db, replicas: [{path: /r}]}]',
       'c.yml:1: dbs[0].dir: is one folder, not a pattern: /d/*.db. Write the part without * as dir, and the rest as pattern',
     ],
-    ['dbs: [{dir: /d, path: /a}]', 'c.yml:1: dbs[0].path: means nothing beside dir'],
-    ['dbs: [{path: /a, watch: true}]', 'c.yml:1: dbs[0].watch: means nothing without dir'],
+    ['dbs: [{dir: /d, path: /a}]', 'c.yml:1: dbs[0].path: has no effect together with dir'],
+    ['dbs: [{path: /a, watch: true}]', 'c.yml:1: dbs[0].watch: has no effect without dir'],
     ['dbs: [{dir: /d, pattern: "["}]', 'c.yml:1: dbs[0].pattern: not a pattern: ['],
     [
       'dbs: [{path: /a}, {path: /b/../a}]',
@@ -131,7 +128,7 @@ describe('in a file', () => {
     ],
     [
       'dbs: [{dir: /d, replicas: [{path: /d}]}]',
-      'c.yml:1: dbs[0].replicas: replica "file" would lie at the databases: /d',
+      'c.yml:1: dbs[0].replicas: replica "file" would be in the folder of the databases: /d',
     ],
   ])('%j', (text, refusal) => {
     expect(refusalOf(whole(text))).toBe(refusal)
@@ -178,16 +175,16 @@ describe('in a database, line 3', () => {
     ],
     [
       'heartbeat-interval: 1m',
-      'c.yml:3: dbs[0].heartbeat-interval: means nothing without heartbeat-url',
+      'c.yml:3: dbs[0].heartbeat-interval: has no effect without heartbeat-url',
     ],
     ['heartbeat-url: ftp://x', 'c.yml:3: dbs[0].heartbeat-url: must be an http:// or https:// URL'],
     [
       'replicas: [{path: /a.db}]',
-      'c.yml:3: dbs[0].replicas: replica "file" would lie at the database file: /a.db',
+      'c.yml:3: dbs[0].replicas: replica "file" would be the database file: /a.db',
     ],
     [
       'replicas: [{path: /.a.db-tsreplicate/r}]',
-      'c.yml:3: dbs[0].replicas: replica "file" would lie in the meta-path: /.a.db-tsreplicate/r',
+      'c.yml:3: dbs[0].replicas: replica "file" would be inside meta-path: /.a.db-tsreplicate/r',
     ],
     [
       'replicas: [{name: x}]',
@@ -235,7 +232,7 @@ describe('in a database, line 3', () => {
     ],
     [
       'replicas: [{path: /x}, {path: /x/, name: b}]',
-      'c.yml:3: dbs[0].replicas[1]: /x is already the place of dbs[0].replicas[0]',
+      'c.yml:3: dbs[0].replicas[1]: /x is already used by dbs[0].replicas[0]',
     ],
     [
       'replicas: [{url: "s3://b", bucket: b}]',
@@ -259,7 +256,7 @@ describe('in a database, line 3', () => {
     ],
     [
       'replicas: [{url: "s3://minio:9000/b"}]',
-      'c.yml:3: dbs[0].replicas[0].url: s3://minio:9000 names a server, and a bucket is wanted: write s3://BUCKET/PATH?endpoint=minio:9000',
+      'c.yml:3: dbs[0].replicas[0].url: s3://minio:9000 names a server, but a bucket is needed: write s3://BUCKET/PATH?endpoint=minio:9000',
     ],
     [
       'replicas: [{url: "s3://b/%zz"}]',
@@ -305,7 +302,7 @@ describe('in a replica in a folder, line 5', () => {
     ],
     [
       'bucket: b',
-      'c.yml:5: dbs[0].replicas[0].bucket: means nothing to a replica of type file: it is for s3, gcs, abs',
+      'c.yml:5: dbs[0].replicas[0].bucket: has no effect on a replica of type file: it is for s3, gcs, abs',
     ],
     ['lease: 1s', 'c.yml:5: dbs[0].replicas[0].lease: must be 5s or more, or 0, not 1s'],
     ['keep-daily: -1', 'c.yml:5: dbs[0].replicas[0].keep-daily: must not be below 0, and is -1'],
@@ -333,7 +330,7 @@ describe('in a replica in a folder, line 5', () => {
     ],
     [
       'age: {recipients: [{}]}',
-      'c.yml:5: dbs[0].replicas[0].age.recipients[0]: must be a text of keys, one a line',
+      'c.yml:5: dbs[0].replicas[0].age.recipients[0]: must be text with one key per line',
     ],
     ['age: {recipients: ["# no"]}', 'c.yml:5: dbs[0].replicas[0].age.recipients[0]: holds no key'],
     [
@@ -356,17 +353,17 @@ describe('in a replica in a bucket, line 5', () => {
   test.each([
     [
       'account-name: a',
-      'c.yml:5: dbs[0].replicas[0].account-name: means nothing to a replica of type s3: it is for abs',
+      'c.yml:5: dbs[0].replicas[0].account-name: has no effect on a replica of type s3: it is for abs',
     ],
     ['part-size: 1MiB', 'c.yml:5: dbs[0].replicas[0].part-size: must be from 5MiB to 5GiB for s3'],
     ['concurrency: 0', 'c.yml:5: dbs[0].replicas[0].concurrency: must be above 0, not 0'],
     [
       'access-key-id: A',
-      'c.yml:5: dbs[0].replicas[0].access-key-id: is of no use without secret-access-key',
+      'c.yml:5: dbs[0].replicas[0].access-key-id: has no effect without secret-access-key',
     ],
     [
       'session-token: t',
-      'c.yml:5: dbs[0].replicas[0].session-token: is of no use without access-key-id and secret-access-key',
+      'c.yml:5: dbs[0].replicas[0].session-token: has no effect without access-key-id and secret-access-key',
     ],
     ['sse: aes', 'c.yml:5: dbs[0].replicas[0].sse: must be kms, not aes'],
     [

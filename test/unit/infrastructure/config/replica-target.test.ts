@@ -211,17 +211,17 @@ describe('the keys of a replica', () => {
     ['type: azure\npath: a', 'unknown replica type in config: "azure"'],
     ['type: sftp\npath: a', 'sftp replicas are not supported'],
     ['type: sftp\nhost: a', 'host: not supported by this version'],
-    ['type: gcs\nbucket: b\nregion: x', 'region: means nothing to a replica of type gcs'],
-    ['type: s3\nbucket: b\naccess-key-id: a', 'of no use without secret-access-key'],
-    ['type: s3\nbucket: b\nsecret-access-key: a', 'of no use without access-key-id'],
-    ['type: s3\nbucket: b\nsession-token: a', 'of no use without access-key-id'],
+    ['type: gcs\nbucket: b\nregion: x', 'region: has no effect on a replica of type gcs'],
+    ['type: s3\nbucket: b\naccess-key-id: a', 'has no effect without secret-access-key'],
+    ['type: s3\nbucket: b\nsecret-access-key: a', 'has no effect without access-key-id'],
+    ['type: s3\nbucket: b\nsession-token: a', 'has no effect without access-key-id'],
     ['type: s3\nbucket: b\nsse: aes', 'sse: must be kms'],
     ['type: s3\nbucket: b\nsse-customer-key: short', 'must be 32 bytes in base64'],
-    [`type: s3\nbucket: b\nsse: kms\nsse-customer-key: ${key32}`, 'excludes sse'],
+    [`type: s3\nbucket: b\nsse: kms\nsse-customer-key: ${key32}`, 'cannot be combined with sse'],
     ['type: abs\nbucket: c\naccount-name: a\naccount-key: "%"', 'account-key: is not base64'],
     [
       'type: abs\nbucket: c\naccount-name: a\naccount-key: eA==\nsas-token: s',
-      'excludes account-key',
+      'cannot be combined with account-key',
     ],
     ['url: s3://b?regin=x', 'url: unknown setting regin'],
     ['url: s3://b?concurrency=x', 'url: concurrency: not a whole number: x'],
@@ -238,7 +238,7 @@ describe('the keys of a replica', () => {
     ]
     const text = `dbs: [{path: /a.db, replicas: [${both.join(', ')}]}]`
     expect(messageOf(() => parseConfig(text, 'c.yml', { home: '/', cwd: '/', env: {} }))).toContain(
-      's3://b/a is already the place of dbs[0].replicas[0]',
+      's3://b/a is already used by dbs[0].replicas[0]',
     )
   })
 })

@@ -71,7 +71,7 @@ describe('a section of a YAML file', () => {
     const text = 'exec: &a app\ndbs:\n  - path: *a\n  - path: *none\n'
     expect(reading(text, (root) => databases(root).map((db) => db.value('path')))).toEqual([
       ['app', undefined],
-      'c.yml:4: dbs[1].path: no anchor has the name behind * (a value that begins with * needs quotes)',
+      'c.yml:4: dbs[1].path: there is no anchor of this name (a value that begins with * needs quotes)',
     ])
   })
 
@@ -97,7 +97,9 @@ describe('a section of a YAML file', () => {
 
   it.each(['{<<: 5}', '&a {<<: *a}', '{<<: [*x]}'])('refuses to merge %s', (item) => {
     const found = reading(`dbs:\n  - ${item}\n`, databases)
-    expect(found.join('\n')).toContain('c.yml:2: dbs[0].<<: must be another mapping')
+    expect(found.join('\n')).toContain(
+      'c.yml:2: dbs[0].<<: must be a mapping or a list of mappings',
+    )
   })
 
   it('leaves out items that are no mapping, and says so', () => {

@@ -63,12 +63,12 @@ describe.each(['quick_check', 'integrity_check'])('%s', (pragma) => {
     [
       'a collation of the application',
       make(`CREATE TABLE t (a, b); CREATE INDEX i ON t (a COLLATE NOCASE); ${rows}`, collated),
-      /^SQLite cannot make the \w+ of everything, .*: no such collation sequence: app$/,
+      /^SQLite cannot run \w+ on everything, .*: no such collation sequence: app$/,
     ],
     [
       'a tokenizer of the application',
       make("CREATE VIRTUAL TABLE f USING fts4(x, tokenize='simple')", ['simple', 'app']),
-      /^SQLite cannot make the \w+ of everything, .*: unknown tokenizer: app$/,
+      /^SQLite cannot run \w+ on everything, .*: unknown tokenizer: app$/,
     ],
   ])('remarks on %s', async (_, path, remark) => {
     expect(await checkIntegrity(path, pragma)).toEqual({

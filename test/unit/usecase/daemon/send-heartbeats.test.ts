@@ -73,9 +73,9 @@ describe('heartbeats', () => {
     })
     expect(sentAt).toHaveLength(20)
     expect(log).toEqual([
-      '0 heartbeat could not be sent: it is tried again: no answer',
-      '30000 heartbeat could not be sent: it is tried again: no answer',
-      '60000 heartbeat could not be sent: it is tried again: no answer',
+      '0 heartbeat could not be sent, retrying: no answer',
+      '30000 heartbeat could not be sent, retrying: no answer',
+      '60000 heartbeat could not be sent, retrying: no answer',
       '90000 heartbeat sent again',
     ])
   })

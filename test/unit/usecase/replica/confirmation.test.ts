@@ -98,7 +98,7 @@ describe.each([
   test('is sent again, and unconfirmed until it is seen', async () => {
     now += 5000
     await expect(confirmation.check(signal)).rejects.toThrow(
-      `${pathOf(lostAt)} on memory was acknowledged by the store and is not there: it is sent again`,
+      `${pathOf(lostAt)} on memory was acknowledged by the store, but is not there: it is sent again`,
     )
     const { lost } = confirmation
     expect(lost?.segment.startOffset).toBe(lostAt)
@@ -144,7 +144,7 @@ test('an object of another size is lost as well', async () => {
   await confirmation.check(signal)
   now += 5000
   await expect(confirmation.check(signal)).rejects.toThrow(
-    'was acknowledged by the store and has 2 bytes there',
+    'was acknowledged by the store, but has 2 bytes there',
   )
   expect(confirmation.lost?.segment.startOffset).toBe(0)
 })

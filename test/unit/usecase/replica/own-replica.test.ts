@@ -420,13 +420,13 @@ describe('with a lease', () => {
     expect(claim.state).toBe('pending')
     expect(newcomer.refusals).toEqual([])
     expect(messages(newcomer, 'warn')).toEqual([
-      'waiting until the owner of the replica ends, or its lease: commits are kept locally until then',
+      'waiting until the owner of the replica ends or its lease expires: commits are kept locally until then',
     ])
     end.abort()
     await first.owner.release(signal)
     await clock.advance(secondMs)
     expect(claim.state).toEqual({ is: 'another writer' })
-    expect(messages(newcomer, 'info')).toEqual(['replica claimed from one that has ended'])
+    expect(messages(newcomer, 'info')).toEqual(['replica claimed: its former owner has ended'])
   })
 
   test('a newcomer waits no longer than the lease after the last sign of life', async () => {
@@ -496,7 +496,7 @@ describe('an owner object that the store acknowledged and lost', () => {
     lose(2)
     await expect(daemon.owner.claim(signal)).resolves.toBe<Claimed>('another writer')
     await clock.advance(10 * secondMs)
-    await expect(check(daemon)).rejects.toThrow('was acknowledged by the store and is not there')
+    await expect(check(daemon)).rejects.toThrow('was acknowledged by the store, but is not there')
     expect(stored()?.process).toEqual(daemon.process)
     await expect(check(daemon)).resolves.toBeUndefined()
     await expect(check(former)).rejects.toThrow(InUseError)
@@ -522,7 +522,7 @@ describe('an owner object that the store acknowledged and lost', () => {
       const bytes = object?.bytes.subarray(0, keptBytes) ?? new Uint8Array(0)
       client.objects.set(ownerObjectName, { bytes, createdAtMs: 0 })
       await clock.advance(10 * secondMs)
-      await expect(check(daemon)).rejects.toThrow('was acknowledged by the store and is not there')
+      await expect(check(daemon)).rejects.toThrow('was acknowledged by the store, but is not there')
       expect(stored()?.process).toEqual(daemon.process)
       await daemon.owner.release(signal)
       daemon.kill()
@@ -534,7 +534,7 @@ describe('a store that knows no conditions', () => {
   test('is said once at the claim, and owners are told apart all the same', async () => {
     client.honoursConditions = false
     const warning =
-      'the store writes whatever the condition: of two that start at the same moment, one may notice the other only after its next write'
+      'the store ignores the conditions of writes: of two tsreplicate that start at the same moment, one may notice the other only after its next write'
     const first = start(here, new Folder())
     await first.owner.claim(signal)
     expect(messages(first, 'warn')).toEqual([warning])

@@ -162,7 +162,7 @@ describe('of several generations', () => {
     const next: Made = { generation: g2, times: [9500], ordinal: 2, follows }
     const { listing, said } = await choose([replicaOf(ahead, next)])
     expect(listing.generation).toBe(g2)
-    expect(said).toEqual([expect.stringMatching(`${g1} has commits behind .*-generation ${g1}>`)])
+    expect(said).toEqual([expect.stringMatching(`${g1} has commits after .*-generation ${g1}>`)])
   })
 
   test('a moment is looked for in the newest that reaches back to it', async () => {
@@ -337,7 +337,7 @@ describe('of several replicas', () => {
     const whole = replicaOf({ generation: g1, times: [1000, 2000, 3000], ordinal: 1 })
     const backup = await choose([lossy, whole])
     expect(backup.source.name).toBe('replica-2')
-    expect(backup.said).toEqual([expect.stringContaining('replica replica-1 was passed over')])
+    expect(backup.said).toEqual([expect.stringContaining('replica replica-1 was skipped')])
     const refused = choose([lossy, replicaOf(long)])
     await expect(refused).rejects.toMatchObject({ code: 'CORRUPTION' })
   })

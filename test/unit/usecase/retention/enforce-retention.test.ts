@@ -118,7 +118,7 @@ describe('EnforceRetention', () => {
     objects.delete = (path) => (lies-- > 0 ? true : remove(path))
     await enforcer().enforce(never)
     expect(log.filter(({ level }) => level === 'warn').map(({ message }) => message)).toContain(
-      'the store said that objects are deleted, and still lists them: they are deleted again',
+      'the store reported objects as deleted, but still lists them: deleting them again',
     )
     expect(objects.size).toBeLessThan(before)
 
@@ -211,7 +211,7 @@ describe('a clock that is wrong', () => {
     const next = enforcer({ record })
     await next.lookAtClock(never)
     expect(warnings()).toEqual([
-      'the clock was set ahead: what was stored before is kept for so much longer',
+      'the clock was set ahead: what was stored before is kept longer by as much',
     ])
     for (let i = 0; i < 5; i += 1) {
       history.pass(60_000)

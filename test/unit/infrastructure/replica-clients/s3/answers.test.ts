@@ -273,7 +273,7 @@ describe('time', () => {
     })
     expect(await failure(get(client))).toMatchObject({
       retryable: true,
-      message: expect.stringContaining('nothing came for') as string,
+      message: expect.stringContaining('no data came for') as string,
     })
     server.answerWith((_, response) => {
       begin(response)
