@@ -56,6 +56,13 @@ export class MemoryReplicaClient implements ReplicaClient {
     this.#parts = { partSizeBytes, maxConcurrentParts }
   }
 
+  /** Holds what another one does, as if its clients had been taken back to an earlier state, and the store had not. */
+  become(other: MemoryReplicaClient): void {
+    this.objects.clear()
+    for (const [path, object] of other.objects) this.objects.set(path, object)
+    this.#ownerVersion = other.#ownerVersion
+  }
+
   async *listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
     await this.#begin('list', generationsFolder, signal)
     const found = new Set<Generation>()

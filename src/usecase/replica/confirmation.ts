@@ -54,6 +54,7 @@ export class Confirmation {
   #lost: SentSegment[] = []
   /** Of what was lost, some is not known to be there yet. */
   #isMending = false
+  #isSurpassed = false
   #lastAt = Number.NEGATIVE_INFINITY
   /** When to look again after something was not as it should be. */
   #lookAgainAt: number | undefined
@@ -85,6 +86,7 @@ export class Confirmation {
         comparePositions(endOf(segment), position) <= 0,
     )
     this.#lost = []
+    this.#isSurpassed = false
     this.#isMending &&= this.#sent.length > 0
     this.#snapshot = newest
     this.#isSnapshotConfirmed = true
@@ -159,6 +161,11 @@ export class Confirmation {
   /** Something was lost and is not confirmed yet: nothing is to be sent behind it. */
   get isMending(): boolean {
     return this.#isMending
+  }
+
+  /** Whether the last look showed segments behind all that was sent: who stores them has gone on from here, too. */
+  get isSurpassed(): boolean {
+    return this.#isSurpassed
   }
 
   /** How long until the replica is to be looked at; undefined: there is nothing to confirm. */
@@ -240,8 +247,12 @@ export class Confirmation {
     const from = isSecond ? undefined : startOf(first.segment)
     const sizes = new Map<string, number>()
     const { generation } = first.segment
+    const end = endOf(sent.at(-1)?.segment ?? first.segment)
+    this.#isSurpassed = false
     for await (const found of this.#client.listWalSegments(generation, signal, { from })) {
       sizes.set(formatObjectPath(found), found.sizeBytes)
+      // What begins at the end may be the next one, whose answer was lost.
+      this.#isSurpassed ||= comparePositions(found, end) > 0
     }
     const missing: Missing[] = []
     const seen: SeenSegment[] = []

@@ -55,6 +55,8 @@ interface Attempt {
 
 /** Longer than a former writer goes on without a look. */
 const settleMs = 12_000
+/** Contents of ours that are known again: far more than can be on their way, or come back by what a store has lost. */
+const maxWritten = 100
 /** How often a lease is looked at, and how many signs of life are given in one. */
 const leaseLookMs = 1000
 const renewalsPerLease = 3
@@ -76,6 +78,10 @@ export class OwnReplica {
   #look: Moment = { monotonicMs: Number.NEGATIVE_INFINITY, wallMs: 0 }
   /** Claims whose answer did not arrive. */
   readonly #attempts = new Map<string, Attempt>()
+  /** The latest that this process has sent, noted before each is sent: which of them are there, no answer may tell. */
+  #written: readonly string[] = []
+  /** The token of ours that somebody else writes with, too; undefined: nobody does. */
+  #copiedToken: string | undefined
   /** Writes of the owner object go one after another. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -86,6 +92,15 @@ export class OwnReplica {
   /** Who has taken the replica from this process, for people. Nothing is written any more then. */
   get takenBy(): string | undefined {
     return this.#takenBy
+  }
+
+  /**
+   * Whether our claim is another's, too: the owner object bears our token, and this process does not remember to have written
+   * it. It is a copy, or was taken back, as by a snapshot of a virtual machine with its memory. Until it has claimed anew, and
+   * begun a generation that the other one does not write to, it may not write.
+   */
+  get isCopied(): boolean {
+    return this.#copiedToken !== undefined
   }
 
   /** Of our claim; 0: there is none. */
@@ -100,7 +115,7 @@ export class OwnReplica {
 
   /** Whether there is an owner object of ours to say something in. */
   get isClaimed(): boolean {
-    return this.#held !== undefined && this.#takenBy === undefined
+    return this.#held !== undefined && this.#takenBy === undefined && !this.isCopied
   }
 
   /** What the owner object says to be stored; undefined: nothing is known. */
@@ -110,9 +125,8 @@ export class OwnReplica {
 
   /** Whether this process may write, as far as it knows. */
   get isOurs(): boolean {
-    return (
-      this.#takenBy === undefined && (this.#unguarded !== undefined || this.#held !== undefined)
-    )
+    if (this.#takenBy !== undefined || this.isCopied) return false
+    return this.#unguarded !== undefined || this.#held !== undefined
   }
 
   /**
@@ -153,6 +167,7 @@ export class OwnReplica {
   async check({ maxAgeMs }: { readonly maxAgeMs: number }, signal: AbortSignal): Promise<void> {
     if (this.#unguarded !== undefined) return
     this.#throwIfTaken()
+    this.#throwIfCopied()
     if (this.#held === undefined) {
       throw new ReplicaError(`${this.#options.client.location} is not claimed yet`)
     }
@@ -163,6 +178,7 @@ export class OwnReplica {
     this.#judge(found)
     this.#look = look
     this.#throwIfTaken()
+    this.#throwIfCopied()
   }
 
   /** Gives signs of life until `signal`, if others are to wait for them. */
@@ -240,6 +256,7 @@ export class OwnReplica {
     remembered: RememberedClaims | undefined,
   ): Promise<ClaimVerdict> {
     const { processes } = this.#options
+    if (owner !== undefined && owner.token === this.#copiedToken) return { kind: 'another' }
     // Whoever wrote what cannot be read was no local state of ours.
     if (found !== undefined && owner === undefined) return { kind: 'another' }
     return judgeOwner(owner, {
@@ -286,6 +303,7 @@ export class OwnReplica {
     }
     this.#attempts.set(mine.token, attempt)
     const content = formatReplicaOwner(mine)
+    this.#noteWriting(content)
     const version = await client.writeOwner({ content, replaces: found?.version }, signal)
     if (version === undefined) return undefined
     this.#hold({ owner: mine, version, claimedFrom: found?.version }, before.look)
@@ -318,6 +336,7 @@ export class OwnReplica {
       const held = this.#held
       if (held === undefined) return
       const content = formatReplicaOwner(held.owner)
+      this.#noteWriting(content)
       const look = this.#now()
       const version = await client.writeOwner({ content, replaces: found?.version }, signal)
       if (version !== undefined) this.#hold({ ...held, version }, look)
@@ -351,7 +370,7 @@ export class OwnReplica {
     const { client, clock } = this.#options
     for (;;) {
       const held = this.#held
-      if (held === undefined || this.#takenBy !== undefined) return
+      if (held === undefined || this.#takenBy !== undefined || this.isCopied) return
       const owner: ReplicaOwner = {
         ...held.owner,
         renewedAtMs: clock.now(),
@@ -360,6 +379,7 @@ export class OwnReplica {
       }
       const look = this.#now()
       const content = formatReplicaOwner(owner)
+      this.#noteWriting(content)
       const version = await client.writeOwner({ content, replaces: held.version }, signal)
       if (version !== undefined) {
         this.#hold({ ...held, owner, version }, look)
@@ -378,7 +398,9 @@ export class OwnReplica {
     const owner = parseReplicaOwner(found.content)
     if (held === undefined) return
     if (owner?.token === held.owner.token) {
-      this.#held = { ...held, version: found.version }
+      const isOurs = found.version === held.version || this.#written.includes(found.content)
+      if (isOurs) this.#held = { ...held, version: found.version }
+      else this.#noteCopied(owner)
       return
     }
     this.#takenBy ??= describeOwner(owner)
@@ -388,6 +410,36 @@ export class OwnReplica {
         hint: 'stop one of the two; a restart of this one takes the replica back',
       },
       'replica taken over by another tsreplicate: this one no longer writes or deletes there',
+    )
+  }
+
+  #noteWriting(content: string): void {
+    const others = this.#written.filter((each) => each !== content)
+    this.#written = [...others, content].slice(-maxWritten)
+  }
+
+  #noteCopied({ token, renewedAtMs }: ReplicaOwner): void {
+    if (this.#copiedToken !== undefined) return
+    this.#copiedToken = token
+    const { client, logger } = this.#options
+    logger.error(
+      {
+        location: client.location,
+        writtenAt: new Date(renewedAtMs).toISOString(),
+        hint: 'this machine was copied, or taken back to an earlier state, while tsreplicate ran: of two that run from one state, stop one',
+      },
+      'the replica was written with the claim of this process, and not by it: it is claimed anew, and a new generation begins',
+    )
+  }
+
+  #throwIfCopied(): void {
+    if (!this.isCopied) return
+    const { location } = this.#options.client
+    throw new ReplicaError(
+      `${location} was written with the claim of this process, and not by it`,
+      {
+        retryable: false,
+      },
     )
   }
 
@@ -434,6 +486,7 @@ export class OwnReplica {
 
   #hold(held: Held, look: Moment): void {
     this.#held = held
+    this.#copiedToken = undefined
     this.#attempts.clear()
     this.#look = look
   }

@@ -127,6 +127,8 @@ export class SyncReplica {
   /** The claim is made, and the generation is one that we may write to. */
   #mayWrite: boolean
   #unwanted: Generation | undefined
+  /** One that somebody else with our claim may write to. */
+  #shared: Generation | undefined
   #locatedAt = 0
   readonly #schedule: SendSchedule
   #lastSent: Sent | undefined
@@ -223,6 +225,8 @@ export class SyncReplica {
         // After a failure of the moment, what was stored is stored; any other may mean that the replica has changed.
         if (!(error instanceof ReplicaError && error.retryable)) this.#place = undefined
         if (error instanceof GenerationEndedError || owner?.takenBy !== undefined) continue
+        // That is said, and the replica is claimed anew.
+        if (owner?.isCopied === true && this.#mayWrite) continue
         if (this.#place === undefined) this.#doubtfulSinceMs ??= clock.monotonic()
         problems.report(error)
         await clock.sleep(pauseMs * (0.75 + Math.random() / 2), kill).catch(ignoreAbort)
@@ -366,6 +370,7 @@ export class SyncReplica {
     const { feed, clock } = this.#options
     const current = feed.current
     if (current === undefined) return true
+    if (this.#options.owner?.isCopied === true && this.#mayWrite) this.#doubtClaim()
     if (!this.#mayWrite) return !(await this.#claim(current.generation, kill))
     let place = this.#trustedPlace(current.generation)
     if (place === undefined) {
@@ -426,6 +431,8 @@ export class SyncReplica {
     if (this.#confirmation.isSnapshotConfirmed && place.hasSnapshot) {
       this.#isFirstUnconfirmed = false
     }
+    // This machine may have been taken back, and the names that it writes next be free all the same.
+    if (this.#confirmation.isSurpassed) this.#place = undefined
     this.#acknowledge(place)
     return true
   }
@@ -564,13 +571,22 @@ export class SyncReplica {
     feed.acknowledge(name, generation, { acknowledged: position, confirmed })
   }
 
+  /** Somebody else has our claim, too, and may write to the generation that we write to. */
+  #doubtClaim(): void {
+    this.#mayWrite = false
+    this.#claimed = undefined
+    this.#place = undefined
+    this.#doubtfulSinceMs ??= this.#options.clock.monotonic()
+    this.#shared = this.#lastPlace?.generation
+  }
+
   /** Sees to it that nobody else writes where we do. False: a new generation has to begin first. */
   async #claim(generation: Generation, kill: AbortSignal): Promise<boolean> {
     const { owner, feed, client } = this.#options
     this.#claimed ??= await owner?.claim(kill)
     if (this.#claimed === 'another writer') {
       // What an earlier process of ours began, the other may have gone on with.
-      if (generation === feed.continued) {
+      if (generation === feed.continued || generation === this.#shared) {
         if (this.#unwanted !== generation) {
           feed.requestNewGeneration('replica taken over from another writer', client.location)
         }

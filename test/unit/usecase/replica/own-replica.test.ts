@@ -2,11 +2,13 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { InUseError, ReplicaError } from '../../../../src/domain/errors.js'
 import { isSameProcess, type ProcessIdentity } from '../../../../src/domain/process-identity.js'
+import { formatGeneration } from '../../../../src/domain/wal/generation.js'
 import { ownerObjectName } from '../../../../src/domain/stored/replica-layout.js'
 import {
   parseReplicaOwner,
   type RememberedClaims,
   type ReplicaOwner,
+  type StoredRecord,
 } from '../../../../src/domain/stored/replica-owner.js'
 import { isAbortError } from '../../../../src/kit/abort.ts'
 import { findOtherOwner } from '../../../../src/usecase/replica/find-other-owner.js'
@@ -459,6 +461,91 @@ describe('with a lease', () => {
     await clock.advance(300 * secondMs)
     expect(operations).toEqual([])
     expect(stored()?.process).toEqual(other.process)
+  })
+})
+
+describe('a claim that two processes have from one memory', () => {
+  const stored1: StoredRecord = {
+    ...{ generation: formatGeneration(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8)), ordinal: 1 },
+    ...{ hasSnapshot: true, position: { index: 0, offset: 32 }, commitTimeMs: 1000 },
+    before: undefined,
+  }
+
+  /** Two that have claimed by the same write, and know it by the same token: neither can tell which of them it is. */
+  async function twins(): Promise<readonly [Daemon, Daemon]> {
+    const one = start(here, new Folder())
+    await one.owner.claim(signal)
+    const claimed = client
+    pids -= 1
+    tokens = 0
+    client = new MemoryReplicaClient({ now: () => clock.now() })
+    const other = start(here, new Folder())
+    await other.owner.claim(signal)
+    expect([...client.objects.values()]).toEqual([...claimed.objects.values()])
+    claimed.become(client)
+    client.readOwner = (...args) => claimed.readOwner(...args)
+    client.writeOwner = (...args) => claimed.writeOwner(...args)
+    client = claimed
+    await clock.advance(10 * secondMs)
+    return [one, other]
+  }
+
+  test('is not written with any more by the one that finds what it has not written, until it has claimed anew', async () => {
+    const [one, other] = await twins()
+    await expect(check(one)).resolves.toBeUndefined()
+    await expect(check(other)).resolves.toBeUndefined()
+    await one.owner.record(stored1, signal)
+    await clock.advance(10 * secondMs)
+    await expect(check(one)).resolves.toBeUndefined()
+    await expect(check(other)).rejects.toThrow('was written with the claim of this process')
+    expect(other.owner).toMatchObject({ isCopied: true, isOurs: false, isClaimed: false })
+    await other.owner.record({ ...stored1, ordinal: 7 }, signal)
+    expect(stored()).toMatchObject({ epoch: 1, stored: { ordinal: 1 } })
+    expect(messages(other, 'error')).toEqual([
+      'the replica was written with the claim of this process, and not by it: it is claimed anew, and a new generation begins',
+    ])
+    await expect(other.owner.claim(signal)).resolves.toBe<Claimed>('another writer')
+    expect(stored()?.epoch).toBe(2)
+    expect(other.owner).toMatchObject({ isCopied: false, isOurs: true })
+    await clock.advance(10 * secondMs)
+    await expect(check(other)).resolves.toBeUndefined()
+    await expect(check(one)).rejects.toThrow(InUseError)
+  })
+
+  test.each(['record', 'release'] as const)(
+    'is found out by a %s of the other one, too, which then changes nothing',
+    async (act) => {
+      const [one, other] = await twins()
+      await one.owner.release(signal)
+      await clock.advance(1)
+      const before = stored()
+      await (act === 'record' ? other.owner.record(stored1, signal) : other.owner.release(signal))
+      expect(stored()).toEqual(before)
+      expect(other.owner.isCopied).toBe(true)
+      expect(messages(other, 'error')).toHaveLength(1)
+    },
+  )
+
+  test('is nobody else’s where answers were lost, or what was sent before comes late', async () => {
+    const daemon = start(here, new Folder())
+    await daemon.owner.claim(signal)
+    const contents: string[] = []
+    for (let ordinal = 1; ordinal < 4; ordinal += 1) {
+      loseOneAnswer()
+      const recorded = daemon.owner.record({ ...stored1, ordinal }, signal)
+      await expect(recorded).rejects.toThrow('the answer was lost')
+      contents.push(Buffer.from(client.objects.get(ownerObjectName)!.bytes).toString())
+      await clock.advance(10 * secondMs)
+      await expect(check(daemon)).resolves.toBeUndefined()
+    }
+    client.honoursConditions = false
+    for (const content of contents) {
+      await client.writeOwner({ content, replaces: undefined }, signal)
+      await clock.advance(10 * secondMs)
+      await expect(check(daemon)).resolves.toBeUndefined()
+    }
+    expect(daemon.owner.isCopied).toBe(false)
+    expect(messages(daemon, 'error')).toEqual([])
   })
 })
 
