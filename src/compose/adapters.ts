@@ -1,12 +1,12 @@
 /** Which adapter stands behind which kind of store. Loaded only when configured. */
 import { type ReplicaTarget } from '../domain/settings/config.js'
-import { type Ownership } from '../infrastructure/files/ownership.js'
+import { type FileOwnership } from '../infrastructure/files/ownership.js'
 import { type ReplicaClient } from '../usecase/ports/replica-client.js'
 import { type UploadRecord } from '../usecase/ports/upload-record.js'
 
 export interface StoreOptions {
   /** What the files of a folder replica get; undefined: they are this process's own. */
-  readonly owner?: Ownership | undefined
+  readonly owner?: FileOwnership | undefined
   /** Remembers uploads under way, where a store needs that. */
   readonly uploads?: UploadRecord | undefined
 }

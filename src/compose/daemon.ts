@@ -1,7 +1,7 @@
 /** Puts a daemon together: validated configuration in, running databases out. Loaded only by `replicate`. */
 import { randomFillSync } from 'node:crypto'
 import { type Config, type DatabaseConfig, type ReplicaConfig } from '../domain/settings/config.js'
-import { type Ownership, ownershipOf } from '../infrastructure/files/ownership.js'
+import { type FileOwnership, ownershipOf } from '../infrastructure/files/ownership.js'
 import { checkReplicas, openDaemonReplica } from './stores.js'
 import { machineClock, systemClock } from '../infrastructure/clock/system-clock.js'
 import { fetchHeartbeatClient } from '../infrastructure/heartbeat/fetch-heartbeat-client.js'
@@ -42,7 +42,7 @@ import {
   type ReplicaParts,
 } from '../usecase/daemon/replicate-database.js'
 import { SendHeartbeats } from '../usecase/daemon/send-heartbeats.js'
-import { ProvenRestores } from '../usecase/verify/proven-restores.js'
+import { ValidatedRestores } from '../usecase/verify/validated-restores.js'
 import { Refusal } from '../usecase/refusal.js'
 import { ScheduleRetention } from '../usecase/retention/schedule-retention.js'
 import { ScheduleValidation } from '../usecase/verify/schedule-validation.js'
@@ -55,7 +55,7 @@ const maxSnapshotsAtOnce = 2
 /** Databases that are opened at once: enough to keep the threads busy. */
 const maxOpeningAtOnce = 8
 const maxValidationsAtOnce = 1
-/** A replica that does not get so far in this time is not proven now: its lag is another alarm. */
+/** A replica that does not get so far in this time is not validated now: its lag is another alarm. */
 const maxStoredWaitMs = 60_000
 
 /** Who counts what is asked of a replica. */
@@ -179,7 +179,7 @@ async function composeReplica(
   replica: ReplicaConfig,
   parts: {
     readonly config: DatabaseConfig
-    readonly owner: Ownership
+    readonly owner: FileOwnership
     readonly database: SqliteDatabase
     readonly spool: FolderSpool
     readonly feed: GenerationFeed
@@ -194,7 +194,7 @@ async function composeReplica(
     problems,
     owner: ownership,
   } = await openDaemonReplica(replica, {
-    ownerOf: config.path,
+    ownershipOf: config.path,
     uploads: new FolderUploadRecord({ path: config.metaPath, replica: replica.name, ...owner }),
     metrics: shared.metricsOf?.({
       database: config.path,
@@ -243,7 +243,7 @@ async function composeReplica(
     }),
   })
   const isOurs = (): boolean => ownership.isOurs
-  const proven = new ProvenRestores()
+  const validated = new ValidatedRestores()
   return {
     sync,
     retention: composeRetention(replica, {
@@ -255,37 +255,37 @@ async function composeReplica(
       machine: machineClock(shared.processes.self),
       logger,
     }),
-    proven,
+    validated,
     validation: await composeValidation(replica, {
       config,
       owner,
       client,
       feed,
       sync,
-      proven,
+      validated,
       logger,
       shared,
     }),
   }
 }
 
-/** Undefined where nothing is ever proven. */
+/** Undefined where nothing is ever validated. */
 async function composeValidation(
   replica: ReplicaConfig,
   parts: {
     readonly config: DatabaseConfig
-    readonly owner: Ownership
+    readonly owner: FileOwnership
     readonly client: ReplicaClient
     readonly feed: GenerationFeed
     readonly sync: SyncReplica
-    readonly proven: ProvenRestores
+    readonly validated: ValidatedRestores
     readonly logger: Logger
     readonly shared: SharedParts
   },
 ): Promise<ScheduleValidation | undefined> {
   const { validationIntervalMs: intervalMs, name } = replica
   if (intervalMs === undefined) return undefined
-  const { config, owner, client, feed, sync, proven, logger, shared } = parts
+  const { config, owner, client, feed, sync, validated, logger, shared } = parts
   const { scratchOf, validate } = await import('./validation.js')
   const scratch = scratchOf(config, name)
   const stored = { feed, sync, clock: systemClock, timeoutMs: maxStoredWaitMs }
@@ -304,7 +304,7 @@ async function composeValidation(
     clock: systemClock,
     logger,
     random: Math.random,
-    proven,
+    validated,
   })
 }
 

@@ -57,7 +57,7 @@ async function withEncryption(
 
 export interface DaemonReplicaOptions {
   /** The database whose mode and owner the files of a folder replica get. */
-  readonly ownerOf: string
+  readonly ownershipOf: string
   /** Remembers uploads under way, where a store needs that. */
   readonly uploads: UploadRecord
   readonly metrics: ReplicaMetrics | undefined
@@ -72,7 +72,7 @@ export interface DaemonReplicaOptions {
  */
 export async function openDaemonReplica(
   { target, age }: { readonly target: ReplicaTarget; readonly age: AgeKeys | undefined },
-  { ownerOf: databasePath, uploads, metrics, logger, own }: DaemonReplicaOptions,
+  { ownershipOf: databasePath, uploads, metrics, logger, own }: DaemonReplicaOptions,
 ): Promise<{
   readonly client: ReplicaClient
   readonly problems: ReplicaProblems

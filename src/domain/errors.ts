@@ -62,17 +62,17 @@ export class CorruptionError extends TsreplicateError {
   readonly code = 'CORRUPTION'
 }
 
-/** What is stored does not go on from a place, up to which it is proven. */
+/** What is stored does not go on from a place, up to which it is verified. */
 export class BrokenChainError extends CorruptionError {
-  readonly provenTo: WalPosition
+  readonly verifiedTo: WalPosition
 
   constructor(
     message: string,
-    provenTo: WalPosition,
+    verifiedTo: WalPosition,
     options: { cause?: unknown; hint?: string } = {},
   ) {
     super(message, options)
-    this.provenTo = provenTo
+    this.verifiedTo = verifiedTo
   }
 }
 

@@ -114,7 +114,7 @@ export interface ReplicaTotals {
   readonly errors: Counts
   readonly deletedSnapshots: number
   readonly deletedSegments: number
-  /** Restores that were tried to prove the replica. */
+  /** Restores that validated the replica. */
   readonly provenRestores: number
   readonly failedRestores: number
 }

@@ -15,7 +15,7 @@ import {
   type Host,
   hourMs,
   minuteMs,
-  ownerOf,
+  ownershipOf,
   placeOf,
   type Restored,
   secondMs,
@@ -423,7 +423,7 @@ export class LineageHistory {
   /** How far objects that are left prove that something was stored by then; undefined: nothing of the kind is there. */
   #proofOf(objects: Objects, timeMs = Number.POSITIVE_INFINITY): Place | undefined {
     const stored = storedIn(objects)
-    const record = objects.has(ownerObjectName) ? ownerOf(this.world)?.stored : undefined
+    const record = objects.has(ownerObjectName) ? ownershipOf(this.world)?.stored : undefined
     const records = [record, record?.before].filter((each) => each?.hasSnapshot === true)
     for (const { generation } of this.#order()) {
       const { snapshots = [], segments = [] } =

@@ -893,7 +893,7 @@ export function contains(commit: Commit, other: Commit): boolean {
   return false
 }
 
-export function ownerOf(world: World): ReturnType<typeof parseReplicaOwner> {
+export function ownershipOf(world: World): ReturnType<typeof parseReplicaOwner> {
   const object = world.client.objects.get(ownerObjectName)
   return object && parseReplicaOwner(Buffer.from(object.bytes).toString())
 }

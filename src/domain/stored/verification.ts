@@ -49,7 +49,7 @@ class StructureCheck {
   readonly #tails: Tails
   readonly #findings: Finding[] = []
   /** The last commit up to which nothing is missing. */
-  #provenTo: WalPosition | undefined
+  #verifiedTo: WalPosition | undefined
 
   constructor(listing: GenerationListing, tails: Tails) {
     this.#listing = listing
@@ -114,7 +114,7 @@ class StructureCheck {
       }
       if (before !== undefined) this.#checkTimes(before, segment)
       if (isWhole && trailer !== undefined) {
-        this.#provenTo = { index: segment.index, offset: trailer.endOffset }
+        this.#verifiedTo = { index: segment.index, offset: trailer.endOffset }
       }
       tail = tailOf(segment, trailer)
       before = segment
@@ -185,9 +185,9 @@ class StructureCheck {
 
   #damage(ref: ObjectRef, problem: string): void {
     const proven =
-      this.#provenTo === undefined
+      this.#verifiedTo === undefined
         ? ''
-        : `; the last commit before it that can be restored ends at ${this.#at(this.#provenTo)}`
+        : `; the last commit before it that can be restored ends at ${this.#at(this.#verifiedTo)}`
     this.#add('damage', ref, `${problem}${proven}`)
   }
 

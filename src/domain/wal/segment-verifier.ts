@@ -1,6 +1,6 @@
 /**
  * Verifies the frames of one stored WAL segment by themselves, so that segments can be verified at the same time: what
- * the first frame must continue is computed backwards from it, and compared by `chain-proof.ts` with what the segment
+ * the first frame must continue is computed backwards from it, and compared by `chain-verifier.ts` with what the segment
  * before it ends with.
  */
 import { CorruptionError } from '../errors.js'

@@ -327,7 +327,7 @@ const table = {
       zero: 'never',
       litestream: true,
       description:
-        'How often to prove the replica: the newest commit is restored, checked by SQLite and compared with the database. The replica is read once each time, and there must be room for a copy.',
+        'How often to validate the replica: the newest commit is restored, checked by SQLite and compared with the database. The replica is read once each time, and there must be room for a copy.',
     },
     'max-lag': {
       type: 'duration',

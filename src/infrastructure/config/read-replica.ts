@@ -12,7 +12,7 @@ import { attempt } from './attempt.js'
 import { expandPath } from './paths.js'
 import { type ReadContext } from './read-context.js'
 import { readHeartbeat } from './read-heartbeat.js'
-import { type Place, readTarget } from './replica-target.js'
+import { type StoreAddress, readTarget } from './replica-target.js'
 import {
   cleanPrefix,
   type ReplicaUrl,
@@ -141,7 +141,7 @@ function readUrl(section: ReplicaSection): ReplicaUrl | 'wrong' | undefined {
 }
 
 /** Where a replica without URL is. */
-function readPlace(section: ReplicaSection, context: ReadContext): Place | undefined {
+function readPlace(section: ReplicaSection, context: ReadContext): StoreAddress | undefined {
   const type = section.value('type')
   const path = section.value('path')
   if (path !== undefined && /^\w+:\/\//.test(path)) {

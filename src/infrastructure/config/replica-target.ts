@@ -11,7 +11,7 @@ import { type ObjectStoreType } from './keys.js'
 import { type Settings } from './settings.js'
 
 /** Where a replica is, before its settings are known. */
-export type Place =
+export type StoreAddress =
   | { readonly type: 'file'; readonly path: string }
   | {
       readonly type: ObjectStoreType
@@ -27,7 +27,7 @@ export type Place =
 /** What the targets of all object stores have. */
 type CommonSettings = Omit<GcsReplicaTarget, 'type' | 'anonymous'>
 
-type StorePlace = Exclude<Place, { type: 'file' }>
+type ObjectStoreAddress = Exclude<StoreAddress, { type: 'file' }>
 
 export interface TargetContext {
   readonly env: Environment
@@ -38,7 +38,7 @@ export interface TargetContext {
 
 /** The target; undefined when a problem was reported instead. */
 export function readTarget(
-  place: Place,
+  place: StoreAddress,
   settings: Settings<'replica'>,
   context: TargetContext,
 ): ReplicaTarget | undefined {
@@ -57,7 +57,7 @@ export function readTarget(
   }
 }
 
-function readCommon(place: StorePlace, settings: Settings<'replica'>): CommonSettings {
+function readCommon(place: ObjectStoreAddress, settings: Settings<'replica'>): CommonSettings {
   return {
     bucket: place.bucket,
     prefix: place.prefix,
@@ -74,7 +74,7 @@ const kibibyte = 1024
 const mebibyte = 1024 * kibibyte
 
 function readS3(
-  place: StorePlace,
+  place: ObjectStoreAddress,
   settings: Settings<'replica'>,
   context: TargetContext,
 ): S3ReplicaTarget {
@@ -159,7 +159,7 @@ function readS3Encryption(settings: Settings<'replica'>): S3ReplicaTarget['encry
 }
 
 function readGcs(
-  place: StorePlace,
+  place: ObjectStoreAddress,
   settings: Settings<'replica'>,
   { env }: TargetContext,
 ): GcsReplicaTarget {
@@ -192,7 +192,7 @@ function withScheme(text: string, scheme: string): string {
 }
 
 function readAbs(
-  place: StorePlace,
+  place: ObjectStoreAddress,
   settings: Settings<'replica'>,
   { env }: TargetContext,
 ): AbsReplicaTarget | undefined {

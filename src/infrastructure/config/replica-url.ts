@@ -8,13 +8,13 @@ import { ConfigError } from '../../domain/errors.js'
 import { nearestName } from '../../kit/nearest-name.js'
 import { type Environment } from './environment.js'
 import { keys, type ObjectStoreType, objectStoreTypes } from './keys.js'
-import { type Place, readTarget } from './replica-target.js'
+import { type StoreAddress, readTarget } from './replica-target.js'
 import { textSettings } from './settings.js'
 import { type ReplicaTarget } from '../../domain/settings/config.js'
 
 /** A URL taken apart. */
 export interface ReplicaUrl {
-  readonly place: Place
+  readonly place: StoreAddress
   readonly query: ReadonlyMap<string, string>
 }
 
@@ -86,7 +86,7 @@ export function withoutSecrets(url: string): string {
 function placeOf(
   type: ObjectStoreType,
   { host, user, prefix }: { host: string; user: string; prefix: string },
-): Place {
+): StoreAddress {
   if (type === 'abs') return { type, bucket: host, prefix, accountName: user }
   if (type === 'gcs') return { type, bucket: host, prefix }
   return { type, prefix, ...s3Host(host) }

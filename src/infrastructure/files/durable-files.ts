@@ -2,7 +2,7 @@
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { codeOf } from '../../kit/error-text.js'
-import { giveTo, type Ownership } from './ownership.js'
+import { giveTo, type FileOwnership } from './ownership.js'
 
 /**
  * Creates a folder and those above it. Existing ones are left as they are. Not Node's own, which never ends where nothing
@@ -10,7 +10,7 @@ import { giveTo, type Ownership } from './ownership.js'
  */
 export async function createFolder(
   path: string,
-  owner: Ownership,
+  owner: FileOwnership,
   { isDurable } = { isDurable: true },
 ): Promise<void> {
   const make = async (): Promise<void> => {
@@ -59,7 +59,7 @@ export async function writeAll(file: FileHandle, ...chunks: readonly Uint8Array[
 export async function replaceFile(
   path: string,
   content: Uint8Array,
-  owner: Ownership,
+  owner: FileOwnership,
 ): Promise<void> {
   const temporary = `${path}.tmp`
   try {

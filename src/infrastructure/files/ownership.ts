@@ -3,7 +3,7 @@ import { chown, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /** What is missing is this process's own, and nobody else may read it. */
-export interface Ownership {
+export interface FileOwnership {
   readonly fileMode?: number
   readonly directoryMode?: number
   readonly uid?: number
@@ -11,13 +11,13 @@ export interface Ownership {
 }
 
 /** Gives a created file or folder its owner; that only root may do so is no error. */
-export async function giveTo(path: string, owner: Ownership): Promise<void> {
+export async function giveTo(path: string, owner: FileOwnership): Promise<void> {
   if (owner.uid === undefined || owner.gid === undefined) return
   await chown(path, owner.uid, owner.gid).catch(() => undefined)
 }
 
 /** What files beside a database get: its own modes and owner, and its folder's. */
-export async function ownershipOf(databasePath: string): Promise<Ownership> {
+export async function ownershipOf(databasePath: string): Promise<FileOwnership> {
   try {
     const folder = await stat(dirname(databasePath))
     const directoryMode = folder.mode & 0o777

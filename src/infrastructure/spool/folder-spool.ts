@@ -29,7 +29,7 @@ import {
   type SpoolState,
 } from '../../usecase/ports/spool.js'
 import { createFolder, readAt, replaceFile, syncFolder, writeAll } from '../files/durable-files.js'
-import { giveTo, type Ownership } from '../files/ownership.js'
+import { giveTo, type FileOwnership } from '../files/ownership.js'
 import { type FolderLock, takeFolderLock } from './folder-lock.js'
 import { orLocalStateError, toLocalStateError } from './local-state-errors.js'
 
@@ -46,14 +46,14 @@ type ReadSegment =
 
 export class FolderSpool implements Spool {
   readonly #path: string
-  readonly #owner: Ownership
+  readonly #owner: FileOwnership
   readonly #processes: Processes
   #lock: FolderLock | undefined
   #generation: Generation | undefined
   /** Tells apart the temporary files of writers, which may be at the same position. */
   #writerCount = 0
 
-  constructor(options: { path: string; processes: Processes } & Ownership) {
+  constructor(options: { path: string; processes: Processes } & FileOwnership) {
     this.#processes = options.processes
     this.#path = options.path
     this.#owner = options
@@ -486,7 +486,7 @@ interface WriterOptions {
   readonly temporaryPath: string
   readonly generation: Generation
   readonly position: WalPosition
-  readonly owner: Ownership
+  readonly owner: FileOwnership
   readonly signal: AbortSignal
 }
 

@@ -1,5 +1,8 @@
-/** When a replica was last proven: `validation-<name of the replica>.json`. */
-import { type ProvenRestore, type ValidationRecord } from '../../usecase/ports/validation-record.js'
+/** When a replica was last validated: `validation-<name of the replica>.json`. */
+import {
+  type ValidatedRestore,
+  type ValidationRecord,
+} from '../../usecase/ports/validation-record.js'
 import { JsonRecord, type JsonRecordOptions } from './json-record.js'
 
 export class FolderValidationRecord implements ValidationRecord {
@@ -9,7 +12,7 @@ export class FolderValidationRecord implements ValidationRecord {
     this.#record = new JsonRecord('validation', options)
   }
 
-  async load(signal: AbortSignal): Promise<ProvenRestore | undefined> {
+  async load(signal: AbortSignal): Promise<ValidatedRestore | undefined> {
     signal.throwIfAborted()
     try {
       const { provenAtMs } = await this.#record.load()
@@ -20,7 +23,7 @@ export class FolderValidationRecord implements ValidationRecord {
     }
   }
 
-  async save({ atMs }: ProvenRestore, signal: AbortSignal): Promise<void> {
+  async save({ atMs }: ValidatedRestore, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
     await this.#record.save({ provenAtMs: atMs })
   }

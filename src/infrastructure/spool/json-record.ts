@@ -3,10 +3,10 @@ import { readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { codeOf } from '../../kit/error-text.js'
 import { createFolder, replaceFile, syncFolder } from '../files/durable-files.js'
-import { type Ownership } from '../files/ownership.js'
+import { type FileOwnership } from '../files/ownership.js'
 import { orLocalStateError } from './local-state-errors.js'
 
-export interface JsonRecordOptions extends Ownership {
+export interface JsonRecordOptions extends FileOwnership {
   /** The folder of the local state. */
   readonly path: string
   readonly replica: string
@@ -14,7 +14,7 @@ export interface JsonRecordOptions extends Ownership {
 
 export class JsonRecord {
   readonly #path: string
-  readonly #owner: Ownership
+  readonly #owner: FileOwnership
 
   constructor(what: string, options: JsonRecordOptions) {
     this.#path = join(options.path, `${what}-${encodeURIComponent(options.replica)}.json`)

@@ -180,7 +180,7 @@ export class SqliteDatabase implements ManagedDatabase {
     let verdict = first as Continuity | undefined
     while (verdict === undefined) {
       signal.throwIfAborted()
-      const more = await this.#capture.call({ call: 'prove', database })
+      const more = await this.#capture.call({ call: 'verifyMore', database })
       verdict = more as Continuity | undefined
     }
     return verdict

@@ -4,7 +4,7 @@ import { type CaptureCursor } from '../../usecase/ports/managed-database.js'
 export type SqliteCall =
   | { call: 'open'; database: number; path: string; rollBytes: number | undefined }
   | { call: 'begin'; database: number; cursor: CaptureCursor | undefined }
-  | { call: 'prove'; database: number }
+  | { call: 'verifyMore'; database: number }
   | { call: 'capture'; database: number; maxBytes: number; isEager: boolean }
   | { call: 'finish-wal'; database: number; maxBytes: number; tryMs: number }
   | { call: 'lock'; database: number; path: string; spinMs: number; holdMs: number }

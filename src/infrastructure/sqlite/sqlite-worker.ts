@@ -39,8 +39,8 @@ function answer(request: SqliteRequest): unknown {
     }
     case 'begin':
       return captureOf(request.database).begin(request.cursor)
-    case 'prove':
-      return captureOf(request.database).prove()
+    case 'verifyMore':
+      return captureOf(request.database).verifyMore()
     case 'capture':
       return captureOf(request.database).capture(request.maxBytes, { isEager: request.isEager })
     case 'finish-wal':

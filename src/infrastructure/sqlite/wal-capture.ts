@@ -205,9 +205,9 @@ export class WalCapture {
     return undefined
   }
 
-  /** Goes on with the first look. See {@link WalCursor.prove}. */
-  prove(): Continuity | undefined {
-    return this.#cursorNow.prove()
+  /** Goes on with the first look. See {@link WalCursor.verifyMore}. */
+  verifyMore(): Continuity | undefined {
+    return this.#cursorNow.verifyMore()
   }
 
   /** Captures what is new. See the port. */

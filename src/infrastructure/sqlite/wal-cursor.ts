@@ -29,9 +29,9 @@ import {
 import { type WalFile } from './wal-file.js'
 
 /** Of a WAL that is proven to be the one that was captured, this much is read in one call. */
-const proofBytes = 16 * 1024 * 1024
+const verifiedBytesAtOnce = 16 * 1024 * 1024
 /** And this much at once. */
-const proofChunkBytes = 4 * 1024 * 1024
+const verifiedChunkBytes = 4 * 1024 * 1024
 
 export interface WalCursorOptions {
   readonly wal: Pick<WalFile, 'read' | 'readInto'>
@@ -40,7 +40,7 @@ export interface WalCursorOptions {
   readonly rollBytes: number
 }
 
-interface Place {
+interface CursorState {
   position: WalPosition
   /** Of our index. */
   salts: Salts
@@ -53,8 +53,8 @@ interface Place {
   atCommit: boolean
 }
 
-/** How far the chain of a WAL is proven that may be the one captured up to `cursor`. */
-interface Proof {
+/** How far the chain of a WAL is verified that may be the one captured up to `cursor`. */
+interface Verification {
   readonly cursor: CaptureCursor
   readonly header: WalHeader
   at: number
@@ -66,8 +66,8 @@ export class WalCursor {
   readonly #pageSizeBytes: number
   readonly #rollBytes: number
   /** Undefined: nothing was read yet. */
-  #place: Place | undefined
-  #proof: Proof | undefined
+  #place: CursorState | undefined
+  #verification: Verification | undefined
   #pendingPrevious: PreviousIndexEnd | undefined
   #formerFrameCount = 0
 
@@ -129,47 +129,47 @@ export class WalCursor {
     if (end < offset) {
       return broken('wal truncated by another process', `it ends at ${end}, captured to ${offset}`)
     }
-    this.#proof = {
+    this.#verification = {
       cursor,
       header: parsed.header,
       at: walHeaderBytes,
       running: parsed.header.checksum,
     }
-    return this.prove()
+    return this.verifyMore()
   }
 
   /**
-   * Goes on proving that the WAL is the one that was captured: power loss can shorten or change it under equal salts, so
+   * Goes on verifying that the WAL is the one that was captured: power loss can shorten or change it under equal salts, so
    * the chain is read from its start, a part in each call. Undefined: there is more to read.
    */
-  prove(): Continuity | undefined {
-    const proof = this.#proof
-    if (proof === undefined) throw new Error('there is nothing to prove')
-    const { cursor, header } = proof
+  verifyMore(): Continuity | undefined {
+    const verification = this.#verification
+    if (verification === undefined) throw new Error('there is nothing to verify')
+    const { cursor, header } = verification
     const { salts, offset, checksum } = sourceOf(cursor)
-    const until = Math.min(offset, proof.at + proofBytes)
-    while (proof.at < until) {
-      const length = Math.min(this.#chunkBytes(proofChunkBytes), offset - proof.at)
-      const bytes = this.#wal.read(proof.at, length)
+    const until = Math.min(offset, verification.at + verifiedBytesAtOnce)
+    while (verification.at < until) {
+      const length = Math.min(this.#chunkBytes(verifiedChunkBytes), offset - verification.at)
+      const bytes = this.#wal.read(verification.at, length)
       const verified = verifyFrames(bytes, {
         pageSizeBytes: this.#pageSizeBytes,
         bigEndian: header.bigEndian,
         salts,
-        checksum: proof.running,
+        checksum: verification.running,
       })
       const isWhole = verified.frameCount * frameBytes(this.#pageSizeBytes) === bytes.length
       if (!isWhole || bytes.length === 0) {
         return broken(
           'wal overwritten by another process',
-          `the chain breaks after offset ${proof.at}`,
+          `the chain breaks after offset ${verification.at}`,
         )
       }
-      proof.running = verified.checksum
-      proof.at += bytes.length
+      verification.running = verified.checksum
+      verification.at += bytes.length
     }
-    if (proof.at < offset) return undefined
-    this.#proof = undefined
-    if (!sameChecksum(proof.running, checksum)) {
+    if (verification.at < offset) return undefined
+    this.#verification = undefined
+    if (!sameChecksum(verification.running, checksum)) {
       return broken('wal overwritten by another process', `other frames end at offset ${offset}`)
     }
     this.#place = {
@@ -373,7 +373,7 @@ export class WalCursor {
   }
 
   /** Begins an index of our own within SQLite's WAL: a valid WAL to whoever restores it. */
-  #roll(place: Place): void {
+  #roll(place: CursorState): void {
     const salts = {
       salt1: (place.salts.salt1 + 1) >>> 0,
       salt2: Math.floor(Math.random() * 0x1_0000_0000),

@@ -12,7 +12,7 @@ import {
 } from '../../domain/status.js'
 import { aborted, onAbort } from '../../kit/abort.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
-import { type ProvenRestores } from '../verify/proven-restores.js'
+import { type ValidatedRestores } from '../verify/validated-restores.js'
 import { type SendHeartbeats } from './send-heartbeats.js'
 import { type ScheduleRetention } from '../retention/schedule-retention.js'
 import { type ScheduleValidation } from '../verify/schedule-validation.js'
@@ -31,8 +31,8 @@ export interface ReplicaParts {
   readonly sync: SyncReplica
   /** Undefined: nothing is ever deleted. */
   readonly retention: ScheduleRetention | undefined
-  readonly proven: ProvenRestores
-  /** Undefined: it is not proven now and then. */
+  readonly validated: ValidatedRestores
+  /** Undefined: it is not validated now and then. */
   readonly validation: ScheduleValidation | undefined
 }
 
@@ -258,7 +258,7 @@ export class ReplicateDatabase {
 }
 
 function replicaStatus(
-  { config, sync, retention, proven }: ReplicaParts & { readonly config: ReplicaConfig },
+  { config, sync, retention, validated }: ReplicaParts & { readonly config: ReplicaConfig },
   captured: CaptureStatus,
 ): ReplicaStatus {
   const { totals, ...status } = sync.status(captured)
@@ -269,13 +269,13 @@ function replicaStatus(
     maxLagMs: config.maxLagMs + config.syncIntervalMs,
     refusal: sync.takenBy === undefined ? undefined : `taken over by ${sync.takenBy}`,
     lastRetentionAtMs: lastAtMs,
-    lastProvenAtMs: proven.lastProvenAtMs,
+    lastProvenAtMs: validated.lastValidatedAtMs,
     totals: {
       ...totals,
       deletedSnapshots,
       deletedSegments,
-      provenRestores: proven.proven,
-      failedRestores: proven.failed,
+      provenRestores: validated.valid,
+      failedRestores: validated.failed,
     },
   }
 }

@@ -216,7 +216,7 @@ export class SyncReplica {
         // What changed during the step may be what it has not seen.
         if (!idle || feed.changeCount !== seen) continue
         const told = this.#farewell
-        if (this.#isDone || (await this.#mayLeave(kill))) return
+        if (this.#isDone || (await this.#leaveWhenStored(kill))) return
         // What the farewell made the capture finish was announced while nobody waited.
         if (this.#farewell !== told || feed.changeCount !== seen) continue
         await this.#waitForWork(kill)
@@ -351,7 +351,7 @@ export class SyncReplica {
   }
 
   /** Whether this replica is to leave and has everything that was committed when it was told. */
-  async #mayLeave(kill: AbortSignal): Promise<boolean> {
+  async #leaveWhenStored(kill: AbortSignal): Promise<boolean> {
     const { feed } = this.#options
     if (!this.#leave.aborted) return false
     if (feed.current === undefined) return true

@@ -1,5 +1,5 @@
 /** Builds the image of a database from the objects of a chosen backup, and proves it on the way. */
-import { ChainProof } from '../../domain/stored/chain-proof.js'
+import { ChainVerifier } from '../../domain/stored/chain-verifier.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from '../../domain/stored/restore-plan.js'
 import { type Trailer } from '../../domain/stored/trailer.js'
@@ -47,7 +47,7 @@ export async function applyBackup(
 class Application {
   readonly #backup: Backup
   readonly #options: ApplyOptions
-  readonly #proof: ChainProof
+  readonly #chain: ChainVerifier
   readonly #snapshotFetcher: ObjectFetcher
   readonly #segmentFetcher: ObjectFetcher
   readonly #notes: string[] = []
@@ -60,7 +60,7 @@ class Application {
     this.#backup = backup
     this.#options = options
     const { end, snapshot, segments, source } = backup
-    this.#proof = new ChainProof(snapshot, end.kind === 'position' ? end.position : undefined)
+    this.#chain = new ChainVerifier(snapshot, end.kind === 'position' ? end.position : undefined)
     this.#totalBytes = backup.storedBytes
     const { parallelism, signal } = options
     this.#snapshotFetcher = new ObjectFetcher(source.client, [snapshot], {
@@ -84,11 +84,11 @@ class Application {
     const failure = Promise.withResolvers<never>()
     const feeds = [this.#feedSnapshot(snapshot), this.#feedSegments(segments)]
     for (const feed of feeds) feed.catch(failure.reject)
-    await orAborted(Promise.race([failure.promise, this.#prove(snapshot, segments)]), signal)
-    const proven = this.#proof.finish()
-    const { pageSizeBytes, sizeBytes } = proven
+    await orAborted(Promise.race([failure.promise, this.#verify(snapshot, segments)]), signal)
+    const verified = this.#chain.finish()
+    const { pageSizeBytes, sizeBytes } = verified
     return {
-      position: proven.position,
+      position: verified.position,
       pageSizeBytes,
       pageCount: pageSizeBytes === undefined ? undefined : sizeBytes / pageSizeBytes,
       notes: this.#notes,
@@ -134,18 +134,18 @@ class Application {
   }
 
   /** Takes the objects' contents in order. */
-  async #prove(
+  async #verify(
     snapshot: ReturnType<DatabaseImage['startSnapshot']>,
     handedOver: HandedOver,
   ): Promise<void> {
     const decoded = await snapshot.decoded
     const trailer = await this.#trailer(this.#backup.snapshot, decoded)
-    this.#proof.addSnapshot({ ...decoded, trailer })
+    this.#chain.addSnapshot({ ...decoded, trailer })
     this.#phase = 'wal'
     for (const segment of this.#backup.segments) {
       const input = await handedOver.take()
       const content = await input.decoded
-      this.#proof.addSegment(segment, {
+      this.#chain.addSegment(segment, {
         ...content,
         trailer: await this.#trailer(segment, content),
       })

@@ -22,7 +22,7 @@ import {
 } from '../../domain/stored/restore-plan.js'
 import { type SnapshotTrailer, type WalSegmentTrailer } from '../../domain/stored/trailer.js'
 import { describeForks } from './describe-forks.js'
-import { findPlace, type Place } from './find-place.js'
+import { findRestorePoint, type RestorePoint } from './find-restore-point.js'
 import { lastProvable, type ProvableCommit } from './last-provable.js'
 import {
   isUnderWay,
@@ -212,7 +212,7 @@ class ReplicaSearch {
     if (stored === undefined || stored.snapshots.length === 0) {
       return await this.#judgeWithoutSnapshot(generation, stored, target)
     }
-    let place: Place | undefined
+    let place: RestorePoint | undefined
     for (const snapshot of stored.snapshots.toReversed()) {
       if (target.kind === 'index' && snapshot.index > target.index) continue
       if (target.kind === 'position' && snapshot.index > target.position.index) continue
@@ -220,7 +220,7 @@ class ReplicaSearch {
       const timeMs = trailer?.commitTimeMs ?? snapshot.createdAtMs
       this.#noteEarliest({ timeMs, approximate: trailer === undefined })
       if (target.kind === 'timestamp' && timeMs > target.timeMs) continue
-      place ??= await findPlace(stored, target, this.#trailers)
+      place ??= await findRestorePoint(stored, target, this.#trailers)
       const judged = this.#judgeSnapshot(stored, { snapshot, trailer, place, target })
       if (judged !== undefined) return judged
     }
@@ -233,7 +233,7 @@ class ReplicaSearch {
     found: {
       readonly snapshot: StoredSnapshot
       readonly trailer: SnapshotTrailer | undefined
-      readonly place: Place | undefined
+      readonly place: RestorePoint | undefined
       readonly target: RestoreRequest['target']
     },
   ): Judged | undefined {
@@ -411,16 +411,16 @@ class ReplicaSearch {
     snapshot: StoredSnapshot | undefined,
   ): Judged {
     const { generation, extent } = stored
-    const proof =
+    const evidence =
       snapshot === undefined
-        ? extent?.proof
+        ? extent?.evidence
         : `${formatObjectPath(snapshot)} was finished when everything was stored`
     const range = `${at(generation, end)} to ${at(generation, proven)}`
     return this.#loss({
       generation,
       position: proven,
       timeMs: extent?.timeMs ?? 0,
-      problem: `WAL is missing from ${range}: ${proof} up to there`,
+      problem: `WAL is missing from ${range}: ${evidence} up to there`,
       left: () => lastProvable(stored, end, this.#trailers),
     })
   }
@@ -482,15 +482,19 @@ class ReplicaSearch {
     const { listing, snapshot, snapshotTrailer } = backup
     const { generation } = listing
     const from = snapshotTrailer?.consistentFrom ?? { index: snapshot.index, offset: 0 }
-    const provenTo = error instanceof BrokenChainError ? error.provenTo : undefined
+    const verifiedTo = error instanceof BrokenChainError ? error.verifiedTo : undefined
     let flags: readonly string[] | undefined
-    if (provenTo !== undefined && comparePositions(provenTo, from) >= 0 && provenTo.offset > 0) {
-      flags = ['-generation', generation, '-index', formatWalPosition(provenTo)]
+    if (
+      verifiedTo !== undefined &&
+      comparePositions(verifiedTo, from) >= 0 &&
+      verifiedTo.offset > 0
+    ) {
+      flags = ['-generation', generation, '-index', formatWalPosition(verifiedTo)]
     } else {
       // What lies before where the snapshot can be used is restored from an older one.
       const limit = { index: from.index, offset: from.offset - 1 }
-      const isBefore = provenTo !== undefined && comparePositions(provenTo, limit) < 0
-      const left = await lastProvable(listing, isBefore ? provenTo : limit, this.#trailers)
+      const isBefore = verifiedTo !== undefined && comparePositions(verifiedTo, limit) < 0
+      const left = await lastProvable(listing, isBefore ? verifiedTo : limit, this.#trailers)
       flags = left?.flags ?? (await this.#generationBefore(generation))?.commit.flags
     }
     if (flags === undefined) return error

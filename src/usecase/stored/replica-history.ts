@@ -24,18 +24,18 @@ import { type TrailerReader } from './trailer-reader.js'
 const maxGenerationsAtOnce = 8
 
 /** Something says that all of a generation up to here was stored. */
-export interface ProvenExtent {
+export interface StoredExtent {
   readonly position: WalPosition
   readonly timeMs: number
   /** What says so, as the beginning of a sentence. */
-  readonly proof: string
+  readonly evidence: string
 }
 
 export interface StoredGeneration extends GenerationListing {
   /** Of the newest snapshot that has a trailer which can be read. */
   readonly newestTrailer: SnapshotTrailer | undefined
   /** The furthest; undefined: nothing proves anything. */
-  readonly extent: ProvenExtent | undefined
+  readonly extent: StoredExtent | undefined
 }
 
 export interface ReplicaHistory {
@@ -146,16 +146,16 @@ function extentOf(
   { generation }: GenerationListing,
   trailer: SnapshotTrailer | undefined,
   records: readonly StoredRecord[],
-): ProvenExtent | undefined {
-  const extents: ProvenExtent[] = []
+): StoredExtent | undefined {
+  const extents: StoredExtent[] = []
   if (trailer !== undefined) {
     const path = formatObjectPath({ kind: 'snapshot', generation, index: trailer.index })
     const { consistentFrom: position, commitTimeMs: timeMs } = trailer
-    extents.push({ position, timeMs, proof: `${path} was finished when everything was stored` })
+    extents.push({ position, timeMs, evidence: `${path} was finished when everything was stored` })
   }
   for (const { generation: recorded, position, commitTimeMs: timeMs } of records) {
     if (recorded !== generation || position === undefined) continue
-    extents.push({ position, timeMs, proof: 'the owner of the replica had stored everything' })
+    extents.push({ position, timeMs, evidence: 'the owner of the replica had stored everything' })
   }
   return extents.toSorted((a, b) => comparePositions(a.position, b.position)).at(-1)
 }

@@ -5,7 +5,7 @@ import { type Permits } from '../../kit/permits.js'
 import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
 import { type ValidationRecord } from '../ports/validation-record.js'
-import { type ProvenRestores } from './proven-restores.js'
+import { type ValidatedRestores } from './validated-restores.js'
 import { type ValidationReport } from './validate-replica.js'
 
 export interface ScheduleValidationOptions {
@@ -20,8 +20,8 @@ export interface ScheduleValidationOptions {
   readonly logger: Logger
   /** A number from 0 up to 1. */
   readonly random: () => number
-  /** Is told when a restore was proven or refuted; a replica that could not be asked is neither. */
-  readonly proven: ProvenRestores
+  /** Is told when a restore was valid or not; a replica that could not be asked is neither. */
+  readonly validated: ValidatedRestores
 }
 
 /** After a failure it is tried again this soon, if the interval is longer. */
@@ -30,7 +30,7 @@ const retryMs = 15 * 60_000
 const maxTimerMs = 24 * 3_600_000
 
 /**
- * Proves one replica now and then by restoring it, for ever: an interval after it was last proven, whichever process did
+ * Validates one replica now and then by restoring it, for ever: an interval after it was last validated, whichever process did
  * it, so that restarts neither postpone nor repeat it.
  */
 export class ScheduleValidation {
@@ -42,16 +42,16 @@ export class ScheduleValidation {
 
   /** Runs until `stop`, which also ends a restore under way and removes what it has written. */
   async run(stop: AbortSignal): Promise<void> {
-    const { clock, intervalMs, random, record, sweep, logger, proven } = this.#options
+    const { clock, intervalMs, random, record, sweep, logger, validated } = this.#options
     const jitter = (): number => 0.9 + random() * 0.2
     try {
       await sweep().catch((err: unknown) => {
         logger.warn({ err }, 'leftovers of a validation could not be removed')
       })
-      proven.lastProvenAtMs ??= (await record.load(stop))?.atMs
+      validated.lastValidatedAtMs ??= (await record.load(stop))?.atMs
       let waitMs = intervalMs * jitter()
-      if (proven.lastProvenAtMs !== undefined) {
-        waitMs = Math.min(waitMs, proven.lastProvenAtMs + waitMs - clock.now())
+      if (validated.lastValidatedAtMs !== undefined) {
+        waitMs = Math.min(waitMs, validated.lastValidatedAtMs + waitMs - clock.now())
       }
       for (;;) {
         await this.#sleep(waitMs, stop)
@@ -71,19 +71,19 @@ export class ScheduleValidation {
   }
 
   async #validate(stop: AbortSignal): Promise<boolean> {
-    const { slots, validate, clock, record, logger, proven } = this.#options
+    const { slots, validate, clock, record, logger, validated } = this.#options
     const slot = await slots.take(stop)
     try {
       const report = await validate(stop)
       const atMs = clock.now()
-      proven.record({ isProven: true, atMs })
+      validated.record({ isValid: true, atMs })
       this.#log(report)
       await record.save({ atMs }, stop)
       return true
     } catch (error) {
       if (stop.aborted && isAbortError(error)) throw error
       if (error instanceof CorruptionError) {
-        proven.record({ isProven: false, atMs: clock.now() })
+        validated.record({ isValid: false, atMs: clock.now() })
         logger.error({ status: 'mismatch', err: error }, 'invalid replica')
       } else {
         logger.error({ err: error }, 'validation error')

@@ -3,10 +3,10 @@
  * it and following the chain of checksums from the oldest snapshot of each generation to its last commit.
  */
 import {
-  ChainProof,
+  ChainVerifier,
   type SegmentFacts,
   type SnapshotFacts,
-} from '../../domain/stored/chain-proof.js'
+} from '../../domain/stored/chain-verifier.js'
 import { CorruptionError, ObjectNotFoundError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { type WalPosition } from '../../domain/wal/position.js'
@@ -206,7 +206,7 @@ class GenerationReading {
   readonly #signal: AbortSignal
   readonly #findings: Finding[] = []
   /** Undefined: the chain is broken, until the next snapshot. */
-  #proof: ChainProof | undefined
+  #chain: ChainVerifier | undefined
 
   constructor(
     options: VerifyReplicaOptions,
@@ -231,7 +231,7 @@ class GenerationReading {
       await this.#readIndex(ofIndex)
     }
     for (const snapshot of waiting) await this.#readSnapshot(snapshot)
-    this.#prove(undefined, (proof) => void proof.finish())
+    this.#verifyChain(undefined, (chain) => void chain.finish())
     return this.#findings
   }
 
@@ -239,9 +239,9 @@ class GenerationReading {
   async #readSnapshot(snapshot: StoredSnapshot | undefined): Promise<void> {
     if (snapshot === undefined) return
     const facts = await this.#snapshotFacts(snapshot)
-    const proof = new ChainProof(snapshot, undefined)
-    if (this.#attempt(formatObjectPath(snapshot), () => proof.addSnapshot(facts))) {
-      this.#proof ??= proof
+    const chain = new ChainVerifier(snapshot, undefined)
+    if (this.#attempt(formatObjectPath(snapshot), () => chain.addSnapshot(facts))) {
+      this.#chain ??= chain
     }
   }
 
@@ -256,9 +256,9 @@ class GenerationReading {
     for (const each of [{ segment: first, facts }, ...others]) {
       const { segment } = each
       const path = formatObjectPath(segment)
-      if (this.#proof !== undefined) {
-        this.#prove(path, (proof) => {
-          proof.addSegment(segment, each.facts)
+      if (this.#chain !== undefined) {
+        this.#verifyChain(path, (chain) => {
+          chain.addSegment(segment, each.facts)
         })
       } else if (each.facts.problem !== undefined) {
         this.#damage(path, `${path}: ${each.facts.problem}`)
@@ -316,10 +316,10 @@ class GenerationReading {
     }
   }
 
-  #prove(object: string | undefined, work: (proof: ChainProof) => void): void {
-    const proof = this.#proof
-    if (proof === undefined) return
-    if (!this.#attempt(object, () => work(proof))) this.#proof = undefined
+  #verifyChain(object: string | undefined, work: (chain: ChainVerifier) => void): void {
+    const chain = this.#chain
+    if (chain === undefined) return
+    if (!this.#attempt(object, () => work(chain))) this.#chain = undefined
   }
 
   #attempt(object: string | undefined, work: () => void): boolean {

@@ -7,7 +7,7 @@ import {
   type Commit,
   hourMs,
   minuteMs,
-  ownerOf,
+  ownershipOf,
   secondMs,
   World,
 } from '../../support/lineage-world.js'
@@ -191,7 +191,7 @@ test('a new generation in place of one of which nothing was stored is no fork', 
 })
 
 describe('the owner object says what is stored', () => {
-  const recorded = (world: World) => ownerOf(world)?.stored
+  const recorded = (world: World) => ownershipOf(world)?.stored
 
   test('when a generation begins, when its first snapshot is there, now and then, and at the end', async () => {
     const world = new World()

@@ -31,7 +31,7 @@ import {
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
 import { createFolder, syncFolder } from '../../files/durable-files.js'
-import { giveTo, type Ownership } from '../../files/ownership.js'
+import { giveTo, type FileOwnership } from '../../files/ownership.js'
 import { isAlive } from '../../files/process-lives.js'
 import { toReplicaError } from './file-errors.js'
 import { isOwnerFile, linkOwnerFile, ownerFilePath, readOwnerFile } from './owner-file.js'
@@ -52,9 +52,9 @@ export class FileReplicaClient implements ReplicaClient {
   readonly isEncrypted = false
   readonly location: string
   readonly #root: string
-  readonly #owner: Ownership
+  readonly #owner: FileOwnership
 
-  constructor(options: { path: string; owner: Ownership | undefined }) {
+  constructor(options: { path: string; owner: FileOwnership | undefined }) {
     this.#root = options.path
     this.location = options.path
     this.#owner = options.owner ?? {}

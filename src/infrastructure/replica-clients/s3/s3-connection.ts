@@ -39,7 +39,7 @@ export class S3Connection {
   readonly #requests = new TimedRequests(describeFailure)
   #region: string
   /** Once the credentials were accepted, a refused signature is an accident of one request. */
-  #credentialsProven = false
+  #credentialsVerified = false
 
   constructor(target: S3ReplicaTarget, timeouts: Partial<S3Timeouts> = {}) {
     const endpoint = target.endpoint === undefined ? undefined : parseEndpoint(target.endpoint)
@@ -125,14 +125,14 @@ export class S3Connection {
       (abortSignal) => request(this.#client, { abortSignal }),
       times,
     )
-    if ('answer' in outcome) this.#credentialsProven = true
+    if ('answer' in outcome) this.#credentialsVerified = true
     return outcome
   }
 
   toReplicaError(attempt: Attempt, failure: S3Failure): Error {
     return toReplicaError(attempt, failure, {
       redact: (text) => this.#redact(text),
-      credentialsProven: this.#credentialsProven,
+      credentialsVerified: this.#credentialsVerified,
     })
   }
 

@@ -72,12 +72,12 @@ export function toReplicaError(
   options: {
     readonly redact: (text: string) => string
     /** Whether the credentials have been good before: then a refused signature is an accident. */
-    readonly credentialsProven: boolean
+    readonly credentialsVerified: boolean
   },
 ): ReplicaError | ObjectNotFoundError {
   const told = { ...failure, message: options.redact(failure.message) }
   if (isMissingObject(failure)) return absentObject(attempt, told)
-  const isAccident = failure.code === 'SignatureDoesNotMatch' && options.credentialsProven
+  const isAccident = failure.code === 'SignatureDoesNotMatch' && options.credentialsVerified
   return refusedRequest(attempt, told, {
     refusal: lookUp(failure),
     isTransient: isAccident || isTransient(failure),

@@ -172,7 +172,7 @@ class S3Store implements ObjectStore {
         if (upload.key !== key || unfinished.isRunning(upload.uploadId)) continue
         await abort(key, upload.uploadId)
       }
-      await unfinished.isCertain(key)
+      await unfinished.settleKey(key)
     }
     const all = `${root}${generationsFolder}/`
     for (const { key, uploadId, begunAtMs } of await listUploads(this.#connection, all, signal)) {

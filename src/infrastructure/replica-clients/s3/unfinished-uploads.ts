@@ -73,7 +73,7 @@ export class UnfinishedUploads {
   }
 
   /** All uploads of the key are known. */
-  async isCertain(key: string): Promise<void> {
+  async settleKey(key: string): Promise<void> {
     this.#uncertainKeys.delete(key)
     await this.#save()
   }

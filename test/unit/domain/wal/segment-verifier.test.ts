@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ChainProof, type SegmentFacts } from '../../../../src/domain/stored/chain-proof.ts'
+import { ChainVerifier, type SegmentFacts } from '../../../../src/domain/stored/chain-verifier.ts'
 import { formatGeneration } from '../../../../src/domain/wal/generation.ts'
 import {
   type StoredSegment,
@@ -68,7 +68,7 @@ function segmentAt(offset: number): StoredSegment {
 
 /** Proves a WAL that is cut into segments of so many frames. */
 function prove(wal: Uint8Array, frameCounts: readonly number[], blockBytes: number): number {
-  const proof = new ChainProof(snapshot, undefined)
+  const proof = new ChainVerifier(snapshot, undefined)
   proof.addSnapshot({ pageSizeBytes, sizeBytes: 512, trailer: undefined, problem: undefined })
   let header: WalHeader | undefined
   let offset = 0
@@ -131,7 +131,7 @@ describe('what is not proven', () => {
   it('names the object, the position and the last commit that is', () => {
     const wal = createWal([true, true, true, true], false)
     wal[walHeaderBytes + 3 * stepBytes - 1]! ^= 1
-    const proof = new ChainProof(snapshot, undefined)
+    const proof = new ChainVerifier(snapshot, undefined)
     const { facts } = verify(wal, { offset: 0, header: undefined }, 700)
     const at = (frames: number): string =>
       `${generation}/00000003:${walHeaderBytes + frames * stepBytes}`
@@ -156,7 +156,7 @@ describe('what is not proven', () => {
       [3, 'a segment is missing'],
       [1, 'segments overlap'],
     ] as const) {
-      const proof = new ChainProof(snapshot, undefined)
+      const proof = new ChainVerifier(snapshot, undefined)
       proof.addSegment(segmentAt(0), facts)
       const offset = walHeaderBytes + frames * stepBytes
       const next = verify(wal.subarray(offset), { offset, header: facts.content.header }, 700)

@@ -3,7 +3,7 @@
  * snapshot of a virtual machine. What the memory holds is made a second time by the same history, to the last token.
  */
 import { expect, test } from 'vitest'
-import { minuteMs, ownerOf, secondMs, World } from '../../../support/lineage-world.js'
+import { minuteMs, ownershipOf, secondMs, World } from '../../../support/lineage-world.js'
 
 type Host = ReturnType<World['host']>
 
@@ -74,7 +74,7 @@ test.each(
   'after a history that $history, with a clock that was $clock.0, what is committed then is what is restored',
   async ({ live, clock: [, offsetMs] }) => {
     const former = await begin()
-    const owner = ownerOf(former.world)
+    const owner = ownershipOf(former.world)
     await live(former)
     const host = await takeBack(former, offsetMs)
     expect(host.daemon?.owner.epoch).toBe(owner?.epoch)

@@ -110,7 +110,7 @@ async function choose(
 const never = new AbortController().signal
 
 /** An owner object that says what is stored. */
-function ownerOf(generation: Generation, offset: number, commitTimeMs: number): string {
+function ownershipOf(generation: Generation, offset: number, commitTimeMs: number): string {
   return formatReplicaOwner({
     token: '00',
     epoch: 1,
@@ -277,7 +277,7 @@ describe('a moment at which a newer generation had begun, before the first of it
 test('commits that are gone and are proven to be of the moment asked for are lost for it, too', async () => {
   // By a clock that was behind: times stand still.
   const client = replicaOf({ generation: g1, times: [1000, 2000, 2000, 2000], ordinal: 1 })
-  await client.writeOwner({ content: ownerOf(g1, endOf(4), 2000), replaces: undefined }, never)
+  await client.writeOwner({ content: ownershipOf(g1, endOf(4), 2000), replaces: undefined }, never)
   const at = (timeMs: number): ReturnType<typeof choose> =>
     choose([client], { target: { kind: 'timestamp', timeMs } })
   expect((await at(2000)).position).toEqual({ index: 0, offset: endOf(4) })

@@ -3,8 +3,8 @@ import { CorruptionError, OutputError } from '../../../../src/domain/errors.ts'
 import { parseGeneration } from '../../../../src/domain/wal/generation.ts'
 import { Permits } from '../../../../src/kit/permits.ts'
 import { type Logger } from '../../../../src/usecase/ports/logger.ts'
-import { type ProvenRestore } from '../../../../src/usecase/ports/validation-record.ts'
-import { ProvenRestores } from '../../../../src/usecase/verify/proven-restores.ts'
+import { type ValidatedRestore } from '../../../../src/usecase/ports/validation-record.ts'
+import { ValidatedRestores } from '../../../../src/usecase/verify/validated-restores.ts'
 import { ScheduleValidation } from '../../../../src/usecase/verify/schedule-validation.ts'
 import { type ValidationReport } from '../../../../src/usecase/verify/validate-replica.ts'
 import { ManualClock } from '../../../support/manual-clock.ts'
@@ -23,11 +23,11 @@ const report: ValidationReport = {
   durationMs: 5,
 }
 
-function scene(options: { remembered?: (clock: ManualClock) => ProvenRestore } = {}): {
+function scene(options: { remembered?: (clock: ManualClock) => ValidatedRestore } = {}): {
   clock: ManualClock
-  proven: ProvenRestores
+  validated: ValidatedRestores
   logged: string[]
-  saved: ProvenRestore[]
+  saved: ValidatedRestore[]
   slots: Permits
   started: () => number
   outcomes: (Error | undefined)[]
@@ -35,9 +35,9 @@ function scene(options: { remembered?: (clock: ManualClock) => ProvenRestore } =
   run: () => Promise<void>
 } {
   const clock = new ManualClock()
-  const proven = new ProvenRestores()
+  const validated = new ValidatedRestores()
   const logged: string[] = []
-  const saved: ProvenRestore[] = []
+  const saved: ValidatedRestore[] = []
   const outcomes: (Error | undefined)[] = []
   const slots = new Permits(1)
   const stop = new AbortController()
@@ -60,37 +60,37 @@ function scene(options: { remembered?: (clock: ManualClock) => ProvenRestore } =
     clock,
     logger,
     random: () => 0.5,
-    proven,
+    validated,
   })
   return {
-    ...{ clock, proven, logged, saved, slots, outcomes, stop },
+    ...{ clock, validated, logged, saved, slots, outcomes, stop },
     started: () => started,
     run: () => schedule.run(stop.signal),
   }
 }
 
 describe('ScheduleValidation', () => {
-  it('proves a replica an interval after the start, and again and again', async () => {
-    const { clock, proven, saved, logged, started, stop, run } = scene()
+  it('validates a replica an interval after the start, and again and again', async () => {
+    const { clock, validated, saved, logged, started, stop, run } = scene()
     const running = run()
     await clock.advance(hourMs - 1)
     expect(started()).toBe(0)
     await clock.advance(2 * hourMs + 1)
     expect(started()).toBe(3)
-    expect(proven).toMatchObject({ proven: 3, failed: 0, lastProvenAtMs: clock.now() })
+    expect(validated).toMatchObject({ valid: 3, failed: 0, lastValidatedAtMs: clock.now() })
     expect(saved).toHaveLength(3)
     expect(logged).toEqual(['validator', 'validator', 'validator'])
     stop.abort()
     await running
   })
 
-  it('goes by when a process before proved it', async () => {
-    const { clock, proven, started, stop, run } = scene({
+  it('goes by when a process before validated it', async () => {
+    const { clock, validated, started, stop, run } = scene({
       remembered: (now) => ({ atMs: now.now() - 0.75 * hourMs }),
     })
     const running = run()
     await clock.advance(1)
-    expect(proven.lastProvenAtMs).toBe(clock.now() - 1 - 0.75 * hourMs)
+    expect(validated.lastValidatedAtMs).toBe(clock.now() - 1 - 0.75 * hourMs)
     await clock.advance(0.25 * hourMs)
     expect(started()).toBe(1)
     stop.abort()
@@ -109,15 +109,15 @@ describe('ScheduleValidation', () => {
   })
 
   it('tells damage from what could not be found out, and tries again soon', async () => {
-    const { clock, proven, logged, outcomes, started, stop, run } = scene()
+    const { clock, validated, logged, outcomes, started, stop, run } = scene()
     outcomes.push(new CorruptionError('a page differs'), new OutputError('no room'))
     const running = run()
     await clock.advance(hourMs)
-    expect(proven).toMatchObject({ proven: 0, failed: 1, lastProvenAtMs: undefined })
+    expect(validated).toMatchObject({ valid: 0, failed: 1, lastValidatedAtMs: undefined })
     await clock.advance(15 * 60_000)
-    expect(proven).toMatchObject({ proven: 0, failed: 1 })
+    expect(validated).toMatchObject({ valid: 0, failed: 1 })
     await clock.advance(15 * 60_000)
-    expect(proven).toMatchObject({ proven: 1, failed: 1 })
+    expect(validated).toMatchObject({ valid: 1, failed: 1 })
     expect(started()).toBe(3)
     expect(logged).toEqual(['invalid replica', 'validation error', 'validator'])
     stop.abort()

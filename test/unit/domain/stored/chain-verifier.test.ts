@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { ChainProof, type SegmentFacts } from '../../../../src/domain/stored/chain-proof.js'
+import { ChainVerifier, type SegmentFacts } from '../../../../src/domain/stored/chain-verifier.js'
 import { formatGeneration } from '../../../../src/domain/wal/generation.js'
 import {
   type StoredSegment,
@@ -79,7 +79,7 @@ test('where the last segment of an index is missing, the last commit is the one 
   const end = first.at(-1)!.facts.content
   const second = segmentsOf(4, 2, { offset: end.endOffset, checksum: end.checksumAfter! })
   const prove = (objects: typeof first): void => {
-    const proof = new ChainProof(snapshot, undefined)
+    const proof = new ChainVerifier(snapshot, undefined)
     proof.addSnapshot({ pageSizeBytes, sizeBytes: 512, trailer: undefined, problem: undefined })
     for (const { segment, facts } of objects) proof.addSegment(segment, facts)
     proof.finish()

@@ -39,7 +39,7 @@ export interface Proven {
   readonly sizeBytes: number
 }
 
-export class ChainProof {
+export class ChainVerifier {
   readonly #snapshot: StoredSnapshot
   readonly #target: WalPosition | undefined
   #pageSizeBytes: number | undefined

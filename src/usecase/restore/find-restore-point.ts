@@ -11,7 +11,7 @@ import { type WalSegmentTrailer } from '../../domain/stored/trailer.js'
 import { type RestoreTarget } from './restore-types.js'
 import { type TrailerReader } from '../stored/trailer-reader.js'
 
-export interface Place {
+export interface RestorePoint {
   readonly end: ChainEnd
   /** Where the end lies; behind a segment without trailer only its start is known. */
   readonly position: WalPosition
@@ -27,11 +27,11 @@ export interface Place {
 }
 
 /** The place in a generation's segments that the target names; undefined when it lies before all of them. */
-export async function findPlace(
+export async function findRestorePoint(
   { segments }: GenerationListing,
   target: RestoreTarget,
   trailers: TrailerReader,
-): Promise<Place | undefined> {
+): Promise<RestorePoint | undefined> {
   switch (target.kind) {
     case 'latest':
       return placeBehind(segments, { kind: 'newest' }, trailers)
@@ -49,7 +49,7 @@ async function placeBehind(
   segments: readonly StoredSegment[],
   end: ChainEnd,
   trailers: TrailerReader,
-): Promise<Place | undefined> {
+): Promise<RestorePoint | undefined> {
   const last = segments.findLast((segment) => isBefore(segment, end))
   if (last === undefined) return undefined
   const trailer = await trailers.segment(last)
@@ -70,7 +70,7 @@ async function findIndexEnd(
   segments: readonly StoredSegment[],
   index: number,
   trailers: TrailerReader,
-): Promise<Place | undefined> {
+): Promise<RestorePoint | undefined> {
   const end: ChainEnd = { kind: 'index', index }
   const place = await placeBehind(segments, end, trailers)
   const next = segments.find((segment) => !isBefore(segment, end))
@@ -88,7 +88,7 @@ async function findPosition(
   segments: readonly StoredSegment[],
   position: WalPosition,
   trailers: TrailerReader,
-): Promise<Place | undefined> {
+): Promise<RestorePoint | undefined> {
   const end: ChainEnd = { kind: 'position', position }
   const place = await placeBehind(segments, end, trailers)
   if (place?.trailer === undefined) {
@@ -108,7 +108,7 @@ async function findMoment(
   segments: readonly StoredSegment[],
   timeMs: number,
   trailers: TrailerReader,
-): Promise<Place | undefined> {
+): Promise<RestorePoint | undefined> {
   const newest = segments.at(-1)
   if (newest === undefined) return undefined
   if ((await trailers.segment(newest)) === undefined) {
@@ -138,7 +138,7 @@ async function momentIn(
   next: StoredSegment | undefined,
   timeMs: number,
   trailers: TrailerReader,
-): Promise<Place> {
+): Promise<RestorePoint> {
   const trailer = await trailers.segment(segment)
   const capture = trailer?.captures.findLast((each) => each.timeMs <= timeMs)
   if (trailer === undefined || capture === undefined) {
