@@ -6,11 +6,13 @@ import {
   type Config,
   type DatabaseConfig,
   type LoggingConfig,
+  type ReplicaConfig,
   type ReplicaTarget,
 } from '../domain/settings/config.js'
 import { databaseIn, folderOf } from '../domain/settings/database-folder.js'
 import { DatabaseError } from '../domain/errors.js'
 import { type RetentionRules } from '../domain/policy/retention-policy.js'
+import { type MissingDatabases } from './restore.js'
 import { type PrometheusMetrics } from '../infrastructure/prometheus/prometheus-metrics.js'
 import { never } from '../kit/abort.js'
 import { type EnforceRetention } from '../usecase/retention/enforce-retention.js'
@@ -37,6 +39,12 @@ export async function openReplicaClient(
 ): Promise<ReplicaClient> {
   const { openReplicaClient: open } = await import('./stores.js')
   return open(target, age)
+}
+
+/** Replicas of a database for a command to read. */
+export async function openReplicas(replicas: readonly ReplicaConfig[]): Promise<RestoreSource[]> {
+  const { openReplicas: open } = await import('./stores.js')
+  return open(replicas)
 }
 
 export interface LoadOptions {
@@ -127,6 +135,17 @@ export async function restore(
 ): Promise<RestoreReport> {
   const { restore: run } = await import('./restore.js')
   return run(request, options, signal)
+}
+
+/** Restores the databases that are to be restored when their file does not exist. */
+export async function restoreMissing(
+  databases: readonly DatabaseConfig[],
+  options: MissingDatabases,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!databases.some(({ restoreIfDbNotExists }) => restoreIfDbNotExists)) return
+  const { restoreMissing: run } = await import('./restore.js')
+  await run(databases, options, signal)
 }
 
 /** Verifies what a replica holds, by listings and tails of objects (`structure`) or by reading every object (`full`). */

@@ -1,13 +1,20 @@
 /** Puts a restore together. Loaded only when there is one. */
+import { existsSync } from 'node:fs'
 import { systemClock } from '../infrastructure/clock/system-clock.js'
 import { followLinks } from '../infrastructure/config/paths.js'
 import { fileImages } from '../infrastructure/image/file-image.js'
+import { type DatabaseConfig } from '../domain/settings/config.js'
 import { restoreDatabase } from '../usecase/restore/restore-database.js'
+import {
+  restoreMissing as restoreAll,
+  type RestoreMissingOptions,
+} from '../usecase/restore/restore-missing.js'
 import {
   type RestoreProgress,
   type RestoreReport,
   type RestoreRequest,
 } from '../usecase/restore/restore-types.js'
+import { openReplicas } from './stores.js'
 
 const restoreThread = new URL('./threads/restore-thread.js', import.meta.url)
 
@@ -21,6 +28,29 @@ export function restore(
     // The link stays: the application finds its database behind it.
     { ...request, outputPath: followLinks(request.outputPath) },
     { image: fileImages(restoreThread), clock: systemClock, onProgress },
+    signal,
+  )
+}
+
+/** What restores the databases that do not exist and are to be restored then. */
+export type MissingDatabases = Pick<
+  RestoreMissingOptions,
+  'integrityCheck' | 'commandFor' | 'logger'
+>
+
+export function restoreMissing(
+  databases: readonly DatabaseConfig[],
+  options: MissingDatabases,
+  signal: AbortSignal,
+): Promise<void> {
+  return restoreAll(
+    databases,
+    {
+      ...options,
+      exists: existsSync,
+      openReplicas: ({ replicas }) => openReplicas(replicas),
+      restore: (request, stop) => restore(request, {}, stop),
+    },
     signal,
   )
 }

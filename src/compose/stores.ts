@@ -1,6 +1,11 @@
 /** What is wrapped around the client of a store. */
 import { openStore } from './adapters.js'
-import { type AgeKeys, type Config, type ReplicaTarget } from '../domain/settings/config.js'
+import {
+  type AgeKeys,
+  type Config,
+  type ReplicaConfig,
+  type ReplicaTarget,
+} from '../domain/settings/config.js'
 import { systemClock } from '../infrastructure/clock/system-clock.js'
 import { ownershipOf } from '../infrastructure/files/ownership.js'
 import { countOperations } from '../infrastructure/replica-clients/around/count-operations.js'
@@ -17,6 +22,7 @@ import { type ReplicaClient } from '../usecase/ports/replica-client.js'
 import { type ReplicaMetrics } from '../usecase/ports/replica-metrics.js'
 import { type UploadRecord } from '../usecase/ports/upload-record.js'
 import { ReplicaProblems } from '../usecase/replica-problems.js'
+import { type RestoreSource } from '../usecase/restore/restore-types.js'
 
 /** More at once than this helps no store, and takes memory and descriptors. */
 const maxOperations = 64
@@ -30,6 +36,15 @@ export async function openReplicaClient(
   // Some ten seconds: a restore must not fail because the store is busy for a moment.
   const policy = { attempts: 10, baseDelayMs: 200, maxDelayMs: 2000 }
   return withEncryption(withRetries(limited(adapter), policy), age)
+}
+
+export function openReplicas(replicas: readonly ReplicaConfig[]): Promise<RestoreSource[]> {
+  return Promise.all(
+    replicas.map(async ({ name, target, age }) => ({
+      name,
+      client: await openReplicaClient(target, age),
+    })),
+  )
 }
 
 /** Throws the {@link ConfigError} of a replica that cannot even be opened. Nothing is asked of any store. */

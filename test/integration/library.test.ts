@@ -2,17 +2,18 @@
 import Database from 'better-sqlite3'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import type * as Library from '../../src/index.js'
 import { type LogFields, type Logger } from '../../src/index.js'
-import { cleanUp, root, Running, temporaryFolder, until } from '../support/cli.js'
+import { cleanUp, listObjects, root, Running, temporaryFolder, until } from '../support/cli.js'
 import { lastAcknowledged, startWriter, summaryOf, verifyLedger, write } from '../support/ledger.js'
 
 /** As built: the engine's process runs what is in `dist`. */
 const {
   configFromUrls,
+  AmbiguousBackupError,
   InUseError,
   listGenerations,
   openReplicaClient,
@@ -176,7 +177,7 @@ function stoppedAtOnce(config: object): Running {
   const script = `
     import { pathToFileURL } from 'node:url'
     const at = (name) => import(pathToFileURL(${JSON.stringify(root)} + '/dist/' + name).href)
-    const { composeDaemon, loadConfig } = await at("compose.js")
+    const { composeDaemon, loadConfig } = await at("compose/commands.js")
     const config = await loadConfig({ path: process.env.CONFIG })
     const logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => logger }
     const { replication } = await composeDaemon(config, { logger, version: 'v0' })
@@ -235,6 +236,30 @@ test('of two that replicate one database one waits, and goes on when the other e
   expect(await second.stop()).toEqual([])
   await restoreByLibrary(replicateTo, output)
   expect(verifyLedger(output, oracle)).toEqual({ n: 10 })
+})
+
+test('a database that does not exist is restored before the application opens it, if that is wanted', async () => {
+  const { folder, db, oracle, replicateTo } = scene()
+  await write({ db, oracle, count: 5 })
+  const config = await configFromUrls(db, [replicateTo])
+  expect(await (await replicate(config)).stop()).toEqual([])
+  const lose = (): void => {
+    for (const name of readdirSync(folder)) {
+      if (/^\.?app\.db/.test(name)) rmSync(join(folder, name), { recursive: true })
+    }
+  }
+  lose()
+  const databases = config.databases.map((each) => ({ ...each, restoreIfDbNotExists: true }))
+  await using replication = await replicate({ ...config, databases })
+  expect(verifyLedger(db, oracle)).toEqual({ n: 5 })
+  await replication.stop()
+
+  // A backup that is there and cannot be restored.
+  lose()
+  const snapshots = listObjects(join(folder, 'replica')).filter((name) => name.includes('snapshot'))
+  for (const name of snapshots) writeFileSync(join(folder, 'replica', name), 'x')
+  await expect(replicate({ ...config, databases })).rejects.toBeInstanceOf(AmbiguousBackupError)
+  expect(existsSync(db)).toBe(false)
 })
 
 test('a configuration without databases, or with a program to start, is refused', async () => {

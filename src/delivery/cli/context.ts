@@ -13,6 +13,7 @@ import {
   listDatabases,
   loadConfig,
   openReplicaClient,
+  openReplicas as openAll,
   parseReplicaUrl,
 } from '../../compose/commands.js'
 import { type Logger } from '../../usecase/ports/logger.js'
@@ -122,10 +123,5 @@ export async function openReplicas(
   if (flags.replica !== undefined && replicas.length === 0) {
     throw new ConfigError(`replica "${flags.replica}" not found for database "${database.path}"`)
   }
-  return Promise.all(
-    replicas.map(async ({ name, target, age }) => ({
-      name,
-      client: await openReplicaClient(target, age),
-    })),
-  )
+  return openAll(replicas)
 }

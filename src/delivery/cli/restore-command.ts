@@ -1,4 +1,6 @@
 /** How a restore is written on a command line, for people who are to type it. */
+import { type CommandFor } from '../../usecase/restore/restore-missing.js'
+import { type RestoreSource } from '../../usecase/restore/restore-types.js'
 
 export interface WrittenRestore {
   readonly configPath?: string | undefined
@@ -29,4 +31,23 @@ export function writeRestore(
 
 function quote(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
+}
+
+/** For a database of this configuration; undefined: databases and replicas are those of the command line. */
+export function restoreCommandFor(configPath: string | undefined): CommandFor {
+  return ({ path }, sources) =>
+    (flags, replica) =>
+      configPath === undefined
+        ? writeRestore({ outputPath: path, subject: urlOf(sources, replica) }, flags, replica)
+        : writeRestore(
+            { configPath, hasReplicas: sources.length > 1, subject: path },
+            flags,
+            replica,
+          )
+}
+
+function urlOf(sources: readonly RestoreSource[], replica: string): string {
+  const client = sources.find(({ name }) => name === replica)?.client
+  if (client === undefined) return replica
+  return client.type === 'file' ? `file://${client.location}` : client.location
 }

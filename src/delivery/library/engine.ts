@@ -3,8 +3,7 @@
  * ends. Signals are the application's business: what a terminal or a service manager sends to all processes at once must
  * not end this one while the application still writes.
  */
-import { composeDaemon } from '../../compose/commands.js'
-import { type Config } from '../../domain/settings/config.js'
+import { composeDaemon, restoreMissing } from '../../compose/commands.js'
 import { NotStoredError } from '../../domain/errors.js'
 import { onAbort } from '../../kit/abort.js'
 import { asError } from '../../kit/error-text.js'
@@ -16,8 +15,11 @@ import {
   logLevels,
   type LogLevel,
   packMessage,
+  type ToEngine,
   unpackToEngine,
 } from './messages.js'
+
+type Start = Extract<ToEngine, { kind: 'start' }>
 
 /** Whatever hangs in the operating system must not outlive the timeout by more. */
 const afterKillMs = 5000
@@ -33,16 +35,18 @@ process.on('message', (packed) => {
   if (message.kind === 'stop') stop.abort()
   // Threads of the engine would keep the process alive.
   else
-    void replicate(message.config)
+    void replicate(message)
       .then(tell)
       .finally(() => process.exit())
 })
 
 /** Resolves with the last that is to be told. */
-async function replicate(config: Config): Promise<FromEngine> {
+async function replicate({ config, restores }: Start): Promise<FromEngine> {
   const kill = new AbortController()
   try {
     const log = logger(config.logging.level)
+    const restoring = { integrityCheck: 'quick', logger: log } as const
+    if (restores) await restoreMissing(config.databases, restoring, stop.signal)
     const daemon = await composeDaemon(config, { logger: log, version: version() })
     await serveDaemon(config, daemon, log)
     void tell({ kind: 'running' })

@@ -3,7 +3,19 @@
  * a class of ours is taken apart on one side and put together on the other.
  */
 import { type Config } from '../../domain/settings/config.js'
-import { ConfigError, InUseError, NotStoredError } from '../../domain/errors.js'
+import {
+  AmbiguousBackupError,
+  ConfigError,
+  CorruptionError,
+  DatabaseError,
+  InUseError,
+  LocalStateError,
+  NoBackupError,
+  NotStoredError,
+  OutputError,
+  OutputExistsError,
+  ReplicaError,
+} from '../../domain/errors.js'
 import { Secret } from '../../domain/settings/secret.js'
 import { type LogFields } from '../../usecase/ports/logger.js'
 import { type NotStored } from '../../usecase/daemon/replicate.js'
@@ -12,7 +24,13 @@ export const logLevels = ['debug', 'info', 'warn', 'error'] as const
 export type LogLevel = (typeof logLevels)[number]
 
 export type ToEngine =
-  { readonly kind: 'start'; readonly config: Config } | { readonly kind: 'stop' }
+  | {
+      readonly kind: 'start'
+      readonly config: Config
+      /** Whether databases that do not exist are to be restored, where the configuration says so. */
+      readonly restores: boolean
+    }
+  | { readonly kind: 'stop' }
 
 export type FromEngine =
   | { readonly kind: 'running' }
@@ -41,6 +59,21 @@ export function unpackToEngine(packed: unknown): ToEngine {
 export function unpackFromEngine(packed: unknown): FromEngine {
   return unpack(packed) as FromEngine
 }
+
+/** What a start can fail with. */
+const classes = [
+  { code: 'AMBIGUOUS', of: AmbiguousBackupError },
+  { code: 'CONFIG', of: ConfigError },
+  { code: 'CORRUPTION', of: CorruptionError },
+  { code: 'DATABASE', of: DatabaseError },
+  { code: 'IN_USE', of: InUseError },
+  { code: 'LOCAL_STATE', of: LocalStateError },
+  { code: 'NO_BACKUP', of: NoBackupError },
+  { code: 'NOT_STORED', of: NotStoredError },
+  { code: 'OUTPUT', of: OutputError },
+  { code: 'OUTPUT_EXISTS', of: OutputExistsError },
+  { code: 'REPLICA', of: ReplicaError },
+]
 
 const secretMark = '$tsreplicate-secret'
 const errorMark = '$tsreplicate-error'
@@ -88,8 +121,7 @@ function unpackError({ name, message, stack, code, hint, cause }: PackedError): 
     ...(cause === undefined ? {} : { cause: unpack(cause) }),
     ...(typeof hint === 'string' ? { hint } : {}),
   }
-  if (code === 'CONFIG') return new ConfigError(message, options)
-  if (code === 'IN_USE') return new InUseError(message, options)
-  if (code === 'NOT_STORED') return new NotStoredError(message, options)
+  const Known = classes.find(({ code: its }) => its === code)?.of
+  if (Known !== undefined) return new Known(message, options)
   return Object.assign(new Error(message, options), { name, stack, code, hint })
 }

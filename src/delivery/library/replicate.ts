@@ -38,8 +38,9 @@ const soundMs = 60_000
 /**
  * Replicates the databases of a configuration until it is stopped or the application ends; what was captured by then is
  * stored still. Resolves when the engine runs. Should its process end by itself, it is logged and started anew; so it is,
- * after a while, where another process replicates the same database. Throws {@link ConfigError} where the configuration
- * is of no use.
+ * after a while, where another process replicates the same database. A database that does not exist is restored before,
+ * where its configuration has `restore-if-db-not-exists` and there is a backup. Throws {@link ConfigError} where the
+ * configuration is of no use, and what a restore throws.
  */
 export async function replicate(
   config: Config,
@@ -54,7 +55,7 @@ export async function replicate(
   const logger = options.logger ?? (await createLogger({ ...config.logging, stderr: true }))
   for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
   const engine = new Engine(config, logger)
-  await engine.start()
+  await engine.start({ restores: true })
   return engine
 }
 
@@ -87,7 +88,7 @@ class Engine implements RunningReplication {
   }
 
   /** Starts the process; resolves when it runs, rejects when it does not come to that. */
-  start(): Promise<void> {
+  start({ restores }: { readonly restores: boolean }): Promise<void> {
     const child = fork(entry, {
       execArgv: [],
       serialization: 'advanced',
@@ -124,7 +125,7 @@ class Engine implements RunningReplication {
     })
     // Whoever wants to know asks when it stops.
     ended.promise.catch(() => undefined)
-    send(child, { kind: 'start', config: this.#config })
+    send(child, { kind: 'start', config: this.#config, restores })
     return running.promise
   }
 
@@ -133,7 +134,8 @@ class Engine implements RunningReplication {
     this.#pauseMs = Math.min(mostPauseMs, pauseMs * 2)
     this.#logger.error({ err: error, 'pause-ms': pauseMs }, 'engine ended, restarting it')
     this.#restart = setTimeout(() => {
-      this.start().catch((reason: unknown) => {
+      // The application may be making the database by now.
+      this.start({ restores: false }).catch((reason: unknown) => {
         if (this.#stopped === undefined) this.#startAnew(asError(reason))
       })
     }, pauseMs).unref()

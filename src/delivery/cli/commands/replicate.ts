@@ -5,6 +5,7 @@ import {
   createLogger,
   loadConfig,
   openServiceManager,
+  restoreMissing,
 } from '../../../compose/commands.js'
 import { splitCommandLine } from '../../../kit/command-line.js'
 import { type Config, type DatabaseConfig } from '../../../domain/settings/config.js'
@@ -16,10 +17,10 @@ import { serveDaemon } from '../../daemon/endpoints.js'
 import { ExecutedProgram } from '../../daemon/executed-program.js'
 import { Service } from '../../daemon/service.js'
 import { type CommonFlags, refuseConfigWithUrl } from '../context.js'
+import { restoreCommandFor } from '../restore-command.js'
 import { version } from '../version.js'
 import { reloadConfig } from './reload-config.js'
 import { parseIntegrityCheck } from './restore.js'
-import { restoreMissing } from './restore-missing.js'
 
 export interface ReplicateFlags extends CommonFlags {
   readonly exec?: string
@@ -48,7 +49,11 @@ export async function replicate(
   service.starting('starting')
   logStart(config, logger)
   const restore = (databases: readonly DatabaseConfig[], stop: AbortSignal): Promise<void> =>
-    restoreMissing(databases, { integrityCheck, configPath: config.source, logger }, stop)
+    restoreMissing(
+      databases,
+      { integrityCheck, commandFor: restoreCommandFor(config.source), logger },
+      stop,
+    )
   await restore(config.databases, signal)
   const daemon = await composeDaemon(config, { logger, version: version() })
   // From here on a signal ends the daemon.

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs'
 
 import { expandPath, restore as runRestore } from '../../../compose/commands.js'
-import { NoBackupError, UsageError } from '../../../domain/errors.js'
+import { UsageError } from '../../../domain/errors.js'
 import { parseGeneration } from '../../../domain/wal/generation.js'
 import { formatPosition } from '../../../domain/wal/position.js'
 import { countOf, formatBytes } from '../../../kit/quantity.js'
+import { isNothingStored, nothingStored } from '../../../usecase/restore/restore-missing.js'
 import {
   type RestoreReport,
   type RestoreRequest,
@@ -14,6 +15,7 @@ import { type CommonFlags, isUrl, nameSubject, openSubject } from '../context.js
 import { createProgressBar } from '../progress-bar.js'
 import { print, printJson } from '../output.js'
 import { writeRestore } from '../restore-command.js'
+import { exitCodes } from '../../exit-codes.js'
 
 export interface RestoreFlags extends CommonFlags {
   readonly o?: string
@@ -43,7 +45,7 @@ export async function restore(
   const skip = (why: string): number => {
     subject.logger.info({}, why)
     if (flags.json === true) printJson({ skipped: why })
-    return 0
+    return exitCodes.done.code
   }
   if (flags.ifDbNotExists === true && existsSync(outputPath)) {
     return skip('database already exists, skipping')
@@ -66,20 +68,12 @@ export async function restore(
     for (const note of report.notes) subject.logger.warn({}, note)
     if (flags.json === true) printJson({ ...report, outputPath, dryRun: request.dryRun })
     else print(describe(report, request))
-    return 0
+    return exitCodes.done.code
   } catch (error) {
     bar.clear()
     if (isNothingStored(error) && flags.ifReplicaExists === true) return skip(nothingStored)
     throw error
   }
-}
-
-/** What a restore says when no replica holds anything. */
-export const nothingStored = 'no matching backups found'
-
-/** Only where there is nothing at all: a backup that is there and cannot be used is never passed over in silence. */
-export function isNothingStored(error: unknown): boolean {
-  return error instanceof NoBackupError && error.message === nothingStored
 }
 
 function urlAsOutput(url: string): UsageError {

@@ -1,19 +1,31 @@
-import { existsSync } from 'node:fs'
-
-import { restore } from '../../../compose/commands.js'
-import { type DatabaseConfig } from '../../../domain/settings/config.js'
-import { formatPosition } from '../../../domain/wal/position.js'
-import { type Logger } from '../../../usecase/ports/logger.js'
-import { type RestoreRequest, type RestoreSource } from '../../../usecase/restore/restore-types.js'
-import { openReplicas } from '../context.js'
-import { writeRestore } from '../restore-command.js'
-import { isNothingStored, nothingStored } from './restore.js'
+import { NoBackupError } from '../../domain/errors.js'
+import { type DatabaseConfig } from '../../domain/settings/config.js'
+import { formatPosition } from '../../domain/wal/position.js'
+import { type Logger } from '../ports/logger.js'
+import { type RestoreReport, type RestoreRequest, type RestoreSource } from './restore-types.js'
 
 export interface RestoreMissingOptions {
   readonly integrityCheck: RestoreRequest['integrityCheck']
-  /** Undefined: the databases and replicas are those of the command line. */
-  readonly configPath: string | undefined
+  readonly exists: (path: string) => boolean
+  readonly openReplicas: (database: DatabaseConfig) => Promise<readonly RestoreSource[]>
+  readonly restore: (request: RestoreRequest, signal: AbortSignal) => Promise<RestoreReport>
+  /** The command that restores a database with other flags, for people. Absent: the library's user writes none. */
+  readonly commandFor?: CommandFor
   readonly logger: Logger
+}
+
+/** See {@link RestoreRequest.command}. */
+export type CommandFor = (
+  database: DatabaseConfig,
+  sources: readonly RestoreSource[],
+) => NonNullable<RestoreRequest['command']>
+
+/** What a restore says when no replica holds anything. */
+export const nothingStored = 'no matching backups found'
+
+/** Only where there is nothing at all: a backup that is there and cannot be used is never passed over in silence. */
+export function isNothingStored(error: unknown): boolean {
+  return error instanceof NoBackupError && error.message === nothingStored
 }
 
 /**
@@ -35,15 +47,16 @@ export async function restoreMissing(
 
 async function restoreIfMissing(
   database: DatabaseConfig,
-  { integrityCheck, configPath, logger }: RestoreMissingOptions,
+  options: RestoreMissingOptions,
   signal: AbortSignal,
 ): Promise<void> {
+  const { integrityCheck, exists, openReplicas, restore, commandFor, logger } = options
   const { path: outputPath } = database
-  if (existsSync(outputPath)) {
+  if (exists(outputPath)) {
     logger.info({}, 'database already exists, skipping')
     return
   }
-  const sources = await openReplicas(database, {})
+  const sources = await openReplicas(database)
   const request = {
     sources,
     outputPath,
@@ -52,18 +65,11 @@ async function restoreIfMissing(
     parallelism: 64,
     integrityCheck,
     dryRun: false,
-    command: (flags: readonly string[], replica: string): string =>
-      configPath === undefined
-        ? writeRestore({ outputPath, subject: urlOf(sources, replica) }, flags, replica)
-        : writeRestore(
-            { configPath, hasReplicas: sources.length > 1, subject: outputPath },
-            flags,
-            replica,
-          ),
+    ...(commandFor === undefined ? {} : { command: commandFor(database, sources) }),
   } as const
   logger.info({}, 'database does not exist, restoring it')
   try {
-    const report = await restore(request, {}, signal)
+    const report = await restore(request, signal)
     for (const note of report.notes) logger.warn({}, note)
     const { generation, position, replica, durationMs } = report
     logger.info(
@@ -78,11 +84,4 @@ async function restoreIfMissing(
     if (!isNothingStored(error)) throw error
     logger.info({}, nothingStored)
   }
-}
-
-/** Where there is no configuration, the database was started with URLs. */
-function urlOf(sources: readonly RestoreSource[], replica: string): string {
-  const client = sources.find(({ name }) => name === replica)?.client
-  if (client === undefined) return replica
-  return client.type === 'file' ? `file://${client.location}` : client.location
 }
