@@ -1,21 +1,25 @@
 /**
  * How the program ends, for whoever starts it. The numbers from 64 on are those of sysexits.h; with `-exec` the end of the
- * program that was started comes first. A test holds the documentation to this table.
+ * program that was started comes first. A test holds docs/errors.md to this table.
  */
 export const exitCodes = {
   done: { code: 0, meaning: 'done' },
-  failed: { code: 1, meaning: 'it failed, or its output could not be written; stderr says why' },
+  failed: {
+    code: 1,
+    meaning:
+      'it failed, or its output could not be written; stderr says why. `status`: the daemon is not ready',
+  },
   usage: { code: 2, meaning: 'the command line is wrong' },
   notRunning: {
     code: 3,
-    meaning: '`status`: no daemon answers; 1: it answers that it is not ready',
+    meaning: '`status`: no daemon answers',
   },
   damaged: { code: 65, meaning: '`verify` found damage' },
   bug: { code: 70, meaning: 'a bug of tsreplicate' },
   notStored: {
     code: 74,
     meaning:
-      '`replicate` was stopped and could not store everything in time; what is missing is kept locally',
+      '`replicate` was stopped and could not store everything in time. What is missing is kept locally',
   },
   inUse: {
     code: 75,

@@ -9,6 +9,7 @@ import {
   UsageError,
 } from '../../domain/errors.js'
 import { isAbortError } from '../../kit/abort.js'
+import { exitCodes } from '../exit-codes.js'
 import { databases, generations, snapshots, wal, type WalFlags } from './commands/listings.js'
 import { replicate, type ReplicateFlags } from './commands/replicate.js'
 import { restore, type RestoreFlags } from './commands/restore.js'
@@ -20,21 +21,10 @@ import { normalizeGoFlags } from './go-flags.js'
 import { complain, print, printed, printJson } from './output.js'
 import { version } from './version.js'
 
-const exitCodes = {
-  failure: 1,
-  usage: 2,
-  notRunning: 3,
-  bug: 70,
-  notStored: 74,
-  inUse: 75,
-  config: 78,
-  interrupted: 130,
-}
-
 /** Runs a command line and returns the exit code of the process. */
 export async function main(argv: readonly string[]): Promise<number> {
   const interrupt = new AbortController()
-  let exitCode = 0
+  let exitCode: number = exitCodes.done.code
   const program = createProgram(interrupt, (code) => {
     exitCode = code
   })
@@ -60,7 +50,7 @@ async function afterPrinting(exitCode: number, [name = '']: readonly string[]): 
   const isDone = effective.has(name) && exitCode === 0
   const done = isDone ? `${name} is done, but ` : ''
   complain(`tsreplicate: ${done}its output cannot be written to stdout: ${problem}`)
-  return exitCode === 0 && !isDone ? exitCodes.failure : exitCode
+  return exitCode === 0 && !isDone ? exitCodes.failed.code : exitCode
 }
 
 /** Finds the command and puts its flags into the form that commander reads. */
@@ -69,7 +59,7 @@ function prepare(program: Command, argv: readonly string[]): string[] {
   const name = given !== undefined && /^--?version$/.test(given) ? 'version' : given
   if (name === undefined) {
     program.outputHelp({ error: true })
-    throw new CommanderError(exitCodes.usage, 'overview', '')
+    throw new CommanderError(exitCodes.usage.code, 'overview', '')
   }
   if (name === 'help' || /^--?h(elp)?$/.test(name)) return ['--help']
   const command = program.commands.find((candidate) => candidate.name() === name)
@@ -220,7 +210,7 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
 /** Tells the user what went wrong and returns the exit code for it. */
 function report(error: unknown, argv: readonly string[]): number {
   if (error instanceof CommanderError) {
-    if (error.code === 'overview') return exitCodes.usage
+    if (error.code === 'overview') return exitCodes.usage.code
     const message = error.message.replace(/^error: /, '')
     const text = error.code === 'commander.excessArguments' ? 'too many arguments' : message
     const hint = `tsreplicate ${argv[0] ?? ''} --help shows how to use it.`
@@ -228,23 +218,23 @@ function report(error: unknown, argv: readonly string[]): number {
   }
   if (isAbortError(error)) {
     complain('tsreplicate: interrupted')
-    return exitCodes.interrupted
+    return exitCodes.interrupted.code
   }
   if (!(error instanceof TsreplicateError)) {
     const detail = error instanceof Error ? (error.stack ?? error.message) : String(error)
     complain(`tsreplicate: this is a bug, please report it: ${detail}`)
     printErrorJson(argv, { code: 'BUG', message: String(error) })
-    return exitCodes.bug
+    return exitCodes.bug.code
   }
   const { code, message, hint } = error
   for (const line of message.split('\n')) complain(`tsreplicate: ${line}`)
   if (hint !== undefined) complain(`hint: ${hint}`)
   printErrorJson(argv, { code, message, hint })
-  if (error instanceof UsageError) return exitCodes.usage
-  if (error instanceof ConfigError) return exitCodes.config
-  if (error instanceof InUseError) return exitCodes.inUse
-  if (error instanceof NotRunningError) return exitCodes.notRunning
-  return error instanceof NotStoredError ? exitCodes.notStored : exitCodes.failure
+  if (error instanceof UsageError) return exitCodes.usage.code
+  if (error instanceof ConfigError) return exitCodes.config.code
+  if (error instanceof InUseError) return exitCodes.inUse.code
+  if (error instanceof NotRunningError) return exitCodes.notRunning.code
+  return error instanceof NotStoredError ? exitCodes.notStored.code : exitCodes.failed.code
 }
 
 function printErrorJson(argv: readonly string[], error: object): void {

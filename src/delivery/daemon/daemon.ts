@@ -7,9 +7,8 @@ import { takeHangup } from './early-signals.js'
 import { type ExecutedProgram } from './executed-program.js'
 import { MemoryThrift } from './memory-thrift.js'
 import { type Service } from './service.js'
+import { exitCodes } from '../exit-codes.js'
 
-const exitNotStored = 74
-const exitInterrupted = 130
 const afterKillMs = 5000
 /** Who passes a signal on to a process that has it already (npx, timeout) makes it arrive twice. */
 const sameSignalMs = 300
@@ -73,7 +72,7 @@ export async function runDaemon(
       logger.info({}, 'tsreplicate shut down')
       return programCode
     }
-    return programCode === 0 ? exitNotStored : programCode
+    return programCode === 0 ? exitCodes.notStored.code : programCode
   } finally {
     shutdown.begin()
     await exec?.end()
@@ -161,7 +160,7 @@ class Shutdown {
     } else {
       logger.warn({ signal }, 'second signal received, exiting immediately')
       this.#kill.abort()
-      process.exit(exitInterrupted)
+      process.exit(exitCodes.interrupted.code)
     }
   }
 
@@ -177,7 +176,7 @@ class Shutdown {
       // Whatever hangs in the operating system must not outlive the timeout.
       setTimeout(() => {
         logger.error({}, 'still busy after the shutdown timeout, exiting immediately')
-        process.exit(exitNotStored)
+        process.exit(exitCodes.notStored.code)
       }, afterKillMs).unref()
     }, shutdownTimeoutMs)
   }

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { constants } from 'node:os'
 
 import { type Logger } from '../../usecase/ports/logger.js'
+import { shellExitCodes } from '../exit-codes.js'
 
 export interface ProgramOptions {
   /** The program and its arguments: no shell is between. */
@@ -14,10 +15,6 @@ export interface ProgramOptions {
   /** Whether we share a terminal with it: its Ctrl-C reaches the program without us, and must not reach it twice. */
   readonly onTerminal: boolean
 }
-
-const cannotExecute = 126
-const notFound = 127
-const killedBySignal = 128
 
 /** The program of `exec`: its environment, stdin, stdout and stderr are ours, and signals are passed on to it. */
 export class ExecutedProgram {
@@ -54,7 +51,9 @@ export class ExecutedProgram {
         if (child.pid === undefined) end(this.#reportStartFailure(error))
       })
       child.once('exit', (code, signal) => {
-        end(code ?? killedBySignal + (signal === null ? 0 : constants.signals[signal]))
+        end(
+          code ?? shellExitCodes.killedBySignal + (signal === null ? 0 : constants.signals[signal]),
+        )
       })
     })
     return this.#ended
@@ -86,6 +85,6 @@ export class ExecutedProgram {
   #reportStartFailure(error: NodeJS.ErrnoException): number {
     const { logger, words } = this.#options
     logger.error({ command: words[0], err: error }, 'cannot start exec command')
-    return error.code === 'ENOENT' ? notFound : cannotExecute
+    return error.code === 'ENOENT' ? shellExitCodes.notFound : shellExitCodes.cannotExecute
   }
 }

@@ -13,6 +13,7 @@ import { type RestoreSource } from '../../../usecase/restore/restore-types.js'
 import { type CommonFlags, nameSubject, openSubject, readConfig, type Subject } from '../context.js'
 import { formatLag, formatTable, formatTime } from '../table.js'
 import { print, printJson } from '../output.js'
+import { exitCodes } from '../../exit-codes.js'
 
 /** A folder that cannot be read is logged, makes the exit code 1, and does not hide the rest. */
 export async function databases(flags: CommonFlags): Promise<number> {
@@ -32,7 +33,7 @@ export async function databases(flags: CommonFlags): Promise<number> {
         rows.map((r) => [r.path, r.replicas.join(',')]),
       ),
     )
-  return unreadable.length === 0 ? 0 : 1
+  return unreadable.length === 0 ? exitCodes.done.code : exitCodes.failed.code
 }
 
 export async function generations(
@@ -169,14 +170,14 @@ async function show<Row>(
   { complaint, list, columns }: Listing<Row>,
 ): Promise<number> {
   const rows: Row[] = []
-  let exitCode = 0
+  let exitCode: number = exitCodes.done.code
   for (const source of subject.sources) {
     try {
       for (const row of await list(source, subject)) rows.push(row)
     } catch (err) {
       if (isAbortError(err)) throw err
       subject.logger.error({ db: subject.databasePath, replica: source.name, err }, complaint)
-      exitCode = 1
+      exitCode = exitCodes.failed.code
     }
   }
   if (flags.json === true) printJson(rows)

@@ -18,6 +18,7 @@ import {
 import { formatTable, formatTime } from '../table.js'
 import { print, printJson } from '../output.js'
 import { countOf } from '../../../kit/quantity.js'
+import { exitCodes } from '../../exit-codes.js'
 
 export interface RetentionFlags extends CommonFlags {
   readonly dryRun?: boolean
@@ -47,17 +48,17 @@ export async function retention(
     ? await jobsOfUrl(subject, flags)
     : await jobsOfDatabase(subject, flags)
   const results: Result[] = []
-  let exitCode = 0
+  let exitCode: number = exitCodes.done.code
   for (const { replica, retention: job, checkOwner } of jobs) {
     try {
       if (flags.dryRun !== true) await checkOwner?.(signal)
       const result = await runJob(replica, job, { dryRun: flags.dryRun === true, signal })
-      if (result.failures.length > 0) exitCode = 1
+      if (result.failures.length > 0) exitCode = exitCodes.failed.code
       results.push(result)
     } catch (error) {
       if (isAbortError(error)) throw error
       complain(replica, error)
-      exitCode = 1
+      exitCode = exitCodes.failed.code
     }
   }
   if (flags.json === true) printJson(results)

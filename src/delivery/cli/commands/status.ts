@@ -8,8 +8,8 @@ import { type DaemonSubject, statusSocket } from '../../daemon/status-socket.js'
 import { type CommonFlags } from '../context.js'
 import { formatLag, formatTable, formatTime } from '../table.js'
 import { print } from '../output.js'
+import { exitCodes } from '../../exit-codes.js'
 
-const exitNotReady = 1
 const timeoutMs = 10_000
 
 /** Asks the running daemon what it is doing. Exit code 1: it is not ready. */
@@ -23,7 +23,7 @@ export async function status(
   const whole = parseStatus(text)
   const shown = path === undefined ? whole : onlyDatabase(whole, path)
   print(flags.json === true ? `${JSON.stringify(shown, undefined, 2)}\n` : formatStatus(shown))
-  return shown.notReady.length === 0 ? 0 : exitNotReady
+  return shown.notReady.length === 0 ? exitCodes.done.code : exitCodes.failed.code
 }
 
 /** The daemon of the configuration, and the one that was started with the database alone. */

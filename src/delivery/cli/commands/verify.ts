@@ -18,6 +18,7 @@ import {
 } from '../context.js'
 import { formatTable, formatTime } from '../table.js'
 import { print, printJson } from '../output.js'
+import { exitCodes } from '../../exit-codes.js'
 
 export interface VerifyFlags extends CommonFlags {
   readonly level?: string
@@ -26,9 +27,6 @@ export interface VerifyFlags extends CommonFlags {
 
 const levels = ['structure', 'full', 'restore'] as const
 type Level = (typeof levels)[number]
-
-const exitFailed = 1
-const exitDamaged = 65
 
 interface Result {
   readonly replica: string
@@ -56,8 +54,9 @@ export async function verify(
   }
   if (flags.json === true) printJson(results.map((result) => ({ level, ...forJson(result) })))
   else print(describe(results, level))
-  if (results.some(({ verdict }) => verdict === 'damaged')) return exitDamaged
-  return results.every(({ verdict }) => verdict === 'sound') ? 0 : exitFailed
+  if (results.some(({ verdict }) => verdict === 'damaged')) return exitCodes.damaged.code
+  const isSound = results.every(({ verdict }) => verdict === 'sound')
+  return isSound ? exitCodes.done.code : exitCodes.failed.code
 }
 
 function parseLevel(text = 'full'): Level {
