@@ -58,8 +58,13 @@ function linkedFile(name: string, folder: string): CrashPoint[] {
   const renamed = `${folder}/${segment}`
   return [
     point(`${name}: linked`, 'link', `${renamed}\\..*\\.tmp`, shape),
-    point(`${name}: renamed`, 'rename', renamed, shape),
-    point(`${name}: folder synced`, 'sync', folder, { ...shape, since: `rename ${renamed}$` }),
+    // It takes no other's place.
+    point(`${name}: given its name`, 'link', renamed, shape),
+    point(`${name}: temporary name removed`, 'unlink', `${renamed}\\..*\\.tmp`, {
+      ...shape,
+      since: `link ${renamed}$`,
+    }),
+    point(`${name}: folder synced`, 'sync', folder, { ...shape, since: `link ${renamed}$` }),
   ]
 }
 
@@ -172,6 +177,16 @@ export const daemonPoints: readonly CrashPoint[] = [
     { folder: meta, name: 'retention-[ab]\\.json', temporary: 'retention-[ab]\\.json\\.tmp' },
     { from: 'running' },
   ),
+  ...atomicFile(
+    'what is confirmed is noted',
+    {
+      folder: meta,
+      name: 'stored-[ab]\\.json',
+      temporary: 'stored-[ab]\\.json\\.tmp',
+      call: 'replace',
+    },
+    { from: 'running' },
+  ),
   point('retention record: removed', 'unlink', `${meta}/retention-[ab]\\.json`, {
     from: 'running',
   }),
@@ -200,6 +215,8 @@ export const unnamedPaths = new RegExp(
     // Made once in a lifetime, with the same code as the folders of a generation.
     `${meta}$`,
     `${meta}/spool$`,
+    // Not noted each time, with the same code as what is confirmed; without it nothing is lost but a little certainty.
+    `${meta}/(database-file|clock-[ab])\\.json(\\.tmp)?$`,
     '/[ab](/generations)?$',
     '^/tmp/[^/]+$',
   ].join('|'),
