@@ -3,8 +3,6 @@
  * docs/errors.md (a test holds the two together). A bug is none of these: it fails an assertion.
  */
 
-import { type WalPosition } from './wal/position.js'
-
 /** What every error of ours has: a stable code, a message that names the objects, and a hint that says what to do. */
 export abstract class TsreplicateError extends Error {
   abstract readonly code: string
@@ -60,20 +58,6 @@ export class ObjectExistsError extends ReplicaError {
 /** Stored bytes are not what was stored: nothing built from them can be trusted. */
 export class CorruptionError extends TsreplicateError {
   readonly code = 'CORRUPTION'
-}
-
-/** What is stored does not go on from a place, up to which it is verified. */
-export class BrokenChainError extends CorruptionError {
-  readonly verifiedTo: WalPosition
-
-  constructor(
-    message: string,
-    verifiedTo: WalPosition,
-    options: { cause?: unknown; hint?: string } = {},
-  ) {
-    super(message, options)
-    this.verifiedTo = verifiedTo
-  }
 }
 
 /** No backup reaches what was asked for. */

@@ -1,6 +1,5 @@
 /** What every part of the bench shares: tools, rounds, medians and the table. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { litestream, program, Running, until } from '../support/cli.ts'
@@ -134,7 +133,3 @@ export class Results {
     return this.all.find((result) => result.what === what && result.tool === tool)?.median
   }
 }
-
-/** The folder of one tool within a scene. */
-export const replicaOf = (folder: string, tool: Tool): string =>
-  join(folder, `replica-${tool.replaceAll(/[ .]/g, '-')}`)

@@ -19,7 +19,7 @@ export interface Captured {
   readonly goesOn: boolean
 }
 
-export const metaPathOf = (db: string): string =>
+const metaPathOf = (db: string): string =>
   join(db, '..', `.${db.slice(db.lastIndexOf('/') + 1)}-tsreplicate`)
 
 /** The folder of the spooled segments; undefined: there is no generation. */

@@ -49,7 +49,7 @@ const maxLagMs = 3000
 const syncIntervalMs = 200
 /** Until a commit is noticed, its line is in the oracle, and an answer is on its way, on a machine that is busy with tests. */
 const slackMs = 2500
-export const recoveryMs = 30_000
+const recoveryMs = 30_000
 
 /** Throws when a promise was broken: with what happened in the store and what the daemon said. */
 export async function runHistory(options: HistoryOptions): Promise<HistoryResult> {

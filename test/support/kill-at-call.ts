@@ -22,7 +22,7 @@ export interface Call {
 }
 
 /** The library to preload, compiled at the first call. */
-export function killLibrary(): string {
+function killLibrary(): string {
   return preloadable('kill-at-call')
 }
 

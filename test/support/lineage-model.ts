@@ -59,7 +59,7 @@ const nothing: LineageOutcome = {
 const stepCount = 24
 const deletionCount = 6
 
-export class LineageHistory {
+class LineageHistory {
   readonly world: World
   readonly #hosts: readonly Host[]
   /** Disks as they were. */

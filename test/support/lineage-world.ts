@@ -885,14 +885,6 @@ export function trailerIn(bytes: Uint8Array | undefined): Trailer | undefined {
   return tail.trailer
 }
 
-/** Whether one commit is another or comes after it. */
-export function contains(commit: Commit, other: Commit): boolean {
-  for (let each: Commit | undefined = commit; each !== undefined; each = each.parent) {
-    if (each === other) return true
-  }
-  return false
-}
-
 export function ownershipOf(world: World): ReturnType<typeof parseReplicaOwner> {
   const object = world.client.objects.get(ownerObjectName)
   return object && parseReplicaOwner(Buffer.from(object.bytes).toString())

@@ -648,7 +648,7 @@ function pathOf(trailer: Trailer): string {
  * What a restore of a moment gives: of each generation the last commit at or before it that some snapshot leads to, and of
  * these the newest. Written without the planners of the program.
  */
-export function restoreFrom(
+function restoreFrom(
   stored: readonly Stored[],
   momentMs: number,
 ): { commit: string; timeMs: number; paths: readonly string[] } | undefined {

@@ -14,7 +14,7 @@ import {
 import { createLz4Compressor } from '../../src/infrastructure/lz4/frame-encoder.ts'
 import { MemoryReplicaClient } from './memory-replica-client.ts'
 
-export const generation = formatGeneration(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8))
+const generation = formatGeneration(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8))
 
 export interface StoredHistory {
   readonly client: MemoryReplicaClient
@@ -52,7 +52,7 @@ export async function storeHistory(options: {
 }
 
 /** Cuts a WAL behind each commit. */
-export function commitsOf(wal: Uint8Array): { offset: number; bytes: Uint8Array }[] {
+function commitsOf(wal: Uint8Array): { offset: number; bytes: Uint8Array }[] {
   const parsed = parseWalHeader(wal)
   if (!parsed.ok) throw new Error(parsed.problem)
   const stepBytes = frameBytes(parsed.header.pageSizeBytes)

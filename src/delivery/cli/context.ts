@@ -45,7 +45,7 @@ export async function readConfig(flags: CommonFlags): Promise<{ config: Config; 
   return { config, logger }
 }
 
-export function commandLogger(): Promise<Logger> {
+function commandLogger(): Promise<Logger> {
   return createLogger({ level: 'info', type: 'text', stderr: true })
 }
 

@@ -3,7 +3,7 @@
  * commit. Whatever is less is thrown as a {@link CorruptionError} that names the object, the position and the last
  * commit that is proven: people read it when nothing else is left of their database.
  */
-import { BrokenChainError, CorruptionError } from '../errors.js'
+import { CorruptionError } from '../errors.js'
 import { comparePositions, formatPosition, type WalPosition } from '../wal/position.js'
 import { formatObjectPath, type ObjectRef } from './replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from './restore-plan.js'
@@ -11,6 +11,20 @@ import { type ChainTail, succession } from './segment-chain.js'
 import { type SegmentContent } from '../wal/segment-verifier.js'
 import { type SnapshotTrailer, type Trailer, type WalSegmentTrailer } from './trailer.js'
 import { type Checksum, sameChecksum, sameSalts, type WalHeader } from '../wal/wal-format.js'
+
+/** What is stored does not go on from a place, up to which it is verified. */
+export class BrokenChainError extends CorruptionError {
+  readonly verifiedTo: WalPosition
+
+  constructor(
+    message: string,
+    verifiedTo: WalPosition,
+    options: { cause?: unknown; hint?: string } = {},
+  ) {
+    super(message, options)
+    this.verifiedTo = verifiedTo
+  }
+}
 
 /** What was found in the body of a stored object. `problem` is what is wrong with it by itself. */
 export interface SnapshotFacts {

@@ -91,7 +91,7 @@ const footBytes = 8
 /** Bytes at an object's end that are worth reading at once to find its trailer: most trailers are shorter. */
 export const trailerTailBytes = 4096
 /** A trailer longer than this is not believed. */
-export const maxTrailerBytes = 64 * 1024 * 1024
+const maxTrailerBytes = 64 * 1024 * 1024
 
 class Writer {
   #bytes = new Uint8Array(256)

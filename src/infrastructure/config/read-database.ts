@@ -60,10 +60,7 @@ export function readDatabases(
   return { databases, folders }
 }
 
-export function readDatabase(
-  section: DatabaseSection,
-  context: ReadContext,
-): DatabaseConfig | undefined {
+function readDatabase(section: DatabaseSection, context: ReadContext): DatabaseConfig | undefined {
   for (const key of ['pattern', 'recursive', 'watch'] as const) {
     if (section.has(key)) section.problem(key, 'has no effect without dir')
   }
@@ -85,10 +82,7 @@ export function readDatabase(
   return database
 }
 
-export function readFolder(
-  section: DatabaseSection,
-  context: ReadContext,
-): DatabaseFolder | undefined {
+function readFolder(section: DatabaseSection, context: ReadContext): DatabaseFolder | undefined {
   for (const key of ['path', 'restore-if-db-not-exists'] as const) {
     if (section.has(key)) section.problem(key, 'has no effect together with dir')
   }

@@ -69,7 +69,7 @@ function describeError(error: unknown, withStack: boolean): DescribedError {
 }
 
 /** RFC 3339 with milliseconds in the local zone. */
-export function formatLocalTime(date: Date): string {
+function formatLocalTime(date: Date): string {
   const offsetMinutes = -date.getTimezoneOffset()
   const shifted = new Date(date.getTime() + offsetMinutes * 60_000).toISOString().slice(0, -1)
   if (offsetMinutes === 0) return `${shifted}Z`
@@ -80,7 +80,7 @@ export function formatLocalTime(date: Date): string {
 }
 
 /** Turns pino's JSON line into one of Go's slog text handler. */
-export function formatText(line: string): string {
+function formatText(line: string): string {
   const parsed: unknown = JSON.parse(line)
   if (typeof parsed !== 'object' || parsed === null) return line
   const { time, level, msg, ...fields } = { time: '', level: '', msg: '', ...parsed }

@@ -12,7 +12,7 @@ import { type WalState } from '../../usecase/ports/managed-database.js'
 const maxAsked = 60
 
 /** SQLite did not say what is committed. */
-export class UntoldError extends Error {
+class UntoldError extends Error {
   readonly code = 'UNTOLD'
 }
 

@@ -46,7 +46,7 @@ interface ReplicaPlace {
 }
 
 /** Resolves its waiters all at once; a second wake-up before anybody waits is the same one. */
-export class Signal {
+class Signal {
   #waiters = new Set<() => void>()
   #count = 0
 

@@ -22,7 +22,7 @@ export function planMerge(
 }
 
 /** The trailer of consecutive segments put into one. */
-export function mergeTrailers(trailers: readonly WalSegmentTrailer[]): WalSegmentTrailer {
+function mergeTrailers(trailers: readonly WalSegmentTrailer[]): WalSegmentTrailer {
   const first = trailers[0]
   const last = trailers.at(-1)
   if (first === undefined || last === undefined) throw new RangeError('nothing to merge')

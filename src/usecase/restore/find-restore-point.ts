@@ -1,5 +1,5 @@
 /** Finds the place in a generation that a restore's target names. */
-import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
+import { type WalPosition } from '../../domain/wal/position.js'
 import {
   type ChainEnd,
   type GenerationListing,
@@ -170,9 +170,4 @@ async function momentIn(
     isAtEnd: next === undefined && isSegmentEnd,
     gap: follows?.kind === 'gap' ? follows : undefined,
   }
-}
-
-/** Whether a place reaches what is proven to have been stored. */
-export function reaches(position: WalPosition, proven: WalPosition): boolean {
-  return comparePositions(position, proven) >= 0
 }

@@ -1,10 +1,6 @@
 /** What one replica offers for a restore: which generation, which snapshot, which segments; or what of it is lost. */
-import {
-  AmbiguousBackupError,
-  BrokenChainError,
-  CorruptionError,
-  ObjectNotFoundError,
-} from '../../domain/errors.js'
+import { AmbiguousBackupError, CorruptionError, ObjectNotFoundError } from '../../domain/errors.js'
+import { BrokenChainError } from '../../domain/stored/chain-verifier.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import {
   comparePositions,

@@ -1,10 +1,11 @@
 /** Starting real object stores on loopback: what the scripts of this folder share. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { mkdir, mkdtemp, readFile, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, mkdtemp, rename, rm, stat } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
+import { Patience } from '../patience.ts'
 
 /** Why a store cannot be reached on this machine, for people. */
 export interface UnavailableStore {
@@ -148,12 +149,12 @@ export async function waitUntilReady(
   ready: () => Promise<boolean>,
   timeoutMs = 90_000,
 ): Promise<void> {
-  const deadline = Date.now() + timeoutMs
+  const patience = new Patience(timeoutMs)
   for (;;) {
     if (await ready().catch(() => false)) return
     if (server.ended()) throw new Error(`${server.name} ended at its start: ${server.output()}`)
-    if (Date.now() > deadline) {
-      throw new Error(`${server.name} is not ready after ${timeoutMs} ms: ${server.output()}`)
+    if (patience.isOver) {
+      throw new Error(`${patience.waited} for ${server.name}: ${server.output()}`)
     }
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
@@ -171,9 +172,4 @@ export async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   )
-}
-
-/** Text of a file, or undefined if there is none. */
-export async function readIfThere(path: string): Promise<string | undefined> {
-  return readFile(path, 'utf8').catch(() => undefined)
 }
