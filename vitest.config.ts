@@ -1,4 +1,7 @@
 import { defineConfig } from 'vitest/config'
+import { hungMs } from './test/support/patience.ts'
+
+const limits = { testTimeout: hungMs, hookTimeout: hungMs }
 
 /** `unit` and `contract` read the sources; `integration` drives the built program in `dist`. */
 export default defineConfig({
@@ -6,12 +9,11 @@ export default defineConfig({
     globalSetup: ['./test/support/stores/unreached.ts', './test/support/last-lines.ts'],
     projects: [
       {
-        // Nothing here waits for a clock: the limit only ends what hangs, on a busy machine, too.
         test: {
           name: 'unit',
           include: ['test/unit/**/*.test.ts'],
           pool: 'forks',
-          testTimeout: 60_000,
+          ...limits,
         },
       },
       {
@@ -21,18 +23,18 @@ export default defineConfig({
           // These need servers that npm does not install.
           exclude: ['test/contract/**/*.stores.test.ts'],
           pool: 'forks',
-          testTimeout: 60_000,
+          ...limits,
         },
       },
       {
         test: {
           name: 'integration',
+          globalSetup: ['./test/support/built.ts'],
           include: ['test/integration/**/*.test.ts'],
           exclude: ['test/integration/long/**'],
           pool: 'forks',
           maxWorkers: 2,
-          testTimeout: 120_000,
-          hookTimeout: 60_000,
+          ...limits,
         },
       },
     ],

@@ -6,7 +6,7 @@ export default defineConfig({
     // Each test is said when it ends, not an hour later.
     reporters: ['verbose'],
     include: ['test/integration/long/**/*.test.ts'],
-    globalSetup: ['./test/support/last-lines.ts'],
+    globalSetup: ['./test/support/built.ts', './test/support/last-lines.ts'],
     pool: 'forks',
     fileParallelism: false,
     testTimeout: 3_600_000,

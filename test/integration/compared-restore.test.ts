@@ -86,7 +86,7 @@ beforeAll(async () => {
   connection.close()
   lastWal = readFileSync(`${db}-wal`)
   current = listGenerations(replica).find(isNew)!
-}, 120_000)
+})
 
 afterAll(() => cleanUp())
 

@@ -79,7 +79,7 @@ beforeAll(async () => {
   await daemon.stop()
   objects = listObjects(pristine)
   restorer = new Restorer()
-}, 90_000)
+})
 
 afterAll(async () => {
   await restorer.end()

@@ -208,17 +208,29 @@ test('what is written past the WAL while the application works is told from its 
   const daemon = startReplicating({ folder, db, replica })
   await daemon.waitFor(/snapshot written/)
   const application = new Database(db)
-  // Never at rest, and a look a second has a checkpoint on both sides. All is copied back, as we have followed.
+  // Never at rest, and a look a second has a checkpoint on both sides, which copies all back once we have followed.
+  const isCopiedBack = (): boolean => {
+    const [{ log, checkpointed }] = application.pragma('wal_checkpoint(PASSIVE)') as [
+      { log: number; checkpointed: number },
+    ]
+    return checkpointed === log
+  }
   const work = async (): Promise<void> => {
     application.prepare('insert into t (text) values (?)').run('more')
-    await sleep(150)
-    application.pragma('wal_checkpoint(PASSIVE)')
+    await until(isCopiedBack, 20_000, 'the daemon to follow')
     await sleep(400)
   }
   for (let i = 0; i < 3; i += 1) await work()
   execFileSync('dd', [`if=${saved}`, `of=${db}`, 'bs=4096', 'count=1', 'conv=notrunc'])
   await sleep(400)
-  for (let i = 0; i < 3; i += 1) await work()
+  await until(
+    async () => {
+      await work()
+      return daemon.count(/new generation.*written past/) > 0
+    },
+    20_000,
+    'a new generation',
+  )
   await expectNewGeneration(daemon)
   application.close()
   expect(await daemon.stop()).toBe(0)

@@ -66,7 +66,7 @@ beforeAll(async () => {
   await until(hasEnough, 60_000, 'a second snapshot and indexes behind it')
   await writer.stop()
   await second.stop()
-}, 90_000)
+})
 
 async function newGeneration(): Promise<string> {
   let found: string | undefined

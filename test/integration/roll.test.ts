@@ -116,7 +116,6 @@ describe('an index that grows past the bound under one WAL of SQLite', () => {
       writer.close()
       expect(readFileSync(output).equals(checkpointed(file))).toBe(true)
     },
-    60_000,
   )
 
   it('is captured in runs that end at a commit wherever one is among their frames', () => {
@@ -283,6 +282,5 @@ describe('an index that grows past the bound under one WAL of SQLite', () => {
       writer.close()
       expect(readFileSync(output).equals(checkpointed(file))).toBe(true)
     },
-    60_000,
   )
 })

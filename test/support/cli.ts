@@ -1,10 +1,11 @@
 /** Drives the built program from outside: daemons, commands, folders. Everything started is ended by `cleanUp`. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Patience } from './patience.ts'
 
 export const root = join(import.meta.dirname, '../..')
 export const program = join(root, 'bin/tsreplicate.js')
@@ -42,6 +43,9 @@ export class Running {
   readonly name: string
   stdout = ''
   stderr = ''
+  /** It has ended, and all that it printed has been read. */
+  #closed = false
+  readonly #news = new EventEmitter().setMaxListeners(0)
 
   constructor(
     name: string,
@@ -57,8 +61,18 @@ export class Running {
       ...user,
     })
     children.add(this.child)
-    this.child.stdout!.setEncoding('utf8').on('data', (text: string) => (this.stdout += text))
-    this.child.stderr!.setEncoding('utf8').on('data', (text: string) => (this.stderr += text))
+    this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+      this.stdout += text
+      this.#news.emit('heard')
+    })
+    this.child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text
+      this.#news.emit('heard')
+    })
+    this.child.once('close', () => {
+      this.#closed = true
+      this.#news.emit('heard')
+    })
   }
 
   get pid(): number {
@@ -75,19 +89,11 @@ export class Running {
 
   /** The exit code, or -1 after a signal, once everything it printed has been read. */
   async exit(timeoutMs = 60_000): Promise<number> {
-    if (!this.ended || !this.child.stdout!.closed || !this.child.stderr!.closed) {
-      const aborter = new AbortController()
-      try {
-        const closed = once(this.child, 'close', { signal: aborter.signal })
-        const late = sleep(timeoutMs, 'late', { signal: aborter.signal })
-        closed.catch(() => undefined)
-        late.catch(() => undefined)
-        if ((await Promise.race([closed, late])) === 'late')
-          throw new Error(`${this.name} did not end in ${timeoutMs} ms:\n${this.output}`)
-      } finally {
-        aborter.abort()
-      }
-    }
+    await this.#until(
+      () => this.#closed,
+      timeoutMs,
+      () => `${this.name} to end:\n${this.output}`,
+    )
     children.delete(this.child)
     return this.child.exitCode ?? -1
   }
@@ -115,12 +121,12 @@ export class Running {
   /** Waits until `pattern` has been printed `times` times. */
   async waitFor(
     pattern: RegExp,
-    { times = 1, timeoutMs = 20_000 }: { times?: number; timeoutMs?: number } = {},
+    { times = 1, timeoutMs = 60_000 }: { times?: number; timeoutMs?: number } = {},
   ): Promise<void> {
-    await until(
+    await this.#until(
       () => {
         if (this.count(pattern) >= times) return true
-        if (this.ended)
+        if (this.#closed)
           throw new Error(
             `${this.name} ended before it printed ${String(pattern)}:\n${this.output}`,
           )
@@ -130,18 +136,33 @@ export class Running {
       () => `${String(pattern)} from ${this.name}, which printed:\n${this.output}`,
     )
   }
+
+  /** Looks whenever it prints something or has ended. */
+  async #until(condition: () => boolean, timeoutMs: number, what: () => string): Promise<void> {
+    const patience = new Patience(timeoutMs)
+    while (!condition()) {
+      if (patience.isOver) throw new Error(`${patience.waited} for ${what()}`)
+      const waiting = new AbortController()
+      const heard = once(this.#news, 'heard', { signal: waiting.signal })
+      const late = sleep(1000, undefined, { signal: waiting.signal })
+      heard.catch(() => undefined)
+      late.catch(() => undefined)
+      await Promise.race([heard, late])
+      waiting.abort()
+    }
+  }
 }
 
-/** Waits until `condition` holds. */
+/** Waits until `condition` holds; `timeoutMs` is of a quiet machine (see patience.ts). */
 export async function until(
   condition: () => boolean | Promise<boolean>,
   timeoutMs: number,
   what: string | (() => string),
 ): Promise<void> {
-  const deadline = Date.now() + timeoutMs
+  const patience = new Patience(timeoutMs)
   while (!(await condition())) {
-    if (Date.now() > deadline)
-      throw new Error(`waited ${timeoutMs} ms for ${typeof what === 'string' ? what : what()}`)
+    if (patience.isOver)
+      throw new Error(`${patience.waited} for ${typeof what === 'string' ? what : what()}`)
     await sleep(25)
   }
 }

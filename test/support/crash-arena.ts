@@ -16,6 +16,7 @@ import { restoreDatabase } from '../../src/usecase/restore/restore-database.ts'
 import { lookAtCaptured, saltsOf, spoolFolderOf, walSalts } from './captured.ts'
 import { program, root, Running } from './cli.ts'
 import { lastAcknowledged, startWriter, verifyLedger, type WriterOptions } from './ledger.ts'
+import { Patience } from './patience.ts'
 
 const threadEntry = new URL(`file://${join(root, 'dist/compose/threads/restore-thread.js')}`)
 const { signal } = new AbortController()
@@ -218,11 +219,12 @@ export class Arena {
   /** Waits until both replicas restore what is acknowledged by now, trying whatever they restore meanwhile. */
   async catchUp(): Promise<void> {
     const wanted = lastAcknowledged(this.oracle)
-    const deadline = Date.now() + 60_000
+    const patience = new Patience(60_000)
     for (const name of ['a', 'b'] as const) {
       while (!this.#hasBackup(name) || (await this.verify(name)) < wanted) {
         if (this.daemon?.ended !== false) throw new Error(`the daemon ended:\n${this.#tail()}`)
-        if (Date.now() > deadline) throw new Error(`${name} has not caught up:\n${this.#tail()}`)
+        if (patience.isOver)
+          throw new Error(`${patience.waited} for ${name} to catch up:\n${this.#tail()}`)
         await sleep(150)
       }
     }

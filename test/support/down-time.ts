@@ -11,6 +11,7 @@ import { type Captured, lookAtCaptured, saltsOf, walSalts } from './captured.ts'
 import { program, Running, until } from './cli.ts'
 import { logOf, restoreHere } from './crash-arena.ts'
 import { verifyLedger } from './ledger.ts'
+import { Patience } from './patience.ts'
 
 const kinds: readonly CheckpointKind[] = ['PASSIVE', 'FULL', 'RESTART', 'TRUNCATE']
 
@@ -129,9 +130,9 @@ export class DownTime {
 
   /** The first write since the daemon was killed comes within its first look, which may restart the WAL under it. */
   async #strike(): Promise<void> {
-    const deadline = Date.now() + 20_000
+    const patience = new Patience(20_000)
     const waiting = new Set(this.#lanes)
-    while (waiting.size > 0 && Date.now() < deadline) {
+    while (waiting.size > 0 && !patience.isOver) {
       const open = openFiles(this.#daemon.pid)
       for (const lane of waiting) {
         if (!open.has(`${lane.db}-wal`)) continue

@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, globSync, readFileSync, rmdirSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Running, until } from './cli.ts'
+import { Patience } from './patience.ts'
 
 const systemd = ['/lib/systemd/systemd', '/usr/lib/systemd/systemd'].find((path) =>
   existsSync(path),
@@ -46,10 +47,10 @@ export class Systemd implements AsyncDisposable {
   /** Throws what it printed if it does not come up. */
   static async start(): Promise<Systemd> {
     const started = new Systemd()
-    for (const deadline = Date.now() + 30_000; ;) {
+    for (const patience = new Patience(30_000); ;) {
       const state = started.#run('systemctl', 'is-system-running').stdout.trim()
       if (state === 'running') return started
-      if (started.#unshare.ended || Date.now() > deadline) {
+      if (started.#unshare.ended || patience.isOver) {
         throw new Error(`systemd is ${state}:\n${started.#unshare.output}`)
       }
       await sleep(50)

@@ -7,6 +7,7 @@ import { expect, test } from 'vitest'
 import { program, Running, temporaryFolder, until } from './cli.ts'
 import { startElsewhere, whyNotElsewhere } from './elsewhere.ts'
 import { lastAcknowledged, startWriter, verifyLedger, write } from './ledger.ts'
+import { hungMs, onThisMachine } from './patience.ts'
 
 /** Where replicas can be put. */
 export interface ReplicaPlace {
@@ -38,8 +39,10 @@ function machine(
   return { db, oracle: join(folder, 'oracle'), config, out: (name) => join(folder, name) }
 }
 
+/** The newest that it has begun: on a busy machine the WAL may restart during the first look, which begins another. */
 const generationIn = (daemon: Running): string =>
-  /msg="new generation".* generation=([0-9a-f]{16})/.exec(daemon.output)?.[1] ?? 'none'
+  [...daemon.output.matchAll(/msg="new generation".* generation=([0-9a-f]{16})/g)].at(-1)?.[1] ??
+  'none'
 
 /** Adds the tests for one store. */
 export function testTwoWriters(place: ReplicaPlace): void {
@@ -84,7 +87,6 @@ export function testTwoWriters(place: ReplicaPlace): void {
       const writer = startWriter({ ...here, rate: 20 })
       await first.waitFor(/snapshot written/, { timeoutMs: 60_000 })
       await first.waitFor(/wal segment written/, { times: 3, timeoutMs: 60_000 })
-      const ours = generationIn(first)
       if (isStopped) first.signal('SIGSTOP')
 
       const elsewhere = { host: 'another-machine', boot: randomUUID() }
@@ -94,8 +96,6 @@ export function testTwoWriters(place: ReplicaPlace): void {
         new RegExp(`level=WARN msg="replica taken over.* from="process ${first.pid} on `),
       )
       await second.waitFor(/snapshot written/, { timeoutMs: 60_000 })
-      const theirs = generationIn(second)
-      expect(theirs).not.toBe(ours)
       if (isStopped) {
         await sleep(11_000)
         first.signal('SIGCONT')
@@ -104,6 +104,8 @@ export function testTwoWriters(place: ReplicaPlace): void {
         /level=ERROR msg="replica taken over by another.* by="process \d+ on another-machine, started /,
         { timeoutMs: 30_000 },
       )
+      const [ours, theirs] = [generationIn(first), generationIn(second)]
+      expect(theirs).not.toBe(ours)
       // One request may have been on its way already when it was stopped.
       const left = await objectsOf(here, ours)
       const status = run('status', '-config', here.config)
@@ -136,42 +138,46 @@ export function testTwoWriters(place: ReplicaPlace): void {
       expect(await objectsOf(there, theirs)).toEqual(expect.arrayContaining(kept))
       expect(await restored(there, theirs)).toBe(lastAcknowledged(there.oracle))
     },
-    240_000,
+    hungMs,
   )
 
-  test('a copy of the database is refused on the same machine, and a killed owner is succeeded', async () => {
-    const path = `two-writers/${randomUUID()}`
-    const [here, copy] = [machine(place, path), machine(place, path)]
-    await write({ ...here, count: 10 })
-    await write({ ...copy, count: 10 })
-    const first = run('replicate', '-config', here.config)
-    await first.waitFor(/snapshot written/, { timeoutMs: 60_000 })
-    await write({ ...here, count: 10 })
-    await first.waitFor(/wal segment written/, { timeoutMs: 60_000 })
-    const second = run('replicate', '-config', copy.config)
-    expect(await second.exit(30_000), second.output).toBe(75)
-    expect(second.stderr).toMatch(
-      new RegExp(`is in use by process ${first.pid} on .+, started 20\\d\\d-`),
-    )
-    await first.kill()
-    const generation = generationIn(first)
+  test(
+    'a copy of the database is refused on the same machine, and a killed owner is succeeded',
+    async () => {
+      const path = `two-writers/${randomUUID()}`
+      const [here, copy] = [machine(place, path), machine(place, path)]
+      await write({ ...here, count: 10 })
+      await write({ ...copy, count: 10 })
+      const first = run('replicate', '-config', here.config)
+      await first.waitFor(/snapshot written/, { timeoutMs: 60_000 })
+      await write({ ...here, count: 10 })
+      await first.waitFor(/wal segment written/, { timeoutMs: 60_000 })
+      const second = run('replicate', '-config', copy.config)
+      expect(await second.exit(30_000), second.output).toBe(75)
+      expect(second.stderr).toMatch(
+        new RegExp(`is in use by process ${first.pid} on .+, started 20\\d\\d-`),
+      )
+      await first.kill()
+      const generation = generationIn(first)
 
-    const next = run('replicate', '-config', here.config)
-    await next.waitFor(/replica claimed/, { timeoutMs: 30_000 })
-    await write({ ...here, count: 10 })
-    await until(
-      async () => (await restored(here, generation)) === lastAcknowledged(here.oracle),
-      30_000,
-      'the last commit',
-    )
-    await next.kill()
-    const third = run('replicate', '-config', copy.config)
-    await third.waitFor(/snapshot written/, { timeoutMs: 30_000 })
-    expect(await third.stop(), third.output).toBe(0)
-    expect(next.count(/new generation/), next.output).toBe(0)
-    expect(await restored(here, generation)).toBe(lastAcknowledged(here.oracle))
-    expect(await restored(copy, generationIn(third))).toBe(lastAcknowledged(copy.oracle))
-  }, 120_000)
+      const next = run('replicate', '-config', here.config)
+      await next.waitFor(/replica claimed/, { timeoutMs: 30_000 })
+      await write({ ...here, count: 10 })
+      await until(
+        async () => (await restored(here, generation)) === lastAcknowledged(here.oracle),
+        30_000,
+        'the last commit',
+      )
+      await next.kill()
+      const third = run('replicate', '-config', copy.config)
+      await third.waitFor(/snapshot written/, { timeoutMs: 30_000 })
+      expect(await third.stop(), third.output).toBe(0)
+      expect(next.count(/new generation/), next.output).toBe(0)
+      expect(await restored(here, generation)).toBe(lastAcknowledged(here.oracle))
+      expect(await restored(copy, generationIn(third))).toBe(lastAcknowledged(copy.oracle))
+    },
+    hungMs,
+  )
 
   test.skipIf(whyNotElsewhere !== undefined)(
     'with a lease a newcomer waits until the owner ends, and no longer than the lease when it is killed',
@@ -204,12 +210,12 @@ export function testTwoWriters(place: ReplicaPlace): void {
       const since = Date.now()
       await third.waitFor(/replica taken over/, { timeoutMs: 30_000 })
       expect(Date.now() - since).toBeGreaterThan(4000)
-      expect(Date.now() - since).toBeLessThan(20_000)
+      expect(Date.now() - since).toBeLessThan(onThisMachine(20_000))
       await third.waitFor(/snapshot written/, { timeoutMs: 30_000 })
       expect(await third.stop(), third.output).toBe(0)
       expect(await restored(here, generationIn(first))).toBe(lastAcknowledged(here.oracle))
       expect(await restored(here, generationIn(third))).toBe(lastAcknowledged(here.oracle))
     },
-    120_000,
+    hungMs,
   )
 }

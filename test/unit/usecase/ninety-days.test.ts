@@ -99,4 +99,4 @@ test('in 90 days on a fake clock the window is always whole, storage is bounded,
   expect(mostObjects).toBeLessThan(160)
   expect(idleRequests).toBeLessThan(26 * 6)
   expect(history.outcome.deleted).toBeGreaterThan(500)
-}, 120_000)
+})

@@ -357,7 +357,7 @@ describe('a listing that lacks the newest objects', () => {
   })
 })
 
-describe('a replica that fell behind', { timeout: 30_000 }, () => {
+describe('a replica that fell behind', () => {
   test('gets the rest merged, but for what may have been sent before', async () => {
     await add(20)
     const { client, sync } = replicate('a')
@@ -398,7 +398,6 @@ describe('a replica that fell behind', { timeout: 30_000 }, () => {
 
 test.each(Array.from({ length: 8 }, (_, seed) => seed + 1))(
   'replicas that fail, lag and catch up get every segment once, and no object twice with other bytes (%i)',
-  { timeout: 30_000 },
   async (seed) => {
     let state = seed
     const random = (): number => {
@@ -562,7 +561,7 @@ describe('requests', () => {
       expect(position).toBeDefined()
       expect(sync.status(captured()).confirmedLagMs).toBeLessThan(70 * secondMs)
     }
-  }, 30_000)
+  })
 
   /** The store acknowledges an object and loses it, once. */
   function lose(client: MemoryReplicaClient, path: string): void {
@@ -598,7 +597,6 @@ describe('requests', () => {
       )
       expect(feed.releasable({ isFull: false })).toContain(first)
     },
-    20_000,
   )
 
   test('at the end it is looked whether everything is there, before it is said so', async () => {
@@ -620,7 +618,7 @@ describe('requests', () => {
       0,
       ...spans.slice(0, -1).map(([, end]) => end + 1),
     ])
-  }, 20_000)
+  })
 
   test('lag is what has passed since the capture, however the wall clock is set', async () => {
     const clock = new FakeClock()
@@ -646,7 +644,7 @@ describe('requests', () => {
     }
     setAway(false)
     await passUntil(clock, () => sync.status(captured()).confirmedLagMs === 0)
-  }, 20_000)
+  })
 
   test('an outage of ten minutes is at most a line in 30 s, and over within 30 s', async () => {
     const clock = new FakeClock()
