@@ -33,6 +33,10 @@ export const exceptions: Readonly<Record<string, Readonly<Record<string, string>
     'python3 examples/restore.py /backup/app /restored/by-python.db':
       'needs a package of Python; example-restore.test.ts runs it',
   },
+  'docs/testing.md': {
+    'npm run dev        # the unit tests, again whenever you save': 'a test would run the tests',
+    'TSREPLICATE_STORES=minio npm run test:stores': 'a test would run the tests',
+  },
 }
 
 export function exceptionFor(page: string, firstLine: string): string | undefined {
