@@ -79,7 +79,8 @@ function prepare(program: Command, argv: readonly string[]): string[] {
   return [name, ...normalizeGoFlags(rest, flags)]
 }
 
-function createProgram(interrupt: AbortController, exit: (code: number) => void): Command {
+/** Every command with its flags; `exit` hears the exit code of the one that was run. */
+export function createProgram(interrupt: AbortController, exit: (code: number) => void): Command {
   const { signal } = interrupt
   const program = new Command('tsreplicate')
     .description('Streams SQLite databases to replicas and restores them.')
@@ -118,13 +119,20 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     .argument('[database]', 'database file; without it, all databases of the configuration')
     .argument('[urls...]', 'replica URLs of the database')
     .option('--exec <command>', 'a program to run; tsreplicate exits when it does')
-    .option('--restore-if-db-not-exists', 'first restore databases that do not exist')
-    .option('--integrity-check <kind>', 'of these restores: none, quick or full', 'quick')
+    .option(
+      '--restore-if-db-not-exists',
+      'first restore databases that do not exist and have a backup',
+    )
+    .option(
+      '--integrity-check <kind>',
+      'what SQLite checks after these restores: none, quick or full',
+      'quick',
+    )
     .option(
       '--first-sync-timeout <duration>',
-      'how long the program and READY=1 wait for the first sync',
+      'how long the program and READY=1 wait for the first sync (30s)',
     )
-    .option('--shutdown-timeout <duration>', 'how long the last sync may take')
+    .option('--shutdown-timeout <duration>', 'how long the last sync may take (30s)')
     .action((database: string | undefined, urls: string[], flags: ReplicateFlags) =>
       run(() => replicate(database === undefined ? [] : [database, ...urls], flags, signal)),
     )
@@ -142,7 +150,11 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     .option('--if-db-not-exists', 'exit 0 if the output exists')
     .option('--if-replica-exists', 'exit 0 if there is no backup')
     .option('--dry-run', 'only show what would be restored')
-    .option('--integrity-check <kind>', 'none, quick or full', 'quick')
+    .option(
+      '--integrity-check <kind>',
+      'what SQLite checks at the end: none, quick or full',
+      'quick',
+    )
     .action((subject: string | undefined, flags: RestoreFlags) =>
       run(() => restore(subject, flags, signal)),
     )
@@ -193,7 +205,7 @@ function createProgram(interrupt: AbortController, exit: (code: number) => void)
     )
   json(replica(common(command('verify', 'verifies that what is stored can be restored'))))
     .argument('[database-or-url]', 'database path or replica URL')
-    .option('--level <level>', 'structure, full or restore', 'full')
+    .option('--level <level>', 'how much to check: structure, full or restore', 'full')
     .option('--temp-path <folder>', 'where to put the restored copy')
     .action((subject: string | undefined, flags: VerifyFlags) =>
       run(() => verify(subject, flags, signal)),
