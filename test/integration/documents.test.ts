@@ -28,7 +28,7 @@ const typed = pages.filter((page) => readBlocks(page).some(isTyped))
 test.concurrent.each(typed)(
   '%s: what is typed prints what the page says',
   async (page) => {
-    const machine = await ReaderMachine.start()
+    await using machine = await ReaderMachine.start()
     await machine.prepare(page)
     for (const block of readBlocks(page)) {
       if (block.language === 'yaml') machine.save(block)

@@ -34,7 +34,7 @@ const scenes: Readonly<Record<string, string>> = {
 /** The moment that the documents go back to: here it is when all was stored for the first time. */
 const writtenMoment = '2026-01-02T15:04:05Z'
 
-export class ReaderMachine {
+export class ReaderMachine implements AsyncDisposable {
   readonly folder = temporaryFolder()
   readonly #port: number
 
@@ -102,6 +102,11 @@ export class ReaderMachine {
       this.#environment(),
     )
     if ((await shell.exit()) !== 0) throw new Error(`${shell.output}\n${this.log()}`)
+  }
+
+  /** Also where a page has failed: its daemons outlive the shell that started them. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
   }
 
   log(): string {
