@@ -656,6 +656,10 @@ class MemoryDatabase implements ManagedDatabase {
     return Promise.resolve(true)
   }
 
+  openedElsewhere(): Promise<readonly string[]> {
+    return Promise.resolve([])
+  }
+
   look(): ReturnType<ManagedDatabase['look']> {
     const file = this.#host.file
     if (file === undefined) return Promise.resolve({ kind: 'gone' })

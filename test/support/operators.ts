@@ -261,6 +261,8 @@ export class Episode {
       mount --bind '${this.db}' '${inside}'
       "$0" '${join(import.meta.dirname, 'ledger-writer.mjs')}' '${JSON.stringify(options)}' &
       while [ "$(wc -l < '${this.oracle}')" -lt ${lines} ]; do sleep 0.1; done
+      # An application lives for longer than it takes to look twice.
+      sleep 25
       kill -9 $!
       cp '${inside}' '${copy}'
       cp '${inside}-wal' '${copy}-wal'`

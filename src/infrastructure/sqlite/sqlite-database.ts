@@ -20,6 +20,7 @@ import {
 } from '../../usecase/ports/managed-database.js'
 import { refuseForeignDatabase } from './database-access.js'
 import { findLogChange, type LogFiles } from './log-files.js'
+import { nameOfProcess, processesBesideAnotherLog } from './file-locks.js'
 import { isMountPoint } from './mounts.js'
 import { type SqliteCall } from './sqlite-messages.js'
 import { type OpenedWithLog } from './wal-capture.js'
@@ -282,6 +283,15 @@ export class SqliteDatabase implements ManagedDatabase {
       if (isNoFile(error)) return { kind: 'gone' }
       throw new DatabaseError('the file cannot be examined', { cause: error })
     }
+  }
+
+  async openedElsewhere(signal: AbortSignal): Promise<readonly string[]> {
+    signal.throwIfAborted()
+    const inode = this.#identity?.inode
+    const shmInode = Number(this.#log.shm?.split(':')[1])
+    if (inode === undefined || Number.isNaN(shmInode)) return []
+    const pids = await processesBesideAnotherLog({ inode, shmInode })
+    return Promise.all(pids.map(nameOfProcess))
   }
 
   async fingerprint(signal: AbortSignal): Promise<string> {

@@ -1,7 +1,7 @@
 import { FileWatch } from '../../domain/policy/file-watch.js'
 import { type Broken, broken } from '../../domain/wal/continuity.js'
 import { type Generation } from '../../domain/wal/generation.js'
-import { never } from '../../kit/abort.js'
+import { ignoreAbort, never } from '../../kit/abort.js'
 import { type Clock } from '../ports/clock.js'
 import { type FileRecord, type RememberedFile } from '../ports/file-record.js'
 import { type Logger } from '../ports/logger.js'
@@ -23,6 +23,8 @@ export interface FileGuardOptions {
 const activeLookMs = 250
 /** A file that is suspicious is looked at this often. */
 const suspiciousLookMs = 250
+/** It is looked this often whether another process has the file open beside another log. */
+const elsewhereLookMs = 10_000
 
 /**
  * Looks whether the database file is what it was: the same one under its path, with its own log beside it, under one name,
@@ -34,6 +36,11 @@ export class FileGuard {
   /** Of what is counted as copied back, the frames of earlier WALs. */
   #formerFrameCount = 0
   #saidNameCount = 1
+  #namesProblem: string | undefined
+  #elsewhereAt = Number.NEGATIVE_INFINITY
+  /** At the last look: who is there at two looks was not just opening it. */
+  #seenElsewhere: readonly string[] = []
+  #saidElsewhere = ''
 
   constructor(options: FileGuardOptions) {
     this.#options = options
@@ -85,11 +92,12 @@ export class FileGuard {
 
   /** Looks at the file. Says so where the path names another one now, or none; undefined: it is the same. */
   async look(): Promise<(Broken & { readonly isGone: boolean }) | undefined> {
-    const { database, logger, comesAndGoes } = this.#options
+    const { database, clock, logger, comesAndGoes } = this.#options
     const look = await database.look(never)
     if (look.kind === 'same') {
       this.watch.looked(look.signs)
       this.#countNames(look.signs.nlink)
+      if (clock.monotonic() - this.#elsewhereAt >= elsewhereLookMs) await this.#lookElsewhere()
       return undefined
     }
     if (look.kind === 'log replaced') {
@@ -143,11 +151,12 @@ export class FileGuard {
 
   /** Another name is another WAL: whoever commits there is not seen. */
   #countNames(nameCount: number): void {
-    const { database, logger, report } = this.#options
-    report.fileProblem =
+    const { database, logger } = this.#options
+    this.#namesProblem =
       nameCount > 1
         ? `the database file has ${nameCount} names (hard links): what is committed through another name is not stored`
         : undefined
+    this.#report()
     if (nameCount === this.#saidNameCount) return
     this.#saidNameCount = nameCount
     if (nameCount === 1) {
@@ -156,6 +165,51 @@ export class FileGuard {
     }
     const hint =
       'remove the other names; to copy a database, use tsreplicate restore or VACUUM INTO, not a link'
-    logger.error({ path: database.path, hint }, report.fileProblem ?? '')
+    logger.error({ path: database.path, hint }, this.#namesProblem ?? '')
+  }
+
+  /** At a database at rest. Resolves when another process has it open beside another log, or no more. */
+  async waitForElsewhere(signal: AbortSignal): Promise<void> {
+    const before = this.#saidElsewhere
+    try {
+      while (this.#saidElsewhere === before) {
+        await this.#options.clock.sleep(elsewhereLookMs, signal)
+        await this.#lookElsewhere()
+      }
+    } catch (error) {
+      ignoreAbort(error)
+    }
+  }
+
+  async #lookElsewhere(): Promise<void> {
+    const { database, clock, logger } = this.#options
+    this.#elsewhereAt = clock.monotonic()
+    const found = await database.openedElsewhere(never)
+    const stay = found.filter((name) => this.#seenElsewhere.includes(name)).join(', ')
+    this.#seenElsewhere = found
+    if (stay === this.#saidElsewhere) return
+    this.#saidElsewhere = stay
+    this.#report()
+    if (stay === '') {
+      logger.info({ path: database.path }, 'no process has the database open by another path now')
+      return
+    }
+    logger.error(
+      {
+        path: database.path,
+        by: stay,
+        hint: 'what it commits is in a -wal in another folder: stop it, mount the folder of the database instead of the file, start it again, and check the database',
+      },
+      'a process has the database open by another path, with a log of its own: what it commits is not stored',
+    )
+  }
+
+  #report(): void {
+    const elsewhere = this.#saidElsewhere
+    this.#options.report.fileProblem =
+      this.#namesProblem ??
+      (elsewhere === ''
+        ? undefined
+        : `${elsewhere} has the database open by another path, as through a mount of the single file: what it commits is not stored`)
   }
 }

@@ -638,7 +638,7 @@ export class SyncDatabase {
     ]
     const dueInMs = this.#copyBack.dueInMs(this.#copyBackLimits)
     if (dueInMs !== undefined) waits.push(clock.sleep(dueInMs, any).catch(ignoreAbort))
-    waits.push(this.#watchReader(any))
+    waits.push(this.#watchReader(any), this.#guard.waitForElsewhere(any))
     this.#isIdle = true
     try {
       await Promise.race(waits)

@@ -151,6 +151,12 @@ export interface ManagedDatabase {
   /** Whether the path still names the file that was opened, also through links, and what is to be seen of it from outside. */
   look(signal: AbortSignal): Promise<FileLook>
 
+  /**
+   * Processes, for people, that have the file open beside another log, as through a mount of the single file: what they commit
+   * is not seen here. One that is just opening the database may be among them. Cheap to ask once in ten seconds.
+   */
+  openedElsewhere(signal: AbortSignal): Promise<readonly string[]>
+
   /** Sizes and times of database and WAL, to see from outside whether anything happened. Absent: zeros. */
   fingerprint(signal: AbortSignal): Promise<string>
 

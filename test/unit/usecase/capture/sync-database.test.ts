@@ -195,6 +195,10 @@ class FakeDatabase implements ManagedDatabase {
 
   signs = { ino: 2, size: 0, mtimeMs: 0, nlink: 1 }
 
+  openedElsewhere(): Promise<readonly string[]> {
+    return Promise.resolve([])
+  }
+
   async look(): ReturnType<ManagedDatabase['look']> {
     await turn()
     return { kind: 'same', signs: this.signs }

@@ -1,0 +1,87 @@
+/**
+ * Who has a database open beside another log. A connection in WAL mode holds SQLite's shared lock on the database file and
+ * one on the `-shm` beside it, and the kernel lists both in `/proc/locks`. Who holds the first and not the second on our
+ * `-shm` reached the file by another path, as through a mount of the single file: his `-wal` is elsewhere, too.
+ * (Lock bytes: SQLite's `os.h`, PENDING_BYTE and SHARED_FIRST. Lines: `Documentation/filesystems/proc.rst`.)
+ */
+import { readFile } from 'node:fs/promises'
+
+interface FileLock {
+  readonly pid: number
+  /** Device and inode, as the kernel writes them. */
+  readonly file: string
+  readonly startByte: number
+}
+
+const pendingByte = 0x4000_0000
+const lastSharedByte = pendingByte + 2 + 509
+
+/** The kernel lets nobody take a lock while it lists them. */
+const listedForMs = 5000
+
+/** By inode. */
+type FileLocks = ReadonlyMap<number, readonly FileLock[]>
+
+let listed: { readonly atMs: number; readonly locks: Promise<FileLocks> } | undefined
+
+/** Process ids, in order; none where the kernel does not tell. A process that is just opening the database may be among them. */
+export async function processesBesideAnotherLog(
+  { inode, shmInode }: { readonly inode: number; readonly shmInode: number },
+  own: number = process.pid,
+): Promise<readonly number[]> {
+  const nowMs = performance.now()
+  if (listed === undefined || nowMs - listed.atMs >= listedForMs) {
+    listed = { atMs: nowMs, locks: listLocks() }
+  }
+  return besideAnotherLog(await listed.locks, { inode, shmInode, own })
+}
+
+export function besideAnotherLog(
+  locks: FileLocks,
+  {
+    inode,
+    shmInode,
+    own,
+  }: { readonly inode: number; readonly shmInode: number; readonly own: number },
+): readonly number[] {
+  const onDatabase = (locks.get(inode) ?? []).filter(
+    ({ startByte }) => startByte >= pendingByte && startByte <= lastSharedByte,
+  )
+  // What the kernel calls the device may not be what a look at the file tells: ours is on the same one.
+  const file = onDatabase.find(({ pid }) => pid === own)?.file
+  const besideOurs = new Set((locks.get(shmInode) ?? []).map(({ pid }) => pid))
+  const others = onDatabase.filter(
+    (lock) => lock.file === file && lock.pid !== own && lock.pid > 0 && !besideOurs.has(lock.pid),
+  )
+  return [...new Set(others.map(({ pid }) => pid))].toSorted((a, b) => a - b)
+}
+
+export function parseLocks(text: string): FileLocks {
+  const locks = new Map<number, FileLock[]>()
+  for (const line of text.split('\n')) {
+    // 1: POSIX  ADVISORY  READ 18357 fe:00:9986141 1073741826 1073742335
+    const fields = /^\d+:\s+POSIX\s+\S+\s+\S+\s+(\d+)\s+(\S+:(\d+))\s+(\d+)\s/.exec(line)
+    if (fields === null) continue
+    const [, pid, file = '', inode, startByte] = fields
+    const lock = { pid: Number(pid), file, startByte: Number(startByte) }
+    const known = locks.get(Number(inode))
+    if (known === undefined) locks.set(Number(inode), [lock])
+    else known.push(lock)
+  }
+  return locks
+}
+
+async function listLocks(): Promise<FileLocks> {
+  try {
+    return parseLocks(await readFile('/proc/locks', 'utf8'))
+  } catch {
+    // Only Linux says.
+    return new Map()
+  }
+}
+
+/** For people. */
+export async function nameOfProcess(pid: number): Promise<string> {
+  const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')
+  return name === '' ? `process ${pid}` : `process ${pid} (${name.trim()})`
+}
