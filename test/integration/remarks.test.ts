@@ -7,7 +7,7 @@ import { cleanUp, run, temporaryFolder, writeConfig } from '../support/cli.ts'
 
 afterEach(() => cleanUp())
 
-const remark = /quick_check finds every page sound, but remarks on .*: NULL value in t\.b/
+const remark = /quick_check finds no damage, but remarks on .*: NULL value in t\.b/
 
 async function scene({ isDamaged = false } = {}) {
   const folder = temporaryFolder()
