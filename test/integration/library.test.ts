@@ -2,7 +2,7 @@
 import Database from 'better-sqlite3'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import type * as Library from '../../src/index.js'
@@ -13,7 +13,7 @@ import { lastAcknowledged, startWriter, summaryOf, verifyLedger, write } from '.
 /** As built: the engine's process runs what is in `dist`. */
 const {
   configFromUrls,
-  AmbiguousBackupError,
+  CorruptionError,
   InUseError,
   listGenerations,
   openReplicaClient,
@@ -243,23 +243,25 @@ test('a database that does not exist is restored before the application opens it
   await write({ db, oracle, count: 5 })
   const config = await configFromUrls(db, [replicateTo])
   expect(await (await replicate(config)).stop()).toEqual([])
-  const lose = (): void => {
-    for (const name of readdirSync(folder)) {
-      if (/^\.?app\.db/.test(name)) rmSync(join(folder, name), { recursive: true })
-    }
+  const restoring = (of: typeof config): typeof config => ({
+    ...of,
+    databases: of.databases.map((each) => ({ ...each, restoreIfDbNotExists: true })),
+  })
+  const damaged = join(folder, 'damaged')
+  cpSync(join(folder, 'replica'), damaged, { recursive: true })
+  const snapshots = listObjects(damaged).filter((name) => name.includes('snapshot'))
+  expect(snapshots).toHaveLength(1)
+  for (const name of snapshots) writeFileSync(join(damaged, name), 'x')
+  for (const name of readdirSync(folder)) {
+    if (/^\.?app\.db/.test(name)) rmSync(join(folder, name), { recursive: true })
   }
-  lose()
-  const databases = config.databases.map((each) => ({ ...each, restoreIfDbNotExists: true }))
-  await using replication = await replicate({ ...config, databases })
+  const broken = replicate(restoring(await configFromUrls(db, [`file://${damaged}`])))
+  await expect(broken).rejects.toBeInstanceOf(CorruptionError)
+  expect(existsSync(db)).toBe(false)
+
+  await using replication = await replicate(restoring(config))
   expect(verifyLedger(db, oracle)).toEqual({ n: 5 })
   await replication.stop()
-
-  // A backup that is there and cannot be restored.
-  lose()
-  const snapshots = listObjects(join(folder, 'replica')).filter((name) => name.includes('snapshot'))
-  for (const name of snapshots) writeFileSync(join(folder, 'replica', name), 'x')
-  await expect(replicate({ ...config, databases })).rejects.toBeInstanceOf(AmbiguousBackupError)
-  expect(existsSync(db)).toBe(false)
 })
 
 test('a configuration without databases, or with a program to start, is refused', async () => {
