@@ -170,11 +170,17 @@ describe('-exec', () => {
     expect(listObjects(replica)).not.toEqual([])
   })
 
-  test.each([`app "a`, 'a; b', ' ', '', `''`])('refuses %j', async (command) => {
+  test.each([
+    [`app "a`, 'cannot parse exec command: '],
+    ['a; b', 'cannot parse exec command: '],
+    [' ', 'cannot parse exec command: '],
+    ['', '-exec has an empty value'],
+    [`''`, 'cannot parse exec command: '],
+  ])('refuses %j', async (command, message) => {
     const { db, replica } = scene()
     const outcome = await run('replicate', '-exec', command, db, `file://${replica}`)
     expect(outcome.code).toBe(2)
-    expect(outcome.stderr).toContain('tsreplicate: cannot parse exec command: ')
+    expect(outcome.stderr).toContain(`tsreplicate: ${message}`)
   })
 
   test('is not held up for long by a replica that cannot be reached, and ends with 74', async () => {
