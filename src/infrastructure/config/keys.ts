@@ -1,7 +1,7 @@
 /**
  * Every key of a configuration file, in the order in which the references show them. This table is the only place that
  * knows them: values are read by its types, absent ones take its defaults, `config/tsreplicate.yml` and
- * `docs/configuration.md` are printed from it.
+ * `docs/configuration.md` are printed from it. In one file because it is one table.
  */
 import assert from 'node:assert'
 

@@ -5,6 +5,8 @@
  *     lock, lock.kernel                              who uses the folder
  *     spool/<generation>/<index>_<offset>.wal.lz4    finished segments
  *     *.tmp                                          unfinished files, removed at the next start
+ *
+ * In one file because what is read at a start is what every step before it may have left, in that order.
  */
 import { type FileHandle, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'

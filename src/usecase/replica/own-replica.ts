@@ -1,3 +1,7 @@
+/**
+ * One writer for each replica. In one file because every part of it reads and writes the one object that names the owner,
+ * and what it is held to be must not be known in two places.
+ */
 import { InUseError, ReplicaError } from '../../domain/errors.js'
 import { describeProcess, isSameProcess } from '../../domain/process-identity.js'
 import {
