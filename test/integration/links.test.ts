@@ -94,7 +94,7 @@ describe('a database that is configured by a link', () => {
     ]
     writeFileSync(config, JSON.stringify({ dbs }))
     const daemon = start('replicate', '-config', config)
-    await daemon.waitFor(new RegExp(`${link} leads to ${real}: one database`))
+    await daemon.waitFor(new RegExp(`${link} leads to ${real}: they are one database`))
     await until(() => listGenerations(replica).length === 1, 10_000, 'the snapshot')
     await write({ db: link, oracle, count: 5 })
     expect(await daemon.stop()).toBe(0)
