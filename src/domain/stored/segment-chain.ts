@@ -89,6 +89,17 @@ export interface LogSegment {
   readonly trailer: WalSegmentTrailer
 }
 
+export function startOf({
+  index,
+  startOffset,
+}: Pick<LogSegment, 'index' | 'startOffset'>): WalPosition {
+  return { index, offset: startOffset }
+}
+
+export function endOf({ index, endOffset }: Pick<LogSegment, 'index' | 'endOffset'>): WalPosition {
+  return { index, offset: endOffset }
+}
+
 /** The segment of a log that begins at a place; undefined as `end`: the first of all. */
 export function nextInLog<T extends LogSegment>(
   log: readonly T[],

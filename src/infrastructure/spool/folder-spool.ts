@@ -15,7 +15,7 @@ import { type Generation, parseGeneration } from '../../domain/wal/generation.js
 import { type FollowedGeneration, type GenerationOrigin } from '../../domain/stored/lineage.js'
 import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
 import { formatWalSegmentName, parseWalSegmentName } from '../../domain/stored/replica-layout.js'
-import { headOf, succession, tailOf } from '../../domain/stored/segment-chain.js'
+import { headOf, startOf, succession, tailOf } from '../../domain/stored/segment-chain.js'
 import {
   formatTrailer,
   parseTrailer,
@@ -271,10 +271,6 @@ async function isThere(path: string): Promise<boolean> {
 
 function nameOf(segment: SpooledSegment): string {
   return formatWalSegmentName({ index: segment.index, offset: segment.startOffset })
-}
-
-function startOf(segment: SpooledSegment): WalPosition {
-  return { index: segment.index, offset: segment.startOffset }
 }
 
 function compareSegments(a: SpooledSegment, b: SpooledSegment): number {

@@ -1,5 +1,5 @@
 import { LocalStateError } from '../../domain/errors.js'
-import { nextInLog } from '../../domain/stored/segment-chain.js'
+import { endOf, nextInLog } from '../../domain/stored/segment-chain.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
 import { type FeedGeneration, type GenerationFeed } from '../backlog/generation-feed.js'
@@ -88,8 +88,4 @@ export class ChooseSegment {
       feed.announce()
     }
   }
-}
-
-export function endOf({ index, endOffset }: SpooledSegment): WalPosition {
-  return { index, offset: endOffset }
 }

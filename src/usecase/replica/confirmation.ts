@@ -14,6 +14,7 @@ import {
   type ObjectRef,
   type SnapshotRef,
 } from '../../domain/stored/replica-layout.js'
+import { endOf, startOf } from '../../domain/stored/segment-chain.js'
 import { type Clock } from '../ports/clock.js'
 import { type ReplicaClient, type SnapshotInfo } from '../ports/replica-client.js'
 import { type SpooledSegment } from '../ports/spool.js'
@@ -323,14 +324,6 @@ function missingOf(ref: ObjectRef, sizeBytes: number | undefined): Missing {
 
 function refOf({ generation, index, startOffset }: SpooledSegment): ObjectRef {
   return { kind: 'wal-segment', generation, index, offset: startOffset }
-}
-
-function startOf({ index, startOffset }: SpooledSegment): WalPosition {
-  return { index, offset: startOffset }
-}
-
-function endOf({ index, endOffset }: SpooledSegment): WalPosition {
-  return { index, offset: endOffset }
 }
 
 /** Whether two are the same object. */

@@ -8,7 +8,7 @@ import {
 } from '../../domain/wal/position.js'
 import { type Lineage } from '../../domain/stored/lineage.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
-import { isPieceOf, nextInLog } from '../../domain/stored/segment-chain.js'
+import { endOf, isPieceOf, nextInLog } from '../../domain/stored/segment-chain.js'
 import { type Sent } from '../../domain/policy/wall-clock.js'
 import { type CaptureStatus, longest, type ReplicaStatus } from '../../domain/status.js'
 import {
@@ -20,7 +20,7 @@ import {
 import { aborted, ignoreAbort, never } from '../../kit/abort.js'
 import { type Barrier, type GenerationFeed } from '../backlog/generation-feed.js'
 import { type CheckTiling, type Hole } from './check-tiling.js'
-import { ChooseSegment, endOf } from './choose-segment.js'
+import { ChooseSegment } from './choose-segment.js'
 import { Confirmation, isSame, type SentSegment } from './confirmation.js'
 import { LocateReplica } from './locate-replica.js'
 import { type Claimed, type OwnReplica } from './own-replica.js'
