@@ -196,9 +196,8 @@ export class WalCursor {
     const place = this.#place
     const nothing = place?.source.offset ?? 0
     if (place === undefined && state.frameCount > 0) {
-      // What a damaged WAL had is in the database file: the index begins when SQLite restarts it.
-      const isGone = header === undefined || !parseWalHeader(header).ok
-      if (isGone && state.copiedBackCount >= state.frameCount) return nothing
+      // What it has is in the database file, and SQLite does not look at it any more: the index begins when it is restarted.
+      if (state.copiedBackCount >= state.frameCount) return nothing
     }
     if (header === undefined) {
       return state.frameCount === 0

@@ -235,3 +235,14 @@ describe('what is broken is said', () => {
     expect(cursor.frameCount).toBe(1)
   })
 })
+
+test('what is all copied back is in the file already, and the index begins when the log is restarted', () => {
+  const log = new Log(logOf([2, 3], { salt1: 1, salt2: 2 }))
+  const cursor = new WalCursor({ wal: log, pageSizeBytes, rollBytes: 1e9 })
+  const allCopied = { frameCount: 5, copiedBackCount: 5 }
+  // Whatever was written over the file since, SQLite shows that, and not these frames.
+  expect(cursor.advanceTo(log.header, allCopied, { firstFrameCount: 5 })).toBe(0)
+  log.bytes = logOf([1], { salt1: 2, salt2: 7 }, 1)
+  const [run] = captureAll(cursor, log, 1e6)
+  expect(run).toMatchObject({ start: { index: 0, offset: 0 }, previousIndexEnd: undefined })
+})
