@@ -40,6 +40,19 @@ test.concurrent.each(typed)(
       if (block.output !== undefined) {
         expect(differs(printed, block.output), about).toBeUndefined()
       }
+      if (block.words.includes('twice')) {
+        const text = [
+          // So that it is in the file, and not in a WAL that would be applied to whatever comes in its place.
+          'systemctl stop tsreplicate',
+          `sqlite3 /data/app.db "insert into note values ('between')"`,
+          // As in a terminal, where one command that fails does not keep the next one from running.
+          'set +e',
+          block.text,
+          `sqlite3 /data/app.db "select count(*) from note where text = 'between'"`,
+        ].join('\n')
+        const again = await machine.type({ ...block, text })
+        expect(again.printed.split('\n').at(-2), `${about}\nand then\n${again.printed}`).toBe('1')
+      }
     }
     await machine.stop()
   },

@@ -4,6 +4,7 @@
  *
  * The language of a block says what is done with it:
  * - `sh` runs. `sh exit=65` has to end with that code. A `text` block right behind it is what it prints, see {@link differs}.
+ *   `sh twice` is typed a second time, and must not lose what was written to the database in between.
  * - `yaml` is read as a configuration, `json` is parsed, `ts` is compiled, `ts run` runs as well.
  * - `text` anywhere else is a picture or a form.
  *
