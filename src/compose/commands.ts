@@ -12,6 +12,7 @@ import {
 import { databaseIn, folderOf } from '../domain/settings/database-folder.js'
 import { DatabaseError } from '../domain/errors.js'
 import { type RetentionRules } from '../domain/policy/retention-policy.js'
+import { type Owner } from './owner.js'
 import { type MissingDatabases } from './restore.js'
 import { type PrometheusMetrics } from '../infrastructure/prometheus/prometheus-metrics.js'
 import { never } from '../kit/abort.js'
@@ -113,11 +114,14 @@ export async function followLinks(path: string): Promise<string> {
   return follow(path)
 }
 
-/** The log. `stderr` decides where it goes; `isShared`: another program writes there, too. */
+/**
+ * The log. `stderr` decides where it goes; `isShared`: another program writes there, too. Disposed of, it writes what waits
+ * to be written, and is of use still.
+ */
 export async function createLogger(
   config: LoggingConfig,
   { isShared = false }: { readonly isShared?: boolean } = {},
-): Promise<Logger> {
+): Promise<Logger & Disposable> {
   const { createPinoLogger } = await import('../infrastructure/logging/pino-logger.js')
   return createPinoLogger({
     level: config.level,
@@ -298,10 +302,17 @@ export interface Daemon {
   readonly metrics: MetricsFormat | undefined
 }
 
+export interface DaemonOptions {
+  readonly logger: Logger
+  readonly version: string
+  /** Has to be disposed of when the replication has ended. */
+  readonly owner: Owner
+}
+
 /** What a daemon consists of. */
 export async function composeDaemon(
   config: Config,
-  { logger, version }: { readonly logger: Logger; readonly version: string },
+  { logger, version, owner }: DaemonOptions,
 ): Promise<Daemon> {
   const [composed, { ReportStatus: Report }, { WatchDisk: Watch }, { nodeDisk }, { systemClock }] =
     await Promise.all([
@@ -312,11 +323,11 @@ export async function composeDaemon(
       import('../infrastructure/clock/system-clock.js'),
     ])
   const metrics = config.addr === undefined ? undefined : await createMetrics()
-  const replication = await composed.composeReplication(
-    config,
+  const replication = await composed.composeReplication(config, {
     logger,
-    metrics && (({ type }) => metrics.operationsOf(type)),
-  )
+    owner,
+    metricsOf: metrics && (({ type }) => metrics.operationsOf(type)),
+  })
   const watchDisk = new Watch({
     disk: nodeDisk,
     databases: () => replication.status(),

@@ -2,6 +2,7 @@
 import { randomFillSync } from 'node:crypto'
 import { type Config, type DatabaseConfig, type ReplicaConfig } from '../domain/settings/config.js'
 import { type FileOwnership, ownershipOf } from '../infrastructure/files/ownership.js'
+import { type Owner } from './owner.js'
 import { checkReplicas, openDaemonReplica } from './stores.js'
 import { machineClock, systemClock } from '../infrastructure/clock/system-clock.js'
 import { fetchHeartbeatClient } from '../infrastructure/heartbeat/fetch-heartbeat-client.js'
@@ -10,6 +11,7 @@ import { SqliteFolder } from '../infrastructure/folder/sqlite-folder.js'
 import { decodeFrame } from '../infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from '../infrastructure/lz4/frame-encoder.js'
 import { descriptorLimit } from '../infrastructure/processes/descriptor-limit.js'
+import { StartedThreads } from '../infrastructure/processes/started-threads.js'
 import { openSystemProcesses } from '../infrastructure/processes/system-processes.js'
 import { FolderClaimRecord } from '../infrastructure/spool/folder-claim-record.js'
 import { FolderFileRecord } from '../infrastructure/spool/folder-file-record.js'
@@ -65,17 +67,24 @@ export type ReplicaMetricsSource = (replica: {
   readonly type: string
 }) => ReplicaMetrics
 
-/** What replicates the databases of a configuration, and others when they are wanted. */
+export interface ReplicationParts {
+  readonly logger: Logger
+  readonly owner: Owner
+  readonly metricsOf: ReplicaMetricsSource | undefined
+}
+
+/** What replicates the databases of a configuration, and others when they are wanted. What it holds is its owner's. */
 export async function composeReplication(
   config: Config,
-  logger: Logger,
-  metricsOf?: ReplicaMetricsSource,
+  { logger, owner, metricsOf }: ReplicationParts,
 ): Promise<Replication> {
   await checkReplicas(config)
   const refusal = new Refusal(systemClock)
+  // Those of SQLite and the one that looks at files end after all that makes calls to them.
+  owner.owns(new StartedThreads())
   const shared: SharedParts = {
     threads: new SqliteThreads(),
-    watches: new FolderWatches(),
+    watches: owner.owns(new FolderWatches()),
     looks: new FileLooks(),
     compressor: await createLz4Compressor(),
     snapshotSlots: new Permits(maxSnapshotsAtOnce),

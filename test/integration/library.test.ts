@@ -180,10 +180,11 @@ function stoppedAtOnce(config: object): Running {
     const { composeDaemon, loadConfig } = await at("compose/commands.js")
     const config = await loadConfig({ path: process.env.CONFIG })
     const logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => logger }
-    const { replication } = await composeDaemon(config, { logger, version: 'v0' })
+    const { Owner } = await at("compose/owner.js")
+    await using owner = new Owner()
+    const { replication } = await composeDaemon(config, { logger, version: 'v0', owner })
     const kill = new AbortController()
-    console.log(JSON.stringify(await replication.run(AbortSignal.abort(), kill.signal)))
-    process.exit()`
+    console.log(JSON.stringify(await replication.run(AbortSignal.abort(), kill.signal)))`
   const folder = temporaryFolder()
   writeFileSync(join(folder, 'c.yml'), JSON.stringify(config))
   writeFileSync(join(folder, 'engine.mjs'), script)

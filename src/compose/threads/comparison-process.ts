@@ -4,7 +4,7 @@ import { type ComparisonReply } from '../../infrastructure/comparison/forked-com
 import { messageOf } from '../../kit/error-text.js'
 import { type ComparisonRequest } from '../../usecase/ports/live-comparison.js'
 
-// Whoever wanted to know is gone.
+// Whoever wanted to know is gone: an answer could not be sent.
 process.once('disconnect', () => process.exit(0))
 process.once('message', (request: ComparisonRequest) => {
   process.send?.(answer(request), () => {

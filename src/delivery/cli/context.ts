@@ -16,8 +16,17 @@ import {
   openReplicas as openAll,
   parseReplicaUrl,
 } from '../../compose/commands.js'
+import { type Owner } from '../../compose/owner.js'
 import { type Logger } from '../../usecase/ports/logger.js'
 import { type RestoreSource } from '../../usecase/restore/restore-types.js'
+
+/** What a command is run with. */
+export interface CommandContext {
+  /** Aborted at Ctrl-C. */
+  readonly signal: AbortSignal
+  /** Of what is to be ended with the command. */
+  readonly owner: Owner
+}
 
 export interface CommonFlags {
   readonly config?: string

@@ -8,8 +8,10 @@ import {
   TsreplicateError,
   UsageError,
 } from '../../domain/errors.js'
+import { Owner } from '../../compose/owner.js'
 import { isAbortError } from '../../kit/abort.js'
 import { exitCodes } from '../exit-codes.js'
+import { exitIfHanging } from '../forced-exit.js'
 import { databases, generations, snapshots, wal, type WalFlags } from './commands/listings.js'
 import { replicate, type ReplicateFlags } from './commands/replicate.js'
 import { restore, type RestoreFlags } from './commands/restore.js'
@@ -21,11 +23,19 @@ import { normalizeGoFlags } from './go-flags.js'
 import { complain, print, printed, printJson } from './output.js'
 import { version } from './version.js'
 
-/** Runs a command line and returns the exit code of the process. */
+/** Runs a command line and returns the exit code of the process, which ends by itself: nothing is left that runs. */
 export async function main(argv: readonly string[]): Promise<number> {
-  const interrupt = new AbortController()
+  await using owner = new Owner()
+  const exitCode = await runCommand(argv, owner)
+  exitIfHanging(exitCode, () => {
+    complain('tsreplicate: something hangs in the operating system, exiting without it')
+  })
+  return exitCode
+}
+
+async function runCommand(argv: readonly string[], owner: Owner): Promise<number> {
   let exitCode: number = exitCodes.done.code
-  const program = createProgram(interrupt, (code) => {
+  const program = createProgram({ interrupt: new AbortController(), owner }, (code) => {
     exitCode = code
   })
   try {
@@ -33,10 +43,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     return await afterPrinting(exitCode, argv)
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return afterPrinting(0, argv)
-    const failure = report(error, argv)
-    // Threads of the engine would keep the process alive.
-    if (argv[0] === 'replicate') process.exit(failure)
-    return failure
+    return report(error, argv)
   }
 }
 
@@ -80,7 +87,10 @@ function prepare(program: Command, argv: readonly string[]): string[] {
 }
 
 /** Every command with its flags; `exit` hears the exit code of the one that was run. */
-export function createProgram(interrupt: AbortController, exit: (code: number) => void): Command {
+export function createProgram(
+  { interrupt, owner }: { readonly interrupt: AbortController; readonly owner: Owner },
+  exit: (code: number) => void,
+): Command {
   const { signal } = interrupt
   const program = new Command('tsreplicate')
     .description('Streams SQLite databases to replicas and restores them.')
@@ -134,7 +144,9 @@ export function createProgram(interrupt: AbortController, exit: (code: number) =
     )
     .option('--shutdown-timeout <duration>', 'how long the last sync may take (30s)')
     .action((database: string | undefined, urls: string[], flags: ReplicateFlags) =>
-      run(() => replicate(database === undefined ? [] : [database, ...urls], flags, signal)),
+      run(() =>
+        replicate(database === undefined ? [] : [database, ...urls], flags, { signal, owner }),
+      ),
     )
 
   json(replica(common(command('restore', 'restores a database from a replica'))))

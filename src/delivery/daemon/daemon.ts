@@ -8,8 +8,8 @@ import { type ExecutedProgram } from './executed-program.js'
 import { MemoryThrift } from './memory-thrift.js'
 import { type Service } from './service.js'
 import { exitCodes } from '../exit-codes.js'
+import { exitAtOnce, exitIfHanging } from '../forced-exit.js'
 
-const afterKillMs = 5000
 /** Who passes a signal on to a process that has it already (npx, timeout) makes it arrive twice. */
 const sameSignalMs = 300
 const endingSignals = ['SIGINT', 'SIGTERM'] as const
@@ -160,7 +160,8 @@ class Shutdown {
     } else {
       logger.warn({ signal }, 'second signal received, exiting immediately')
       this.#kill.abort()
-      process.exit(exitCodes.interrupted.code)
+      // Whoever signals twice does not want to wait for anything.
+      exitAtOnce(exitCodes.interrupted.code)
     }
   }
 
@@ -174,10 +175,9 @@ class Shutdown {
       logger.error({ 'shutdown-timeout-ms': shutdownTimeoutMs }, 'shutdown timeout reached')
       this.#kill.abort()
       // Whatever hangs in the operating system must not outlive the timeout.
-      setTimeout(() => {
+      exitIfHanging(exitCodes.notStored.code, () => {
         logger.error({}, 'still busy after the shutdown timeout, exiting immediately')
-        process.exit(exitCodes.notStored.code)
-      }, afterKillMs).unref()
+      })
     }, shutdownTimeoutMs)
   }
 

@@ -4,12 +4,15 @@
  * not end this one while the application still writes.
  */
 import { composeDaemon, restoreMissing } from '../../compose/commands.js'
+import { Owner } from '../../compose/owner.js'
 import { NotStoredError } from '../../domain/errors.js'
 import { onAbort } from '../../kit/abort.js'
 import { asError } from '../../kit/error-text.js'
 import { type LogFields, type Logger, withHint } from '../../usecase/ports/logger.js'
 import { version } from '../cli/version.js'
 import { serveDaemon } from '../daemon/endpoints.js'
+import { exitCodes } from '../exit-codes.js'
+import { exitIfHanging } from '../forced-exit.js'
 import {
   type FromEngine,
   logLevels,
@@ -21,9 +24,6 @@ import {
 
 type Start = Extract<ToEngine, { kind: 'start' }>
 
-/** Whatever hangs in the operating system must not outlive the timeout by more. */
-const afterKillMs = 5000
-
 /** The application decides when it ends. */
 const ignoredSignals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const
 for (const signal of ignoredSignals) process.on(signal, () => undefined)
@@ -33,25 +33,29 @@ process.once('disconnect', () => stop.abort())
 process.on('message', (packed) => {
   const message = unpackToEngine(packed)
   if (message.kind === 'stop') stop.abort()
-  // Threads of the engine would keep the process alive.
-  else
-    void replicate(message)
-      .then(tell)
-      .finally(() => process.exit())
+  else void run(message)
 })
 
+/** Replicates until the end, and leaves nothing that keeps the process alive. */
+async function run(start: Start): Promise<void> {
+  await using owner = new Owner()
+  await tell(await replicate(start, owner))
+  if (process.connected) process.disconnect()
+  exitIfHanging(exitCodes.done.code, () => undefined)
+}
+
 /** Resolves with the last that is to be told. */
-async function replicate({ config, restores }: Start): Promise<FromEngine> {
+async function replicate({ config, restores }: Start, owner: Owner): Promise<FromEngine> {
   const kill = new AbortController()
+  using _limit = endAfter(config.shutdownTimeoutMs, kill)
   try {
     const log = logger(config.logging.level)
     const restoring = { integrityCheck: 'quick', logger: log } as const
     if (restores) await restoreMissing(config.databases, restoring, stop.signal)
-    const daemon = await composeDaemon(config, { logger: log, version: version() })
-    await serveDaemon(config, daemon, log)
+    const daemon = await composeDaemon(config, { logger: log, version: version(), owner })
+    await serveDaemon(config, daemon, { logger: log, owner })
     void tell({ kind: 'running' })
     void daemon.watchDisk.run(stop.signal)
-    endAfter(config.shutdownTimeoutMs, kill)
     return { kind: 'ended', notStored: await daemon.replication.run(stop.signal, kill.signal) }
   } catch (reason) {
     const error = asError(reason)
@@ -60,18 +64,23 @@ async function replicate({ config, restores }: Start): Promise<FromEngine> {
 }
 
 /** Once it is stopped, the last sync has its time. */
-function endAfter(timeoutMs: number, kill: AbortController): void {
-  const begin = (): void => {
-    setTimeout(() => {
+function endAfter(timeoutMs: number, kill: AbortController): Disposable {
+  let deadline: NodeJS.Timeout | undefined
+  const stopping = onAbort(stop.signal, () => {
+    deadline = setTimeout(() => {
       kill.abort()
-      const error = late(timeoutMs)
-      setTimeout(
-        () => void tell({ kind: 'failed', error }).finally(() => process.exit()),
-        afterKillMs,
+      // Whatever hangs in the operating system must not outlive the timeout.
+      exitIfHanging(exitCodes.notStored.code, () =>
+        tell({ kind: 'failed', error: late(timeoutMs) }),
       )
     }, timeoutMs)
+  })
+  return {
+    [Symbol.dispose]() {
+      stopping[Symbol.dispose]()
+      clearTimeout(deadline)
+    },
   }
-  onAbort(stop.signal, begin)
 }
 
 function late(timeoutMs: number): NotStoredError {

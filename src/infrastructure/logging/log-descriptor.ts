@@ -23,7 +23,7 @@ export function openLogDescriptor(descriptor: 1 | 2, isShared: boolean): LogSink
 }
 
 function writesTo(descriptor: number): LogSink {
-  return (bytes) => writeSync(descriptor, bytes)
+  return { write: (bytes) => writeSync(descriptor, bytes), end: () => undefined }
 }
 
 /** The same pipe or terminal, opened for us alone; undefined: it is another user's, or cannot be opened. */
@@ -65,19 +65,25 @@ function through(relay: string, descriptor: 1 | 2): LogSink {
   })
   const { stdin } = child
   let instead = stdin === null ? neverWaiting(descriptor) : undefined
-  child.on('error', () => (instead = neverWaiting(descriptor)))
+  child.on('error', () => (instead ??= neverWaiting(descriptor)))
   stdin?.on('error', () => undefined)
   child.unref()
-  // Where we end, a container or systemd ends what is left of us.
-  process.once('exit', () => {
-    stdin?.destroy()
+  // What waits to be written to it would keep us alive. Where we end, a container or systemd ends what is left of us.
+  const end = (): void => {
+    if (stdin?.destroyed !== false) return
+    stdin.destroy()
     const untilMs = performance.now() + relayEndMs
     while (runs(child.pid) && performance.now() < untilMs) pause(2)
-  })
-  return (bytes) => {
-    if (instead !== undefined || stdin === null) return instead?.(bytes) ?? 0
-    if (stdin.writableLength > 0) return 0
-    stdin.write(bytes)
-    return bytes.length
+  }
+  process.once('exit', end)
+  return {
+    write(bytes) {
+      if (stdin?.destroyed !== false) instead ??= neverWaiting(descriptor)
+      if (instead !== undefined || stdin === null) return instead?.write(bytes) ?? 0
+      if (stdin.writableLength > 0) return 0
+      stdin.write(bytes)
+      return bytes.length
+    },
+    end,
   }
 }

@@ -3,15 +3,19 @@
  * reads, waits in memory; beyond a bound lines are dropped and counted, and the count is a line of its own later.
  */
 
-/** Takes as many of the bytes as it can at once, and says how many; throws where it can take none. */
-export type LogSink = (bytes: Uint8Array) => number
+export interface LogSink {
+  /** Takes as many of the bytes as it can at once, and says how many; throws where it can take none. */
+  write(bytes: Uint8Array): number
+  /** Lets go of what would keep the process alive. It takes bytes still. */
+  end(): void
+}
 
 const maxWaitingBytes = 1024 * 1024
 /** When it is tried again, at first and at most. */
 const firstPauseMs = 50
 const maxPauseMs = 1000
 
-export class LogOutput {
+export class LogOutput implements Disposable {
   readonly #sink: LogSink
   readonly #sayLost: (lines: number) => void
   /** The first one may be the rest of a line. */
@@ -42,6 +46,11 @@ export class LogOutput {
     this.#tryLater()
   }
 
+  [Symbol.dispose](): void {
+    this.#writeWaiting()
+    this.#sink.end()
+  }
+
   #tellLost(): void {
     const lines = this.#lost
     this.#lost = 0
@@ -50,7 +59,7 @@ export class LogOutput {
 
   #attempt(bytes: Uint8Array): number {
     try {
-      return this.#sink(bytes)
+      return this.#sink.write(bytes)
     } catch {
       return 0
     }

@@ -15,7 +15,7 @@ export interface LoggerOptions {
 }
 
 /** A logger that writes every record before the call returns where that is possible, and never waits where it is not. */
-export function createPinoLogger(options: LoggerOptions): Logger {
+export function createPinoLogger(options: LoggerOptions): Logger & Disposable {
   const sink = openLogDescriptor(options.destination, options.isShared)
   const output = new LogOutput(sink, (lines) => {
     // As loud as can be: whatever was to be seen may be among them.
@@ -35,7 +35,7 @@ export function createPinoLogger(options: LoggerOptions): Logger {
       { write: (line: string) => output.write(format(line)) },
     ),
   )
-  return logger
+  return { ...logger, [Symbol.dispose]: () => output[Symbol.dispose]() }
 }
 
 function wrap(logger: pino.Logger): Logger {

@@ -13,7 +13,7 @@ interface FolderWatch {
  * event costs a look into a map. The folder is watched, not the files: a database file opened and closed here would drop
  * SQLite's locks.
  */
-export class FolderWatches {
+export class FolderWatches implements Disposable {
   readonly #folders = new Map<string, FolderWatch>()
 
   /** Calls `listener` whenever something happens to one of these files of one folder. Returns what ends that. */
@@ -50,6 +50,11 @@ export class FolderWatches {
     if (now?.listeners !== listeners) return
     now.watcher?.close()
     this.#folders.delete(folder)
+  }
+
+  [Symbol.dispose](): void {
+    for (const { watcher } of this.#folders.values()) watcher?.close()
+    this.#folders.clear()
   }
 }
 

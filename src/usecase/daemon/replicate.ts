@@ -154,7 +154,17 @@ export class ReplicateDatabases implements Replication {
   }
 
   async run(stop: AbortSignal, kill: AbortSignal): Promise<readonly NotStored[]> {
-    return this.#options.refusal.orElse(this.#runUntil(stop, kill))
+    const failed = new AbortController()
+    const orFailed = (signal: AbortSignal): AbortSignal => AbortSignal.any([signal, failed.signal])
+    const running = this.#runUntil(orFailed(stop), orFailed(kill))
+    try {
+      return await this.#options.refusal.orElse(running)
+    } catch (error) {
+      // Nothing goes on behind the back of whoever hears of it.
+      failed.abort()
+      await running.catch(() => undefined)
+      throw error
+    }
   }
 
   async settled(signal: AbortSignal): Promise<void> {

@@ -1,5 +1,6 @@
 /** Prints `docs/commands.md` from the commands and flags that the program itself parses. */
 import { type Argument, type Command, type Option } from 'commander'
+import { Owner } from '../../../src/compose/owner.ts'
 import { createProgram } from '../../../src/delivery/cli/main.ts'
 import { code, codes, table } from './markdown.ts'
 
@@ -95,7 +96,10 @@ function sentence(text: string): string {
 
 /** `docs/commands.md` */
 export function commandsReference(): string {
-  const program = createProgram(new AbortController(), () => undefined)
+  const program = createProgram(
+    { interrupt: new AbortController(), owner: new Owner() },
+    () => undefined,
+  )
   const { commands } = program
   return `<!-- Written by \`npm run docs:reference\` from the commands themselves. -->
 

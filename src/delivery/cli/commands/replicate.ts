@@ -16,7 +16,7 @@ import { type DaemonOptions, runDaemon } from '../../daemon/daemon.js'
 import { serveDaemon } from '../../daemon/endpoints.js'
 import { ExecutedProgram } from '../../daemon/executed-program.js'
 import { Service } from '../../daemon/service.js'
-import { type CommonFlags, refuseConfigWithUrl } from '../context.js'
+import { type CommandContext, type CommonFlags, refuseConfigWithUrl } from '../context.js'
 import { restoreCommandFor } from '../restore-command.js'
 import { version } from '../version.js'
 import { reloadConfig } from './reload-config.js'
@@ -33,7 +33,7 @@ export interface ReplicateFlags extends CommonFlags {
 export async function replicate(
   positionals: readonly string[],
   flags: ReplicateFlags,
-  signal: AbortSignal,
+  { signal, owner }: CommandContext,
 ): Promise<number> {
   const integrityCheck = parseIntegrityCheck(flags.integrityCheck)
   const load = async (): Promise<Config> => {
@@ -44,7 +44,8 @@ export async function replicate(
     })
   }
   const config = await load()
-  const logger = await createLogger(config.logging, { isShared: config.exec !== undefined })
+  const isShared = config.exec !== undefined
+  const logger = owner.owns(await createLogger(config.logging, { isShared }))
   const service = new Service(await openServiceManager(logger), logger)
   service.starting('starting')
   logStart(config, logger)
@@ -55,12 +56,12 @@ export async function replicate(
       stop,
     )
   await restore(config.databases, signal)
-  const daemon = await composeDaemon(config, { logger, version: version() })
+  const daemon = await composeDaemon(config, { logger, version: version(), owner })
   // From here on a signal ends the daemon.
   signal.throwIfAborted()
-  await serveDaemon(config, daemon, logger)
+  await serveDaemon(config, daemon, { logger, owner })
   const { shutdownTimeoutMs, firstSyncTimeoutMs } = config
-  const exitCode = await runDaemon(daemon.replication, {
+  return runDaemon(daemon.replication, {
     logger,
     shutdownTimeoutMs,
     firstSyncTimeoutMs,
@@ -77,8 +78,6 @@ export async function replicate(
     watch: (stop) => daemon.watchDisk.run(stop),
     ...execOption(config, logger),
   })
-  // Threads of the engine would keep the process alive.
-  process.exit(exitCode)
 }
 
 /** What the command line says goes before what the configuration says. */

@@ -5,14 +5,16 @@ import { LogOutput } from '../../../../src/infrastructure/logging/log-output.ts'
 function scene(): { output: LogOutput; taken: () => string; room: { bytes: number } } {
   let text = ''
   const room = { bytes: Infinity }
-  const sink = (bytes: Uint8Array): number => {
+  const write = (bytes: Uint8Array): number => {
     if (room.bytes === 0) throw new Error('ENOSPC')
     const some = bytes.subarray(0, room.bytes)
     room.bytes -= some.length
     text += Buffer.from(some).toString()
     return some.length
   }
-  const output: LogOutput = new LogOutput(sink, (lines) => output.write(`${lines} lost\n`))
+  const output: LogOutput = new LogOutput({ write, end: () => undefined }, (lines) =>
+    output.write(`${lines} lost\n`),
+  )
   return { output, taken: () => text, room }
 }
 
