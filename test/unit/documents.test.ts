@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { loadConfig } from '../../src/index.js'
@@ -67,6 +67,34 @@ describe.each(pages)('%s', (page) => {
     expect(others.map((block) => `${placeOf(block)} ${block.language}`)).toEqual([])
   })
 })
+
+const folders = ['src', 'test', 'docs', 'scripts', 'examples', 'config', 'systemd', 'bin'] as const
+const districts = new Set(readdirSync(join(root, 'src')))
+const sources = new Set(
+  ['src', 'test'].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((path) =>
+      basename(path),
+    ),
+  ),
+)
+
+/** Whether a text in a page names a file or folder of the project that there is not. */
+function isMissing(text: string): boolean {
+  const [first = '', ...rest] = text.split('/')
+  // A pattern, or a name with a part to fill in.
+  if (/[*<…,{$]/.test(text)) return false
+  if (rest.length === 0) return /^[\w-]+\.ts$/.test(text) && !sources.has(text)
+  if (folders.some((folder) => folder === first)) return !existsSync(join(root, text))
+  return districts.has(first) && !existsSync(join(root, 'src', text))
+}
+
+test.each([...pages, 'CONTRIBUTING.md'])(
+  '%s: every file of the project that it names is there',
+  (page) => {
+    const spans = [...proseOf(page).matchAll(/`([^`\s]+)`/g)].map(([, text = '']) => text)
+    expect(spans.filter(isMissing)).toEqual([])
+  },
+)
 
 test('the README is short', () => {
   expect(readPage('README.md').trimEnd().split('\n').length).toBeLessThanOrEqual(150)

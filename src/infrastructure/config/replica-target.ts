@@ -47,15 +47,16 @@ export function readTarget(
     settings.problem('bucket', `bucket required for ${place.type} replica`)
     return undefined
   }
-  switch (place.type) {
-    case 's3':
-      return readS3(place, settings, context)
-    case 'gcs':
-      return readGcs(place, settings, context)
-    case 'abs':
-      return readAbs(place, settings, context)
-  }
+  return readers[place.type](place, settings, context)
 }
+
+const readers: {
+  readonly [T in ObjectStoreType]: (
+    place: ObjectStoreAddress,
+    settings: Settings<'replica'>,
+    context: TargetContext,
+  ) => Extract<ReplicaTarget, { readonly type: T }> | undefined
+} = { s3: readS3, gcs: readGcs, abs: readAbs }
 
 function readCommon(place: ObjectStoreAddress, settings: Settings<'replica'>): CommonSettings {
   return {

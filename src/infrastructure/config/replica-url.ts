@@ -65,11 +65,13 @@ function typeOfScheme(scheme: string): ObjectStoreType {
   return type
 }
 
+const knownTypes = `file, ${objectStoreTypes.slice(0, -1).join(', ')} and ${objectStoreTypes.at(-1) ?? ''}`
+
 /** What is said of a type that is no type of ours. */
 export function unknownType(type: string): string {
   return type === 'sftp'
     ? 'sftp replicas are not supported: use a folder, s3, gcs or abs'
-    : `unknown replica type in config: "${type}" (file, s3, gcs and abs are known)`
+    : `unknown replica type in config: "${type}" (${knownTypes} are known)`
 }
 
 /** A prefix of keys as the original makes it of a path: cleaned, and without a slash at either end. */
@@ -87,9 +89,14 @@ function placeOf(
   type: ObjectStoreType,
   { host, user, prefix }: { host: string; user: string; prefix: string },
 ): StoreAddress {
-  if (type === 'abs') return { type, bucket: host, prefix, accountName: user }
-  if (type === 'gcs') return { type, bucket: host, prefix }
-  return { type, prefix, ...s3Host(host) }
+  switch (type) {
+    case 'abs':
+      return { type, bucket: host, prefix, accountName: user }
+    case 'gcs':
+      return { type, bucket: host, prefix }
+    case 's3':
+      return { type, prefix, ...s3Host(host) }
+  }
 }
 
 /** The hosts that name a server of their own in front of the bucket. */

@@ -4,6 +4,7 @@ import { parseConfig } from '../../../src/infrastructure/config/config-file.ts'
 import {
   type KeyInfo,
   keys,
+  objectStoreTypes,
   type Section,
   type StoreType,
 } from '../../../src/infrastructure/config/keys.ts'
@@ -21,11 +22,11 @@ function keysOf(section: Section, wanted: (info: Named) => boolean = () => true)
 }
 
 const isGeneral = ({ stores }: KeyInfo): boolean => stores === undefined
-const isOfEvery = ({ stores }: KeyInfo): boolean => stores?.length === 3
+const isOfEvery = ({ stores }: KeyInfo): boolean => stores?.length === objectStoreTypes.length
 const isOfOnly =
   (store: StoreType) =>
-  ({ stores }: KeyInfo): boolean =>
-    stores?.length !== 3 && stores?.includes(store) === true
+  (info: KeyInfo): boolean =>
+    !isOfEvery(info) && info.stores?.includes(store) === true
 
 const unsupported = Object.entries(keys.replica)
   .filter(([, { state }]) => state === 'unsupported')

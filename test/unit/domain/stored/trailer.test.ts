@@ -5,6 +5,7 @@ import {
   formatTrailer,
   parseTrailer,
   type SnapshotTrailer,
+  type Trailer,
   type WalSegmentTrailer,
 } from '../../../../src/domain/stored/trailer.js'
 
@@ -73,7 +74,105 @@ const snapshotTrailer: fc.Arbitrary<SnapshotTrailer> = fc.record({
 const trailer = fc.oneof(segmentTrailer, snapshotTrailer)
 const body = fc.uint8Array({ maxLength: 200 })
 
+const segment: WalSegmentTrailer = {
+  kind: 'wal-segment',
+  generation: formatGeneration(Buffer.from('579d9a5437e0f212', 'hex')),
+  index: 3,
+  startOffset: 0,
+  endOffset: 12_392,
+  pageSizeBytes: 4096,
+  bigEndian: true,
+  databaseSizePages: 300,
+  salts: { salt1: 0x1111_1111, salt2: 0x2222_2222 },
+  checksumBefore: { s0: 0x3333_3333, s1: 0x4444_4444 },
+  checksumAfter: { s0: 0x5555_5555, s1: 0x6666_6666 },
+  captures: [
+    { endOffset: 8272, timeMs: 1_700_000_000_000 },
+    { endOffset: 12_392, timeMs: 1_700_000_000_300 },
+  ],
+  previousIndexEnd: { offset: 4152, checksum: { s0: 0x7777_7777, s1: 0x8888_8888 } },
+  source: {
+    salts: { salt1: 0x9999_9999, salt2: 0xaaaa_aaaa },
+    endOffset: 16_512,
+    checksum: { s0: 0xbbbb_bbbb, s1: 0xcccc_cccc },
+  },
+}
+
+const snapshot: SnapshotTrailer = {
+  kind: 'snapshot',
+  generation: segment.generation,
+  index: 3,
+  consistentFrom: { index: 4, offset: 4152 },
+  pageSizeBytes: 4096,
+  pageCount: 300,
+  startTimeMs: 1_700_000_000_000,
+  endTimeMs: 1_700_000_000_500,
+  commitTimeMs: 1_700_000_000_400,
+  lineage: undefined,
+}
+
+const snapshotWithLineage: SnapshotTrailer = {
+  ...snapshot,
+  lineage: {
+    ordinal: 7,
+    epoch: 2,
+    follows: [
+      {
+        generation: formatGeneration(Buffer.from('0123456789abcdef', 'hex')),
+        end: { index: 5, offset: 8272 },
+      },
+      {
+        generation: formatGeneration(Buffer.from('fedcba9876543210', 'hex')),
+        end: undefined,
+      },
+    ],
+  },
+}
+
+/** What replicas hold already. These bytes stay readable: what changes them is a new version beside the old ones. */
+const stored: readonly (readonly [string, Trailer, readonly string[]])[] = [
+  [
+    'version 1 of a segment',
+    segment,
+    [
+      ...['5a2a4d18', '63000000', '01', '01', '579d9a5437e0f212', '03', '8020'],
+      ...['07', '00', 'ac02', '1111111122222222', '3333333344444444', '5555555566666666'],
+      ...['b820', '7777777788888888', '99999999aaaaaaaa', '808101', 'bbbbbbbbcccccccc'],
+      ...['02', 'd040', '80d095ffbc31', '9820', 'ac02', 'b34798e5bfce7696', '6b000000'],
+    ],
+  ],
+  [
+    'version 1 of a snapshot',
+    snapshot,
+    [
+      ...['5a2a4d18', '34000000', '01', '02', '579d9a5437e0f212', '03', '8020'],
+      ...['04', 'b820', 'ac02', '80d095ffbc31', 'f4d395ffbc31', '90d395ffbc31'],
+      ...['702c585f6d5834e4', '3c000000'],
+    ],
+  ],
+  [
+    'version 2 of a snapshot',
+    snapshotWithLineage,
+    [
+      ...['5a2a4d18', '4c000000', '02', '02', '579d9a5437e0f212', '03', '8020'],
+      ...['04', 'b820', 'ac02', '80d095ffbc31', 'f4d395ffbc31', '90d395ffbc31'],
+      ...['07', '02', '02', '0123456789abcdef', '01', '05', 'd040', 'fedcba9876543210', '00'],
+      ...['26016e25d94077cc', '54000000'],
+    ],
+  ],
+]
+
 describe('trailer', () => {
+  test.each(stored)('%s is these bytes', (_, written, parts) => {
+    const bytes = Buffer.from(`${parts.join('')}74737231`, 'hex')
+    expect(Buffer.from(formatTrailer(written)).toString('hex')).toBe(bytes.toString('hex'))
+    expect(parseTrailer(bytes)).toEqual({
+      kind: 'trailer',
+      trailer: written,
+      lengthBytes: bytes.length,
+    })
+  })
+
   test('is read back from behind any body', () => {
     fc.assert(
       fc.property(trailer, body, (written, before) => {

@@ -11,7 +11,7 @@ import {
   loadConfig,
   parseConfig,
 } from '../../../../src/infrastructure/config/config-file.ts'
-import { keys } from '../../../../src/infrastructure/config/keys.ts'
+import { keys, type Section, type StoreType } from '../../../../src/infrastructure/config/keys.ts'
 
 const context = { home: '/home/me', cwd: '/work', env: {} }
 const parse = (text: string): Config => parseConfig(text, 'c.yml', context)
@@ -313,6 +313,51 @@ describe('a folder', () => {
     expect(problemsOf('dbs:\n  - path: /a.db\n    watch: true\n')).toEqual([
       'c.yml:3: dbs[0].watch: has no effect without dir',
     ])
+  })
+})
+
+describe('the table of keys', () => {
+  const places: Readonly<Record<StoreType, string>> = {
+    file: 'file:///r',
+    s3: 's3://b/r',
+    gcs: 'gcs://b/r',
+    abs: 'abs://a@b/r',
+  }
+  /** A configuration with one key set, and what that key cannot do without. */
+  const having = (section: Section, key: string, value: string): string => {
+    const line = `${key}: ${value}`
+    switch (section) {
+      case 'global':
+        return line
+      case 'logging':
+        return `logging: { ${line} }`
+      case 'database': {
+        const isOfFolder = ['dir', 'pattern', 'recursive', 'watch'].includes(key)
+        const place = isOfFolder ? 'dir: /d' : 'path: /a.db'
+        return `dbs: [{ ${place.startsWith(`${key}:`) ? '' : `${place}, `}${line} }]`
+      }
+      case 'replica': {
+        const store = keys.replica[key]?.stores?.[0] ?? 'file'
+        const place = key === 'bucket' ? 'type: s3' : `url: '${places[store]}'`
+        const isPlace = ['type', 'url', 'path'].includes(key)
+        return `dbs: [{ path: /a.db, replicas: [{ ${isPlace ? '' : `${place}, `}${line} }] }]`
+      }
+      case 'age':
+        return `dbs: [{ path: /a.db, replicas: [{ path: /r, age: { ${line} } }] }]`
+    }
+  }
+  const sections = ['global', 'logging', 'database', 'replica', 'age'] as const satisfies Section[]
+  const all = sections.flatMap((section) =>
+    Object.entries(keys[section])
+      .filter(([, { state }]) => state === undefined)
+      .map(([key, { type }]) => ({ section, key, type })),
+  )
+
+  it.each(all)('$section $key is read: a wrong value is noticed', ({ section, key, type }) => {
+    const isSingle = type !== 'list' && type !== 'section'
+    const problems = problemsOf(having(section, key, isSingle ? '[1, 2]' : '1'))
+    const wanted = isSingle ? 'must be a single value' : 'must be'
+    expect(problems.join('\n')).toMatch(new RegExp(`[ .]${key}: ${wanted}`))
   })
 })
 
