@@ -158,14 +158,17 @@ async function attempt<T>(outputPath: string, work: () => Promise<T>): Promise<T
 }
 
 async function refuseExisting(outputPath: string): Promise<void> {
+  const found: string[] = []
   for (const suffix of companions) {
     const path = outputPath + suffix
-    if (await attempt(outputPath, () => exists(path))) {
-      throw new OutputExistsError(`cannot restore, output path already exists: ${path}`, {
-        hint: 'Move it away, or restore to another path with -o.',
-      })
-    }
+    if (await attempt(outputPath, () => exists(path))) found.push(path)
   }
+  const [first, ...others] = found
+  if (first === undefined) return
+  const all = others.length === 0 ? 'it' : `it and ${others.join(', ')}`
+  throw new OutputExistsError(`cannot restore, output path already exists: ${first}`, {
+    hint: `Move ${all} away, or restore to another path with -o.`,
+  })
 }
 
 async function exists(path: string): Promise<boolean> {
