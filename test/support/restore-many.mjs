@@ -3,10 +3,11 @@
 import { writeSync } from 'node:fs'
 import process from 'node:process'
 import { createInterface } from 'node:readline'
+import { Owner } from '../../dist/compose/owner.js'
 import { main } from '../../dist/delivery/cli/main.js'
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const code = await main(JSON.parse(line))
+  await using owner = new Owner()
+  const code = await main(JSON.parse(line), owner)
   writeSync(3, `${code}\n`)
 }
-process.exit(0)

@@ -8,10 +8,9 @@ import {
   TsreplicateError,
   UsageError,
 } from '../../domain/errors.js'
-import { Owner } from '../../compose/owner.js'
+import { type Owner } from '../../compose/owner.js'
 import { isAbortError } from '../../kit/abort.js'
 import { exitCodes } from '../exit-codes.js'
-import { exitIfHanging } from '../forced-exit.js'
 import { databases, generations, snapshots, wal, type WalFlags } from './commands/listings.js'
 import { replicate, type ReplicateFlags } from './commands/replicate.js'
 import { restore, type RestoreFlags } from './commands/restore.js'
@@ -23,17 +22,8 @@ import { normalizeGoFlags } from './go-flags.js'
 import { complain, print, printed, printJson } from './output.js'
 import { version } from './version.js'
 
-/** Runs a command line and returns the exit code of the process, which ends by itself: nothing is left that runs. */
-export async function main(argv: readonly string[]): Promise<number> {
-  await using owner = new Owner()
-  const exitCode = await runCommand(argv, owner)
-  exitIfHanging(exitCode, () => {
-    complain('tsreplicate: something hangs in the operating system, exiting without it')
-  })
-  return exitCode
-}
-
-async function runCommand(argv: readonly string[], owner: Owner): Promise<number> {
+/** Runs a command line and returns the exit code of the process. What is to be ended with it is the owner's. */
+export async function main(argv: readonly string[], owner: Owner): Promise<number> {
   let exitCode: number = exitCodes.done.code
   const program = createProgram({ interrupt: new AbortController(), owner }, (code) => {
     exitCode = code

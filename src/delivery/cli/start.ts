@@ -1,13 +1,21 @@
-/** What comes before all else is loaded, which takes some tenths of a second. */
+/** What comes before all else is loaded, which takes some tenths of a second, and after all else is done. */
+import { Owner } from '../../compose/owner.js'
 import { holdSignals } from '../daemon/early-signals.js'
+import { exitIfHanging } from '../forced-exit.js'
 import { becomeInit } from './init-process.js'
+import { complain } from './output.js'
 
-/** Runs a command line and returns the exit code of the process. */
+/** Runs a command line and returns the exit code of the process, which ends by itself: nothing is left that runs. */
 export async function start(argv: readonly string[]): Promise<number> {
   if (argv[0] === 'replicate') {
     holdSignals()
     if (process.pid === 1) becomeInit()
   }
   const { main } = await import('./main.js')
-  return main(argv)
+  await using owner = new Owner()
+  const exitCode = await main(argv, owner)
+  exitIfHanging(exitCode, () => {
+    complain('tsreplicate: something hangs in the operating system, exiting without it')
+  })
+  return exitCode
 }
