@@ -200,7 +200,8 @@ export function areSafe(
 /** A loop that is silent for this long hangs. */
 const maxSilenceMs = 5 * 60_000
 
-const goneReason = 'the database file is gone; its replicas keep what was stored of it'
+const goneReason =
+  'the database file is gone; its replicas keep what was stored of it. Stop the application, whose writes are stored nowhere now, and restore'
 
 function stuckReason(problem: string): string {
   return `WAL pages cannot be copied back into the database file, and its -wal grows: ${problem}`

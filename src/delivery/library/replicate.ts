@@ -8,6 +8,7 @@ import { createLogger } from '../../compose/commands.js'
 import { type Config } from '../../domain/settings/config.js'
 import { ConfigError, InUseError, NotStoredError } from '../../domain/errors.js'
 import { asError } from '../../kit/error-text.js'
+import { pauseAfter } from '../../kit/pause.js'
 import { type Logger } from '../../usecase/ports/logger.js'
 import { type NotStored } from '../../usecase/daemon/replicate.js'
 import { packMessage, type ToEngine, unpackFromEngine } from './messages.js'
@@ -30,8 +31,7 @@ export interface RunningReplication extends AsyncDisposable {
 }
 
 const entry = new URL('./engine.js', import.meta.url)
-const leastPauseMs = 500
-const mostPauseMs = 30_000
+const pauses = { firstMs: 500, mostMs: 30_000 }
 /** Whoever has run as long as this does not end for the same reason as before. */
 const soundMs = 60_000
 
@@ -64,7 +64,7 @@ class Engine implements RunningReplication {
   readonly #logger: Logger
   #child: ChildProcess | undefined
   #restart: NodeJS.Timeout | undefined
-  #pauseMs = leastPauseMs
+  #failures = 0
   #stopped: Promise<readonly NotStored[]> | undefined
   /** How the latest process ended. */
   #end: Promise<readonly NotStored[]> = Promise.resolve([])
@@ -120,7 +120,7 @@ class Engine implements RunningReplication {
       if (notStored === undefined) ended.reject(error)
       else ended.resolve(notStored)
       if (runningSinceMs === undefined || this.#stopped !== undefined) return
-      if (performance.now() - runningSinceMs > soundMs) this.#pauseMs = leastPauseMs
+      if (performance.now() - runningSinceMs > soundMs) this.#failures = 0
       this.#startAnew(error)
     })
     // Whoever wants to know asks when it stops.
@@ -130,8 +130,8 @@ class Engine implements RunningReplication {
   }
 
   #startAnew(error: Error): void {
-    const pauseMs = this.#pauseMs
-    this.#pauseMs = Math.min(mostPauseMs, pauseMs * 2)
+    this.#failures += 1
+    const pauseMs = pauseAfter(this.#failures, pauses)
     this.#logger.error({ err: error, 'pause-ms': pauseMs }, 'engine ended, restarting it')
     this.#restart = setTimeout(() => {
       // The application may be making the database by now.

@@ -2,11 +2,11 @@
  * How fast generations may follow each other. Each sends the whole database, and what makes one begin may go on: a damaged
  * WAL, somebody who writes the file, a replica that forgets.
  */
+import { pauseAfter } from '../../kit/pause.js'
 
 /** Those further apart than this have nothing to do with each other. */
 const windowMs = 60 * 60_000
-const firstPauseMs = 1000
-const maxPauseMs = 5 * 60_000
+const pauses = { firstMs: 1000, mostMs: 5 * 60_000 }
 
 /** So many within so long are worth an alarm: a start, a takeover and a file that is replaced are fewer. */
 const alarmingCount = 5
@@ -17,8 +17,7 @@ export function generationWaitMs(beganAtMs: readonly number[], nowMs: number): n
   const recent = beganAtMs.filter((each) => each > nowMs - windowMs)
   const last = recent.at(-1)
   if (last === undefined) return 0
-  const pauseMs = Math.min(firstPauseMs * 2 ** (recent.length - 1), maxPauseMs)
-  return Math.max(0, last + pauseMs - nowMs)
+  return Math.max(0, last + pauseAfter(recent.length, pauses) - nowMs)
 }
 
 /** How many generations began lately, if they keep beginning; else undefined. */

@@ -2,6 +2,7 @@
  * Where log lines go. Nobody ever waits for it: a line that is not taken at once, because the disk is full or nobody
  * reads, waits in memory; beyond a bound lines are dropped and counted, and the count is a line of its own later.
  */
+import { pauseAfter } from '../../kit/pause.js'
 
 export interface LogSink {
   /** Takes as many of the bytes as it can at once, and says how many; throws where it can take none. */
@@ -11,9 +12,8 @@ export interface LogSink {
 }
 
 const maxWaitingBytes = 1024 * 1024
-/** When it is tried again, at first and at most. */
-const firstPauseMs = 50
-const maxPauseMs = 1000
+/** When it is tried again. */
+const pauses = { firstMs: 50, mostMs: 1000 }
 
 export class LogOutput implements Disposable {
   readonly #sink: LogSink
@@ -22,7 +22,7 @@ export class LogOutput implements Disposable {
   readonly #waiting: Uint8Array[] = []
   #waitingBytes = 0
   #lost = 0
-  #pauseMs = firstPauseMs
+  #failures = 1
   #timer: NodeJS.Timeout | undefined
   #endsWithProcess = false
 
@@ -67,10 +67,13 @@ export class LogOutput implements Disposable {
 
   #tryLater(): void {
     if (this.#timer !== undefined) return
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined
-      this.#writeWaiting()
-    }, this.#pauseMs).unref()
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined
+        this.#writeWaiting()
+      },
+      pauseAfter(this.#failures, pauses),
+    ).unref()
     if (this.#endsWithProcess) return
     this.#endsWithProcess = true
     // Before what the sink does at the end.
@@ -78,11 +81,11 @@ export class LogOutput implements Disposable {
   }
 
   #writeWaiting(): void {
-    this.#pauseMs = Math.min(this.#pauseMs * 2, maxPauseMs)
+    this.#failures += 1
     for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
       const written = this.#attempt(next)
       this.#waitingBytes -= written
-      if (written > 0) this.#pauseMs = firstPauseMs
+      if (written > 0) this.#failures = 1
       if (written < next.length) {
         this.#waiting[0] = next.subarray(written)
         this.#tryLater()

@@ -9,6 +9,7 @@ import { formatDuration } from '../../kit/duration.js'
 import { sameSettings } from '../../domain/settings/same-settings.js'
 import { type DatabaseStatus, type NotReady } from '../../domain/status.js'
 import { messageOf } from '../../kit/error-text.js'
+import { pauseAfter } from '../../kit/pause.js'
 import { FollowFolders } from './follow-folders.js'
 import { type Clock } from '../ports/clock.js'
 import { type LogFields, type Logger } from '../ports/logger.js'
@@ -71,8 +72,7 @@ interface Slot {
   problem: string | undefined
 }
 
-const firstPauseMs = 1000
-const maxPauseMs = 60_000
+const pauses = { firstMs: 1000, mostMs: 60_000 }
 
 /** Replicates databases side by side: one that is broken, or slow to stop, never holds up another. */
 export class ReplicateDatabases implements Replication {
@@ -258,17 +258,17 @@ export class ReplicateDatabases implements Replication {
     slot: Slot,
     { stop, kill }: { readonly stop: AbortSignal; readonly kill: AbortSignal },
   ): Promise<void> {
-    let pauseMs = firstPauseMs
+    let failures = 0
     do {
       try {
         await this.#step(slot, kill)
         slot.problem = undefined
-        pauseMs = firstPauseMs
+        failures = 0
       } catch (err) {
+        failures += 1
         slot.problem = messageOf(err)
         this.#options.logger.error({ db: path, err }, 'database cannot be replicated')
-        await this.#options.clock.sleep(pauseMs, stop).catch(ignoreAbort)
-        pauseMs = Math.min(pauseMs * 2, maxPauseMs)
+        await this.#options.clock.sleep(pauseAfter(failures, pauses), stop).catch(ignoreAbort)
       }
     } while (!stop.aborted && !isSettled(slot))
   }

@@ -1,6 +1,7 @@
 import { InUseError, ReplicaError, TsreplicateError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { formatIndex } from '../../domain/wal/position.js'
+import { pauseAfter } from '../../kit/pause.js'
 import { countOf } from '../../kit/quantity.js'
 import { formatObjectPath, type ObjectRef } from '../../domain/stored/replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from '../../domain/stored/restore-plan.js'
@@ -51,9 +52,9 @@ export interface RetentionReport {
   readonly failures: readonly string[]
 }
 
-/** How often a deletion is asked for before it is left to the next run, and the pause after the first time. */
+/** How often a deletion is asked for before it is left to the next run, and the pauses between. */
 const attempts = 3
-const firstPauseMs = 500
+const pauses = { firstMs: 500, mostMs: 1000 }
 /** No store takes more in one request. */
 const batchSize = 1000
 /** What is refused once is refused at every check. */
@@ -296,7 +297,7 @@ export class EnforceRetention {
           'the store reported objects as deleted, but still lists them: deleting them again',
         )
       }
-      await clock.sleep(firstPauseMs * 2 ** (attempt - 1), signal)
+      await clock.sleep(pauseAfter(attempt, pauses), signal)
     }
   }
 }

@@ -4,6 +4,7 @@
  */
 import { ReplicaError } from '../../../domain/errors.js'
 import { type ObjectRef } from '../../../domain/stored/replica-layout.js'
+import { pauseAfter } from '../../../kit/pause.js'
 import { type Clock } from '../../../usecase/ports/clock.js'
 import {
   type ByteRange,
@@ -145,7 +146,7 @@ class Retries {
 
   async #pause(failures: number, signal: AbortSignal): Promise<void> {
     const { baseDelayMs, maxDelayMs, clock, random } = this.#options
-    const fullMs = Math.min(maxDelayMs, baseDelayMs * 2 ** (failures - 1))
+    const fullMs = pauseAfter(failures, { firstMs: baseDelayMs, mostMs: maxDelayMs })
     await clock.sleep(fullMs * (0.5 + random() / 2), signal)
   }
 }
