@@ -30,7 +30,6 @@ import {
   type CapturedRun,
   type CaptureCursor,
   type CaptureResult,
-  type ForcedRestart,
   type ManagedDatabase,
   type WalState,
 } from '../../src/usecase/ports/managed-database.ts'
@@ -644,8 +643,8 @@ class MemoryDatabase implements ManagedDatabase {
     return Promise.resolve()
   }
 
-  async forceRestart(): Promise<ForcedRestart> {
-    return { outcome: 'blocked', lockedMs: 0, capture: await this.capture() }
+  finishWal(): Promise<CaptureResult> {
+    return this.capture()
   }
 
   rest(): Promise<void> {

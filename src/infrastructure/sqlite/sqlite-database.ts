@@ -5,7 +5,6 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { DatabaseError } from '../../domain/errors.js'
 import { type FileSigns, formatFingerprint } from '../../domain/wal/file-fingerprint.js'
 import { type Continuity } from '../../domain/wal/continuity.js'
-import { never } from '../../kit/abort.js'
 import { codeOf } from '../../kit/error-text.js'
 import { freeMemory } from '../../kit/free-memory.js'
 import {
@@ -13,7 +12,6 @@ import {
   type CaptureResult,
   type FileIdentity,
   type FileLook,
-  type ForcedRestart,
   type ManagedDatabase,
   type OpenedDatabase,
   type WalState,
@@ -34,9 +32,6 @@ const snapshotChunkBytes = 256 * 1024
 
 /** How long one call may try to stop a busy writer. */
 const lockSpinMs = 50
-
-/** A writer lock that nobody has let go so much later goes by itself. */
-const maxOverrunMs = 100
 
 /** How long another process may be in the way, for which an application would set a busy timeout, and how often it is looked. */
 const patienceMs = 1000
@@ -210,31 +205,13 @@ export class SqliteDatabase implements ManagedDatabase {
     await (await this.#openFile()).datasync()
   }
 
-  async forceRestart(
+  async finishWal(
     { maxBytes, tryMs }: { maxBytes: number; tryMs: number },
     signal: AbortSignal,
-  ): Promise<ForcedRestart> {
-    if (!(await this.holdWriters({ holdMs: tryMs + maxOverrunMs }, signal))) {
-      return { outcome: 'blocked', lockedMs: 0, capture: await this.capture({ maxBytes }, signal) }
-    }
-    const lockedAt = performance.now()
-    let capture: CaptureResult
-    try {
-      capture = (await this.#capture.call({
-        call: 'finish-wal',
-        database: this.#database,
-        maxBytes,
-        tryMs,
-      })) as CaptureResult
-    } finally {
-      await this.letWritersGo(never)
-    }
-    const { frameCount, copiedBackCount } = capture.wal
-    return {
-      outcome: !capture.more && frameCount === copiedBackCount ? 'done' : 'blocked',
-      lockedMs: performance.now() - lockedAt,
-      capture,
-    }
+  ): Promise<CaptureResult> {
+    signal.throwIfAborted()
+    const call = { call: 'finish-wal', database: this.#database, maxBytes, tryMs } as const
+    return (await this.#capture.call(call)) as CaptureResult
   }
 
   async holdWriters({ holdMs }: { holdMs: number }, signal: AbortSignal): Promise<boolean> {

@@ -6,7 +6,6 @@ import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
 import {
   type CaptureResult,
-  type ForcedRestart,
   type ManagedDatabase,
   type WalState,
 } from '../ports/managed-database.js'
@@ -25,7 +24,7 @@ export interface CapturingLoop {
   /** Puts captured frames into the segment under way. */
   keep(result: CaptureResult, kill: AbortSignal): Promise<void>
   /** Waits for some work, and captures meanwhile. */
-  beside<T>(work: Promise<T>, kill: AbortSignal): Promise<T>
+  beside<T>(work: Promise<T>, kill: AbortSignal, options?: { everyMs: number }): Promise<T>
   /** It has gone on. */
   move(): void
 }
@@ -54,13 +53,15 @@ const captureBytes = 4 * 1024 * 1024
  * A WAL that is this many times its limit grows faster than it is captured and copied back: writers are then held off for
  * this long at a time, and left alone in between for long enough that each that waits, with a busy timeout, has its turn.
  */
-const tooLargeFactor = 3
+const tooLargeFactor = 2
 const holdMs = 100
 const freeMs = 50
 /** A capture that takes longer than this lags behind the writers: a WAL past its limit is too large then. */
-const slowMs = 250
+const slowMs = 150
 /** A capture that has not gone on for this long is held up by something else than writers. */
 const stuckMs = 1000
+/** While the writer lock is waited for, it is captured this often: what a writer adds at full speed stays small. */
+const spinCaptureMs = 5
 /** How often that is looked at. */
 const pollMs = 25
 /** What is captured under the writer lock stays in memory: this much of it, or a quarter of the WAL up to this much. */
@@ -70,6 +71,12 @@ const usualLockMs = 25
 const maxLockMs = 100
 /** That writers are slowed down is said at most this often. */
 const slowedSaidMs = 60 * 60_000
+/** A writer lock that nobody has let go so much later goes by itself. */
+const maxOverrunMs = 100
+/** A writer that was slowed down counts as too fast for so long: beside it no round can reach the end of the WAL. */
+const fastMs = 10_000
+/** How often a WAL that grows faster than it is captured is tried to be finished, without a pause for the writers' sake. */
+const triesToCatchUp = 3
 /** Tries of one round to let the WAL restart: one is not enough beside 200 transactions a second. */
 const triesOfRound = 6
 
@@ -78,6 +85,8 @@ export class CopyBack {
   readonly #options: CopyBackOptions
   #uncopiedFrames = 0
   #slowedSaidAt = Number.NEGATIVE_INFINITY
+  /** Until then the application is known to write faster than it is captured. */
+  #fastUntil = Number.NEGATIVE_INFINITY
 
   constructor(options: CopyBackOptions) {
     this.#options = options
@@ -103,7 +112,7 @@ export class CopyBack {
   async ifDue(latest: CaptureResult, limits: CopyBackLimits, kill: AbortSignal): Promise<void> {
     const { clock, pacing, fileWatch } = this.#options
     const now = clock.monotonic()
-    if (latest.wal.copiedBackCount >= latest.wal.frameCount) {
+    if (isAllCopied(latest.wal)) {
       this.#works()
       if (latest.wal.frameCount === 0) pacing.begin(now)
       return
@@ -113,18 +122,18 @@ export class CopyBack {
     const { minFrameCount } = limits
     if (!pacing.isDue(latest.wal, { minFrameCount, isByTime, isSuspicious }, now)) return
     pacing.begin(now)
+    const maxFrameCount = limits.maxFrameCount ?? Number.POSITIVE_INFINITY
+    if (now < this.#fastUntil) {
+      if (latest.wal.frameCount < maxFrameCount) return
+      return this.#catchUp(latest.wal, limits, kill)
+    }
     const round = await this.#round(latest.wal, limits, kill)
     if (round === undefined) return
     pacing.ended(round)
     const { wal, isDone, hasReached, isTooLarge } = round
-    const maxFrameCount = limits.maxFrameCount ?? Number.POSITIVE_INFINITY
     if (isDone || !hasReached || wal.frameCount < maxFrameCount) return
     if (isTooLarge) await this.#catchUp(wal, limits, kill)
-    else if (pacing.mayForce(clock.monotonic())) {
-      const { capture } = await this.#forceRestart(wal, limits, kill)
-      await this.#options.loop.keep(capture, kill)
-      this.#isBrokenBy(capture)
-    }
+    else if (pacing.mayForce(clock.monotonic())) await this.#forceRestart(wal, limits, kill)
   }
 
   /**
@@ -173,18 +182,17 @@ export class CopyBack {
       const copied = await this.now(kill)
       if (copied === undefined || loop.isBroken) return undefined
       const started = clock.monotonic()
-      const result = await loop.captureAll(kill)
+      const result = await this.#slowing(() => loop.captureAll(kill), kill, { afterMs: slowMs })
       isSlow ||= clock.monotonic() - started > slowMs
       if (this.#isBrokenBy(result)) return undefined
       // The application's own checkpoint, beside which ours comes back busy, does as well.
       const copiedCount = Math.max(copied.copiedBackCount, result.wal.copiedBackCount)
       hasReached ||= copiedCount >= wal.frameCount
       wal = result.wal
-      if (wal.copiedBackCount >= wal.frameCount || feed.hasWish) break
+      if (isAllCopied(wal) || feed.hasWish) break
       if (isTooLarge()) break
     }
-    const isDone = wal.copiedBackCount >= wal.frameCount
-    return { wal, isDone, hasReached, isTooLarge: isTooLarge() }
+    return { wal, isDone: isAllCopied(wal), hasReached, isTooLarge: isTooLarge() }
   }
 
   /** Whether continuity was lost: then the next round of the loop begins a new generation. */
@@ -194,28 +202,45 @@ export class CopyBack {
     return true
   }
 
-  /** Holds writers off while the tail is captured and copied back, so that the next write restarts the WAL. */
+  /**
+   * Holds writers off while the tail is captured and copied back, so that the next write restarts the WAL. It is captured
+   * until the lock is there, so that little is left to do under it. `isSlowed`: writers wait, too, until it is compressed.
+   */
   async #forceRestart(
     { frameCount }: WalState,
     { maxFrameCount = frameCount }: CopyBackLimits,
     kill: AbortSignal,
-  ): Promise<ForcedRestart> {
+    { isSlowed } = { isSlowed: false },
+  ): Promise<'done' | 'blocked' | 'broken'> {
     const { database, clock, feed, logger, report, pacing, loop } = this.#options
     const walBytes = frameCount * (feed.current?.pageSizeBytes ?? 0)
-    const forced = await report.timed('RESTART', () =>
-      database.forceRestart(
-        {
-          maxBytes: Math.min(Math.max(captureBytes, walBytes / 4), maxLockedBytes),
-          tryMs: Math.min((usualLockMs * frameCount) / maxFrameCount, maxLockMs),
-        },
-        kill,
-      ),
+    const maxBytes = Math.min(Math.max(captureBytes, walBytes / 4), maxLockedBytes)
+    const tryMs = Math.min((usualLockMs * frameCount) / maxFrameCount, maxLockMs)
+    const isHeld = await loop.beside(
+      database.holdWriters({ holdMs: tryMs + maxOverrunMs }, kill),
+      kill,
+      { everyMs: spinCaptureMs },
     )
+    const lockedAt = clock.monotonic()
+    let capture: CaptureResult | undefined
+    try {
+      if (isHeld && !loop.isBroken) {
+        capture = await report.timed('RESTART', () => database.finishWal({ maxBytes, tryMs }, kill))
+      }
+    } finally {
+      if (isHeld) await database.letWritersGo(never)
+    }
     loop.move()
-    report.locked(forced.lockedMs)
-    logger.debug({ outcome: forced.outcome, lockedMs: forced.lockedMs }, 'writer lock taken')
-    pacing.forced({ isDone: forced.outcome === 'done' }, clock.monotonic())
-    return forced
+    const lockedMs = isHeld ? clock.monotonic() - lockedAt : 0
+    if (isHeld) report.locked(lockedMs)
+    const isDone = capture !== undefined && !capture.more && isAllCopied(capture.wal)
+    logger.debug({ outcome: isDone ? 'done' : 'blocked', lockedMs }, 'writer lock taken')
+    pacing.forced({ isDone }, clock.monotonic())
+    if (capture === undefined) return loop.isBroken ? 'broken' : 'blocked'
+    const kept = loop.keep(capture, kill)
+    await (isSlowed && !isDone ? this.#slowing(() => kept, kill) : kept)
+    if (this.#isBrokenBy(capture)) return 'broken'
+    return isDone ? 'done' : 'blocked'
   }
 
   /** Makes a WAL restart that grows faster than it is captured: writers are slowed down until little is left to capture. */
@@ -232,25 +257,37 @@ export class CopyBack {
         'the wal grows faster than it is captured: writers are slowed down',
       )
     }
-    const result = await this.#slowing(async () => {
-      const caught = await loop.captureAll(kill)
-      if (this.#isBrokenBy(caught)) return undefined
-      const copied = await this.now(kill)
-      return copied === undefined || loop.isBroken ? undefined : loop.captureAll(kill)
-    }, kill)
-    if (result === undefined || this.#isBrokenBy(result)) return
-    await clock.sleep(freeMs, kill)
-    const { outcome, capture } = await this.#forceRestart(result.wal, limits, kill)
-    const keep = (): Promise<void> => loop.keep(capture, kill)
-    await (outcome === 'done' ? keep() : this.#slowing(keep, kill))
-    this.#isBrokenBy(capture)
+    this.#fastUntil = Number.NEGATIVE_INFINITY
+    for (let tries = 0; tries < triesToCatchUp; tries += 1) {
+      const result = await this.#slowing(async () => {
+        const caught = await loop.captureAll(kill)
+        if (this.#isBrokenBy(caught)) return undefined
+        const copied = await this.now(kill)
+        return copied === undefined || loop.isBroken ? undefined : loop.captureAll(kill)
+      }, kill)
+      if (result === undefined || this.#isBrokenBy(result)) return
+      let outcome: 'done' | 'blocked' | 'broken' = 'done'
+      // The next write restarts it, if it is.
+      if (!isAllCopied(result.wal)) {
+        await loop.beside(clock.sleep(freeMs, kill), kill, { everyMs: spinCaptureMs })
+        outcome = await this.#forceRestart(result.wal, limits, kill, { isSlowed: true })
+      }
+      if (outcome === 'done') this.#fastUntil = clock.monotonic() + fastMs
+      if (outcome !== 'blocked') return
+    }
   }
 
-  /** Slows the writers down during some work. */
-  async #slowing<T>(work: () => Promise<T>, kill: AbortSignal): Promise<T> {
+  /** Slows the writers down during some work, if it takes longer than `afterMs`. */
+  async #slowing<T>(
+    work: () => Promise<T>,
+    kill: AbortSignal,
+    { afterMs } = { afterMs: 0 },
+  ): Promise<T> {
     const over = new AbortController()
     // What it fails with, the work fails with, too.
-    const holding = this.#holdOff(AbortSignal.any([over.signal, kill])).catch(() => undefined)
+    const holding = this.#holdOff(AbortSignal.any([over.signal, kill]), afterMs).catch(
+      () => undefined,
+    )
     try {
       return await work()
     } finally {
@@ -259,9 +296,10 @@ export class CopyBack {
     }
   }
 
-  async #holdOff(over: AbortSignal): Promise<void> {
+  async #holdOff(over: AbortSignal, afterMs: number): Promise<void> {
     const { database, clock, report, loop } = this.#options
     const isOver = (): boolean => over.aborted
+    await clock.sleep(afterMs, over)
     while (!isOver()) {
       const isGoingOn = clock.monotonic() - loop.movedAt < stuckMs
       const isHeld = isGoingOn && (await database.holdWriters({ holdMs }, never))
@@ -274,4 +312,9 @@ export class CopyBack {
   #works(): void {
     if (this.#options.report.copyingWorks()) this.#options.logger.info({}, 'checkpoints work again')
   }
+}
+
+/** Whether the next write restarts the WAL, as far as SQLite has said. */
+function isAllCopied({ frameCount, copiedBackCount }: WalState): boolean {
+  return copiedBackCount >= frameCount
 }

@@ -182,7 +182,7 @@ export class SyncDatabase {
       },
       captureAll: (kill) => this.#captureAll(kill),
       keep: (result, kill) => this.#intake.keep(result, kill),
-      beside: (work, kill) => this.#beside(work, kill),
+      beside: (work, kill, options) => this.#beside(work, kill, options),
       move: () => this.#move(),
     }
   }
@@ -799,7 +799,7 @@ export class SyncDatabase {
   async #beside<T>(
     work: Promise<T>,
     kill: AbortSignal,
-    { capture } = { capture: true },
+    { capture = true, everyMs = busyPollMs }: { capture?: boolean; everyMs?: number } = {},
   ): Promise<T> {
     const { clock, feed } = this.#options
     const ended = new AbortController()
@@ -808,7 +808,7 @@ export class SyncDatabase {
       () => ended.abort(),
     )
     while (capture && !this.#isBroken) {
-      await Promise.race([settled, clock.sleep(busyPollMs, kill).catch(ignoreAbort)])
+      await Promise.race([settled, clock.sleep(everyMs, kill).catch(ignoreAbort)])
       if (ended.signal.aborted || kill.aborted) break
       const { continuity } = await this.#captureAll(kill)
       if (continuity.kind === 'broken') {

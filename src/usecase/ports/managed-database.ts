@@ -83,15 +83,6 @@ export type FileLook =
   /** `-wal` or `-shm` is not the one any more that is open. */
   | { readonly kind: 'log replaced'; readonly detail: string }
 
-/** How an attempt to make the WAL restart by holding the writer lock went. */
-export interface ForcedRestart {
-  /** `blocked`: the lock was not to be had, or a foreign reader pins the WAL. */
-  readonly outcome: 'done' | 'blocked'
-  /** How long writers were held off. */
-  readonly lockedMs: number
-  readonly capture: CaptureResult
-}
-
 export interface ManagedDatabase {
   readonly path: string
 
@@ -125,13 +116,13 @@ export interface ManagedDatabase {
   syncFile(signal: AbortSignal): Promise<void>
 
   /**
-   * Takes the writer lock for a moment, captures the tail, copies back and lets go; once `tryMs` are over, no other try
-   * begins. Runs are in `capture`.
+   * While writers are held off: captures what is left, up to `maxBytes`, and copies it back, so that the next write restarts
+   * the WAL. Once `tryMs` are over, no other try begins.
    */
-  forceRestart(
+  finishWal(
     options: { maxBytes: number; tryMs: number },
     signal: AbortSignal,
-  ): Promise<ForcedRestart>
+  ): Promise<CaptureResult>
 
   /**
    * Takes the writer lock, and lets it go by itself after `holdMs`. Other calls may be made meanwhile, and this one

@@ -12,12 +12,12 @@ import {
   type CaptureCursor,
   type CapturedRun,
   type CaptureResult,
-  type ForcedRestart,
   type ManagedDatabase,
   type WalState,
 } from '../../../../src/usecase/ports/managed-database.js'
 import { type FileRecord, type RememberedFile } from '../../../../src/usecase/ports/file-record.js'
 import { type SegmentWriter, type Spool } from '../../../../src/usecase/ports/spool.js'
+import { never } from '../../../../src/kit/abort.js'
 import { Permits } from '../../../../src/kit/permits.js'
 import { Refusal } from '../../../../src/usecase/refusal.js'
 import { SyncDatabase } from '../../../../src/usecase/capture/sync-database.js'
@@ -46,7 +46,8 @@ class FakeDatabase implements ManagedDatabase {
   copyBack = (): void => {
     this.wal = { ...this.wal, copiedBackCount: this.wal.frameCount }
   }
-  forced: ForcedRestart['outcome'] = 'done'
+  /** What comes of finishing the WAL under the writer lock. */
+  forced: 'done' | 'blocked' = 'done'
   failure: Error | undefined
   /** Of each commit that is captured. */
   runBytes = 100
@@ -54,6 +55,8 @@ class FakeDatabase implements ManagedDatabase {
   lose = (): void => undefined
   /** How long a checkpoint takes. */
   checkpointing: () => Promise<void> = () => turn()
+  /** How long it takes until the writer lock is to be had. */
+  holding: () => Promise<void> = () => turn()
   #underWay: string | undefined
   #runs: CapturedRun[] = []
   #seen = ''
@@ -164,16 +167,19 @@ class FakeDatabase implements ManagedDatabase {
     note('synced')
   }
 
-  forceRestart(): Promise<ForcedRestart> {
-    return this.#alone('force-restart', async () => {
-      note('force-restart')
-      return { outcome: this.forced, lockedMs: 1, capture: await this.#capture() }
+  finishWal(): Promise<CaptureResult> {
+    return this.#alone('finish-wal', async () => {
+      note('finish-wal')
+      const capture = await this.#capture()
+      if (this.forced === 'done') this.wal = { ...this.wal, copiedBackCount: this.wal.frameCount }
+      return { ...capture, wal: this.wal, more: this.forced === 'blocked' }
     })
   }
 
   async holdWriters(): Promise<boolean> {
     note('hold')
-    await turn()
+    await this.holding()
+    note('held')
     return true
   }
 
@@ -595,7 +601,7 @@ test('one call is made of a database at a time, but for checkpoints, whatever ha
     await clock.advance(random(150))
   }
   expect(called('checkpoint').length).toBeGreaterThan(10)
-  expect(called('force-restart').length).toBeGreaterThan(0)
+  expect(called('finish-wal').length).toBeGreaterThan(0)
   expect(called('capture').length).toBeGreaterThan(300)
   expect(overlapping).toEqual([])
 })
@@ -632,7 +638,7 @@ describe('copying pages back', () => {
     const rounds = called('checkpoint').length / 6
     expect(rounds).toBeGreaterThanOrEqual(8)
     expect(rounds).toBeLessThanOrEqual(12)
-    expect(called('force-restart')).toEqual([])
+    expect(called('finish-wal')).toEqual([])
   })
 
   test('is left to an application that restarts the WAL itself, up to four times the limit', async () => {
@@ -670,10 +676,10 @@ describe('the writer lock', () => {
     database.commit(bound - 200)
     await clock.advance(200)
     expect(called('checkpoint').length).toBeGreaterThanOrEqual(6)
-    expect(called('force-restart')).toEqual([])
+    expect(called('finish-wal')).toEqual([])
     database.commit(300)
     await clock.advance(2000)
-    expect(called('force-restart').length).toBeGreaterThan(0)
+    expect(called('finish-wal').length).toBeGreaterThan(0)
   })
 
   test('is taken only when what was copied back is on the disk: SQLite would sync it under the lock', async () => {
@@ -681,7 +687,7 @@ describe('the writer lock', () => {
     database.commit(2 * bound)
     await clock.advance(10_000)
     const order = calls.map(({ call }) => call)
-    const taken = order.flatMap((call, at) => (call === 'force-restart' ? at : []))
+    const taken = order.flatMap((call, at) => (call === 'finish-wal' ? at : []))
     expect(taken.length).toBeGreaterThan(0)
     for (const at of taken) {
       expect(order.lastIndexOf('synced', at)).toBeGreaterThan(order.lastIndexOf('checkpoint', at))
@@ -693,7 +699,7 @@ describe('the writer lock', () => {
     database.commit(4 * bound)
     await clock.advance(60_000)
     expect(called('checkpoint').length).toBeGreaterThan(6)
-    expect(called('force-restart')).toEqual([])
+    expect(called('finish-wal')).toEqual([])
     expect(called('hold')).toEqual([])
   })
 
@@ -704,7 +710,7 @@ describe('the writer lock', () => {
     await clock.advance(1000)
     const from = clock.monotonic()
     await clock.advance(5000)
-    const forced = since('force-restart', from)
+    const forced = since('finish-wal', from)
     expect(forced.length).toBeGreaterThan(10)
     const held = since('hold', from)
     expect(held.length).toBeGreaterThan(10)
@@ -722,15 +728,42 @@ describe('the writer lock', () => {
     expect(since('hold', restartedAt)).toEqual([])
   })
 
+  test('is waited for while capturing goes on, so that little is left to do under it', async () => {
+    database.copyBack = flatOut
+    database.holding = () => clock.sleep(50, never)
+    database.commit(bound)
+    await clock.advance(2000)
+    const [heldAt] = called('held')
+    const waited = called('capture').filter((atMs) => atMs > heldAt! - 50 && atMs < heldAt!)
+    expect(waited.length).toBeGreaterThanOrEqual(8)
+    expect(called('finish-wal')[0]).toBe(heldAt)
+  })
+
+  test('holds a writer off that outran us before, as soon as the WAL is past its limit, and no round is tried', async () => {
+    database.copyBack = flatOut
+    database.commit(3 * bound)
+    await clock.advance(1000)
+    expect(called('finish-wal').length).toBeGreaterThan(0)
+    database.commit(1, { restart: true })
+    await clock.advance(500)
+    const from = clock.monotonic()
+    database.commit(bound - 100)
+    await clock.advance(500)
+    expect(since('checkpoint', from)).toEqual([])
+    database.commit(100)
+    await clock.advance(500)
+    expect(since('hold', from).length).toBeGreaterThan(0)
+  })
+
   test('is tried ever more rarely when it does not help', async () => {
     database.copyBack = flatOut
     database.forced = 'blocked'
-    database.commit(2 * bound)
+    database.commit(bound)
     for (let i = 0; i < 1200; i += 1) {
       database.commit(1)
       await clock.advance(100)
     }
-    const tries = called('force-restart')
+    const tries = called('finish-wal')
     expect(tries.length).toBeGreaterThanOrEqual(3)
     expect(tries.length).toBeLessThanOrEqual(8)
     const pauses = tries.slice(1).map((atMs, i) => atMs - tries[i]!)
