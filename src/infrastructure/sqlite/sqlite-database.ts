@@ -183,11 +183,15 @@ export class SqliteDatabase implements ManagedDatabase {
   }
 
   async capture(
-    { maxBytes, isEager = false }: { maxBytes: number; isEager?: boolean },
+    {
+      maxBytes,
+      isEager = false,
+      atOnce = false,
+    }: { maxBytes: number; isEager?: boolean; atOnce?: boolean },
     signal: AbortSignal,
   ): Promise<CaptureResult> {
     return (await this.#patiently(
-      { call: 'capture', database: this.#database, maxBytes, isEager },
+      { call: 'capture', database: this.#database, maxBytes, isEager, atOnce },
       signal,
     )) as CaptureResult
   }

@@ -5,7 +5,7 @@ export type SqliteCall =
   | { call: 'open'; database: number; path: string; rollBytes: number | undefined }
   | { call: 'begin'; database: number; cursor: CaptureCursor | undefined }
   | { call: 'verifyMore'; database: number }
-  | { call: 'capture'; database: number; maxBytes: number; isEager: boolean }
+  | { call: 'capture'; database: number; maxBytes: number; isEager: boolean; atOnce: boolean }
   | { call: 'finish-wal'; database: number; maxBytes: number; tryMs: number }
   | { call: 'lock'; database: number; path: string; spinMs: number; holdMs: number }
   | { call: 'unlock'; database: number }

@@ -42,7 +42,7 @@ function answer(request: SqliteRequest): unknown {
     case 'verifyMore':
       return captureOf(request.database).verifyMore()
     case 'capture':
-      return captureOf(request.database).capture(request.maxBytes, { isEager: request.isEager })
+      return captureOf(request.database).capture(request.maxBytes, request)
     case 'finish-wal':
       return captureOf(request.database).finishWal(request)
     case 'lock': {

@@ -5,7 +5,7 @@
  * committed, and only then closes R; there is never a moment without a reader. A WAL can restart only when every frame
  * is copied back and no reader holds a mark of 1 or more, and frames are copied back only up to the oldest mark; a
  * reader on mark 0 lets one restart pass, and no second. We drop a mark only after capturing up to it and taking the
- * next, so no frame is overwritten unread.
+ * next, so no frame is overwritten unread. R may stay a moment longer, see `held-readers.ts`.
  *
  * What is committed is what SQLite says (`wal_checkpoint(NOOP)`), never what the bytes look like: a writer killed in the
  * sync behind its commit frame leaves a valid frame that no reader ever sees.
@@ -30,6 +30,7 @@ import {
   type OpenedDatabase,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
+import { HeldReaders, type ReaderMark } from './held-readers.js'
 import { type LogFiles, logFilesNow } from './log-files.js'
 import { WalCursor } from './wal-cursor.js'
 import { sameHeader, WalFile } from './wal-file.js'
@@ -62,12 +63,18 @@ interface RoundOptions {
   /** Begins one whether something has changed or not. */
   readonly force?: boolean
   readonly isEager?: boolean
+  /** The reader before goes at once: nobody else can copy back meanwhile, or it would keep us from doing so. */
+  readonly atOnce?: boolean
 }
 
 /** A round under way: everything up to `targetOffset` of SQLite's WAL is to be captured before R is let go. */
 interface Round {
   readonly next: WalReader
   readonly wal: WalState
+  /** Undefined: nobody can be waiting for `next`. */
+  readonly mark: ReaderMark | undefined
+  /** Nothing was committed since the look before. */
+  readonly isQuiet: boolean
   readonly targetOffset: number
   readonly timeMs: number
   readonly schemaCookie: number
@@ -76,6 +83,9 @@ interface Round {
   /** Whether there was a reason to begin it but the age of the reader, or that it is the first look. */
   readonly changed: boolean
 }
+
+const isAllCopied = ({ frameCount, copiedBackCount }: WalState): boolean =>
+  copiedBackCount >= frameCount
 
 const sameState = (a: WalState, b: WalState): boolean =>
   a.frameCount === b.frameCount && a.copiedBackCount === b.copiedBackCount
@@ -94,9 +104,7 @@ export interface OpenedWithLog extends OpenedDatabase {
 export class WalCapture {
   readonly #path: string
   readonly #rollBytes: number
-  /** The reader held now. */
-  #held: WalReader | undefined
-  #spare: WalReader | undefined
+  readonly #held: HeldReaders
   /** Never in a transaction: asks SQLite what is committed. Opened only beside a busy writer. */
   #asker: WalReader | undefined
   #wal: WalFile | undefined
@@ -106,7 +114,7 @@ export class WalCapture {
   #cursor: WalCursor | undefined
   #round: Round | undefined
   #schemaCookie = 0
-  /** SQLite's state read before the held reader began. */
+  /** SQLite's state read before the newest reader began. */
   #stateBeforeHeld: WalState = { frameCount: -1, copiedBackCount: -1 }
   #heldSince = Number.NEGATIVE_INFINITY
   #lastFrameCount = -1
@@ -117,6 +125,7 @@ export class WalCapture {
   constructor(path: string, options: { rollBytes?: number } = {}) {
     this.#path = path
     this.#rollBytes = options.rollBytes ?? defaultRollBytes
+    this.#held = new HeldReaders(path, () => this.#walNow.header())
   }
 
   /** Opens and takes the first reader. Undefined while there is no file, or an empty one that its owner is still making. */
@@ -127,9 +136,10 @@ export class WalCapture {
     if (stat.size === 0) return undefined
     let writable: Database.Database | undefined
     let formerJournalMode = 'wal'
+    let reader: WalReader | undefined
     try {
-      this.#held = openReaderOfWal(this.#path)
-      if (this.#held === undefined) {
+      reader = openReaderOfWal(this.#path)
+      if (reader === undefined) {
         // A writable connection sets the mode; it is closed again while the reader is held. SQLite keeps its descriptor as
         // long, which is why a database that is in WAL mode has none opened.
         writable = new Database(this.#path, { fileMustExist: true, timeout: 0 })
@@ -140,15 +150,16 @@ export class WalCapture {
           if (mode !== 'wal') throw new Error(`it stays in journal mode ${mode}`)
         }
         writable.pragma('schema_version')
-        this.#held = new WalReader(this.#path)
+        reader = new WalReader(this.#path)
       }
-      this.#stateBeforeHeld = this.#held.state()
-      this.#schemaCookie = this.#held.begin()
-      this.#pageSizeBytes = this.#held.pageSizeBytes()
+      this.#stateBeforeHeld = reader.state()
+      this.#schemaCookie = reader.begin()
+      this.#pageSizeBytes = reader.pageSizeBytes()
+      this.#held.take(reader)
       this.#log = logFilesNow(this.#path)
       this.#wal = new WalFile(this.#path, this.#log.wal)
     } catch (error) {
-      this.#closeReaders()
+      reader?.close()
       throw error
     } finally {
       writable?.close()
@@ -167,8 +178,8 @@ export class WalCapture {
     this.#abandonRound()
     this.#cursor = undefined
     // A fresh reader: what it sees is what the first look begins with.
-    const former = this.#renew()
-    const { header, state } = this.#look(former ?? this.#askerNow())
+    this.#renew()
+    const { header, state } = this.#held.ask((asker) => this.#look(asker))
     this.#lastSalts = undefined
     this.#firstLook = {
       salts: header === undefined ? undefined : readSalts(header),
@@ -181,7 +192,7 @@ export class WalCapture {
 
   /** Whether what a snapshot would lack can be captured. */
   #readable(header: Uint8Array | undefined, state: WalState): Continuity {
-    if (state.copiedBackCount >= state.frameCount) return continuous
+    if (isAllCopied(state)) return continuous
     const parsed = header === undefined ? undefined : parseWalHeader(header)
     if (parsed?.ok === true) return continuous
     const lost = this.#firstLostFrame(state)
@@ -257,14 +268,15 @@ export class WalCapture {
    */
   finishWal({ maxBytes, tryMs }: { maxBytes: number; tryMs: number }): CaptureResult {
     const deadline = performance.now() + tryMs
-    let capture = this.capture(maxBytes, { force: true })
+    const options = { force: true, atOnce: true }
+    let capture = this.capture(maxBytes, options)
     let isBusy = true
     while (isBusy && capture.continuity.kind === 'continuous' && !capture.more) {
       if (logFilesNow(this.#path).wal !== this.#log.wal) break
       const copied = tryCheckpoint(this.#path)
       // Whatever it fails with, as on a full disk: what was captured before it is to be kept.
       if (copied === 'failed') break
-      const renewed = this.capture(maxBytes, { force: true })
+      const renewed = this.capture(maxBytes, options)
       capture = { ...renewed, runs: [...capture.runs, ...renewed.runs] }
       // The application's own checkpoint, which needs no writer lock, is under way.
       isBusy = copied === 'busy' && performance.now() < deadline
@@ -276,9 +288,7 @@ export class WalCapture {
   /** Closes all but the held reader. */
   rest(): void {
     if (this.#round !== undefined) return
-    this.#held?.rest()
-    this.#spare?.close()
-    this.#spare = undefined
+    this.#held.rest()
     this.#asker?.close()
     this.#asker = undefined
     this.#wal?.close()
@@ -286,14 +296,34 @@ export class WalCapture {
 
   close(): void {
     this.#abandonRound()
-    this.#closeReaders()
+    this.#held.close()
+    this.#asker?.close()
+    this.#asker = undefined
     this.#wal?.close()
     this.#cursor = undefined
   }
 
   /** Opens R2 and finds out how far is committed. Returns a result if there is nothing to do. */
-  #beginRound({ force = false, isEager = false }: RoundOptions): CaptureResult | undefined {
-    const next = this.#spareNow()
+  #beginRound(options: RoundOptions): CaptureResult | undefined {
+    const next = this.#held.takeSpare()
+    try {
+      const begun = this.#roundWith(next, options)
+      if (!('continuity' in begun)) {
+        this.#round = begun
+        return undefined
+      }
+      this.#held.giveBack(next)
+      return begun
+    } catch (error) {
+      this.#held.giveBack(next)
+      throw error
+    }
+  }
+
+  #roundWith(
+    next: WalReader,
+    { force = false, isEager = false, atOnce = false }: RoundOptions,
+  ): Round | CaptureResult {
     const stateBefore = next.state()
     const isGrowing = stateBefore.frameCount !== this.#lastFrameCount
     this.#lastFrameCount = stateBefore.frameCount
@@ -301,38 +331,38 @@ export class WalCapture {
     if (isEager && isGrowing && heldMs < eagerRenewAfterMs && this.#firstLook === undefined) {
       return this.#nothing(stateBefore, true)
     }
-    const saltsBefore = this.#walNow.header()
+    const headerBefore = this.#walNow.header()
+    this.#held.look(headerBefore, stateBefore)
     const unchanged =
       !force &&
       this.#firstLook === undefined &&
       sameState(stateBefore, this.#stateBeforeHeld) &&
-      (saltsBefore === undefined
+      (headerBefore === undefined
         ? this.#lastSalts === undefined
-        : this.#lastSalts !== undefined && sameSalts(readSalts(saltsBefore), this.#lastSalts))
+        : this.#lastSalts !== undefined && sameSalts(readSalts(headerBefore), this.#lastSalts))
     if (unchanged && heldMs < renewAfterMs) return this.#nothing(stateBefore, false)
-    const { header, state, schemaCookie } =
-      (this.#asker === undefined ? this.#beginUndisturbed(next) : undefined) ??
-      this.#beginBeside(next)
+    const undisturbed = this.#asker === undefined ? this.#beginUndisturbed(next) : undefined
+    const { header, state, schemaCookie } = undisturbed ?? this.#beginBeside(next)
     const timeMs = Date.now()
     this.#lastSalts = header === undefined ? undefined : readSalts(header)
     const cursor = this.#cursorNow
     const target = cursor.advanceTo(header, state, {
       firstFrameCount: this.#firstLook?.frameCount ?? 0,
     })
-    if (typeof target !== 'number') {
-      next.end()
-      return this.#broken(target, state)
-    }
-    this.#round = {
+    if (typeof target !== 'number') return this.#broken(target, state)
+    const isSure = atOnce || this.#firstLook !== undefined || isAllCopied(state)
+    const isExact = undisturbed !== undefined
+    return {
       next,
       wal: state,
+      mark: isSure ? undefined : { header, frameCount: state.frameCount, isExact },
+      isQuiet: !isGrowing,
       targetOffset: target,
       timeMs,
       schemaCookie,
       stateBefore,
       changed: (!unchanged && this.#firstLook === undefined) || (cursor.offset ?? 0) < target,
     }
-    return undefined
   }
 
   /** Everything up to R2's mark is captured: R may go. */
@@ -364,28 +394,31 @@ export class WalCapture {
         `the frame at ${cursor.lastFrameOffset} has changed`,
       )
     }
-    this.#swap(round.next, round.schemaCookie, round.stateBefore)
+    this.#held.replace(round.next, round.mark, round)
+    this.#began(round)
     this.#round = undefined
     return continuous
   }
 
-  #swap(next: WalReader, schemaCookie: number, stateBefore: WalState): void {
-    const former = this.#held
-    this.#held = next
-    this.#spare = former
-    former?.end()
+  /** The newest reader has begun, and what it sees is captured or is to be looked at first. */
+  #began({ schemaCookie, stateBefore }: Pick<Round, 'schemaCookie' | 'stateBefore'>): void {
     this.#schemaCookie = schemaCookie
     this.#stateBeforeHeld = stateBefore
     this.#heldSince = performance.now()
   }
 
-  /** A fresh reader without capturing anything: only before a first look. Returns the former one, which has ended. */
-  #renew(): WalReader | undefined {
-    const next = this.#spareNow()
-    const stateBefore = next.state()
-    const schemaCookie = next.begin()
-    this.#swap(next, schemaCookie, stateBefore)
-    return this.#spare
+  /** A fresh reader without capturing anything: only before a first look. */
+  #renew(): void {
+    const next = this.#held.takeSpare()
+    try {
+      const stateBefore = next.state()
+      const schemaCookie = next.begin()
+      this.#held.replace(next, undefined)
+      this.#began({ schemaCookie, stateBefore })
+    } catch (error) {
+      this.#held.giveBack(next)
+      throw error
+    }
   }
 
   /**
@@ -439,13 +472,6 @@ export class WalCapture {
     return this.#wal
   }
 
-  #spareNow(): WalReader {
-    this.#spare ??= new WalReader(this.#path)
-    // An error may have left it in a transaction.
-    this.#spare.end()
-    return this.#spare
-  }
-
   #askerNow(): WalReader {
     this.#asker ??= new WalReader(this.#path)
     return this.#asker
@@ -477,12 +503,7 @@ export class WalCapture {
   }
 
   #abandonRound(): void {
-    this.#round?.next.end()
+    if (this.#round !== undefined) this.#held.giveBack(this.#round.next)
     this.#round = undefined
-  }
-
-  #closeReaders(): void {
-    for (const reader of [this.#spare, this.#asker, this.#held]) reader?.close()
-    this.#spare = this.#asker = this.#held = undefined
   }
 }

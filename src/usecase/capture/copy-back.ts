@@ -19,8 +19,8 @@ export interface CapturingLoop {
   readonly movedAt: number
   /** Continuity was lost between two rounds: nothing is captured until a new generation begins. */
   readonly isBroken: boolean
-  /** Captures until nothing more is committed. */
-  captureAll(kill: AbortSignal): Promise<CaptureResult>
+  /** Captures until nothing more is committed. `atOnce`: so that all of it can be copied back. */
+  captureAll(kill: AbortSignal, options?: { atOnce: boolean }): Promise<CaptureResult>
   /** Puts captured frames into the segment under way. */
   keep(result: CaptureResult, kill: AbortSignal): Promise<void>
   /** Waits for some work, and captures meanwhile. */
@@ -47,6 +47,8 @@ export interface CopyBackLimits {
   readonly intervalMs: number | undefined
 }
 
+/** A reader that stays would keep a checkpoint from copying all of it back. */
+const atOnce = { atOnce: true }
 /** Most that one call captures under the writer lock, where the WAL is not larger. */
 const captureBytes = 4 * 1024 * 1024
 /**
@@ -178,11 +180,15 @@ export class CopyBack {
     let isSlow = false
     const isTooLarge = (): boolean =>
       hasReached && wal.frameCount >= (isSlow ? maxFrameCount : tooLargeFactor * maxFrameCount)
+    const begun = await loop.captureAll(kill, atOnce)
+    if (this.#isBrokenBy(begun)) return undefined
     for (let tries = 0; tries < triesOfRound; tries += 1) {
       const copied = await this.now(kill)
       if (copied === undefined || loop.isBroken) return undefined
       const started = clock.monotonic()
-      const result = await this.#slowing(() => loop.captureAll(kill), kill, { afterMs: slowMs })
+      const result = await this.#slowing(() => loop.captureAll(kill, atOnce), kill, {
+        afterMs: slowMs,
+      })
       isSlow ||= clock.monotonic() - started > slowMs
       if (this.#isBrokenBy(result)) return undefined
       // The application's own checkpoint, beside which ours comes back busy, does as well.
@@ -260,10 +266,10 @@ export class CopyBack {
     this.#fastUntil = Number.NEGATIVE_INFINITY
     for (let tries = 0; tries < triesToCatchUp; tries += 1) {
       const result = await this.#slowing(async () => {
-        const caught = await loop.captureAll(kill)
+        const caught = await loop.captureAll(kill, atOnce)
         if (this.#isBrokenBy(caught)) return undefined
         const copied = await this.now(kill)
-        return copied === undefined || loop.isBroken ? undefined : loop.captureAll(kill)
+        return copied === undefined || loop.isBroken ? undefined : loop.captureAll(kill, atOnce)
       }, kill)
       if (result === undefined || this.#isBrokenBy(result)) return
       let outcome: 'done' | 'blocked' | 'broken' = 'done'

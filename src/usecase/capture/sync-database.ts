@@ -180,7 +180,7 @@ export class SyncDatabase {
       get isBroken() {
         return isBroken()
       },
-      captureAll: (kill) => this.#captureAll(kill),
+      captureAll: (kill, options) => this.#captureAll(kill, options),
       keep: (result, kill) => this.#intake.keep(result, kill),
       beside: (work, kill, options) => this.#beside(work, kill, options),
       move: () => this.#move(),
@@ -718,10 +718,13 @@ export class SyncDatabase {
   }
 
   /** Captures until nothing more is committed. */
-  async #captureAll(kill: AbortSignal, { isEager } = { isEager: false }): Promise<CaptureResult> {
+  async #captureAll(
+    kill: AbortSignal,
+    options: { isEager?: boolean; atOnce?: boolean } = {},
+  ): Promise<CaptureResult> {
     const { database } = this.#options
     const capture = (): Promise<CaptureResult> =>
-      database.capture({ maxBytes: captureBytes, isEager }, kill)
+      database.capture({ maxBytes: captureBytes, ...options }, kill)
     let changed = false
     const started = this.#report.syncStarted()
     let next = capture()

@@ -102,10 +102,11 @@ export interface ManagedDatabase {
   /**
    * Captures what is committed and new, up to `maxBytes`, and renews the reader once nothing more is waiting.
    * A run is handed out once: after an error from the caller's side, call `begin` with the cursor that is still good.
-   * `isEager`: the caller comes every few milliseconds, and writers that go on committing can wait.
+   * `isEager`: the caller comes every few milliseconds, and writers that go on committing can wait. `atOnce`: the reader before
+   * goes at once, so that a checkpoint can copy back all that is captured; else it may stay a few milliseconds.
    */
   capture(
-    options: { maxBytes: number; isEager?: boolean },
+    options: { maxBytes: number; isEager?: boolean; atOnce?: boolean },
     signal: AbortSignal,
   ): Promise<CaptureResult>
 

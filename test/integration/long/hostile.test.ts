@@ -33,6 +33,12 @@ const writers: Record<string, Hostility> = {
   'checkpoints after every page': { autocheckpoint: 1, rate: 300, rows: 2 },
   'checkpoints every 10 pages': { autocheckpoint: 10, rate: 300, rows: 5 },
   'runs checkpoints of all kinds': { autocheckpoint: 50, rate: 200, checkpointChance: 0.1 },
+  'checkpoints after every commit': {
+    autocheckpoint: 0,
+    rows: 2,
+    checkpointChance: 1,
+    checkpointKinds: ['FULL', 'RESTART', 'TRUNCATE'],
+  },
   'vacuums, shrinks, changes its schema and reopens': {
     autocheckpoint: 100,
     rate: 50,

@@ -1,0 +1,201 @@
+/**
+ * The readers that keep a WAL's frames from being overwritten: one that is in nobody's way, and for a moment a newer one on trial.
+ *
+ * SQLite has a few places for the marks of readers. Who copies back for a FULL, RESTART or TRUNCATE checkpoint looks at the
+ * mark in each place and takes the place if its mark is old. A reader that begins in that very moment is there before it, with a
+ * new mark: the checkpoint, and every writer behind it, then waits for that reader to its busy timeout. Renewing the reader
+ * does not help, since the next one shares the place: its mark is the newest. (SQLite's `wal.c`: walCheckpoint,
+ * walTryBeginRead. Of checkpoints that begin at random beside a reader that is renewed often, it is one in a thousand.)
+ *
+ * So the reader before stays until nobody can be waiting for the newer one. That is so when somebody has committed since,
+ * for who waits holds the writer lock; or when all is copied back. Else the newer one is let go for a moment, in which who
+ * waits for its place gets it, and begins again: its place has the right mark by then. The reader before keeps every frame.
+ */
+import { type WalState } from '../../usecase/ports/managed-database.js'
+import { sameHeader } from './wal-file.js'
+import { WalReader } from './wal-reader.js'
+
+/** Where a reader's mark is: all frames of this WAL up to there are captured. */
+export interface ReaderMark {
+  /** Of the WAL; undefined: it has none. */
+  readonly header: Uint8Array | undefined
+  readonly frameCount: number
+  /** Nobody has committed between the begin of the reader and the look that gave the number. */
+  readonly isExact: boolean
+}
+
+interface Trial {
+  readonly reader: WalReader
+  readonly mark: ReaderMark
+  /** It was let go for a moment. */
+  readonly isApart: boolean
+}
+
+/** How long somebody may commit, so that the newer one need not be let go. */
+const trialMs = 4
+/** How long it is let go: SQLite's busy handler tries again after 1, 2, 5, 10 ms. */
+const apartMs = 10
+/** The same where it is let go at once, and nobody has waited for longer. */
+const soonApartMs = 3
+
+export class HeldReaders {
+  readonly #path: string
+  readonly #readHeader: () => Uint8Array | undefined
+  /** In nobody's way. */
+  #settled: WalReader | undefined
+  #settledMark: ReaderMark | undefined
+  #trial: Trial | undefined
+  #spares: WalReader[] = []
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(path: string, readHeader: () => Uint8Array | undefined) {
+    this.#path = path
+    this.#readHeader = readHeader
+  }
+
+  /** Whether no trial is under way. */
+  get isSettled(): boolean {
+    return this.#trial === undefined
+  }
+
+  /** A connection in no transaction, to begin the next reader on or to ask; it is given to {@link replace} or back. */
+  takeSpare(): WalReader {
+    return this.#spares.pop() ?? new WalReader(this.#path)
+  }
+
+  giveBack(reader: WalReader): void {
+    reader.end()
+    // Two are needed during a trial: for the reader that comes next, and to ask.
+    if (this.#spares.length < 2) this.#spares.push(reader)
+    else reader.close()
+  }
+
+  /** On a connection in no transaction. */
+  ask<T>(question: (asker: WalReader) => T): T {
+    const asker = this.takeSpare()
+    try {
+      return question(asker)
+    } finally {
+      this.giveBack(asker)
+    }
+  }
+
+  /** The first one. */
+  take(reader: WalReader): void {
+    this.#settle(reader, undefined)
+  }
+
+  /**
+   * `next` has begun, and everything up to its mark is captured: the one before goes, at once or when the trial is over.
+   * `mark` undefined: nobody can be waiting for it, or may. `isQuiet`: nothing was committed lately, so nothing will tell.
+   */
+  replace(next: WalReader, mark: ReaderMark | undefined, { isQuiet } = { isQuiet: false }): void {
+    this.#endTrial()
+    const former = this.#settledMark
+    const isShared = former !== undefined && mark?.isExact === true && isSameMark(former, mark)
+    if (mark === undefined || isShared) this.#settle(next, mark)
+    else if (isQuiet) this.#letGo({ reader: next, mark, isApart: false }, soonApartMs)
+    else this.#wait({ reader: next, mark, isApart: false }, trialMs)
+  }
+
+  /** What SQLite says of the WAL now may end the trial. */
+  look(header: Uint8Array | undefined, state: WalState): void {
+    const trial = this.#trial
+    if (trial === undefined || trial.isApart) return
+    if (hasMovedOn(trial.mark, header, state)) this.#settle(trial.reader, trial.mark)
+  }
+
+  /** Goes on with as little as may be. During a trial it stays as it is. */
+  rest(): void {
+    if (this.#trial !== undefined) return
+    this.#settled?.rest()
+    this.#closeSpares()
+  }
+
+  close(): void {
+    this.#endTrial()
+    this.#closeSpares()
+    this.#settled?.close()
+    this.#settled = this.#settledMark = undefined
+  }
+
+  #wait(trial: Trial, waitMs: number): void {
+    this.#trial = trial
+    this.#timer = setTimeout(() => {
+      try {
+        this.#goOn(trial)
+      } catch {
+        // Such as a WAL that cannot be read: whoever captures meets it, too, and says so. The reader before is held.
+        if (this.#trial === trial) this.#wait(trial, waitMs)
+      }
+    }, waitMs).unref()
+  }
+
+  #letGo({ reader, mark }: Trial, forMs: number): void {
+    reader.end()
+    this.#wait({ reader, mark, isApart: true }, forMs)
+  }
+
+  #goOn(trial: Trial): void {
+    const { reader, mark, isApart } = trial
+    if (!isApart) {
+      if (this.#hasMovedOn(mark)) this.#settle(reader, mark)
+      else this.#letGo(trial, apartMs)
+      return
+    }
+    // An error may have left it in a transaction.
+    reader.end()
+    reader.begin()
+    if (this.#hasMovedOn(mark)) {
+      // Its mark may be past what is captured: the next capture brings another one.
+      reader.end()
+    } else if (mark.isExact) {
+      this.#settle(reader, mark)
+    } else {
+      // Its mark may be newer than the one before, and its place was not free meanwhile.
+      this.#letGo({ ...trial, mark: { ...mark, isExact: true } }, soonApartMs)
+    }
+  }
+
+  #hasMovedOn(mark: ReaderMark): boolean {
+    const state = this.ask((asker) => asker.state())
+    return hasMovedOn(mark, this.#readHeader(), state)
+  }
+
+  #settle(reader: WalReader, mark: ReaderMark | undefined): void {
+    clearTimeout(this.#timer)
+    this.#trial = undefined
+    const former = this.#settled
+    this.#settled = reader
+    this.#settledMark = mark?.isExact === true ? mark : undefined
+    if (former !== undefined) this.giveBack(former)
+  }
+
+  #endTrial(): void {
+    clearTimeout(this.#timer)
+    if (this.#trial !== undefined) this.giveBack(this.#trial.reader)
+    this.#trial = undefined
+  }
+
+  #closeSpares(): void {
+    for (const spare of this.#spares) spare.close()
+    this.#spares = []
+  }
+}
+
+function isSameMark(a: ReaderMark, b: ReaderMark): boolean {
+  return a.frameCount === b.frameCount && sameHeader(a.header, b.header)
+}
+
+/** Whether nobody can be waiting for a reader of this mark: somebody has committed since, or all is copied back. */
+function hasMovedOn(
+  mark: ReaderMark,
+  header: Uint8Array | undefined,
+  { frameCount, copiedBackCount }: WalState,
+): boolean {
+  return (
+    copiedBackCount >= frameCount ||
+    frameCount !== mark.frameCount ||
+    !sameHeader(header, mark.header)
+  )
+}
