@@ -110,11 +110,15 @@ describe('restoring what the original has stored', () => {
     },
   )
 
-  it('refuses an output that exists, and one with a WAL beside it', async () => {
+  it('refuses an output with a WAL beside it, and says so without restoring, too', async () => {
     const home = await mkdtemp(join(folder, 'exists-'))
     const replica = await replicate(home, 4096)
     await writeFile(join(home, 'a-wal'), '')
     await expect(restore(replica, join(home, 'a'))).rejects.toMatchObject({ code: 'OUTPUT_EXISTS' })
+    const { notes } = await restore(replica, join(home, 'a'), { dryRun: true })
+    expect(notes).toEqual([
+      `in the way, and to be moved before the restore: ${join(home, 'a-wal')}`,
+    ])
     expect(await stat(join(home, 'a')).catch(() => undefined)).toBeUndefined()
   })
 

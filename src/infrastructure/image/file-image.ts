@@ -24,6 +24,7 @@ const maxThreads = 3
 /** Restores into a temporary file in the output's folder. `threadEntry` is the module that threads run. */
 export function fileImages(threadEntry: URL): DatabaseImageFactory {
   return {
+    inTheWay: findExisting,
     async create(outputPath) {
       await refuseExisting(outputPath)
       const folder = dirname(outputPath)
@@ -157,13 +158,17 @@ async function attempt<T>(outputPath: string, work: () => Promise<T>): Promise<T
   }
 }
 
-async function refuseExisting(outputPath: string): Promise<void> {
+async function findExisting(outputPath: string): Promise<readonly string[]> {
   const found: string[] = []
   for (const suffix of companions) {
     const path = outputPath + suffix
     if (await attempt(outputPath, () => exists(path))) found.push(path)
   }
-  const [first, ...others] = found
+  return found
+}
+
+async function refuseExisting(outputPath: string): Promise<void> {
+  const [first, ...others] = await findExisting(outputPath)
   if (first === undefined) return
   const all = others.length === 0 ? 'it' : `it and ${others.join(', ')}`
   throw new OutputExistsError(`cannot restore, output path already exists: ${first}`, {

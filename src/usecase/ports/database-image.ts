@@ -10,9 +10,10 @@ import { type WalHeader } from '../../domain/wal/wal-format.js'
 export type IntegrityCheck = 'none' | 'quick' | 'full'
 
 export interface DatabaseImageFactory {
+  /** Of that path and its `-wal`, `-shm` and `-journal`, those that exist: nothing can be created there. */
+  inTheWay(outputPath: string): Promise<readonly string[]>
   /**
-   * Begins the file beside `outputPath`. Throws {@link OutputExistsError} when that path, or its `-wal`, `-shm` or
-   * `-journal`, exists.
+   * Begins the file beside `outputPath`. Throws {@link OutputExistsError} when something is in the way.
    */
   create(outputPath: string): Promise<DatabaseImage>
 }

@@ -90,7 +90,9 @@ async function restoreBackup(
   const { storedBytes } = backup
   onProgress({ phase: 'plan', doneBytes: 0, totalBytes: storedBytes })
   await refuseEncrypted(backup.source.client, backup.snapshot, signal)
-  if (request.dryRun) return plannedDatabase(backup)
+  if (request.dryRun) {
+    return plannedDatabase(backup, await dependencies.image.inTheWay(request.outputPath))
+  }
   await using image = await dependencies.image.create(request.outputPath)
   const { parallelism } = request
   const { sizeBytes, ...restored } = await applyBackup(backup, {
@@ -106,12 +108,18 @@ async function restoreBackup(
   return { ...restored, notes: [...restored.notes, ...remarks] }
 }
 
-function plannedDatabase({ position, snapshotTrailer, lastTrailer }: Backup): RestoredDatabase {
+function plannedDatabase(
+  { position, snapshotTrailer, lastTrailer }: Backup,
+  inTheWay: readonly string[],
+): RestoredDatabase {
   return {
     position,
     pageSizeBytes: snapshotTrailer?.pageSizeBytes ?? lastTrailer?.pageSizeBytes,
     pageCount:
       lastTrailer?.endOffset === position.offset ? lastTrailer.databaseSizePages : undefined,
-    notes: [],
+    notes:
+      inTheWay.length === 0
+        ? []
+        : [`in the way, and to be moved before the restore: ${inTheWay.join(', ')}`],
   }
 }
