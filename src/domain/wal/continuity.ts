@@ -3,28 +3,35 @@
  * the generation and begins the next, and the reason is logged.
  */
 
-/** Every reason for which a generation begins. */
-export type BreakReason =
-  | 'no generation exists'
-  | 'local state is unreadable'
-  | 'max index exceeded'
-  | 'local state has no segment'
-  | 'database file replaced'
-  | 'database file written past its wal'
-  | 'wal replaced'
-  | 'page size changed'
-  | 'no wal'
-  | 'wal truncated by another process'
-  | 'wal restarted while it was not watched'
-  | 'wal overwritten by another process'
-  | 'wal restarted during the first look'
-  | 'local state was removed'
-  | 'local state has lost a segment'
-  | 'replica missed segments that the spool no longer has'
-  | 'replica is ahead of the local state'
-  | 'replica differs from the local state'
-  | 'replica taken over from another writer'
-  | 'replica has later commit times'
+/** Every reason for which a generation begins, and whether what follows may be something else than what was captured before. */
+const breakReasons = {
+  'no generation exists': { isOtherContent: false },
+  'local state is unreadable': { isOtherContent: false },
+  'max index exceeded': { isOtherContent: false },
+  'local state has no segment': { isOtherContent: false },
+  'database file replaced': { isOtherContent: true },
+  'database file written past its wal': { isOtherContent: true },
+  'wal replaced': { isOtherContent: true },
+  'page size changed': { isOtherContent: false },
+  'no wal': { isOtherContent: false },
+  'wal truncated by another process': { isOtherContent: false },
+  'wal restarted while it was not watched': { isOtherContent: false },
+  'wal overwritten by another process': { isOtherContent: false },
+  'wal restarted during the first look': { isOtherContent: false },
+  'local state was removed': { isOtherContent: false },
+  'local state has lost a segment': { isOtherContent: false },
+  'replica missed segments that the spool no longer has': { isOtherContent: false },
+  'replica is ahead of the local state': { isOtherContent: false },
+  'replica differs from the local state': { isOtherContent: false },
+  'replica taken over from another writer': { isOtherContent: false },
+  'replica has later commit times': { isOtherContent: false },
+}
+
+export type BreakReason = keyof typeof breakReasons
+
+export function bringsOtherContent(reason: BreakReason): boolean {
+  return breakReasons[reason].isOtherContent
+}
 
 export interface Broken {
   readonly kind: 'broken'

@@ -110,14 +110,15 @@ export class FileGuard {
     if (look.kind === 'gone') {
       const text =
         'database file was deleted: its replicas are kept, and replication continues when it is back'
+      const hint = 'stop the application: what it commits into the deleted file is stored nowhere'
       if (comesAndGoes()) logger.info({ path: database.path }, text)
-      else logger.error({ path: database.path }, text)
+      else logger.error({ path: database.path, hint }, text)
       return { ...broken('database file replaced', 'it was deleted'), isGone: true }
     }
     logger.error(
       {
         path: database.path,
-        hint: 'stop the application and tsreplicate before a database file is replaced, and remove its -wal and -shm',
+        hint: 'stop the application and tsreplicate before a database file is replaced, and move its -wal and -shm away',
       },
       'database file was replaced while it was in use: the application may see old content or errors until it is restarted',
     )
@@ -141,7 +142,7 @@ export class FileGuard {
     }
     const detail = this.watch.change
     const cut = verdict === 'ask' ? ', unless it was killed while it copied pages back' : ''
-    const hint = `something other than SQLite wrote the database file (cp, dd, rsync, a restored backup) or touched it${cut}; its -wal no longer matches it, and the application may read a mixture of both: check the database; to replace it, stop the application and tsreplicate, and remove its -wal and -shm`
+    const hint = `something other than SQLite wrote the database file (cp, dd, rsync, a restored backup) or touched it${cut}; its -wal no longer matches it, and the application may read a mixture of both: check the database; to replace it, stop the application and tsreplicate, and move its -wal and -shm away`
     logger.error(
       { path: database.path, detail, hint },
       'database file was changed by something other than SQLite',

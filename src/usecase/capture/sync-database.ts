@@ -1,10 +1,11 @@
-import { type BreakReason, type Broken } from '../../domain/wal/continuity.js'
+import { type BreakReason, bringsOtherContent, type Broken } from '../../domain/wal/continuity.js'
 import { CheckpointPacing } from '../../domain/policy/checkpoint-pacing.js'
 import { DatabaseError, InUseError } from '../../domain/errors.js'
 import { formatGeneration, type Generation } from '../../domain/wal/generation.js'
 import { formatWalPosition, type WalPosition } from '../../domain/wal/position.js'
 import { type CaptureStatus } from '../../domain/status.js'
 import { ignoreAbort, isAbortError, never } from '../../kit/abort.js'
+import { pauseAfter } from '../../kit/pause.js'
 import { asError, codeOf, messageOf } from '../../kit/error-text.js'
 import { type Barrier, type GenerationFeed } from '../backlog/generation-feed.js'
 import { type ChangeWatcher } from '../ports/change-watcher.js'
@@ -72,17 +73,9 @@ const restAfterMs = 1000
 /** Most that one call captures: memory stays flat, and a busy machine is not made to switch threads too often. */
 const captureBytes = 4 * 1024 * 1024
 /** Pauses after failures: the first may be one of the moment, for which the reader is kept. */
-const firstPauseMs = 250
-const maxPauseMs = 30_000
+const pauses = { firstMs: 250, mostMs: 30_000 }
 /** An application that restarts its WAL itself again and again, and waits for us each time, is looked at this often. */
 const eagerPollMs = 2
-
-/** What follows is not what was captured before. */
-const otherContent: ReadonlySet<BreakReason> = new Set([
-  'database file replaced',
-  'database file written past its wal',
-  'wal replaced',
-])
 
 /** A local disk that takes longer for one write hangs; many applications wait 5 s for a lock. */
 const hungDiskMs = 2000
@@ -100,7 +93,7 @@ export class SyncDatabase {
   readonly #intake: SegmentIntake
   readonly #history: LocalHistory
   readonly #complaints: Complaints
-  #pauseMs = firstPauseMs
+  #failures = 0
   /** Continuity was lost between two rounds: nothing is captured until the new generation begins. */
   #isBroken = false
   #spoolState: SpoolState | undefined
@@ -219,7 +212,7 @@ export class SyncDatabase {
         }
         if (stop.aborted) break
         if (error instanceof Reopen) await clock.sleep(100, stop).catch(ignoreAbort)
-        else if (isWaiting) await clock.sleep(firstPauseMs, stop).catch(ignoreAbort)
+        else if (isWaiting) await clock.sleep(pauses.firstMs, stop).catch(ignoreAbort)
         else await this.#pause(stop)
       }
     }
@@ -247,9 +240,10 @@ export class SyncDatabase {
   /** Behind a reader that is not renewed the application's checkpoints wait: it is let go for a pause of any length. */
   async #pause(stop: AbortSignal): Promise<void> {
     const { clock, database } = this.#options
-    if (this.#pauseMs > firstPauseMs) await database.close().catch(() => undefined)
-    await clock.sleep(this.#pauseMs * (0.75 + Math.random() / 2), stop).catch(ignoreAbort)
-    this.#pauseMs = Math.min(this.#pauseMs * 2, maxPauseMs)
+    this.#failures += 1
+    if (this.#failures > 1) await database.close().catch(() => undefined)
+    const pauseMs = pauseAfter(this.#failures, pauses)
+    await clock.sleep(pauseMs * (0.75 + Math.random() / 2), stop).catch(ignoreAbort)
   }
 
   /** Why it is not known that everything committed was captured at the end, if so. */
@@ -273,7 +267,7 @@ export class SyncDatabase {
   }
 
   #recovered(): void {
-    this.#pauseMs = firstPauseMs
+    this.#failures = 0
     this.#report.recovered()
     this.#complaints.recovered()
   }
@@ -491,7 +485,7 @@ export class SyncDatabase {
     const inode = this.#spoolState?.identity.inode ?? identity.inode
     const origin = this.#history.begin(generation, {
       former: feed.current,
-      isSameFile: !otherContent.has(why.reason) && inode === identity.inode,
+      isSameFile: !bringsOtherContent(why.reason) && inode === identity.inode,
       notBeforeMs: feed.notBeforeMs,
     })
     await spool.beginGeneration({ generation, identity, origin }, kill)
