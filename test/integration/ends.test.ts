@@ -263,13 +263,13 @@ test('an engine of the library ends by itself, stopped or left alone, and so doe
 test('what hangs in the operating system outlives the shutdown timeout by some seconds at most', async () => {
   const here = scene()
   const dbs = [{ path: here.db, replicas: [{ path: here.replica }] }]
-  const config = configure(here, { 'shutdown-timeout': '300ms', dbs })
+  const config = configure(here, { 'shutdown-timeout': '2s', dbs })
   const state = join(here.folder, '.app.db-tsreplicate')
   mkdirSync(state)
   // Whoever opens it waits for somebody at its other end.
   execFileSync('mkfifo', [join(state, 'owner-file.json')])
   const daemon = start(here, 'replicate', '-config', config)
-  await daemon.waitFor(/initialized db/)
+  await daemon.waitFor(/new generation/)
   daemon.signal('SIGTERM')
   expect(await daemon.exit(20_000), daemon.output).toBe(74)
   expect(daemon.output).toContain('exiting immediately')

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { keys } from '../../src/infrastructure/config/keys.ts'
 import { parseConfig } from '../../src/infrastructure/config/config-file.ts'
-import { commandsReference } from '../support/reference/commands.ts'
+import { commandsReference, errorsPage } from '../support/reference/commands.ts'
 import {
   configurationReference,
   sampleConfiguration,
@@ -17,6 +17,7 @@ test.each([
   ['docs/configuration.md', configurationReference],
   ['config/tsreplicate.yml', sampleConfiguration],
   ['docs/commands.md', commandsReference],
+  ['docs/errors.md', errorsPage],
 ])('%s is up to date', async (page, print) => {
   const text = await format(print(), page)
   await expect(text, stale(page)).toMatchFileSnapshot(pathOf(page))

@@ -16,24 +16,9 @@ import {
   openReplicas as openAll,
   parseReplicaUrl,
 } from '../../compose/commands.js'
-import { type Owner } from '../../compose/owner.js'
+import { type ConfigFlags, type SubjectFlags } from './flags.js'
 import { type Logger } from '../../usecase/ports/logger.js'
 import { type RestoreSource } from '../../usecase/restore/restore-types.js'
-
-/** What a command is run with. */
-export interface CommandContext {
-  /** Aborted at Ctrl-C. */
-  readonly signal: AbortSignal
-  /** Of what is to be ended with the command. */
-  readonly owner: Owner
-}
-
-export interface CommonFlags {
-  readonly config?: string
-  readonly expandEnv: boolean
-  readonly json?: boolean
-  readonly replica?: string
-}
 
 /** What a database path or a replica URL on the command line names. */
 export interface Subject {
@@ -48,8 +33,8 @@ export function isUrl(text: string): boolean {
 }
 
 /** The configuration a command reads, with a log on stderr: stdout is for what the command prints. */
-export async function readConfig(flags: CommonFlags): Promise<{ config: Config; logger: Logger }> {
-  const config = await loadConfig({ path: flags.config, expandEnv: flags.expandEnv })
+export async function readConfig(flags: ConfigFlags): Promise<{ config: Config; logger: Logger }> {
+  const config = await loadConfig({ path: flags.config, expandEnv: !flags.noExpandEnv })
   const logger = await createLogger({ ...config.logging, stderr: true })
   return { config, logger }
 }
@@ -58,7 +43,7 @@ function commandLogger(): Promise<Logger> {
   return createLogger({ level: 'info', type: 'text', stderr: true })
 }
 
-export function refuseConfigWithUrl(flags: CommonFlags): void {
+export function refuseConfigWithUrl(flags: ConfigFlags): void {
   if (flags.config !== undefined) {
     throw new UsageError('cannot specify a replica URL and the -config flag')
   }
@@ -67,7 +52,7 @@ export function refuseConfigWithUrl(flags: CommonFlags): void {
 /** What a command is about: the argument, or without one the only database of the configuration. */
 export async function nameSubject(
   positional: string | undefined,
-  flags: CommonFlags,
+  flags: ConfigFlags,
   required = 'database path or replica URL required',
 ): Promise<string> {
   if (positional !== undefined) return positional
@@ -94,7 +79,7 @@ export async function nameSubject(
 }
 
 /** Opens the replicas that a command is about. */
-export async function openSubject(positional: string, flags: CommonFlags): Promise<Subject> {
+export async function openSubject(positional: string, flags: SubjectFlags): Promise<Subject> {
   if (isUrl(positional)) {
     refuseConfigWithUrl(flags)
     const target = await parseReplicaUrl(positional)
@@ -124,7 +109,7 @@ export async function findDatabase(config: Config, path: string): Promise<Databa
 
 export async function openReplicas(
   database: DatabaseConfig,
-  flags: Pick<CommonFlags, 'replica'>,
+  flags: Pick<SubjectFlags, 'replica'>,
 ): Promise<RestoreSource[]> {
   const wanted = (replica: ReplicaConfig): boolean =>
     flags.replica === undefined || replica.name === flags.replica

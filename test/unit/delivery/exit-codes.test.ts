@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { exitCodes } from '../../../src/delivery/exit-codes.ts'
+import { exitCodeMeanings } from '../../support/reference/commands.ts'
 
 const root = join(import.meta.dirname, '../../..')
 
@@ -9,7 +10,7 @@ test('the table of exit codes in the documentation is that of the program', () =
   const page = readFileSync(join(root, 'docs/errors.md'), 'utf8')
   const rows = [...page.matchAll(/^\| (\d+) *\| (.*?) *\|/gm)]
   expect(rows.map(([, code, meaning]) => ({ code: Number(code), meaning }))).toEqual(
-    Object.values(exitCodes),
+    exitCodeMeanings(),
   )
 })
 

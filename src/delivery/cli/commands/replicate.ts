@@ -16,72 +16,99 @@ import { type DaemonOptions, runDaemon } from '../../daemon/daemon.js'
 import { serveDaemon } from '../../daemon/endpoints.js'
 import { ExecutedProgram } from '../../daemon/executed-program.js'
 import { Service } from '../../daemon/service.js'
-import { type CommandContext, type CommonFlags, refuseConfigWithUrl } from '../context.js'
+import { defineCommand, type FlagValues } from '../command.js'
+import { refuseConfigWithUrl } from '../context.js'
+import { type ConfigFlags, configFlags } from '../flags.js'
 import { restoreCommandFor } from '../restore-command.js'
 import { version } from '../version.js'
 import { reloadConfig } from './reload-config.js'
 import { parseIntegrityCheck } from './restore.js'
 
-export interface ReplicateFlags extends CommonFlags {
-  readonly exec?: string
-  readonly restoreIfDbNotExists?: boolean
-  readonly integrityCheck?: string
-  readonly firstSyncTimeout?: string
-  readonly shutdownTimeout?: string
-}
+const overridingFlags = {
+  exec: { value: 'command', description: 'a program to run; tsreplicate exits when it does' },
+  restoreIfDbNotExists: {
+    description: 'first restore databases that do not exist and have a backup',
+  },
+  integrityCheck: {
+    value: 'kind',
+    description: 'what SQLite checks after these restores: none, quick or full',
+    default: 'quick',
+  },
+  firstSyncTimeout: {
+    value: 'duration',
+    description: 'how long the program and READY=1 wait for the first sync (30s)',
+  },
+  shutdownTimeout: { value: 'duration', description: 'how long the last sync may take (30s)' },
+} as const
 
-export async function replicate(
-  positionals: readonly string[],
-  flags: ReplicateFlags,
-  { signal, owner }: CommandContext,
-): Promise<number> {
-  const integrityCheck = parseIntegrityCheck(flags.integrityCheck)
-  const load = async (): Promise<Config> => {
-    const config = applyFlags(flags, await chooseConfig(positionals, flags))
-    if (config.databases.length + config.folders.length > 0) return config
-    throw new ConfigError('no databases specified in configuration', {
-      hint: `Add them under dbs in ${config.source ?? 'the configuration'}.`,
+export const replicate = defineCommand({
+  name: 'replicate',
+  summary: 'replicates databases until it is stopped',
+  about:
+    'Without arguments, replicates the databases of the configuration until it is stopped. With a database and URLs, replicates that database to these places, without a configuration: every setting that is not in the URL has its default. On SIGTERM or Ctrl-C it stores the last commits and ends; SIGHUP reads the configuration again.',
+  example: "tsreplicate replicate -exec 'sleep 2' /data/app.db file:///backup/app",
+  arguments: [
+    {
+      name: 'database',
+      description: 'database file; without it, all databases of the configuration',
+    },
+    { name: 'urls', description: 'replica URLs of the database', variadic: true },
+  ],
+  flags: { ...configFlags, ...overridingFlags },
+  exitCodes: {
+    notStored:
+      'it was stopped and could not store everything in time. What is missing is kept locally',
+    interrupted: 'a second signal came, and it did not wait for the last commits to be stored',
+  },
+  run: async (positionals, flags, { signal, owner }) => {
+    const integrityCheck = parseIntegrityCheck(flags.integrityCheck)
+    const load = async (): Promise<Config> => {
+      const config = applyFlags(flags, await chooseConfig(positionals, flags))
+      if (config.databases.length + config.folders.length > 0) return config
+      throw new ConfigError('no databases specified in configuration', {
+        hint: `Add them under dbs in ${config.source ?? 'the configuration'}.`,
+      })
+    }
+    const config = await load()
+    const isShared = config.exec !== undefined
+    const logger = owner.owns(await createLogger(config.logging, { isShared }))
+    const service = new Service(await openServiceManager(logger), logger)
+    service.starting('starting')
+    logStart(config, logger)
+    const restore = (databases: readonly DatabaseConfig[], stop: AbortSignal): Promise<void> =>
+      restoreMissing(
+        databases,
+        { integrityCheck, commandFor: restoreCommandFor(config.source), logger },
+        stop,
+      )
+    await restore(config.databases, signal)
+    const daemon = await composeDaemon(config, { logger, version: version(), owner })
+    // From here on a signal ends the daemon.
+    signal.throwIfAborted()
+    await serveDaemon(config, daemon, { logger, owner })
+    const { shutdownTimeoutMs, firstSyncTimeoutMs } = config
+    return runDaemon(daemon.replication, {
+      logger,
+      shutdownTimeoutMs,
+      firstSyncTimeoutMs,
+      service,
+      reload:
+        config.source === undefined
+          ? undefined
+          : reloadConfig(config, {
+              load,
+              replication: daemon.replication,
+              restoreMissing: restore,
+              logger,
+            }),
+      watch: (stop) => daemon.watchDisk.run(stop),
+      ...execOption(config, logger),
     })
-  }
-  const config = await load()
-  const isShared = config.exec !== undefined
-  const logger = owner.owns(await createLogger(config.logging, { isShared }))
-  const service = new Service(await openServiceManager(logger), logger)
-  service.starting('starting')
-  logStart(config, logger)
-  const restore = (databases: readonly DatabaseConfig[], stop: AbortSignal): Promise<void> =>
-    restoreMissing(
-      databases,
-      { integrityCheck, commandFor: restoreCommandFor(config.source), logger },
-      stop,
-    )
-  await restore(config.databases, signal)
-  const daemon = await composeDaemon(config, { logger, version: version(), owner })
-  // From here on a signal ends the daemon.
-  signal.throwIfAborted()
-  await serveDaemon(config, daemon, { logger, owner })
-  const { shutdownTimeoutMs, firstSyncTimeoutMs } = config
-  return runDaemon(daemon.replication, {
-    logger,
-    shutdownTimeoutMs,
-    firstSyncTimeoutMs,
-    service,
-    reload:
-      config.source === undefined
-        ? undefined
-        : reloadConfig(config, {
-            load,
-            replication: daemon.replication,
-            restoreMissing: restore,
-            logger,
-          }),
-    watch: (stop) => daemon.watchDisk.run(stop),
-    ...execOption(config, logger),
-  })
-}
+  },
+})
 
 /** What the command line says goes before what the configuration says. */
-function applyFlags(flags: ReplicateFlags, config: Config): Config {
+function applyFlags(flags: FlagValues<typeof overridingFlags>, config: Config): Config {
   const shutdownTimeoutMs = parseTimeout('shutdown-timeout', flags.shutdownTimeout)
   const firstSyncTimeoutMs = parseTimeout('first-sync-timeout', flags.firstSyncTimeout)
   const { databases } = config
@@ -90,10 +117,9 @@ function applyFlags(flags: ReplicateFlags, config: Config): Config {
     shutdownTimeoutMs: shutdownTimeoutMs ?? config.shutdownTimeoutMs,
     firstSyncTimeoutMs: firstSyncTimeoutMs ?? config.firstSyncTimeoutMs,
     exec: parseExec(flags.exec) ?? config.exec,
-    databases:
-      flags.restoreIfDbNotExists === true
-        ? databases.map((database) => ({ ...database, restoreIfDbNotExists: true }))
-        : databases,
+    databases: flags.restoreIfDbNotExists
+      ? databases.map((database) => ({ ...database, restoreIfDbNotExists: true }))
+      : databases,
   }
 }
 
@@ -123,10 +149,10 @@ function execOption(config: Config, logger: Logger): Pick<DaemonOptions, 'exec'>
   return { exec: new ExecutedProgram({ words, env, stopTimeoutMs, logger, onTerminal }) }
 }
 
-async function chooseConfig(positionals: readonly string[], flags: CommonFlags): Promise<Config> {
+async function chooseConfig(positionals: readonly string[], flags: ConfigFlags): Promise<Config> {
   const [databasePath, ...urls] = positionals
   if (databasePath === undefined) {
-    return loadConfig({ path: flags.config, expandEnv: flags.expandEnv })
+    return loadConfig({ path: flags.config, expandEnv: !flags.noExpandEnv })
   }
   if (urls.length === 0) {
     throw new UsageError(`must specify at least one replica URL for ${databasePath}`)

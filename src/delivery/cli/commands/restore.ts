@@ -11,70 +11,97 @@ import {
   type RestoreRequest,
   type RestoreTarget,
 } from '../../../usecase/restore/restore-types.js'
-import { type CommonFlags, isUrl, nameSubject, openSubject } from '../context.js'
+import { defineCommand, type FlagValues } from '../command.js'
+import { isUrl, nameSubject, openSubject } from '../context.js'
+import { configFlags, jsonFlag, replicaFlag, subjectArguments } from '../flags.js'
 import { createProgressBar } from '../progress-bar.js'
 import { print, printJson } from '../output.js'
 import { writeRestore } from '../restore-command.js'
 import { exitCodes } from '../../exit-codes.js'
 
-export interface RestoreFlags extends CommonFlags {
-  readonly o?: string
-  readonly generation?: string
-  readonly index?: string
-  readonly timestamp?: string
-  readonly parallelism?: string
-  readonly ifDbNotExists?: boolean
-  readonly ifReplicaExists?: boolean
-  readonly dryRun?: boolean
-  readonly integrityCheck?: string
-}
+const targetFlags = {
+  generation: { value: 'name', description: 'only this generation' },
+  index: {
+    value: 'hex',
+    description: 'up to the end of this WAL index, or to a position: index:offset',
+  },
+  timestamp: {
+    value: 'time',
+    description: 'the last commit at or before this time, RFC 3339 with a time zone',
+  },
+} as const
 
-export async function restore(
-  positional: string | undefined,
-  flags: RestoreFlags,
-  signal: AbortSignal,
-): Promise<number> {
-  const choice = parseChoice(flags)
-  const subjectName = await nameSubject(positional, flags)
-  if (isUrl(subjectName) && flags.o === undefined) {
-    throw new UsageError('output path required', { hint: 'Name the database to create with -o.' })
-  }
-  if (flags.o !== undefined && isUrl(flags.o)) throw urlAsOutput(flags.o)
-  const outputPath = await expandPath(flags.o ?? subjectName)
-  const subject = await openSubject(subjectName, flags)
-  const skip = (why: string): number => {
-    subject.logger.info({}, why)
-    if (flags.json === true) printJson({ skipped: why })
-    return exitCodes.done.code
-  }
-  if (flags.ifDbNotExists === true && existsSync(outputPath)) {
-    return skip('database already exists, skipping')
-  }
-  const bar = createProgressBar(process.stderr)
-  try {
-    const { sources } = subject
-    const written = {
-      configPath: flags.config,
-      expandEnv: flags.expandEnv,
-      hasReplicas: sources.length > 1 || flags.replica !== undefined,
-      outputPath: flags.o,
-      subject: positional,
+const choiceFlags = {
+  ...targetFlags,
+  parallelism: { value: 'n', description: 'WAL segments fetched at once', default: '64' },
+  ifDbNotExists: { description: 'exit 0 if the output exists' },
+  ifReplicaExists: { description: 'exit 0 if there is no backup' },
+  dryRun: { description: 'only show what would be restored' },
+  integrityCheck: {
+    value: 'kind',
+    description: 'what SQLite checks at the end: none, quick or full',
+    default: 'quick',
+  },
+} as const
+
+export const restore = defineCommand({
+  name: 'restore',
+  summary: 'restores a database from a replica',
+  about:
+    'Creates a database as it was at its newest commit, at a time, or at a position. It never overwrites a file, and it leaves nothing when it fails. Without `-o`, the database is restored to its path in the configuration.',
+  example: 'tsreplicate restore -o /restored/app.db file:///backup/app',
+  arguments: subjectArguments,
+  flags: {
+    ...configFlags,
+    ...replicaFlag,
+    ...jsonFlag,
+    o: { value: 'path', description: 'the database to create' },
+    ...choiceFlags,
+  },
+  printsWhatIsDone: true,
+  run: async ([positional], flags, { signal }) => {
+    const choice = parseChoice(flags)
+    const subjectName = await nameSubject(positional, flags)
+    if (isUrl(subjectName) && flags.o === undefined) {
+      throw new UsageError('output path required', { hint: 'Name the database to create with -o.' })
     }
-    const command = (wanted: readonly string[], replica: string): string =>
-      writeRestore(written, wanted, replica)
-    const request = { ...choice, sources, outputPath, command }
-    const report = await runRestore(request, { onProgress: bar.update }, signal)
-    bar.clear()
-    for (const note of report.notes) subject.logger.warn({}, note)
-    if (flags.json === true) printJson({ ...report, outputPath, dryRun: request.dryRun })
-    else print(describe(report, request))
-    return exitCodes.done.code
-  } catch (error) {
-    bar.clear()
-    if (isNothingStored(error) && flags.ifReplicaExists === true) return skip(nothingStored)
-    throw error
-  }
-}
+    if (flags.o !== undefined && isUrl(flags.o)) throw urlAsOutput(flags.o)
+    const outputPath = await expandPath(flags.o ?? subjectName)
+    const subject = await openSubject(subjectName, flags)
+    const skip = (why: string): number => {
+      subject.logger.info({}, why)
+      if (flags.json) printJson({ skipped: why })
+      return exitCodes.done.code
+    }
+    if (flags.ifDbNotExists && existsSync(outputPath)) {
+      return skip('database already exists, skipping')
+    }
+    const bar = createProgressBar(process.stderr)
+    try {
+      const { sources } = subject
+      const written = {
+        configPath: flags.config,
+        expandEnv: !flags.noExpandEnv,
+        hasReplicas: sources.length > 1 || flags.replica !== undefined,
+        outputPath: flags.o,
+        subject: positional,
+      }
+      const command = (wanted: readonly string[], replica: string): string =>
+        writeRestore(written, wanted, replica)
+      const request = { ...choice, sources, outputPath, command }
+      const report = await runRestore(request, { onProgress: bar.update }, signal)
+      bar.clear()
+      for (const note of report.notes) subject.logger.warn({}, note)
+      if (flags.json) printJson({ ...report, outputPath, dryRun: request.dryRun })
+      else print(describe(report, request))
+      return exitCodes.done.code
+    } catch (error) {
+      bar.clear()
+      if (isNothingStored(error) && flags.ifReplicaExists) return skip(nothingStored)
+      throw error
+    }
+  },
+})
 
 function urlAsOutput(url: string): UsageError {
   const path = url.replace(/^\w+:\/\//, '')
@@ -83,7 +110,9 @@ function urlAsOutput(url: string): UsageError {
   })
 }
 
-function parseChoice(flags: RestoreFlags): Omit<RestoreRequest, 'sources' | 'outputPath'> {
+function parseChoice(
+  flags: FlagValues<typeof choiceFlags>,
+): Omit<RestoreRequest, 'sources' | 'outputPath'> {
   const generation = flags.generation === undefined ? undefined : parseGeneration(flags.generation)
   if (flags.generation !== undefined && generation === undefined) {
     throw new UsageError(`not a generation: ${flags.generation}`, {
@@ -101,7 +130,7 @@ function parseChoice(flags: RestoreFlags): Omit<RestoreRequest, 'sources' | 'out
     target: parseTarget(flags),
     parallelism: Math.max(1, Number(parallelism)),
     integrityCheck: parseIntegrityCheck(flags.integrityCheck),
-    dryRun: flags.dryRun === true,
+    dryRun: flags.dryRun,
   }
 }
 
@@ -110,7 +139,7 @@ export function parseIntegrityCheck(text = 'quick'): RestoreRequest['integrityCh
   throw new UsageError(`invalid --integrity-check: ${text}`, { hint: 'Write none, quick or full.' })
 }
 
-function parseTarget({ index, timestamp }: RestoreFlags): RestoreTarget {
+function parseTarget({ index, timestamp }: FlagValues<typeof targetFlags>): RestoreTarget {
   if (index !== undefined && timestamp !== undefined) {
     throw new UsageError('cannot specify index & timestamp to restore')
   }

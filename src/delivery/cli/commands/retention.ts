@@ -6,8 +6,15 @@ import { type Generation } from '../../../domain/wal/generation.js'
 import { formatIndex } from '../../../domain/wal/position.js'
 import { type RetentionPlan, type RetentionRules } from '../../../domain/policy/retention-policy.js'
 import { type EnforceRetention } from '../../../usecase/retention/enforce-retention.js'
+import { defineCommand, type FlagValues } from '../command.js'
 import {
-  type CommonFlags,
+  configFlags,
+  jsonFlag,
+  replicaFlag,
+  type SubjectFlags,
+  subjectArguments,
+} from '../flags.js'
+import {
   findDatabase,
   isUrl,
   nameSubject,
@@ -20,14 +27,21 @@ import { print, printJson } from '../output.js'
 import { countOf } from '../../../kit/quantity.js'
 import { exitCodes } from '../../exit-codes.js'
 
-export interface RetentionFlags extends CommonFlags {
-  readonly dryRun?: boolean
-  readonly retention?: string
-  readonly keepHourly?: string
-  readonly keepDaily?: string
-  readonly keepWeekly?: string
-  readonly keepMonthly?: string
-}
+const keptOf = (period: string): string =>
+  `for a URL: keep a snapshot of each of so many ${period} before that`
+
+const rulesFlags = {
+  retention: {
+    value: 'duration',
+    description: 'for a URL: how far back every commit can be restored (24h)',
+  },
+  keepHourly: { value: 'n', description: keptOf('hours') },
+  keepDaily: { value: 'n', description: keptOf('days') },
+  keepWeekly: { value: 'n', description: keptOf('weeks') },
+  keepMonthly: { value: 'n', description: keptOf('months') },
+} as const
+
+type RetentionFlags = SubjectFlags & FlagValues<typeof rulesFlags>
 
 interface Job {
   readonly replica: string
@@ -37,34 +51,45 @@ interface Job {
   readonly checkOwner?: (signal: AbortSignal) => Promise<void>
 }
 
-/** Deletes what may go, once, or shows what would; and why the rest stays. */
-export async function retention(
-  positional: string | undefined,
-  flags: RetentionFlags,
-  signal: AbortSignal,
-): Promise<number> {
-  const subject = await nameSubject(positional, flags)
-  const { jobs, complain } = isUrl(subject)
-    ? await jobsOfUrl(subject, flags)
-    : await jobsOfDatabase(subject, flags)
-  const results: Result[] = []
-  let exitCode: number = exitCodes.done.code
-  for (const { replica, retention: job, checkOwner } of jobs) {
-    try {
-      if (flags.dryRun !== true) await checkOwner?.(signal)
-      const result = await runJob(replica, job, { dryRun: flags.dryRun === true, signal })
-      if (result.failures.length > 0) exitCode = exitCodes.failed.code
-      results.push(result)
-    } catch (error) {
-      if (isAbortError(error)) throw error
-      complain(replica, error)
-      exitCode = exitCodes.failed.code
+export const retention = defineCommand({
+  name: 'retention',
+  summary: 'deletes what is no longer needed, and says why the rest is kept',
+  about:
+    'Deletes from the replicas what no restore needs any more, and says why the rest stays. The daemon does the same on its own. For a URL, flags say what has to stay; for a database of the configuration, its keys do.',
+  example: 'tsreplicate retention -dry-run file:///backup/app',
+  arguments: subjectArguments,
+  flags: {
+    ...configFlags,
+    ...replicaFlag,
+    ...jsonFlag,
+    dryRun: { description: 'delete nothing' },
+    ...rulesFlags,
+  },
+  printsWhatIsDone: true,
+  run: async ([name], flags, { signal }) => {
+    const subject = await nameSubject(name, flags)
+    const { jobs, complain } = isUrl(subject)
+      ? await jobsOfUrl(subject, flags)
+      : await jobsOfDatabase(subject, flags)
+    const results: Result[] = []
+    let exitCode: number = exitCodes.done.code
+    for (const { replica, retention: job, checkOwner } of jobs) {
+      try {
+        if (!flags.dryRun) await checkOwner?.(signal)
+        const result = await runJob(replica, job, { dryRun: flags.dryRun, signal })
+        if (result.failures.length > 0) exitCode = exitCodes.failed.code
+        results.push(result)
+      } catch (error) {
+        if (isAbortError(error)) throw error
+        complain(replica, error)
+        exitCode = exitCodes.failed.code
+      }
     }
-  }
-  if (flags.json === true) printJson(results)
-  else print(results.length === 0 ? '' : describe(results, flags.dryRun === true))
-  return exitCode
-}
+    if (flags.json) printJson(results)
+    else print(results.length === 0 ? '' : describe(results, flags.dryRun))
+    return exitCode
+  },
+})
 
 async function jobsOfUrl(
   url: string,

@@ -5,31 +5,41 @@ import { formatWalPosition } from '../../../domain/wal/position.js'
 import { formatBytes } from '../../../kit/quantity.js'
 import { type DaemonStatus, type Failure, type ReplicaStatus } from '../../../domain/status.js'
 import { type DaemonSubject, statusSocket } from '../../daemon/status-socket.js'
-import { type CommonFlags } from '../context.js'
+import { defineCommand } from '../command.js'
+import { type ConfigFlags, configFlags, jsonFlag } from '../flags.js'
 import { formatLag, formatTable, formatTime } from '../table.js'
 import { print } from '../output.js'
 import { exitCodes } from '../../exit-codes.js'
 
 const timeoutMs = 10_000
 
-/** Asks the running daemon what it is doing. Exit code 1: it is not ready. */
-export async function status(
-  positional: string | undefined,
-  flags: CommonFlags,
-  signal: AbortSignal,
-): Promise<number> {
-  const path = positional === undefined ? undefined : await expandPath(positional)
-  const text = await ask(await possibleDaemons(path, flags), signal)
-  const whole = parseStatus(text)
-  const shown = path === undefined ? whole : onlyDatabase(whole, path)
-  print(flags.json === true ? `${JSON.stringify(shown, undefined, 2)}\n` : formatStatus(shown))
-  return shown.notReady.length === 0 ? exitCodes.done.code : exitCodes.failed.code
-}
+export const status = defineCommand({
+  name: 'status',
+  summary: 'asks the running daemon what it is doing',
+  about:
+    'Asks the daemon what it is doing, and whether every commit is stored. It asks the daemon of the configuration or, with a database, the one that was started with that database and URLs.',
+  example: 'tsreplicate status /data/app.db',
+  exampleEnd: 'notRunning',
+  arguments: [{ name: 'database', description: 'only this database' }],
+  flags: { ...configFlags, ...jsonFlag },
+  exitCodes: {
+    failed: 'the daemon is not ready: not every commit is stored in time',
+    notRunning: 'no daemon answers',
+  },
+  async run([database], flags, { signal }) {
+    const path = database === undefined ? undefined : await expandPath(database)
+    const text = await ask(await possibleDaemons(path, flags), signal)
+    const whole = parseStatus(text)
+    const shown = path === undefined ? whole : onlyDatabase(whole, path)
+    print(flags.json ? `${JSON.stringify(shown, undefined, 2)}\n` : formatStatus(shown))
+    return shown.notReady.length === 0 ? exitCodes.done.code : exitCodes.failed.code
+  },
+})
 
 /** The daemon of the configuration, and the one that was started with the database alone. */
 async function possibleDaemons(
   path: string | undefined,
-  flags: CommonFlags,
+  flags: ConfigFlags,
 ): Promise<readonly DaemonSubject[]> {
   const subjects: DaemonSubject[] = []
   try {

@@ -7,8 +7,8 @@ import { type Finding } from '../../../domain/stored/verification.js'
 import { type RestoreSource } from '../../../usecase/restore/restore-types.js'
 import { type Comparison, type ValidationReport } from '../../../usecase/verify/validate-replica.js'
 import { type VerifiedGeneration } from '../../../usecase/verify/verify-replica.js'
+import { defineCommand } from '../command.js'
 import {
-  type CommonFlags,
   findDatabase,
   isUrl,
   nameSubject,
@@ -16,14 +16,16 @@ import {
   openSubject,
   readConfig,
 } from '../context.js'
+import {
+  configFlags,
+  jsonFlag,
+  replicaFlag,
+  type SubjectFlags,
+  subjectArguments,
+} from '../flags.js'
 import { formatTable, formatTime } from '../table.js'
 import { print, printJson } from '../output.js'
 import { exitCodes } from '../../exit-codes.js'
-
-export interface VerifyFlags extends CommonFlags {
-  readonly level?: string
-  readonly tempPath?: string
-}
 
 const levels = ['structure', 'full', 'restore'] as const
 type Level = (typeof levels)[number]
@@ -38,26 +40,45 @@ interface Result {
   readonly problem: string | undefined
 }
 
-/** Verifies replicas. One that cannot be read does not hide the others. */
-export async function verify(
-  positional: string | undefined,
-  flags: VerifyFlags,
-  signal: AbortSignal,
-): Promise<number> {
-  const subject = await nameSubject(positional, flags)
-  const level = parseLevel(flags.level)
-  const temporaryPath = flags.tempPath === undefined ? undefined : await expandPath(flags.tempPath)
-  const { database, sources } = await openSources(subject, flags)
-  const results: Result[] = []
-  for (const source of sources) {
-    results.push(await verifySource(source, { level, database, temporaryPath }, signal))
-  }
-  if (flags.json === true) printJson(results.map((result) => ({ level, ...forJson(result) })))
-  else print(describe(results, level))
-  if (results.some(({ verdict }) => verdict === 'damaged')) return exitCodes.damaged.code
-  const isSound = results.every(({ verdict }) => verdict === 'sound')
-  return isSound ? exitCodes.done.code : exitCodes.failed.code
-}
+export const verify = defineCommand({
+  name: 'verify',
+  summary: 'verifies that what is stored can be restored',
+  about:
+    'Verifies that what is stored can be restored. `-level structure` lists objects and reads their ends: nothing is missing, doubled or misplaced. `full` reads every object and checks that each continues the one before it. `restore` also restores the newest commit, has SQLite check it, and compares it with the live database, if there is one.',
+  example: 'tsreplicate verify file:///backup/app',
+  arguments: subjectArguments,
+  flags: {
+    ...configFlags,
+    ...replicaFlag,
+    ...jsonFlag,
+    level: {
+      value: 'level',
+      description: 'how much to check: structure, full or restore',
+      default: 'full',
+    },
+    tempPath: { value: 'folder', description: 'where to put the restored copy' },
+  },
+  exitCodes: {
+    damaged: 'an object is damaged or missing. The table names it, and the last commit before it',
+  },
+  // A replica that cannot be read does not hide the others.
+  run: async ([name], flags, { signal }) => {
+    const subject = await nameSubject(name, flags)
+    const level = parseLevel(flags.level)
+    const temporaryPath =
+      flags.tempPath === undefined ? undefined : await expandPath(flags.tempPath)
+    const { database, sources } = await openSources(subject, flags)
+    const results: Result[] = []
+    for (const source of sources) {
+      results.push(await verifySource(source, { level, database, temporaryPath }, signal))
+    }
+    if (flags.json) printJson(results.map((result) => ({ level, ...forJson(result) })))
+    else print(describe(results, level))
+    if (results.some(({ verdict }) => verdict === 'damaged')) return exitCodes.damaged.code
+    const isSound = results.every(({ verdict }) => verdict === 'sound')
+    return isSound ? exitCodes.done.code : exitCodes.failed.code
+  },
+})
 
 function parseLevel(text = 'full'): Level {
   const level = levels.find((known) => known === text)
@@ -67,7 +88,7 @@ function parseLevel(text = 'full'): Level {
 
 async function openSources(
   subject: string,
-  flags: VerifyFlags,
+  flags: SubjectFlags,
 ): Promise<{ database: DatabaseConfig | undefined; sources: readonly RestoreSource[] }> {
   if (isUrl(subject)) {
     const { sources } = await openSubject(subject, flags)
