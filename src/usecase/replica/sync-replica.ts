@@ -23,7 +23,7 @@ import { type CheckTiling, type Hole } from './check-tiling.js'
 import { ChooseSegment } from './choose-segment.js'
 import { Confirmation, isSame, type SentSegment } from './confirmation.js'
 import { LocateReplica } from './locate-replica.js'
-import { type Claimed, type OwnReplica } from './own-replica.js'
+import { type OwnReplica } from './own-replica.js'
 import { type Clock } from '../ports/clock.js'
 import { type Compressor } from '../ports/compressor.js'
 import { type Logger } from '../ports/logger.js'
@@ -41,6 +41,7 @@ import { SnapshotBurst } from './snapshot-burst.js'
 import { sendSegment, type StoredSent } from './send-segment.js'
 import { readBehind, readByName, type StoredSegment } from './stored-end.js'
 import { GenerationEndedError, hasReached, takeSnapshot } from './take-snapshot.js'
+import { WriteClaim } from './write-claim.js'
 
 export interface SyncReplicaOptions {
   readonly name: string
@@ -123,12 +124,7 @@ export class SyncReplica {
   #isFirstUnconfirmed = false
   /** There was something to restore here when it was last looked at, in this generation or the one before. */
   #isProven = false
-  #claimed: Claimed | undefined
-  /** The claim is made, and the generation is one that we may write to. */
-  #mayWrite: boolean
-  #unwanted: Generation | undefined
-  /** One that somebody else with our claim may write to. */
-  #shared: Generation | undefined
+  readonly #claim: WriteClaim
   #locatedAt = 0
   readonly #schedule: SendSchedule
   #lastSent: Sent | undefined
@@ -163,7 +159,7 @@ export class SyncReplica {
     this.#schedule = new SendSchedule({ clock, intervalMs: options.syncIntervalMs })
     const { owner, logger } = options
     this.#record = owner && new RecordStored({ owner, clock, logger })
-    this.#mayWrite = owner === undefined
+    this.#claim = new WriteClaim({ client, feed: options.feed, owner })
     this.#secondLook = new SecondLook(clock)
     this.#burst = new SnapshotBurst(options)
     this.#choose = new ChooseSegment({ ...options, schedule: this.#schedule })
@@ -226,7 +222,7 @@ export class SyncReplica {
         if (!(error instanceof ReplicaError && error.retryable)) this.#place = undefined
         if (error instanceof GenerationEndedError || owner?.takenBy !== undefined) continue
         // That is said, and the replica is claimed anew.
-        if (owner?.isCopied === true && this.#mayWrite) continue
+        if (this.#claim.isCopied) continue
         if (this.#place === undefined) this.#doubtfulSinceMs ??= clock.monotonic()
         problems.report(error)
         await clock.sleep(pauseMs * (0.75 + Math.random() / 2), kill).catch(ignoreAbort)
@@ -370,8 +366,8 @@ export class SyncReplica {
     const { feed, clock } = this.#options
     const current = feed.current
     if (current === undefined) return true
-    if (this.#options.owner?.isCopied === true && this.#mayWrite) this.#doubtClaim()
-    if (!this.#mayWrite) return !(await this.#claim(current.generation, kill))
+    if (this.#claim.isCopied) this.#doubtClaim()
+    if (!this.#claim.mayWrite) return !(await this.#claim.obtain(current.generation, kill))
     let place = this.#trustedPlace(current.generation)
     if (place === undefined) {
       place = await this.#locate(current.generation, kill)
@@ -571,32 +567,11 @@ export class SyncReplica {
     feed.acknowledge(name, generation, { acknowledged: position, confirmed })
   }
 
-  /** Somebody else has our claim, too, and may write to the generation that we write to. */
+  /** Somebody else has our claim, too, and what is there may have been changed. */
   #doubtClaim(): void {
-    this.#mayWrite = false
-    this.#claimed = undefined
+    this.#claim.doubt(this.#lastPlace?.generation)
     this.#place = undefined
     this.#doubtfulSinceMs ??= this.#options.clock.monotonic()
-    this.#shared = this.#lastPlace?.generation
-  }
-
-  /** Sees to it that nobody else writes where we do. False: a new generation has to begin first. */
-  async #claim(generation: Generation, kill: AbortSignal): Promise<boolean> {
-    const { owner, feed, client } = this.#options
-    this.#claimed ??= await owner?.claim(kill)
-    if (this.#claimed === 'another writer') {
-      // What an earlier process of ours began, the other may have gone on with.
-      if (generation === feed.continued || generation === this.#shared) {
-        if (this.#unwanted !== generation) {
-          feed.requestNewGeneration('replica taken over from another writer', client.location)
-        }
-        this.#unwanted = generation
-        return false
-      }
-      await owner?.begun(kill)
-    }
-    this.#mayWrite = true
-    return true
   }
 
   /** What we know of the replica, if it holds: else it is to be listed. */
