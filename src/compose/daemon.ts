@@ -297,7 +297,7 @@ async function composeValidation(
   const { config, owner, client, feed, sync, validated, logger, shared } = parts
   const { scratchOf, validate } = await import('./validation.js')
   const scratch = scratchOf(config, name)
-  const stored = { feed, sync, clock: systemClock, timeoutMs: maxStoredWaitMs }
+  const stored = { feed, standing: sync.standing, clock: systemClock, timeoutMs: maxStoredWaitMs }
   const options = {
     source: { name, client },
     databasePath: config.path,
@@ -339,13 +339,13 @@ function composeRetention(
       rules: config.retention,
       currentGeneration: () => feed.current?.generation,
       // The times of a folder's files are ours.
-      lastSent: () => (config.target.type === 'file' ? undefined : sync.lastSent),
+      lastSent: () => (config.target.type === 'file' ? undefined : sync.standing.lastSent),
       clock: systemClock,
       machine,
       logger,
     }),
     checkIntervalMs: config.retentionCheckIntervalMs,
-    storedState: () => sync.storedState,
+    storedState: () => sync.standing.storedState,
     isOurs,
     clock: systemClock,
     logger,

@@ -230,7 +230,9 @@ class LineageHistory {
       }
       await this.world.pass(minuteMs)
     }
-    const owners = this.#hosts.filter(({ daemon }) => daemon?.sync.takenBy === undefined && daemon)
+    const owners = this.#hosts.filter(
+      ({ daemon }) => daemon?.sync.standing.takenBy === undefined && daemon,
+    )
     const [owner] = owners
     if (owner === undefined || owners.length > 1) return
     owner.commit()

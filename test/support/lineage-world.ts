@@ -457,7 +457,7 @@ export class Daemon {
   get isStored(): boolean {
     const { current } = this.feed
     if (current === undefined) return false
-    return this.sync.hasStored({ generation: current.generation, position: current.end })
+    return this.sync.standing.hasStored({ generation: current.generation, position: current.end })
   }
 }
 

@@ -107,13 +107,13 @@ class History implements HistoryResult {
       metaPath: '/a',
       replicas: [
         {
-          ...daemon.sync.status(captured),
+          ...daemon.sync.standing.status(captured),
           maxLagMs: maxLagMs + syncIntervalMs,
-          refusal: daemon.sync.takenBy,
+          refusal: daemon.sync.standing.takenBy,
           lastRetentionAtMs: undefined,
           lastProvenAtMs: undefined,
           totals: {
-            ...daemon.sync.status(captured).totals,
+            ...daemon.sync.standing.status(captured).totals,
             deletedSnapshots: 0,
             deletedSegments: 0,
             provenRestores: 0,

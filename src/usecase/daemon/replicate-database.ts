@@ -163,7 +163,7 @@ export class ReplicateDatabase {
   get notStored(): readonly NotStored[] {
     const { uncaptured } = this.#parts.capture
     return [...this.#replicas.values()].flatMap((replica) =>
-      this.#notStored(replica.config.name, uncaptured ?? replica.sync.missing),
+      this.#notStored(replica.config.name, uncaptured ?? replica.sync.standing.missing),
     )
   }
 
@@ -187,7 +187,7 @@ export class ReplicateDatabase {
       // It is rejected when capturing fails, which is tried again, and then so is this.
       const barrier = await Promise.race([feed.barrier().catch(() => undefined), over])
       while (barrier !== undefined && !isOver()) {
-        if (this.replicas.every(({ sync }) => sync.hasStored(barrier))) return
+        if (this.replicas.every(({ sync }) => sync.standing.hasStored(barrier))) return
         if (feed.current?.generation !== barrier.generation) break
         await feed.waitForChange(signal)
       }
@@ -248,7 +248,7 @@ export class ReplicateDatabase {
     await replica.done
     this.#replicas.delete(replica.config.name)
     return replica.kill.signal.aborted
-      ? this.#notStored(replica.config.name, replica.sync.missing)
+      ? this.#notStored(replica.config.name, replica.sync.standing.missing)
       : []
   }
 
@@ -261,13 +261,14 @@ function replicaStatus(
   { config, sync, retention, validated }: ReplicaParts & { readonly config: ReplicaConfig },
   captured: CaptureStatus,
 ): ReplicaStatus {
-  const { totals, ...status } = sync.status(captured)
+  const { totals, ...status } = sync.standing.status(captured)
   const { lastAtMs, deletedSnapshots = 0, deletedSegments = 0 } = retention?.status ?? {}
   return {
     ...status,
     // An object is sent once per interval.
     maxLagMs: config.maxLagMs + config.syncIntervalMs,
-    refusal: sync.takenBy === undefined ? undefined : `taken over by ${sync.takenBy}`,
+    refusal:
+      sync.standing.takenBy === undefined ? undefined : `taken over by ${sync.standing.takenBy}`,
     lastRetentionAtMs: lastAtMs,
     lastProvenAtMs: validated.lastValidatedAtMs,
     totals: {

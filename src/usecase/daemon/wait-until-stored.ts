@@ -1,7 +1,7 @@
 import { ReplicaError } from '../../domain/errors.js'
 import { type Barrier, type GenerationFeed } from '../backlog/generation-feed.js'
 import { type Clock } from '../ports/clock.js'
-import { type SyncReplica } from '../replica/sync-replica.js'
+import { type ReplicaStanding } from '../replica/replica-standing.js'
 
 /**
  * Resolves when a replica has all that is committed now, with where that ends. Throws {@link ReplicaError} when that takes
@@ -10,13 +10,13 @@ import { type SyncReplica } from '../replica/sync-replica.js'
 export async function waitUntilStored(
   options: {
     readonly feed: GenerationFeed
-    readonly sync: SyncReplica
+    readonly standing: Pick<ReplicaStanding, 'hasStored'>
     readonly clock: Clock
     readonly timeoutMs: number
   },
   signal: AbortSignal,
 ): Promise<Barrier> {
-  const { feed, sync, clock, timeoutMs } = options
+  const { feed, standing, clock, timeoutMs } = options
   const done = new AbortController()
   const any = AbortSignal.any([signal, done.signal])
   const over = clock.sleep(timeoutMs, any).then(
@@ -32,7 +32,7 @@ export async function waitUntilStored(
       const asked = feed.barrier().catch(() => undefined)
       const barrier = await Promise.race([asked, over.then(() => undefined)])
       while (barrier !== undefined && !isOver()) {
-        if (sync.hasStored(barrier)) return barrier
+        if (standing.hasStored(barrier)) return barrier
         if (feed.current?.generation !== barrier.generation) break
         await feed.waitForChange(any)
       }

@@ -1,27 +1,17 @@
-import { LocalStateError, ObjectExistsError, ReplicaError } from '../../domain/errors.js'
+import { ReplicaError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
+import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
+import { endOf, nextInLog } from '../../domain/stored/segment-chain.js'
 import {
-  comparePositions,
-  formatPosition,
-  type Position,
-  type WalPosition,
-} from '../../domain/wal/position.js'
-import { type Lineage } from '../../domain/stored/lineage.js'
-import { formatObjectPath } from '../../domain/stored/replica-layout.js'
-import { endOf, isPieceOf, nextInLog } from '../../domain/stored/segment-chain.js'
-import { type Sent } from '../../domain/policy/wall-clock.js'
-import { type CaptureStatus, longest, type ReplicaStatus } from '../../domain/status.js'
-import {
-  type NewestSnapshot,
   type NextSnapshot,
   nextSnapshot,
   type SnapshotReason,
 } from '../../domain/policy/snapshot-schedule.js'
 import { aborted, ignoreAbort, never } from '../../kit/abort.js'
-import { type Barrier, type GenerationFeed } from '../backlog/generation-feed.js'
+import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { type CheckTiling, type Hole } from './check-tiling.js'
 import { ChooseSegment } from './choose-segment.js'
-import { Confirmation, isSame, type SentSegment } from './confirmation.js'
+import { Confirmation } from './confirmation.js'
 import { LocateReplica } from './locate-replica.js'
 import { type OwnReplica } from './own-replica.js'
 import { type Clock } from '../ports/clock.js'
@@ -30,6 +20,7 @@ import { type Logger } from '../ports/logger.js'
 import { type ManagedDatabase } from '../ports/managed-database.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
 import { type Spool, type SpooledSegment } from '../ports/spool.js'
+import { type Place, ReplicaStanding } from './replica-standing.js'
 import { RememberStored } from './remember-stored.js'
 import { type StoredRecord } from '../ports/stored-record.js'
 import { RecordStored } from './record-stored.js'
@@ -38,8 +29,8 @@ import { type Permits } from '../../kit/permits.js'
 import { SecondLook } from './second-look.js'
 import { SendSchedule } from './send-schedule.js'
 import { SnapshotBurst } from './snapshot-burst.js'
-import { sendSegment, type StoredSent } from './send-segment.js'
-import { readBehind, readByName, type StoredSegment } from './stored-end.js'
+import { sendSegment } from './send-segment.js'
+import { SendSegments } from './send-segments.js'
 import { GenerationEndedError, hasReached, takeSnapshot } from './take-snapshot.js'
 import { WriteClaim } from './write-claim.js'
 
@@ -68,25 +59,6 @@ export interface SyncReplicaOptions {
   readonly storedRecord?: StoredRecord
 }
 
-/** What of a replica's status this loop knows. */
-export type SyncReplicaStatus = Pick<
-  ReplicaStatus,
-  | 'name'
-  | 'type'
-  | 'location'
-  | 'position'
-  | 'hasSnapshot'
-  | 'isProven'
-  | 'lagMs'
-  | 'confirmedLagMs'
-  | 'pendingBytes'
-  | 'lastFailure'
-  | 'lastStoredAtMs'
-  | 'lastSnapshotAtMs'
-> & {
-  readonly totals: Pick<ReplicaStatus['totals'], 'walBytes' | 'snapshots' | 'errors'>
-}
-
 const usualReadBackIntervalMs = 60_000
 /** So much may wait in the spool to be confirmed, and no larger share of it: beyond that, it is time. */
 const maxUnconfirmedBytes = 64 * 1024 * 1024
@@ -95,20 +67,6 @@ const firstPauseMs = 1000
 /** Short enough that a store that is there again is used within half a minute. */
 const maxPauseMs = 15_000
 const maxTimerMs = 24 * 3_600_000
-/** What others do to the replica is noticed after this long at the latest. */
-const trustMs = 24 * 3_600_000
-
-/** Where this replica stands in the current generation. */
-interface Place {
-  readonly generation: Generation
-  /** End of what is stored; undefined: no segment is. */
-  position: WalPosition | undefined
-  hasSnapshot: boolean
-  newestSnapshot: NewestSnapshot | undefined
-  /** Undefined: what is stored of the generation does not tell. */
-  lineage: Lineage | undefined
-}
-
 /**
  * Carries spooled segments, and snapshots, to one replica, for ever. Segments go up in order, each confirmed before the
  * next, and a retry sends the same name and bytes. In a new generation they are held back until the first snapshot's
@@ -116,36 +74,18 @@ interface Place {
  */
 export class SyncReplica {
   readonly #options: SyncReplicaOptions
-  #place: Place | undefined
-  /** The last place that was known, also while it is in doubt. */
-  #lastPlace: Place | undefined
-  #doubtfulSinceMs: number | undefined
-  /** The first snapshot of the generation was acknowledged, and whether it is there is not known yet. */
-  #isFirstUnconfirmed = false
-  /** There was something to restore here when it was last looked at, in this generation or the one before. */
-  #isProven = false
+  readonly #standing: ReplicaStanding
   readonly #claim: WriteClaim
-  #locatedAt = 0
   readonly #schedule: SendSchedule
-  #lastSent: Sent | undefined
-  readonly #snapshotCounts: Record<SnapshotReason, number> = {
-    generation: 0,
-    interval: 0,
-    retention: 0,
-  }
   readonly #burst: SnapshotBurst
   readonly #record: RecordStored | undefined
   readonly #confirmation: Confirmation
   readonly #remembered: RememberStored
-  /** Whether the segments there follow each other is being looked at. */
-  #tiling: CheckTiling | undefined
   readonly #secondLook: SecondLook
   readonly #locator: LocateReplica
-  readonly #choose: ChooseSegment
+  readonly #sender: SendSegments
   /** What a snapshot waits for that is to be finished. */
   #awaited: WalPosition | undefined
-  #sentWalBytes = 0
-  #lastStoredAtMs: number | undefined
   #leave = never
   /** All that was committed when this replica was told to leave. */
   #farewell: { readonly generation: Generation; readonly position: WalPosition } | undefined
@@ -158,11 +98,20 @@ export class SyncReplica {
     this.#remembered = new RememberStored({ record, logger: options.logger })
     this.#schedule = new SendSchedule({ clock, intervalMs: options.syncIntervalMs })
     const { owner, logger } = options
+    this.#standing = new ReplicaStanding({ ...options, confirmation: this.#confirmation, owner })
     this.#record = owner && new RecordStored({ owner, clock, logger })
     this.#claim = new WriteClaim({ client, feed: options.feed, owner })
     this.#secondLook = new SecondLook(clock)
     this.#burst = new SnapshotBurst(options)
-    this.#choose = new ChooseSegment({ ...options, schedule: this.#schedule })
+    this.#sender = new SendSegments({
+      ...options,
+      owner,
+      standing: this.#standing,
+      confirmation: this.#confirmation,
+      schedule: this.#schedule,
+      choose: new ChooseSegment({ ...options, schedule: this.#schedule }),
+      isEnding: () => this.#isEnding,
+    })
     this.#locator = new LocateReplica({
       databasePath: options.database.path,
       client,
@@ -191,7 +140,8 @@ export class SyncReplica {
     await this.#carry(stop, kill)
     ended.abort()
     await renewal
-    if (this.#place !== undefined) this.#noteConfirmed(this.#place)
+    const { place } = this.#standing
+    if (place !== undefined) this.#noteConfirmed(place)
     if (!kill.aborted) await this.#record?.release(kill)
   }
 
@@ -219,11 +169,11 @@ export class SyncReplica {
       } catch (error) {
         if (kill.aborted) return
         // After a failure of the moment, what was stored is stored; any other may mean that the replica has changed.
-        if (!(error instanceof ReplicaError && error.retryable)) this.#place = undefined
+        if (!(error instanceof ReplicaError && error.retryable)) this.#standing.forget()
         if (error instanceof GenerationEndedError || owner?.takenBy !== undefined) continue
         // That is said, and the replica is claimed anew.
         if (this.#claim.isCopied) continue
-        if (this.#place === undefined) this.#doubtfulSinceMs ??= clock.monotonic()
+        if (this.#standing.place === undefined) this.#standing.doubt()
         problems.report(error)
         await clock.sleep(pauseMs * (0.75 + Math.random() / 2), kill).catch(ignoreAbort)
         pauseMs = Math.min(pauseMs * 2, maxPauseMs)
@@ -233,117 +183,15 @@ export class SyncReplica {
 
   /** Whether the end has come, and what was sent is known to be there. */
   get #isDone(): boolean {
-    return this.#options.feed.ended && (this.#place === undefined || this.#confirmation.isComplete)
+    return (
+      this.#options.feed.ended &&
+      (this.#standing.place === undefined || this.#confirmation.isComplete)
+    )
   }
 
-  /** Who has taken the replica from this process, for people: it is not written any more then. */
-  get takenBy(): string | undefined {
-    return this.#options.owner?.takenBy
-  }
-
-  /** Snapshots that were finished since the start, by what asked for them. */
-  get snapshotCounts(): Readonly<Record<SnapshotReason, number>> {
-    return this.#snapshotCounts
-  }
-
-  /** When the last segment that is stored was begun to be sent; undefined: none was by this process. */
-  get lastSent(): Sent | undefined {
-    return this.#lastSent
-  }
-
-  /** Changes whenever something was stored here. */
-  get storedState(): string {
-    const place = this.#place
-    const snapshots = Object.values(this.#snapshotCounts).reduce((sum, each) => sum + each, 0)
-    return `${place?.generation}/${place?.position?.index}:${place?.position?.offset}/${snapshots}`
-  }
-
-  /** Whether everything up to a position, and a snapshot to begin with, is stored here. */
-  hasStored({ generation, position }: Pick<Barrier, 'generation' | 'position'>): boolean {
-    const place = this.#place
-    if (place?.generation !== generation || !place.hasSnapshot) return false
-    return hasReached(place.position, position)
-  }
-
-  /** Where this replica stands, measured against what is captured. */
-  status(capture: CaptureStatus): SyncReplicaStatus {
-    const { name, client, clock, problems } = this.#options
-    const generation = capture.position?.generation
-    const place = this.#lastPlace?.generation === generation ? this.#lastPlace : undefined
-    const pending = this.#pending(place)
-    const now = clock.monotonic()
-    const ageOf = (sinceMs: number | undefined): number | undefined =>
-      sinceMs === undefined ? undefined : now - sinceMs
-    // Until it can be restored, what is to be restored from it waits.
-    const untilRestorable = [capture.generationForMs, ageOf(this.#options.feed.owedSinceMs(name))]
-    const isRestorable = generation === undefined || place?.hasSnapshot === true
-    const lagMs = longest([
-      ...(isRestorable ? [ageOf(pending.sinceMs)] : untilRestorable),
-      capture.unsealedForMs,
-      capture.blindForMs,
-      ageOf(this.#doubtfulSinceMs),
-    ])
-    return {
-      name,
-      type: client.type,
-      location: client.location,
-      position: place === undefined ? undefined : storedUpTo(place),
-      hasSnapshot: place?.hasSnapshot ?? false,
-      isProven: this.#isProven,
-      lagMs,
-      confirmedLagMs: longest([
-        lagMs,
-        ageOf(this.#confirmation.sinceMs),
-        ...(this.#isFirstUnconfirmed ? untilRestorable : []),
-      ]),
-      pendingBytes: pending.walBytes + capture.unsealedBytes,
-      lastFailure: problems.log.last,
-      lastStoredAtMs: this.#lastStoredAtMs,
-      lastSnapshotAtMs: place?.newestSnapshot?.atMs,
-      totals: {
-        walBytes: this.#sentWalBytes,
-        snapshots: this.#snapshotCounts,
-        errors: problems.log.counts,
-      },
-    }
-  }
-
-  /** What the spool holds behind a place: bytes of WAL, and the time of the first commit. */
-  #pending(place: Place | undefined): { walBytes: number; sinceMs: number | undefined } {
-    const { feed } = this.#options
-    const segments = feed.current?.segments ?? []
-    let walBytes = 0
-    let sinceMs: number | undefined
-    for (let i = segments.length - 1; i >= 0; i -= 1) {
-      const segment = segments[i]
-      if (segment === undefined) break
-      const end = { index: segment.index, offset: segment.endOffset }
-      if (hasReached(place?.position, end)) break
-      walBytes += segment.walBytes
-      sinceMs = feed.sinceMs(segment) ?? sinceMs
-    }
-    return { walBytes, sinceMs }
-  }
-
-  /** What is not stored here, or undefined when all is. */
-  get missing(): string | undefined {
-    const current = this.#options.feed.current
-    if (current === undefined) return undefined
-    if (this.takenBy !== undefined) return `it was taken over by ${this.takenBy}`
-    const place = this.#place
-    if (place?.generation !== current.generation) {
-      return `nothing is known to be stored of generation ${current.generation}`
-    }
-    if (!place.hasSnapshot) return `generation ${current.generation} has no snapshot`
-    const formatPlace = (position: WalPosition): string =>
-      formatPosition({ generation: current.generation, ...position })
-    if (hasReached(place.position, current.end)) {
-      if (this.#confirmation.isComplete) return undefined
-      const what = this.#confirmation.from
-      return `the store acknowledged ${what === undefined ? 'a snapshot' : `the commits from ${formatPlace(what)}`} , but has not listed them since`
-    }
-    const from = place.position ?? { index: 0, offset: 0 }
-    return `the commits from ${formatPlace(from)} to ${formatPlace(current.end)}`
+  /** Where this replica stands. */
+  get standing(): ReplicaStanding {
+    return this.#standing
   }
 
   /** Whether this replica is to leave and has everything that was committed when it was told. */
@@ -358,38 +206,34 @@ export class SyncReplica {
       this.#farewell = await Promise.race([barrier, aborted(kill)])
       kill.throwIfAborted()
     }
-    return this.hasStored(this.#farewell ?? captured) && this.#confirmation.isComplete
+    return this.#standing.hasStored(this.#farewell ?? captured) && this.#confirmation.isComplete
   }
 
   /** One thing at a time; true when nothing is left to do. */
   async #step(stop: AbortSignal, kill: AbortSignal): Promise<boolean> {
-    const { feed, clock } = this.#options
+    const { feed } = this.#options
     const current = feed.current
     if (current === undefined) return true
     if (this.#claim.isCopied) this.#doubtClaim()
     if (!this.#claim.mayWrite) return !(await this.#claim.obtain(current.generation, kill))
-    let place = this.#trustedPlace(current.generation)
+    let place = this.#trustedPlace()
     if (place === undefined) {
       place = await this.#locate(current.generation, kill)
       if (place === undefined) return true
-      if (this.#lastPlace?.generation !== place.generation) {
+      const { last } = this.#standing
+      if (last?.generation !== place.generation) {
         this.#burst.clear()
         // The local state, which remembers the claim, may have been lost with the generation before.
-        if (this.#lastPlace !== undefined) await this.#options.owner?.begun(kill)
+        if (last !== undefined) await this.#options.owner?.begun(kill)
       }
-      this.#place = place
-      const former = this.#lastPlace
-      this.#lastPlace = place
+      this.#standing.found(place)
       this.#schedule.defer()
-      const isEmptied = former?.generation === place.generation && former.hasSnapshot
-      if (isEmptied && !place.hasSnapshot) this.#isProven = false
-      this.#doubtfulSinceMs = undefined
-      this.#locatedAt = clock.monotonic()
     }
     // Before what is to be sent, of which there may always be some.
     if (await this.#confirm(place, kill)) return false
-    if (this.#tiling !== undefined && (!place.hasSnapshot || this.#sendDueInMs(place) !== 0)) {
-      await this.#checkTiling(place, this.#tiling, kill)
+    const { tiling } = place
+    if (tiling !== undefined && (!place.hasSnapshot || this.#sender.dueInMs(place) !== 0)) {
+      await this.#checkTiling(place, tiling, kill)
       return false
     }
     this.#prove(place)
@@ -410,14 +254,14 @@ export class SyncReplica {
       await this.#snapshot(place, next.reason, kill)
       return false
     }
-    return !(await this.#sendNext(place, kill))
+    return !(await this.#sender.sendNext(place, kill))
   }
 
   /** Looks whether what was sent is there, when it is time for that, and sends again what is not. False: it is not. */
   async #confirm(place: Place, kill: AbortSignal): Promise<boolean> {
     const { lost } = this.#confirmation
     if (lost !== undefined) {
-      await this.#sendAgain(place, lost, kill)
+      await this.#sender.sendAgain(place, lost, kill)
       return true
     }
     if (this.#confirmDueInMs(place) !== 0) return false
@@ -425,25 +269,25 @@ export class SyncReplica {
       this.#remembered.add(place.generation, segments, kill),
     )
     if (this.#confirmation.isSnapshotConfirmed && place.hasSnapshot) {
-      this.#isFirstUnconfirmed = false
+      this.#standing.snapshotSeen()
     }
     // This machine may have been taken back, and the names that it writes next be free all the same.
-    if (this.#confirmation.isSurpassed) this.#place = undefined
-    this.#acknowledge(place)
+    if (this.#confirmation.isSurpassed) this.#standing.forget()
+    this.#standing.acknowledge(place)
     return true
   }
 
   /** Notes when the generation is known to be restorable from here, with all that was committed before this process. */
   #prove(place: Place): void {
     const { feed, name } = this.#options
-    const { generation, hasSnapshot } = place
+    const { generation, hasSnapshot, tiling } = place
     const { firstLook } = feed
-    if (firstLook === undefined || !hasSnapshot || this.#tiling !== undefined) return
+    if (firstLook === undefined || !hasSnapshot || tiling !== undefined) return
     if (!this.#confirmation.isSnapshotConfirmed) return
     // The snapshot of a later generation has all that.
     const isSame = firstLook.generation === generation
-    if (isSame && !this.#isConfirmed(place, firstLook.position)) return
-    this.#isProven = true
+    if (isSame && !this.#standing.isConfirmed(place, firstLook.position)) return
+    this.#standing.isProven = true
     feed.restorable(name, generation)
   }
 
@@ -459,8 +303,8 @@ export class SyncReplica {
       return
     }
     this.#secondLook.clear()
-    this.#tiling = undefined
-    this.#acknowledge(place)
+    place.tiling = undefined
+    this.#standing.acknowledge(place)
     await this.#remembered.begin(runs, kill)
   }
 
@@ -479,9 +323,9 @@ export class SyncReplica {
     const format = (position: WalPosition): string =>
       formatPosition({ generation: place.generation, ...position })
     const range = `${format(first.from)} to ${format(first.to)}`
-    this.#isProven = false
+    this.#standing.isProven = false
     if (await this.#secondLook.isDue(range, kill)) {
-      this.#place = undefined
+      this.#standing.forget()
       return
     }
     const lost = holes.map((hole) => spooledBetween(current.segments, hole))
@@ -500,15 +344,13 @@ export class SyncReplica {
       for (const segment of lost.flatMap((segments) => segments ?? [])) {
         await sendSegment({ client, spool, isNew: false }, segment, kill)
       }
-      this.#place = undefined
+      this.#standing.forget()
       return
     }
-    this.#tiling = undefined
+    place.tiling = undefined
     if (comparePositions(last.to, { index: current.end.index, offset: 0 }) <= 0) {
-      place.hasSnapshot = false
-      place.newestSnapshot = undefined
       // What is behind the hole is looked at when the snapshot is there.
-      this.#locatedAt = Number.NEGATIVE_INFINITY
+      this.#standing.loseSnapshot(place)
       await this.#snapshot(place, 'generation', kill)
       return
     }
@@ -516,28 +358,8 @@ export class SyncReplica {
       'replica missed segments that the spool no longer has',
       `${client.location} lacks ${range}`,
     )
-    this.#place = undefined
+    this.#standing.forget()
     await feed.waitForChange(kill)
-  }
-
-  async #sendAgain(place: Place, lost: SentSegment, kill: AbortSignal): Promise<void> {
-    const { feed, client, spool, logger } = this.#options
-    const { generation, index, startOffset } = lost.segment
-    const path = formatObjectPath({ kind: 'wal-segment', generation, index, offset: startOffset })
-    const segment = feed.current?.segments.find((each) => isSame(each, lost.segment))
-    if (feed.current?.generation !== place.generation) return
-    if (segment === undefined) {
-      feed.requestNewGeneration(
-        'replica missed segments that the spool no longer has',
-        `the store acknowledged ${path} on ${client.location} and does not have it`,
-      )
-      await feed.waitForChange(kill)
-      return
-    }
-    await this.#choose.mustBeWhole([segment], kill)
-    const { storedBytes } = await sendSegment({ client, spool, isNew: false }, segment, kill)
-    this.#confirmation.acknowledged({ ...lost, storedBytes })
-    logger.warn({ object: path }, 'wal segment that the store had lost was sent again')
   }
 
   /** How long until it is to be looked whether everything is there; undefined: that is known. */
@@ -552,33 +374,23 @@ export class SyncReplica {
     const isFilling = this.#confirmation.unconfirmedBytes > limitBytes
     const { firstLook } = feed
     const isFirst =
-      !this.#isProven &&
+      !this.#standing.isProven &&
       firstLook?.generation === place.generation &&
       hasReached(place.position, firstLook.position)
     const isUrgent = isAwaited || isLast || isFilling || isFirst
     return this.#confirmation.dueInMs({ isUrgent })
   }
 
-  /** Tells the spool what has to be kept for this replica. */
-  #acknowledge({ generation, position }: Place): void {
-    const { feed, name } = this.#options
-    const isProven = this.#tiling === undefined
-    const confirmed = isProven ? (this.#confirmation.from ?? position) : undefined
-    feed.acknowledge(name, generation, { acknowledged: position, confirmed })
-  }
-
   /** Somebody else has our claim, too, and what is there may have been changed. */
   #doubtClaim(): void {
-    this.#claim.doubt(this.#lastPlace?.generation)
-    this.#place = undefined
-    this.#doubtfulSinceMs ??= this.#options.clock.monotonic()
+    this.#claim.doubt(this.#standing.last?.generation)
+    this.#standing.doubt()
   }
 
   /** What we know of the replica, if it holds: else it is to be listed. */
-  #trustedPlace(generation: Generation): Place | undefined {
-    const { feed, clock, name } = this.#options
-    if (this.#place?.generation !== generation || feed.isDetached(name)) return undefined
-    if (clock.monotonic() - this.#locatedAt < trustMs) return this.#place
+  #trustedPlace(): Place | undefined {
+    const place = this.#standing.currentPlace
+    if (place === undefined || this.#standing.trustedForMs > 0) return place
     this.#locator.sweepAgain()
     return undefined
   }
@@ -602,16 +414,6 @@ export class SyncReplica {
     else await this.#options.clock.sleep(dueInMs, signal).catch(ignoreAbort)
   }
 
-  /** How long until something is to be sent; undefined: there is nothing. */
-  #sendDueInMs(place: Place | undefined): number | undefined {
-    const { current } = this.#options.feed
-    if (place === undefined || current?.generation !== place.generation) return undefined
-    // Behind a hole nothing can be restored.
-    if (this.#confirmation.isMending) return undefined
-    const isUrgent = this.#isEnding || !place.hasSnapshot
-    return this.#schedule.dueInMs({ position: place.position, end: current.end }, { isUrgent })
-  }
-
   #nextSnapshot(place: Place): NextSnapshot {
     const { clock, snapshotIntervalMs, retentionMs } = this.#options
     if (place.newestSnapshot === undefined || place.position === undefined) return { kind: 'none' }
@@ -623,21 +425,21 @@ export class SyncReplica {
   }
 
   async #waitForWork(kill: AbortSignal): Promise<void> {
-    const { feed, clock, name } = this.#options
+    const { feed, clock } = this.#options
     const woken = new AbortController()
     const any = AbortSignal.any([kill, woken.signal])
     // While a new generation is waited for, nothing is due of the one before.
-    const isCurrent = this.#place?.generation === feed.current?.generation && !feed.isDetached(name)
-    const place = isCurrent ? this.#place : undefined
+    const place = this.#standing.currentPlace
     const waits = [
       feed.waitForChange(any),
       this.#until(this.#confirmDueInMs(place), any),
-      this.#until(this.#sendDueInMs(place), any),
+      this.#until(this.#sender.dueInMs(place), any),
       this.#until(place === undefined ? undefined : this.#record?.dueInMs, any),
     ]
     // Idle, too, the replica is listed once a day.
-    const trustedForMs = Math.max(0, this.#locatedAt + trustMs - clock.monotonic())
-    if (place !== undefined) waits.push(clock.sleep(trustedForMs, any).catch(ignoreAbort))
+    if (place !== undefined) {
+      waits.push(clock.sleep(this.#standing.trustedForMs, any).catch(ignoreAbort))
+    }
     const next = place === undefined ? undefined : this.#nextSnapshot(place)
     if (next?.kind === 'at') {
       // Timers longer than 24 days fire at once, and a clock that is set is to be noticed some day.
@@ -651,7 +453,7 @@ export class SyncReplica {
   /** Finds out what of a generation is stored here, and whether the spool goes on from there. */
   async #locate(generation: Generation, kill: AbortSignal): Promise<Place | undefined> {
     const { feed, name } = this.#options
-    const located = await this.#locator.locate(generation, this.#lastPlace, kill)
+    const located = await this.#locator.locate(generation, this.#standing.last, kill)
     if (located === undefined) return undefined
     if (located.kind === 'broken') {
       feed.requestNewGeneration(located.reason, located.detail)
@@ -664,8 +466,8 @@ export class SyncReplica {
       hasSnapshot: newest !== undefined,
       newestSnapshot: newest?.snapshot,
       lineage,
+      tiling,
     }
-    this.#tiling = tiling
     this.#confirmation.begin(
       { generation, position },
       newest && {
@@ -673,30 +475,19 @@ export class SyncReplica {
         storedBytes: newest.info.sizeBytes,
       },
     )
-    for (const each of unlisted) this.#noteStored(each)
-    this.#acknowledge(place)
+    for (const each of unlisted) this.#sender.noteStored(each)
+    this.#standing.acknowledge(place)
     // The process before may have sent it already.
     if (next !== undefined) feed.attempt(name, endOf(next))
     return place
   }
 
-  /** It is there already, and is to be confirmed as if it had been sent now. */
-  #noteStored({ segment, storedBytes }: StoredSegment): void {
-    const { clock, logger } = this.#options
-    const { generation, index, startOffset: offset } = segment
-    this.#confirmation.acknowledged({ segment, storedBytes, sinceMs: clock.monotonic() })
-    logger.info(
-      { position: formatPosition({ generation, index, offset }) },
-      'wal segment was there already',
-    )
-  }
-
   /** Once all that was sent is known to be there, it may be said so. */
-  #noteConfirmed({ generation, lineage, hasSnapshot, position }: Place): void {
+  #noteConfirmed({ generation, lineage, hasSnapshot, position, tiling }: Place): void {
     const { current } = this.#options.feed
     if (
       !this.#confirmation.isComplete ||
-      this.#tiling !== undefined ||
+      tiling !== undefined ||
       current?.generation !== generation
     )
       return
@@ -712,10 +503,9 @@ export class SyncReplica {
     const logger = this.#options.logger.child({ reason })
     const current = feed.current
     if (current?.generation !== place.generation) throw new GenerationEndedError()
-    const first = !place.hasSnapshot
     const ended = new AbortController()
     const signal = AbortSignal.any([kill, ended.signal])
-    let holding = first
+    let holding = !place.hasSnapshot
     const options = {
       database,
       client,
@@ -730,7 +520,7 @@ export class SyncReplica {
         holding = false
         feed.announce()
         this.#awaited = position
-        while (!this.#isConfirmed(place, position)) {
+        while (!this.#standing.isConfirmed(place, position)) {
           if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
           await feed.waitForChange(waiting)
           waiting.throwIfAborted()
@@ -756,14 +546,14 @@ export class SyncReplica {
         if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
         const maySend = !holding || feed.isHalfFull
         if (await this.#confirmMeanwhile(place, kill)) continue
-        if (maySend && (await this.#sendNext(place, kill))) continue
+        if (maySend && (await this.#sender.sendNext(place, kill))) continue
         const woken = new AbortController()
         const any = AbortSignal.any([kill, woken.signal])
         await Promise.race([
           settled,
           feed.waitForChange(any),
           this.#until(this.#confirmDueInMs(place), any),
-          this.#until(maySend ? this.#sendDueInMs(place) : undefined, any),
+          this.#until(maySend ? this.#sender.dueInMs(place) : undefined, any),
         ])
         woken.abort()
         kill.throwIfAborted()
@@ -774,109 +564,18 @@ export class SyncReplica {
       this.#awaited = undefined
     }
     const finished = await body
-    const { index, consistentFrom, storedBytes } = finished
-    if (first) this.#isFirstUnconfirmed = true
-    place.hasSnapshot = true
-    place.newestSnapshot = { index, consistentFrom, atMs: clock.now() }
+    this.#standing.snapshotSent(place, finished, reason)
     this.#confirmation.acknowledgedSnapshot({
-      ref: { kind: 'snapshot', generation: place.generation, index },
-      storedBytes,
+      ref: { kind: 'snapshot', generation: place.generation, index: finished.index },
+      storedBytes: finished.storedBytes,
     })
-    this.#lastStoredAtMs = clock.now()
     this.#options.owner?.stored()
     feed.announce()
-    this.#snapshotCounts[reason] += 1
     if (reason === 'generation') this.#burst.finished()
 
     function isDone(): boolean {
       return done
     }
-  }
-
-  /** Whether everything up to a position is known to be there. */
-  #isConfirmed(place: Place, position: WalPosition): boolean {
-    const { from } = this.#confirmation
-    if (!hasReached(place.position, position)) return false
-    return from === undefined || comparePositions(position, from) <= 0
-  }
-
-  /** Sends the next segment, if one is due. */
-  async #sendNext(place: Place, kill: AbortSignal): Promise<boolean> {
-    const { feed, clock, client, logger } = this.#options
-    const current = feed.current
-    if (current === undefined || this.#sendDueInMs(place) !== 0) return false
-    if (nextInLog(current.segments, place.position) === undefined) {
-      throw new LocalStateError(`the spool does not have what ${client.location} needs next`)
-    }
-    this.#schedule.begin({ position: place.position, end: current.end })
-    const segment = await this.#choose.after(place, kill)
-    if (segment === undefined) return true
-    await this.#choose.mustBeWhole([segment], kill)
-    const started = clock.monotonic()
-    const sent = { wallMs: clock.now(), monotonicMs: started }
-    const stored = await this.#send(place, segment, kill)
-    if (stored === undefined) return true
-    this.#lastSent = sent
-    place.position = endOf(segment)
-    this.#sentWalBytes += segment.walBytes
-    this.#lastStoredAtMs = clock.now()
-    const sinceMs = feed.sinceMs(segment) ?? clock.monotonic()
-    this.#confirmation.acknowledged({ segment, storedBytes: stored.storedBytes, sinceMs })
-    this.#acknowledge(place)
-    this.#options.owner?.stored()
-    // Listings lag, and what follows it may be there, too.
-    if (stored.wasThere) {
-      this.#passOver(place, await readBehind(this.#where(place), place.position, kill))
-    }
-    logger.info(
-      {
-        position: formatPosition({
-          generation: segment.generation,
-          index: segment.index,
-          offset: segment.startOffset,
-        }),
-        elapsed: `${Math.round(clock.monotonic() - started)}ms`,
-        sz: segment.walBytes,
-      },
-      'wal segment written',
-    )
-    return true
-  }
-
-  /** Undefined: the object that is there has what we have, and only ends elsewhere. */
-  async #send(
-    place: Place,
-    segment: SpooledSegment,
-    kill: AbortSignal,
-  ): Promise<StoredSent | undefined> {
-    const { client, spool } = this.#options
-    try {
-      return await sendSegment({ client, spool, isNew: true }, segment, kill)
-    } catch (error) {
-      if (!(error instanceof ObjectExistsError)) throw error
-      const { index, startOffset: offset } = segment
-      const found = await readByName(this.#where(place), { index, offset }, kill)
-      if (found === undefined || !this.#passOver(place, [found])) throw error
-      return undefined
-    }
-  }
-
-  /** Goes on behind what is there already, as far as it is a piece of what we have. False: it is not, or there is nothing. */
-  #passOver(place: Place, found: readonly StoredSegment[]): boolean {
-    const spooled = this.#options.feed.current?.segments ?? []
-    const isOurs = found.map(({ segment }) => isPieceOf(spooled, segment.trailer))
-    const count = isOurs.indexOf(false) === -1 ? found.length : isOurs.indexOf(false)
-    for (const each of found.slice(0, count)) {
-      this.#noteStored(each)
-      place.position = each.position
-    }
-    this.#acknowledge(place)
-    return count > 0
-  }
-
-  #where({ generation }: Place): Parameters<typeof readByName>[0] {
-    const { client, feed } = this.#options
-    return { client, generation, spooled: feed.current?.segments ?? [] }
   }
 
   get #isEnding(): boolean {
@@ -901,13 +600,6 @@ function spooledBetween(
     if (isAtEnd && nextInLog(segments, end)?.index === to.index) return found
   }
   return comparePositions(end, to) === 0 ? found : undefined
-}
-
-/** How far a replica has got. Before the first segment, a snapshot holds all up to the beginning of its index. */
-function storedUpTo({ generation, position, newestSnapshot }: Place): Position | undefined {
-  if (position !== undefined) return { generation, ...position }
-  if (newestSnapshot === undefined) return undefined
-  return { generation, index: newestSnapshot.index, offset: 0 }
 }
 
 /** When the last transaction was seen to be committed of what ends at a position; undefined: nothing tells. */

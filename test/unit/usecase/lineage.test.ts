@@ -164,7 +164,7 @@ test('a former owner that was only away, and writes on until it looks, is not ta
   a.commit()
   await world.pass(minuteMs)
   expect(await restored(world)).toBe(newest.number)
-  expect(a.daemon?.sync.takenBy).toBeDefined()
+  expect(a.daemon?.sync.standing.takenBy).toBeDefined()
 })
 
 test('a new generation in place of one of which nothing was stored is no fork', async () => {

@@ -33,7 +33,7 @@ const segments = (generation?: Generation): string[] =>
 
 const isProven = (): boolean => {
   const { capture, sync } = host.daemon!
-  return sync.status(capture.status()).isProven
+  return sync.standing.status(capture.status()).isProven
 }
 
 async function restored(): Promise<number | undefined> {

@@ -3,7 +3,6 @@ import { ReplicaError } from '../../../../src/domain/errors.js'
 import { formatGeneration } from '../../../../src/domain/wal/generation.js'
 import { isAbortError } from '../../../../src/kit/abort.ts'
 import { type Barrier, GenerationFeed } from '../../../../src/usecase/backlog/generation-feed.js'
-import { type SyncReplica } from '../../../../src/usecase/replica/sync-replica.js'
 import { waitUntilStored } from '../../../../src/usecase/daemon/wait-until-stored.js'
 import { ManualClock } from '../../../support/manual-clock.ts'
 
@@ -31,9 +30,9 @@ beforeEach(() => {
 /** Fifty that wait, and what becomes of them. */
 function startWaiters(signal = new AbortController().signal): unknown[] {
   const ends: unknown[] = []
-  const sync = { hasStored: () => isStored } as unknown as SyncReplica
+  const standing = { hasStored: () => isStored }
   for (let i = 0; i < waiterCount; i += 1) {
-    waitUntilStored({ feed, sync, clock, timeoutMs }, signal).then(
+    waitUntilStored({ feed, standing, clock, timeoutMs }, signal).then(
       (end) => ends.push(end),
       (error: unknown) => ends.push(error),
     )

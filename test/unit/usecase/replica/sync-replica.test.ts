@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ReplicaError } from '../../../../src/domain/errors.js'
 import { formatGeneration } from '../../../../src/domain/wal/generation.js'
@@ -9,9 +6,7 @@ import { formatTrailer, parseTrailer } from '../../../../src/domain/stored/trail
 import { systemClock } from '../../../../src/infrastructure/clock/system-clock.js'
 import { decodeFrame } from '../../../../src/infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from '../../../../src/infrastructure/lz4/frame-encoder.js'
-import { openSystemProcesses } from '../../../../src/infrastructure/processes/system-processes.js'
 import { retryOperations } from '../../../../src/infrastructure/replica-clients/around/retry-operations.js'
-import { FolderSpool } from '../../../../src/infrastructure/spool/folder-spool.js'
 import { GenerationFeed } from '../../../../src/usecase/backlog/generation-feed.js'
 import { Permits } from '../../../../src/kit/permits.js'
 import { type Logger } from '../../../../src/usecase/ports/logger.js'
@@ -22,15 +17,11 @@ import { SyncReplica } from '../../../../src/usecase/replica/sync-replica.js'
 import { until } from '../../../support/cli.js'
 import { FakeClock } from '../../../support/fake-clock.js'
 import { MemoryReplicaClient } from '../../../support/memory-replica-client.js'
+import { segmentBytes, SpooledHistory } from '../../../support/spooled-history.js'
 
 const generation = formatGeneration(Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8]))
 const compressor = await createLz4Compressor()
 const { signal } = new AbortController()
-const segmentBytes = 536
-/** Names of objects of index 0 by the number of the segment that they begin with. */
-const nameOf = (number: number): string =>
-  formatObjectPath({ kind: 'wal-segment', generation, index: 0, offset: number * segmentBytes })
-
 const silent: Logger = {
   debug: () => undefined,
   info: () => undefined,
@@ -39,19 +30,14 @@ const silent: Logger = {
   child: () => silent,
 }
 
-let folder: string
-let spool: FolderSpool
+let history: SpooledHistory
 let feed: GenerationFeed
 let kill: AbortController
 let running: Promise<void>[]
 
 beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'tsreplicate-test-'))
-  spool = new FolderSpool({ path: folder, processes: await openSystemProcesses() })
-  await spool.open(signal)
-  await spool.beginGeneration({ generation, identity: { device: 1, inode: 2 } }, signal)
-  feed = new GenerationFeed()
-  feed.current = { generation, pageSizeBytes: 512, segments: [], end: { index: 0, offset: 0 } }
+  history = await SpooledHistory.begin(generation)
+  feed = history.feed
   kill = new AbortController()
   running = []
 })
@@ -59,43 +45,8 @@ beforeEach(async () => {
 afterEach(async () => {
   kill.abort()
   await Promise.all(running)
-  await spool[Symbol.asyncDispose]()
-  rmSync(folder, { recursive: true, force: true })
+  await history[Symbol.asyncDispose]()
 })
-
-/** Captures `count` more segments. */
-async function add(count: number, timeMs = 1000, monotonicMs = 0): Promise<void> {
-  const current = feed.current!
-  for (let i = 0; i < count; i += 1) {
-    const start = current.end.offset
-    const end = start + segmentBytes
-    await using writer = await spool.startSegment({ index: 0, offset: start }, signal)
-    const encoder = compressor.startFrame()
-    await writer.write(encoder.header())
-    await writer.write(await encoder.block(new Uint8Array(segmentBytes).fill(start / segmentBytes)))
-    await writer.write(encoder.end())
-    const segment = await writer.finish({
-      kind: 'wal-segment',
-      generation,
-      index: 0,
-      startOffset: start,
-      endOffset: end,
-      pageSizeBytes: 512,
-      bigEndian: false,
-      databaseSizePages: 3,
-      salts: { salt1: 1, salt2: 2 },
-      checksumBefore: { s0: 0, s1: start },
-      checksumAfter: { s0: 0, s1: end },
-      captures: [{ endOffset: end, timeMs }],
-      previousIndexEnd: undefined,
-      source: undefined,
-    })
-    feed.noteSince(segment, monotonicMs)
-    current.segments.push(segment)
-    current.end = { index: 0, offset: end }
-    feed.announce()
-  }
-}
 
 /** The end of a snapshot, which is all that is looked at here. */
 function snapshotBytes(of = generation): Buffer {
@@ -128,7 +79,7 @@ function replicate(
     name,
     database: {} as ManagedDatabase,
     client,
-    spool,
+    spool: history.spool,
     compressor,
     decode: decodeFrame,
     feed,
@@ -157,7 +108,7 @@ test('a replica with a snapshot and no segment yet is stored up to the beginning
   const { sync } = replicate('snapshot-only')
   run(sync)
   const capture = { position: { generation, index: 0, offset: 0 } } as CaptureStatus
-  const position = (): unknown => sync.status(capture).position
+  const position = (): unknown => sync.standing.status(capture).position
   await until(() => position() !== undefined, 10_000, 'the place to be known')
   expect(position()).toEqual({ generation, index: 0, offset: 0 })
 })
@@ -210,20 +161,20 @@ const captured = (): CaptureStatus => ({
 })
 
 const hasAll = (sync: SyncReplica): boolean =>
-  sync.hasStored({ generation, position: feed.current!.end })
+  sync.standing.hasStored({ generation, position: feed.current!.end })
 
 const everythingIsStored = (...syncs: SyncReplica[]): Promise<void> =>
   until(
     () => syncs.every(hasAll),
     20_000,
-    () => syncs.map((sync) => sync.missing ?? 'nothing').join('; '),
+    () => syncs.map((sync) => sync.standing.missing ?? 'nothing').join('; '),
   )
 
 test('segments that are gone before they were sent end the generation, and are not waited for', async () => {
-  await add(4)
+  await history.add(4)
   const { client, sync } = replicate('a')
   client.beforeOperation = (operation, path) => {
-    if (operation !== 'finish' || path !== nameOf(0)) return
+    if (operation !== 'finish' || path !== history.nameOf(0)) return
     feed.current!.segments = feed.current!.segments.slice(-1)
   }
   run(sync)
@@ -234,7 +185,7 @@ test('segments that are gone before they were sent end the generation, and are n
 })
 
 test('a replica that has other frames than were captured, at the same place, ends the generation', async () => {
-  await add(3)
+  await history.add(3)
   const before = replicate('a')
   run(before.sync)
   await everythingIsStored(before.sync)
@@ -255,12 +206,12 @@ test.each([0, 2])(
     const { client, sync } = replicate('a')
     const path = formatObjectPath({ kind: 'snapshot', generation, index: 0 })
     client.objects.set(path, { bytes: snapshotBytes().subarray(0, bytes), createdAtMs: Date.now() })
-    await add(2)
+    await history.add(2)
     run(sync)
     await until(
-      () => sync.missing === `generation ${generation} has no snapshot`,
+      () => sync.standing.missing === `generation ${generation} has no snapshot`,
       4000,
-      () => `no snapshot to be said: ${sync.missing}`,
+      () => `no snapshot to be said: ${sync.standing.missing}`,
     )
     expect(hasAll(sync)).toBe(false)
     // A snapshot is asked for, and never taken here.
@@ -282,7 +233,11 @@ test('a generation that begins while the one before is looked for is not waited 
     feed.announce()
   }
   run(sync)
-  await until(() => sync.storedState.startsWith(next), 4000, 'the new generation to be looked for')
+  await until(
+    () => sync.standing.storedState.startsWith(next),
+    4000,
+    'the new generation to be looked for',
+  )
 })
 
 describe('a listing that lacks the newest objects', () => {
@@ -291,7 +246,7 @@ describe('a listing that lacks the newest objects', () => {
     const before = replicate('a')
     run(before.sync)
     for (let i = 0; i < count; i += 1) {
-      await add(1)
+      await history.add(1)
       await everythingIsStored(before.sync)
     }
     kill.abort()
@@ -304,7 +259,7 @@ describe('a listing that lacks the newest objects', () => {
   /** Another process on what is stored: its listings lack the newest two of what they would show. */
   function startAgain(stored: MemoryReplicaClient): ReturnType<typeof replicate> {
     const { segments, end } = feed.current!
-    feed = new GenerationFeed()
+    feed = history.feed = new GenerationFeed()
     feed.current = { generation, pageSizeBytes: 512, segments, end }
     const again = replicate('a')
     for (const [path, object] of stored.objects) again.client.objects.set(path, object)
@@ -328,11 +283,11 @@ describe('a listing that lacks the newest objects', () => {
     feed.current!.segments = feed.current!.segments.slice(-kept)
     const { client, sync } = startAgain(stored)
     feed.continued = generation
-    await add(4)
+    await history.add(4)
     run(sync)
     await everythingIsStored(sync)
     expect(feed.hasWish).toBe(false)
-    expect(sync.status(captured()).lastFailure).toBeUndefined()
+    expect(sync.standing.status(captured()).lastFailure).toBeUndefined()
     // What is there is as it was, and what is new goes on from it.
     expect(spansOf(client).slice(0, 6)).toEqual(Array.from({ length: 6 }, (_, i) => [i, i]))
     expect(spansBehind(spansOf(client), 6)[0]?.[0]).toBe(6)
@@ -342,12 +297,12 @@ describe('a listing that lacks the newest objects', () => {
   test('costs nothing either when an object turns up while it is sent, cut otherwise', async () => {
     const stored = await storedBefore(6)
     const { client, sync } = startAgain(stored)
-    await add(4)
+    await history.add(4)
     // Nothing says that anybody was here before, and so nothing is asked for: the store refuses what is sent.
     run(sync)
     await everythingIsStored(sync)
     expect(feed.hasWish).toBe(false)
-    expect(sync.status(captured()).lastFailure).toBeUndefined()
+    expect(sync.standing.status(captured()).lastFailure).toBeUndefined()
     const spans = spansOf(client)
     expect(spans.slice(0, 5)).toEqual(Array.from({ length: 5 }, (_, i) => [i, i]))
     expect(spans.map(([first]) => first)).toEqual([
@@ -359,7 +314,7 @@ describe('a listing that lacks the newest objects', () => {
 
 describe('a replica that fell behind', () => {
   test('gets the rest merged, but for what may have been sent before', async () => {
-    await add(20)
+    await history.add(20)
     const { client, sync } = replicate('a')
     run(sync)
     await everythingIsStored(sync)
@@ -370,24 +325,24 @@ describe('a replica that fell behind', () => {
   })
 
   test('is not left inside an object that is merged for another one meanwhile', async () => {
-    await add(12)
+    await history.add(12)
     const a = replicate('a')
     const b = replicate('b')
     const merging = Promise.withResolvers<undefined>()
     const goOn = Promise.withResolvers<undefined>()
     a.client.beforeOperation = async (operation, path) => {
-      if (operation !== 'finish' || path !== nameOf(1)) return
+      if (operation !== 'finish' || path !== history.nameOf(1)) return
       merging.resolve(undefined)
       await goOn.promise
     }
     // The other one is held until the first sends what was merged, and is then farther behind.
     const released = Promise.withResolvers<undefined>()
     b.client.beforeOperation = async (operation, path) => {
-      if (operation === 'finish' && path === nameOf(0)) await released.promise
+      if (operation === 'finish' && path === history.nameOf(0)) await released.promise
     }
     run(a.sync, b.sync)
     await merging.promise
-    await add(20)
+    await history.add(20)
     released.resolve(undefined)
     await everythingIsStored(b.sync)
     goOn.resolve(undefined)
@@ -430,7 +385,7 @@ test.each(Array.from({ length: 8 }, (_, seed) => seed + 1))(
     }
     run(...replicas.map(({ sync }) => sync))
     for (let round = 0; round < 12; round += 1) {
-      await add(1 + Math.floor(random() * 15))
+      await history.add(1 + Math.floor(random() * 15))
       await systemClock.sleep(random() * 20, signal)
     }
     restless.value = false
@@ -479,7 +434,7 @@ describe('requests', () => {
       name,
       database: {} as ManagedDatabase,
       client: retryOperations(client, { ...retry, clock, patience: problems }),
-      spool,
+      spool: history.spool,
       compressor,
       decode: decodeFrame,
       feed,
@@ -499,7 +454,7 @@ describe('requests', () => {
   test('the replica is listed at the start and once a day, and idle time costs nothing else', async () => {
     const clock = new FakeClock()
     const { sync, count, client } = replicateBy(clock)
-    await add(1)
+    await history.add(1)
     run(sync)
     await passUntil(clock, () => client.objects.size === 2)
     // The snapshot's trailer is read at the start, and what was stored is looked for once.
@@ -523,7 +478,7 @@ describe('requests', () => {
     const lists = count('list')
     const startedAtMs = clock.monotonic()
     for (let i = 0; i < 60; i += 1) {
-      await add(1)
+      await history.add(1)
       await passUntil(clock, () => count('upload') > i)
     }
     expect(count('upload')).toBe(60)
@@ -541,7 +496,7 @@ describe('requests', () => {
     const capturedAtMs: number[] = []
     const waitsMs: number[] = []
     for (let i = 0; i < 120; i += 1) {
-      await add(1, clock.now(), clock.monotonic())
+      await history.add(1, clock.now(), clock.monotonic())
       capturedAtMs.push(clock.monotonic())
       await clock.pass(secondMs)
       // Merging takes real time, and none of the clock's.
@@ -557,9 +512,9 @@ describe('requests', () => {
     expect(waitsMs.length).toBeGreaterThan(110)
     expect(Math.max(...waitsMs)).toBeLessThanOrEqual(7 * secondMs)
     for (const { sync } of [fast, slow]) {
-      const { position } = sync.status(captured())
+      const { position } = sync.standing.status(captured())
       expect(position).toBeDefined()
-      expect(sync.status(captured()).confirmedLagMs).toBeLessThan(70 * secondMs)
+      expect(sync.standing.status(captured()).confirmedLagMs).toBeLessThan(70 * secondMs)
     }
   })
 
@@ -578,19 +533,19 @@ describe('requests', () => {
     async (lost) => {
       const clock = new FakeClock()
       const { sync, client, lines } = replicateBy(clock)
-      lose(client, nameOf(lost))
+      lose(client, history.nameOf(lost))
       run(sync)
       for (let i = 0; i < 8; i += 1) {
-        await add(1, clock.now(), clock.monotonic())
+        await history.add(1, clock.now(), clock.monotonic())
         await clock.pass(2 * secondMs)
       }
       await until(() => hasAll(sync), 10_000, 'all to be stored')
-      expect(client.objects.has(nameOf(lost))).toBe(false)
+      expect(client.objects.has(history.nameOf(lost))).toBe(false)
       const first = feed.current!.segments[lost]
       expect(feed.releasable({ isFull: false })).not.toContain(first)
-      expect(sync.status(captured()).confirmedLagMs).toBeGreaterThan(0)
-      await passUntil(clock, () => client.objects.has(nameOf(lost)))
-      await passUntil(clock, () => sync.status(captured()).confirmedLagMs === 0)
+      expect(sync.standing.status(captured()).confirmedLagMs).toBeGreaterThan(0)
+      await passUntil(clock, () => client.objects.has(history.nameOf(lost)))
+      await passUntil(clock, () => sync.standing.status(captured()).confirmedLagMs === 0)
       expect(spansOf(client)).toEqual(Array.from({ length: 8 }, (_, i) => [i, i]))
       expect(lines.map(({ message }) => message)).toContain(
         'wal segment that the store had lost was sent again',
@@ -602,16 +557,16 @@ describe('requests', () => {
   test('at the end it is looked whether everything is there, before it is said so', async () => {
     const clock = new FakeClock()
     const { sync, client } = replicateBy(clock)
-    await add(3, clock.now(), clock.monotonic())
-    lose(client, nameOf(1))
+    await history.add(3, clock.now(), clock.monotonic())
+    lose(client, history.nameOf(1))
     let hasEnded = false
     const running = sync.run(signal, kill.signal).then(() => (hasEnded = true))
-    await passUntil(clock, () => client.objects.has(nameOf(0)))
-    await add(1, clock.now(), clock.monotonic())
+    await passUntil(clock, () => client.objects.has(history.nameOf(0)))
+    await history.add(1, clock.now(), clock.monotonic())
     feed.end(undefined)
     await passUntil(clock, () => hasEnded)
     await running
-    expect(sync.missing).toBeUndefined()
+    expect(sync.standing.missing).toBeUndefined()
     expect(spansOf(client).at(-1)?.[1]).toBe(3)
     const spans = spansOf(client)
     expect(spans.map(([start]) => start)).toEqual([
@@ -625,12 +580,12 @@ describe('requests', () => {
     clock.set(hourMs)
     const { sync, client, setAway } = replicateBy(clock)
     run(sync)
-    await add(1, clock.now(), clock.monotonic())
+    await history.add(1, clock.now(), clock.monotonic())
     await passUntil(clock, () => client.objects.size === 2)
     setAway(true)
     clock.set(-hourMs)
     await clock.pass(100)
-    await add(1, clock.now() + hourMs, clock.monotonic())
+    await history.add(1, clock.now() + hourMs, clock.monotonic())
     for (const [afterMs, byMs] of [
       [60_000, 0],
       [120_000, -hourMs],
@@ -638,23 +593,23 @@ describe('requests', () => {
     ] as const) {
       clock.set(byMs)
       await clock.pass(60_000)
-      const { lagMs, confirmedLagMs } = sync.status(captured())
+      const { lagMs, confirmedLagMs } = sync.standing.status(captured())
       expect(Math.abs(lagMs - afterMs)).toBeLessThan(2 * secondMs)
       expect(confirmedLagMs).toBeGreaterThanOrEqual(lagMs)
     }
     setAway(false)
-    await passUntil(clock, () => sync.status(captured()).confirmedLagMs === 0)
+    await passUntil(clock, () => sync.standing.status(captured()).confirmedLagMs === 0)
   })
 
   test('an outage of ten minutes is at most a line in 30 s, and over within 30 s', async () => {
     const clock = new FakeClock()
     const { sync, client, lines, setAway } = replicateBy(clock)
-    await add(1)
+    await history.add(1)
     run(sync)
     await passUntil(clock, () => client.objects.size === 2)
     setAway(true)
     for (let i = 0; i < 60; i += 1) {
-      await add(1)
+      await history.add(1)
       await clock.pass(10 * secondMs)
     }
     expect(client.objects.size).toBe(2)
@@ -677,7 +632,7 @@ test('a replica that cannot be used is tried again for ever, after pauses that g
   client.beforeOperation = () => {
     if (isDown) throw new ReplicaError('it is down', { retryable: true })
   }
-  await add(1)
+  await history.add(1)
   run(sync)
   await until(() => sleeps.length >= 12, 10_000, 'twelve pauses')
   isDown = false
@@ -687,5 +642,5 @@ test('a replica that cannot be used is tried again for ever, after pauses that g
     expect(ratio).toBeLessThan(1.25)
   }
   expect(new Set(ratios).size).toBeGreaterThan(6)
-  await until(() => client.objects.has(nameOf(0)), 10_000, 'the segment to be stored')
+  await until(() => client.objects.has(history.nameOf(0)), 10_000, 'the segment to be stored')
 })

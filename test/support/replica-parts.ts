@@ -1,0 +1,92 @@
+/** What the loop of a replica is made of, on a store in memory, to try its parts one by one. */
+import { formatGeneration } from '../../src/domain/wal/generation.ts'
+import { decodeFrame } from '../../src/infrastructure/lz4/frame-decoder.ts'
+import { createLz4Compressor } from '../../src/infrastructure/lz4/frame-encoder.ts'
+import { type GenerationFeed } from '../../src/usecase/backlog/generation-feed.ts'
+import { type Logger } from '../../src/usecase/ports/logger.ts'
+import { type Spool } from '../../src/usecase/ports/spool.ts'
+import { ReplicaProblems } from '../../src/usecase/replica-problems.ts'
+import { ChooseSegment } from '../../src/usecase/replica/choose-segment.ts'
+import { Confirmation } from '../../src/usecase/replica/confirmation.ts'
+import { type Place, ReplicaStanding } from '../../src/usecase/replica/replica-standing.ts'
+import { SendSchedule } from '../../src/usecase/replica/send-schedule.ts'
+import { SendSegments } from '../../src/usecase/replica/send-segments.ts'
+import { ManualClock } from './manual-clock.ts'
+import { MemoryReplicaClient } from './memory-replica-client.ts'
+import { SpooledHistory } from './spooled-history.ts'
+
+const generation = formatGeneration(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8))
+const compressor = await createLz4Compressor()
+const name = 'r'
+
+export class ReplicaParts implements AsyncDisposable {
+  readonly generation = generation
+  readonly history: SpooledHistory
+  readonly clock = new ManualClock()
+  readonly client = new MemoryReplicaClient({ now: () => this.clock.now() })
+  readonly confirmation: Confirmation
+  readonly problems: ReplicaProblems
+  readonly standing: ReplicaStanding
+  readonly sender: SendSegments
+  /** The phrases of all records, with their level. */
+  readonly said: string[] = []
+  isEnding = false
+
+  private constructor(history: SpooledHistory) {
+    this.history = history
+    const { client, clock, logger } = this
+    const { feed, spool } = history
+    feed.addReplica(name)
+    this.confirmation = new Confirmation({ client, clock, intervalMs: 60_000 })
+    this.problems = new ReplicaProblems({ logger, clock, location: client.location })
+    const { confirmation, problems } = this
+    const schedule = new SendSchedule({ clock, intervalMs: 1000 })
+    const owner = undefined
+    const of = { name, client, feed, spool, clock, logger, owner, confirmation, schedule }
+    this.standing = new ReplicaStanding({ ...of, problems })
+    const choose = new ChooseSegment({ ...of, compressor, decode: decodeFrame })
+    const isEnding = (): boolean => this.isEnding
+    this.sender = new SendSegments({ ...of, standing: this.standing, choose, isEnding })
+  }
+
+  static async open(): Promise<ReplicaParts> {
+    return new ReplicaParts(await SpooledHistory.begin(generation))
+  }
+
+  get feed(): GenerationFeed {
+    return this.history.feed
+  }
+
+  get spool(): Spool {
+    return this.history.spool
+  }
+
+  /** It was looked what is there: a snapshot, and nothing else unless it is said. */
+  found(known: Partial<Place> = {}): Place {
+    const place: Place = {
+      generation,
+      lineage: undefined,
+      position: undefined,
+      hasSnapshot: true,
+      newestSnapshot: { index: 0, consistentFrom: { index: 0, offset: 0 }, atMs: this.clock.now() },
+      tiling: undefined,
+      ...known,
+    }
+    this.standing.found(place)
+    this.confirmation.begin(place, undefined)
+    this.standing.acknowledge(place)
+    return place
+  }
+
+  readonly logger: Logger = {
+    debug: () => undefined,
+    info: (_, phrase) => void this.said.push(`info: ${phrase}`),
+    warn: (_, phrase) => void this.said.push(`warn: ${phrase}`),
+    error: (_, phrase) => void this.said.push(`error: ${phrase}`),
+    child: () => this.logger,
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.history[Symbol.asyncDispose]()
+  }
+}
