@@ -7,7 +7,9 @@ import { type Logger } from '../../src/usecase/ports/logger.ts'
 import { type Spool } from '../../src/usecase/ports/spool.ts'
 import { ReplicaProblems } from '../../src/usecase/replica-problems.ts'
 import { ChooseSegment } from '../../src/usecase/replica/choose-segment.ts'
+import { ConfirmStored } from '../../src/usecase/replica/confirm-stored.ts'
 import { Confirmation } from '../../src/usecase/replica/confirmation.ts'
+import { RememberStored } from '../../src/usecase/replica/remember-stored.ts'
 import { type Place, ReplicaStanding } from '../../src/usecase/replica/replica-standing.ts'
 import { SendSchedule } from '../../src/usecase/replica/send-schedule.ts'
 import { SendSegments } from '../../src/usecase/replica/send-segments.ts'
@@ -28,6 +30,7 @@ export class ReplicaParts implements AsyncDisposable {
   readonly problems: ReplicaProblems
   readonly standing: ReplicaStanding
   readonly sender: SendSegments
+  readonly confirm: ConfirmStored
   /** The phrases of all records, with their level. */
   readonly said: string[] = []
   isEnding = false
@@ -46,7 +49,20 @@ export class ReplicaParts implements AsyncDisposable {
     this.standing = new ReplicaStanding({ ...of, problems })
     const choose = new ChooseSegment({ ...of, compressor, decode: decodeFrame })
     const isEnding = (): boolean => this.isEnding
-    this.sender = new SendSegments({ ...of, standing: this.standing, choose, isEnding })
+    const { standing } = this
+    this.sender = new SendSegments({ ...of, standing, choose, isEnding })
+    const { sender } = this
+    const remembered = new RememberStored({ record: undefined, logger })
+    const record = undefined
+    this.confirm = new ConfirmStored({
+      ...of,
+      problems,
+      standing,
+      sender,
+      remembered,
+      record,
+      isEnding,
+    })
   }
 
   static async open(): Promise<ReplicaParts> {

@@ -11,6 +11,7 @@ import { aborted, ignoreAbort, never } from '../../kit/abort.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { type CheckTiling, type Hole } from './check-tiling.js'
 import { ChooseSegment } from './choose-segment.js'
+import { ConfirmStored } from './confirm-stored.js'
 import { Confirmation } from './confirmation.js'
 import { LocateReplica } from './locate-replica.js'
 import { type OwnReplica } from './own-replica.js'
@@ -31,7 +32,7 @@ import { SendSchedule } from './send-schedule.js'
 import { SnapshotBurst } from './snapshot-burst.js'
 import { sendSegment } from './send-segment.js'
 import { SendSegments } from './send-segments.js'
-import { GenerationEndedError, hasReached, takeSnapshot } from './take-snapshot.js'
+import { GenerationEndedError, takeSnapshot } from './take-snapshot.js'
 import { WriteClaim } from './write-claim.js'
 
 export interface SyncReplicaOptions {
@@ -60,9 +61,6 @@ export interface SyncReplicaOptions {
 }
 
 const usualReadBackIntervalMs = 60_000
-/** So much may wait in the spool to be confirmed, and no larger share of it: beyond that, it is time. */
-const maxUnconfirmedBytes = 64 * 1024 * 1024
-const unconfirmedShare = 1 / 8
 const firstPauseMs = 1000
 /** Short enough that a store that is there again is used within half a minute. */
 const maxPauseMs = 15_000
@@ -84,8 +82,7 @@ export class SyncReplica {
   readonly #secondLook: SecondLook
   readonly #locator: LocateReplica
   readonly #sender: SendSegments
-  /** What a snapshot waits for that is to be finished. */
-  #awaited: WalPosition | undefined
+  readonly #confirm: ConfirmStored
   #leave = never
   /** All that was committed when this replica was told to leave. */
   #farewell: { readonly generation: Generation; readonly position: WalPosition } | undefined
@@ -103,15 +100,18 @@ export class SyncReplica {
     this.#claim = new WriteClaim({ client, feed: options.feed, owner })
     this.#secondLook = new SecondLook(clock)
     this.#burst = new SnapshotBurst(options)
-    this.#sender = new SendSegments({
+    const parts = {
       ...options,
       owner,
       standing: this.#standing,
       confirmation: this.#confirmation,
+      remembered: this.#remembered,
+      record: this.#record,
       schedule: this.#schedule,
-      choose: new ChooseSegment({ ...options, schedule: this.#schedule }),
       isEnding: () => this.#isEnding,
-    })
+    }
+    this.#sender = new SendSegments({ ...parts, choose: new ChooseSegment(parts) })
+    this.#confirm = new ConfirmStored({ ...parts, sender: this.#sender })
     this.#locator = new LocateReplica({
       databasePath: options.database.path,
       client,
@@ -141,7 +141,7 @@ export class SyncReplica {
     ended.abort()
     await renewal
     const { place } = this.#standing
-    if (place !== undefined) this.#noteConfirmed(place)
+    if (place !== undefined) this.#confirm.noteConfirmed(place)
     if (!kill.aborted) await this.#record?.release(kill)
   }
 
@@ -230,14 +230,14 @@ export class SyncReplica {
       this.#schedule.defer()
     }
     // Before what is to be sent, of which there may always be some.
-    if (await this.#confirm(place, kill)) return false
+    if (await this.#confirm.step(place, kill)) return false
     const { tiling } = place
     if (tiling !== undefined && (!place.hasSnapshot || this.#sender.dueInMs(place) !== 0)) {
       await this.#checkTiling(place, tiling, kill)
       return false
     }
-    this.#prove(place)
-    this.#noteConfirmed(place)
+    this.#confirm.prove(place)
+    this.#confirm.noteConfirmed(place)
     if (this.#record?.dueInMs === 0) {
       await this.#record.write(kill)
       return false
@@ -255,40 +255,6 @@ export class SyncReplica {
       return false
     }
     return !(await this.#sender.sendNext(place, kill))
-  }
-
-  /** Looks whether what was sent is there, when it is time for that, and sends again what is not. False: it is not. */
-  async #confirm(place: Place, kill: AbortSignal): Promise<boolean> {
-    const { lost } = this.#confirmation
-    if (lost !== undefined) {
-      await this.#sender.sendAgain(place, lost, kill)
-      return true
-    }
-    if (this.#confirmDueInMs(place) !== 0) return false
-    await this.#confirmation.check(kill, (segments) =>
-      this.#remembered.add(place.generation, segments, kill),
-    )
-    if (this.#confirmation.isSnapshotConfirmed && place.hasSnapshot) {
-      this.#standing.snapshotSeen()
-    }
-    // This machine may have been taken back, and the names that it writes next be free all the same.
-    if (this.#confirmation.isSurpassed) this.#standing.forget()
-    this.#standing.acknowledge(place)
-    return true
-  }
-
-  /** Notes when the generation is known to be restorable from here, with all that was committed before this process. */
-  #prove(place: Place): void {
-    const { feed, name } = this.#options
-    const { generation, hasSnapshot, tiling } = place
-    const { firstLook } = feed
-    if (firstLook === undefined || !hasSnapshot || tiling !== undefined) return
-    if (!this.#confirmation.isSnapshotConfirmed) return
-    // The snapshot of a later generation has all that.
-    const isSame = firstLook.generation === generation
-    if (isSame && !this.#standing.isConfirmed(place, firstLook.position)) return
-    this.#standing.isProven = true
-    feed.restorable(name, generation)
   }
 
   /** Looks a bit further whether the segments there follow each other. Where they do not, that is mended. */
@@ -362,25 +328,6 @@ export class SyncReplica {
     await feed.waitForChange(kill)
   }
 
-  /** How long until it is to be looked whether everything is there; undefined: that is known. */
-  #confirmDueInMs(place: Place | undefined): number | undefined {
-    const { feed } = this.#options
-    if (place === undefined) return undefined
-    const isAwaited = this.#awaited !== undefined && hasReached(place.position, this.#awaited)
-    const { current } = feed
-    const isLast =
-      this.#isEnding && current !== undefined && hasReached(place.position, current.end)
-    const limitBytes = Math.min(maxUnconfirmedBytes, feed.maxSpoolBytes * unconfirmedShare)
-    const isFilling = this.#confirmation.unconfirmedBytes > limitBytes
-    const { firstLook } = feed
-    const isFirst =
-      !this.#standing.isProven &&
-      firstLook?.generation === place.generation &&
-      hasReached(place.position, firstLook.position)
-    const isUrgent = isAwaited || isLast || isFilling || isFirst
-    return this.#confirmation.dueInMs({ isUrgent })
-  }
-
   /** Somebody else has our claim, too, and what is there may have been changed. */
   #doubtClaim(): void {
     this.#claim.doubt(this.#standing.last?.generation)
@@ -393,19 +340,6 @@ export class SyncReplica {
     if (place === undefined || this.#standing.trustedForMs > 0) return place
     this.#locator.sweepAgain()
     return undefined
-  }
-
-  /** As `#confirm`, but a failure of the moment does not cost the snapshot under way. */
-  async #confirmMeanwhile(place: Place, kill: AbortSignal): Promise<boolean> {
-    const { problems, clock } = this.#options
-    try {
-      return await this.#confirm(place, kill)
-    } catch (error) {
-      if (!(error instanceof ReplicaError && error.retryable)) throw error
-      problems.report(error)
-      await clock.sleep(firstPauseMs, kill).catch(ignoreAbort)
-      return true
-    }
   }
 
   /** Sleeps until something is due; undefined: until the signal. */
@@ -432,7 +366,7 @@ export class SyncReplica {
     const place = this.#standing.currentPlace
     const waits = [
       feed.waitForChange(any),
-      this.#until(this.#confirmDueInMs(place), any),
+      this.#until(this.#confirm.dueInMs(place), any),
       this.#until(this.#sender.dueInMs(place), any),
       this.#until(place === undefined ? undefined : this.#record?.dueInMs, any),
     ]
@@ -482,21 +416,6 @@ export class SyncReplica {
     return place
   }
 
-  /** Once all that was sent is known to be there, it may be said so. */
-  #noteConfirmed({ generation, lineage, hasSnapshot, position, tiling }: Place): void {
-    const { current } = this.#options.feed
-    if (
-      !this.#confirmation.isComplete ||
-      tiling !== undefined ||
-      current?.generation !== generation
-    )
-      return
-    const commitTimeMs =
-      position === undefined ? current.origin?.beganAtMs : lastCommitMs(current.segments, position)
-    if (commitTimeMs === undefined) return
-    this.#record?.confirmed({ generation, lineage, hasSnapshot, position, commitTimeMs })
-  }
-
   /** Takes a snapshot. The first of a generation goes ahead of its segments. */
   async #snapshot(place: Place, reason: SnapshotReason, kill: AbortSignal): Promise<void> {
     const { database, client, compressor, clock, feed, snapshotSlots } = this.#options
@@ -519,7 +438,7 @@ export class SyncReplica {
       storedUpTo: async (position: WalPosition, waiting: AbortSignal) => {
         holding = false
         feed.announce()
-        this.#awaited = position
+        this.#confirm.awaited = position
         while (!this.#standing.isConfirmed(place, position)) {
           if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
           await feed.waitForChange(waiting)
@@ -545,14 +464,14 @@ export class SyncReplica {
       while (!isDone()) {
         if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
         const maySend = !holding || feed.isHalfFull
-        if (await this.#confirmMeanwhile(place, kill)) continue
+        if (await this.#confirm.stepMeanwhile(place, kill)) continue
         if (maySend && (await this.#sender.sendNext(place, kill))) continue
         const woken = new AbortController()
         const any = AbortSignal.any([kill, woken.signal])
         await Promise.race([
           settled,
           feed.waitForChange(any),
-          this.#until(this.#confirmDueInMs(place), any),
+          this.#until(this.#confirm.dueInMs(place), any),
           this.#until(maySend ? this.#sender.dueInMs(place) : undefined, any),
         ])
         woken.abort()
@@ -561,7 +480,7 @@ export class SyncReplica {
     } finally {
       if (!isDone()) ended.abort(new GenerationEndedError())
       await settled
-      this.#awaited = undefined
+      this.#confirm.awaited = undefined
     }
     const finished = await body
     this.#standing.snapshotSent(place, finished, reason)
@@ -600,13 +519,4 @@ function spooledBetween(
     if (isAtEnd && nextInLog(segments, end)?.index === to.index) return found
   }
   return comparePositions(end, to) === 0 ? found : undefined
-}
-
-/** When the last transaction was seen to be committed of what ends at a position; undefined: nothing tells. */
-function lastCommitMs(
-  segments: readonly SpooledSegment[],
-  { index, offset }: WalPosition,
-): number | undefined {
-  const last = segments.findLast((each) => each.index === index && each.endOffset === offset)
-  return last?.trailer.captures.at(-1)?.timeMs
 }
