@@ -3,7 +3,9 @@ import { formatGeneration } from '../../src/domain/wal/generation.ts'
 import { decodeFrame } from '../../src/infrastructure/lz4/frame-decoder.ts'
 import { createLz4Compressor } from '../../src/infrastructure/lz4/frame-encoder.ts'
 import { type GenerationFeed } from '../../src/usecase/backlog/generation-feed.ts'
+import { Permits } from '../../src/kit/permits.ts'
 import { type Logger } from '../../src/usecase/ports/logger.ts'
+import { type ManagedDatabase } from '../../src/usecase/ports/managed-database.ts'
 import { type Spool } from '../../src/usecase/ports/spool.ts'
 import { ReplicaProblems } from '../../src/usecase/replica-problems.ts'
 import { ChooseSegment } from '../../src/usecase/replica/choose-segment.ts'
@@ -13,6 +15,7 @@ import { RememberStored } from '../../src/usecase/replica/remember-stored.ts'
 import { type Place, ReplicaStanding } from '../../src/usecase/replica/replica-standing.ts'
 import { SendSchedule } from '../../src/usecase/replica/send-schedule.ts'
 import { SendSegments } from '../../src/usecase/replica/send-segments.ts'
+import { SendSnapshots } from '../../src/usecase/replica/send-snapshots.ts'
 import { ManualClock } from './manual-clock.ts'
 import { MemoryReplicaClient } from './memory-replica-client.ts'
 import { SpooledHistory } from './spooled-history.ts'
@@ -31,38 +34,51 @@ export class ReplicaParts implements AsyncDisposable {
   readonly standing: ReplicaStanding
   readonly sender: SendSegments
   readonly confirm: ConfirmStored
+  readonly snapshots: SendSnapshots
   /** The phrases of all records, with their level. */
   readonly said: string[] = []
   isEnding = false
+  /** Happens while the file of the database is read. */
+  readFile: () => Promise<void> = () => Promise.resolve()
 
   private constructor(history: SpooledHistory) {
     this.history = history
     const { client, clock, logger } = this
     const { feed, spool } = history
     feed.addReplica(name)
-    this.confirmation = new Confirmation({ client, clock, intervalMs: 60_000 })
-    this.problems = new ReplicaProblems({ logger, clock, location: client.location })
-    const { confirmation, problems } = this
+    const confirmation = new Confirmation({ client, clock, intervalMs: 60_000 })
     const schedule = new SendSchedule({ clock, intervalMs: 1000 })
-    const owner = undefined
-    const of = { name, client, feed, spool, clock, logger, owner, confirmation, schedule }
-    this.standing = new ReplicaStanding({ ...of, problems })
-    const choose = new ChooseSegment({ ...of, compressor, decode: decodeFrame })
+    const problems = new ReplicaProblems({ logger, clock, location: client.location })
     const isEnding = (): boolean => this.isEnding
-    const { standing } = this
-    this.sender = new SendSegments({ ...of, standing, choose, isEnding })
-    const { sender } = this
+    const nobody = { owner: undefined, record: undefined }
+    const fromOutside = { name, client, feed, spool, clock, logger, isEnding, ...nobody }
+    const made = { ...fromOutside, confirmation, schedule, problems, compressor }
+    const standing = new ReplicaStanding(made)
+    const choose = new ChooseSegment({ ...made, decode: decodeFrame })
+    const sender = new SendSegments({ ...made, standing, choose })
     const remembered = new RememberStored({ record: undefined, logger })
-    const record = undefined
-    this.confirm = new ConfirmStored({
-      ...of,
-      problems,
-      standing,
-      sender,
-      remembered,
-      record,
-      isEnding,
+    const confirm = new ConfirmStored({ ...made, standing, sender, remembered })
+    const database = {
+      fileSizeBytes: () => Promise.resolve(512),
+      readFile: () => this.#read(),
+    } as unknown as ManagedDatabase
+    const snapshots = new SendSnapshots({
+      ...{ ...made, standing, sender, confirm, database },
+      snapshotSlots: new Permits(1),
+      snapshotIntervalMs: 30 * 24 * 3_600_000,
+      retentionMs: undefined,
     })
+    this.confirmation = confirmation
+    this.problems = problems
+    this.standing = standing
+    this.sender = sender
+    this.confirm = confirm
+    this.snapshots = snapshots
+  }
+
+  async *#read(): AsyncIterable<Uint8Array> {
+    await this.readFile()
+    yield new Uint8Array(512)
   }
 
   static async open(): Promise<ReplicaParts> {

@@ -1,8 +1,8 @@
 import { unscheduledBurst, unscheduledWaitMs } from '../../domain/policy/snapshot-schedule.js'
-import { ignoreAbort } from '../../kit/abort.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
+import { changeOrDue } from './change-or-due.js'
 
 export interface SnapshotBurstOptions {
   readonly clock: Clock
@@ -51,13 +51,7 @@ export class SnapshotBurst {
       )
     }
     this.#isSaid = true
-    const woken = new AbortController()
-    const any = AbortSignal.any([stop, kill, woken.signal])
-    await Promise.race([
-      clock.sleep(waitMs, any).catch(ignoreAbort),
-      feed.waitForChange(AbortSignal.any([kill, woken.signal])),
-    ])
-    woken.abort()
+    await changeOrDue({ clock, feed }, [waitMs], AbortSignal.any([stop, kill]))
     return true
   }
 }

@@ -2,15 +2,11 @@ import { ReplicaError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
 import { endOf, nextInLog } from '../../domain/stored/segment-chain.js'
-import {
-  type NextSnapshot,
-  nextSnapshot,
-  type SnapshotReason,
-} from '../../domain/policy/snapshot-schedule.js'
 import { aborted, ignoreAbort, never } from '../../kit/abort.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { type CheckTiling, type Hole } from './check-tiling.js'
 import { ChooseSegment } from './choose-segment.js'
+import { changeOrDue } from './change-or-due.js'
 import { ConfirmStored } from './confirm-stored.js'
 import { Confirmation } from './confirmation.js'
 import { LocateReplica } from './locate-replica.js'
@@ -29,10 +25,10 @@ import { type ReplicaProblems } from '../replica-problems.js'
 import { type Permits } from '../../kit/permits.js'
 import { SecondLook } from './second-look.js'
 import { SendSchedule } from './send-schedule.js'
-import { SnapshotBurst } from './snapshot-burst.js'
 import { sendSegment } from './send-segment.js'
 import { SendSegments } from './send-segments.js'
-import { GenerationEndedError, takeSnapshot } from './take-snapshot.js'
+import { SendSnapshots } from './send-snapshots.js'
+import { GenerationEndedError } from './take-snapshot.js'
 import { WriteClaim } from './write-claim.js'
 
 export interface SyncReplicaOptions {
@@ -64,7 +60,6 @@ const usualReadBackIntervalMs = 60_000
 const firstPauseMs = 1000
 /** Short enough that a store that is there again is used within half a minute. */
 const maxPauseMs = 15_000
-const maxTimerMs = 24 * 3_600_000
 /**
  * Carries spooled segments, and snapshots, to one replica, for ever. Segments go up in order, each confirmed before the
  * next, and a retry sends the same name and bytes. In a new generation they are held back until the first snapshot's
@@ -75,7 +70,6 @@ export class SyncReplica {
   readonly #standing: ReplicaStanding
   readonly #claim: WriteClaim
   readonly #schedule: SendSchedule
-  readonly #burst: SnapshotBurst
   readonly #record: RecordStored | undefined
   readonly #confirmation: Confirmation
   readonly #remembered: RememberStored
@@ -83,6 +77,7 @@ export class SyncReplica {
   readonly #locator: LocateReplica
   readonly #sender: SendSegments
   readonly #confirm: ConfirmStored
+  readonly #snapshots: SendSnapshots
   #leave = never
   /** All that was committed when this replica was told to leave. */
   #farewell: { readonly generation: Generation; readonly position: WalPosition } | undefined
@@ -99,7 +94,6 @@ export class SyncReplica {
     this.#record = owner && new RecordStored({ owner, clock, logger })
     this.#claim = new WriteClaim({ client, feed: options.feed, owner })
     this.#secondLook = new SecondLook(clock)
-    this.#burst = new SnapshotBurst(options)
     const parts = {
       ...options,
       owner,
@@ -111,7 +105,9 @@ export class SyncReplica {
       isEnding: () => this.#isEnding,
     }
     this.#sender = new SendSegments({ ...parts, choose: new ChooseSegment(parts) })
-    this.#confirm = new ConfirmStored({ ...parts, sender: this.#sender })
+    const sender = this.#sender
+    this.#confirm = new ConfirmStored({ ...parts, sender })
+    this.#snapshots = new SendSnapshots({ ...parts, sender, confirm: this.#confirm })
     this.#locator = new LocateReplica({
       databasePath: options.database.path,
       client,
@@ -222,7 +218,7 @@ export class SyncReplica {
       if (place === undefined) return true
       const { last } = this.#standing
       if (last?.generation !== place.generation) {
-        this.#burst.clear()
+        this.#snapshots.beginGeneration()
         // The local state, which remembers the claim, may have been lost with the generation before.
         if (last !== undefined) await this.#options.owner?.begun(kill)
       }
@@ -244,14 +240,14 @@ export class SyncReplica {
     }
     if (!place.hasSnapshot) {
       if (feed.ended && !stop.aborted) return true
-      if (await this.#burst.hasWaited(stop, kill)) return false
-      await this.#snapshot(place, 'generation', kill)
+      if (await this.#snapshots.hasWaited(stop, kill)) return false
+      await this.#snapshots.take(place, 'generation', kill)
       return false
     }
     // Under load there is always a segment to send, which a snapshot under way does not hold up.
-    const next = this.#nextSnapshot(place)
+    const next = this.#snapshots.next(place)
     if (!stop.aborted && next.kind === 'due') {
-      await this.#snapshot(place, next.reason, kill)
+      await this.#snapshots.take(place, next.reason, kill)
       return false
     }
     return !(await this.#sender.sendNext(place, kill))
@@ -317,7 +313,7 @@ export class SyncReplica {
     if (comparePositions(last.to, { index: current.end.index, offset: 0 }) <= 0) {
       // What is behind the hole is looked at when the snapshot is there.
       this.#standing.loseSnapshot(place)
-      await this.#snapshot(place, 'generation', kill)
+      await this.#snapshots.take(place, 'generation', kill)
       return
     }
     feed.requestNewGeneration(
@@ -342,46 +338,21 @@ export class SyncReplica {
     return undefined
   }
 
-  /** Sleeps until something is due; undefined: until the signal. */
-  async #until(dueInMs: number | undefined, signal: AbortSignal): Promise<void> {
-    if (dueInMs === undefined) await aborted(signal)
-    else await this.#options.clock.sleep(dueInMs, signal).catch(ignoreAbort)
-  }
-
-  #nextSnapshot(place: Place): NextSnapshot {
-    const { clock, snapshotIntervalMs, retentionMs } = this.#options
-    if (place.newestSnapshot === undefined || place.position === undefined) return { kind: 'none' }
-    return nextSnapshot(
-      place.newestSnapshot,
-      { end: { generation: place.generation, ...place.position }, nowMs: clock.now() },
-      { snapshotIntervalMs, retentionMs },
-    )
-  }
-
   async #waitForWork(kill: AbortSignal): Promise<void> {
-    const { feed, clock } = this.#options
-    const woken = new AbortController()
-    const any = AbortSignal.any([kill, woken.signal])
     // While a new generation is waited for, nothing is due of the one before.
     const place = this.#standing.currentPlace
-    const waits = [
-      feed.waitForChange(any),
-      this.#until(this.#confirm.dueInMs(place), any),
-      this.#until(this.#sender.dueInMs(place), any),
-      this.#until(place === undefined ? undefined : this.#record?.dueInMs, any),
-    ]
-    // Idle, too, the replica is listed once a day.
-    if (place !== undefined) {
-      waits.push(clock.sleep(this.#standing.trustedForMs, any).catch(ignoreAbort))
-    }
-    const next = place === undefined ? undefined : this.#nextSnapshot(place)
-    if (next?.kind === 'at') {
-      // Timers longer than 24 days fire at once, and a clock that is set is to be noticed some day.
-      const dueInMs = Math.min(Math.max(next.timeMs - clock.now(), 0), maxTimerMs)
-      waits.push(clock.sleep(dueInMs, any).catch(ignoreAbort))
-    }
-    await Promise.race(waits)
-    woken.abort()
+    const dueInMs =
+      place === undefined
+        ? []
+        : [
+            this.#confirm.dueInMs(place),
+            this.#sender.dueInMs(place),
+            this.#record?.dueInMs,
+            this.#snapshots.dueInMs(place),
+            // Idle, too, the replica is listed once a day.
+            this.#standing.trustedForMs,
+          ]
+    await changeOrDue(this.#options, dueInMs, kill)
   }
 
   /** Finds out what of a generation is stored here, and whether the spool goes on from there. */
@@ -414,87 +385,6 @@ export class SyncReplica {
     // The process before may have sent it already.
     if (next !== undefined) feed.attempt(name, endOf(next))
     return place
-  }
-
-  /** Takes a snapshot. The first of a generation goes ahead of its segments. */
-  async #snapshot(place: Place, reason: SnapshotReason, kill: AbortSignal): Promise<void> {
-    const { database, client, compressor, clock, feed, snapshotSlots } = this.#options
-    const logger = this.#options.logger.child({ reason })
-    const current = feed.current
-    if (current?.generation !== place.generation) throw new GenerationEndedError()
-    const ended = new AbortController()
-    const signal = AbortSignal.any([kill, ended.signal])
-    let holding = !place.hasSnapshot
-    const options = {
-      database,
-      client,
-      compressor,
-      clock,
-      logger,
-      generation: place.generation,
-      lineage: place.lineage,
-      pageSizeBytes: current.pageSizeBytes,
-      barrier: () => feed.barrier(),
-      storedUpTo: async (position: WalPosition, waiting: AbortSignal) => {
-        holding = false
-        feed.announce()
-        this.#confirm.awaited = position
-        while (!this.#standing.isConfirmed(place, position)) {
-          if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
-          await feed.waitForChange(waiting)
-          waiting.throwIfAborted()
-        }
-      },
-    }
-    const takeInTurn = async (): ReturnType<typeof takeSnapshot> => {
-      const slot = await snapshotSlots.take(signal)
-      try {
-        return await takeSnapshot(options, signal)
-      } finally {
-        slot[Symbol.dispose]()
-      }
-    }
-    const body = takeInTurn()
-    let done = false
-    const settled = body.then(
-      () => (done = true),
-      () => (done = true),
-    )
-    try {
-      while (!isDone()) {
-        if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
-        const maySend = !holding || feed.isHalfFull
-        if (await this.#confirm.stepMeanwhile(place, kill)) continue
-        if (maySend && (await this.#sender.sendNext(place, kill))) continue
-        const woken = new AbortController()
-        const any = AbortSignal.any([kill, woken.signal])
-        await Promise.race([
-          settled,
-          feed.waitForChange(any),
-          this.#until(this.#confirm.dueInMs(place), any),
-          this.#until(maySend ? this.#sender.dueInMs(place) : undefined, any),
-        ])
-        woken.abort()
-        kill.throwIfAborted()
-      }
-    } finally {
-      if (!isDone()) ended.abort(new GenerationEndedError())
-      await settled
-      this.#confirm.awaited = undefined
-    }
-    const finished = await body
-    this.#standing.snapshotSent(place, finished, reason)
-    this.#confirmation.acknowledgedSnapshot({
-      ref: { kind: 'snapshot', generation: place.generation, index: finished.index },
-      storedBytes: finished.storedBytes,
-    })
-    this.#options.owner?.stored()
-    feed.announce()
-    if (reason === 'generation') this.#burst.finished()
-
-    function isDone(): boolean {
-      return done
-    }
   }
 
   get #isEnding(): boolean {

@@ -1,0 +1,156 @@
+import {
+  type NextSnapshot,
+  nextSnapshot,
+  type SnapshotReason,
+} from '../../domain/policy/snapshot-schedule.js'
+import { type WalPosition } from '../../domain/wal/position.js'
+import { type Permits } from '../../kit/permits.js'
+import { type GenerationFeed } from '../backlog/generation-feed.js'
+import { type Clock } from '../ports/clock.js'
+import { type Compressor } from '../ports/compressor.js'
+import { type Logger } from '../ports/logger.js'
+import { type ManagedDatabase } from '../ports/managed-database.js'
+import { type ReplicaClient } from '../ports/replica-client.js'
+import { changeOrDue } from './change-or-due.js'
+import { type ConfirmStored } from './confirm-stored.js'
+import { type Confirmation } from './confirmation.js'
+import { type OwnReplica } from './own-replica.js'
+import { type Place, type ReplicaStanding } from './replica-standing.js'
+import { type SendSegments } from './send-segments.js'
+import { SnapshotBurst } from './snapshot-burst.js'
+import { type FinishedSnapshot, GenerationEndedError, takeSnapshot } from './take-snapshot.js'
+
+export interface SendSnapshotsOptions {
+  readonly database: ManagedDatabase
+  readonly client: ReplicaClient
+  readonly compressor: Compressor
+  readonly feed: GenerationFeed
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly snapshotIntervalMs: number | undefined
+  /** A snapshot is due when the newest is this old, so that older ones can be deleted; undefined: nothing is. */
+  readonly retentionMs: number | undefined
+  /** Shared by all replicas of the process. */
+  readonly snapshotSlots: Permits
+  readonly owner: OwnReplica | undefined
+  readonly standing: ReplicaStanding
+  readonly confirmation: Confirmation
+  readonly sender: SendSegments
+  readonly confirm: ConfirmStored
+}
+
+/** Timers of more than 24 days fire at once, and a clock that is set is to be noticed some day. */
+const maxTimerMs = 24 * 3_600_000
+
+/**
+ * Takes snapshots for a replica, and carries its segments on meanwhile. In a new generation they are held back until the
+ * snapshot's body is up, because without it they are worthless, unless the spool fills.
+ */
+export class SendSnapshots {
+  readonly #options: SendSnapshotsOptions
+  readonly #burst: SnapshotBurst
+
+  constructor(options: SendSnapshotsOptions) {
+    this.#options = options
+    this.#burst = new SnapshotBurst(options)
+  }
+
+  /** When the next one is due, by the schedule. */
+  next(place: Place): NextSnapshot {
+    const { clock, snapshotIntervalMs, retentionMs } = this.#options
+    if (place.newestSnapshot === undefined || place.position === undefined) return { kind: 'none' }
+    return nextSnapshot(
+      place.newestSnapshot,
+      { end: { generation: place.generation, ...place.position }, nowMs: clock.now() },
+      { snapshotIntervalMs, retentionMs },
+    )
+  }
+
+  /** How long until it is to be looked whether one is due; undefined: that does not depend on the time. */
+  dueInMs(place: Place): number | undefined {
+    const next = this.next(place)
+    if (next.kind !== 'at') return undefined
+    return Math.min(Math.max(next.timeMs - this.#options.clock.now(), 0), maxTimerMs)
+  }
+
+  /** Another generation begins. */
+  beginGeneration(): void {
+    this.#burst.clear()
+  }
+
+  /** Before one that no schedule asked for. True: it waited, and the world is to be looked at again. */
+  async hasWaited(stop: AbortSignal, kill: AbortSignal): Promise<boolean> {
+    return this.#burst.hasWaited(stop, kill)
+  }
+
+  /** Takes one. The first of a generation goes ahead of its segments. */
+  async take(place: Place, reason: SnapshotReason, kill: AbortSignal): Promise<void> {
+    const { feed, clock, sender, confirm, confirmation, owner, standing } = this.#options
+    const ended = new AbortController()
+    const hold = { isHolding: !place.hasSnapshot }
+    const body = this.#takeInTurn(place, { reason, hold }, AbortSignal.any([kill, ended.signal]))
+    const done = new AbortController()
+    const isDone = (): boolean => done.signal.aborted
+    const settled = body.then(
+      () => done.abort(),
+      () => done.abort(),
+    )
+    try {
+      while (!isDone()) {
+        if (feed.current?.generation !== place.generation) throw new GenerationEndedError()
+        const maySend = !hold.isHolding || feed.isHalfFull
+        if (await confirm.stepMeanwhile(place, kill)) continue
+        if (maySend && (await sender.sendNext(place, kill))) continue
+        const dueInMs = [confirm.dueInMs(place), maySend ? sender.dueInMs(place) : undefined]
+        await changeOrDue({ feed, clock }, dueInMs, AbortSignal.any([kill, done.signal]))
+        kill.throwIfAborted()
+      }
+    } finally {
+      if (!isDone()) ended.abort(new GenerationEndedError())
+      await settled
+      confirm.awaited = undefined
+    }
+    const finished = await body
+    standing.snapshotSent(place, finished, reason)
+    confirmation.acknowledgedSnapshot({
+      ref: { kind: 'snapshot', generation: place.generation, index: finished.index },
+      storedBytes: finished.storedBytes,
+    })
+    owner?.stored()
+    feed.announce()
+    if (reason === 'generation') this.#burst.finished()
+  }
+
+  /** Takes it when it is its turn. Its body up, `hold` ends: it is finished when all that it needs is known to be there. */
+  async #takeInTurn(
+    place: Place,
+    { reason, hold }: { readonly reason: SnapshotReason; readonly hold: { isHolding: boolean } },
+    signal: AbortSignal,
+  ): Promise<FinishedSnapshot> {
+    const { database, client, compressor, feed, clock, logger } = this.#options
+    const { standing, confirm, snapshotSlots } = this.#options
+    const { generation, lineage } = place
+    const { current } = feed
+    if (current?.generation !== generation) throw new GenerationEndedError()
+    const { pageSizeBytes } = current
+    using _slot = await snapshotSlots.take(signal)
+    return await takeSnapshot(
+      {
+        ...{ database, client, compressor, clock, generation, lineage, pageSizeBytes },
+        logger: logger.child({ reason }),
+        barrier: () => feed.barrier(),
+        storedUpTo: async (position: WalPosition, waiting: AbortSignal) => {
+          hold.isHolding = false
+          feed.announce()
+          confirm.awaited = position
+          while (!standing.isConfirmed(place, position)) {
+            if (feed.current?.generation !== generation) throw new GenerationEndedError()
+            await feed.waitForChange(waiting)
+            waiting.throwIfAborted()
+          }
+        },
+      },
+      signal,
+    )
+  }
+}

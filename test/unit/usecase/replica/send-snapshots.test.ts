@@ -1,0 +1,109 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { formatObjectPath } from '../../../../src/domain/stored/replica-layout.js'
+import { formatGeneration } from '../../../../src/domain/wal/generation.js'
+import { never } from '../../../../src/kit/abort.js'
+import { GenerationEndedError } from '../../../../src/usecase/replica/take-snapshot.js'
+import { ReplicaParts } from '../../../support/replica-parts.js'
+import { segmentBytes } from '../../../support/spooled-history.js'
+
+const dayMs = 24 * 3_600_000
+
+let parts: ReplicaParts
+
+beforeEach(async () => {
+  parts = await ReplicaParts.open()
+})
+
+afterEach(() => parts[Symbol.asyncDispose]())
+
+/** Answers what a snapshot asks of the capture, until it is done. */
+async function taking(taken: Promise<unknown>): Promise<void> {
+  const { feed, clock } = parts
+  const state = { isDone: false }
+  const done = taken.finally(() => (state.isDone = true))
+  void done.catch(() => undefined)
+  for (let round = 0; round < 2000 && !state.isDone; round += 1) {
+    const { current } = feed
+    const asked = feed.takeBarriers()
+    if (current !== undefined) {
+      const { generation, end: position } = current
+      asked.resolve({ generation, position, schemaCookie: 1, commitTimeMs: 1 })
+    }
+    await clock.advance(0)
+  }
+  expect(state.isDone).toBe(true)
+  await done
+}
+
+const snapshotPath = (index: number): string =>
+  formatObjectPath({ kind: 'snapshot', generation: parts.generation, index })
+
+test('the first snapshot goes ahead of its segments, and is finished when they are known to be there', async () => {
+  const { snapshots, history, client, standing } = parts
+  const finished: string[] = []
+  client.beforeOperation = (operation, path) => {
+    if (operation === 'finish') finished.push(path)
+  }
+  const place = parts.found({ hasSnapshot: false, newestSnapshot: undefined })
+  await history.add(3)
+  await taking(snapshots.take(place, 'generation', never))
+  expect(finished).toEqual([history.nameOf(0), snapshotPath(0)])
+  expect(place).toMatchObject({
+    hasSnapshot: true,
+    position: { index: 0, offset: 3 * segmentBytes },
+    newestSnapshot: { index: 0, consistentFrom: { index: 0, offset: 3 * segmentBytes } },
+  })
+  const end = { index: 0, offset: 3 * segmentBytes }
+  expect(standing.hasStored({ generation: parts.generation, position: end })).toBe(true)
+})
+
+test('segments are not held back while the spool fills', async () => {
+  const { snapshots, history, client, feed } = parts
+  const sent: string[] = []
+  const bodyMayEnd = Promise.withResolvers<undefined>()
+  parts.readFile = async () => {
+    await bodyMayEnd.promise
+  }
+  client.beforeOperation = (operation, path) => {
+    if (operation !== 'finish') return
+    sent.push(path)
+    bodyMayEnd.resolve(undefined)
+  }
+  feed.maxSpoolBytes = 1
+  const place = parts.found({ hasSnapshot: false, newestSnapshot: undefined })
+  await history.add(1)
+  await taking(snapshots.take(place, 'generation', never))
+  expect(sent).toEqual([history.nameOf(0), snapshotPath(0)])
+})
+
+test('a snapshot of a generation that has ended is given up, and nothing of it is left', async () => {
+  const { snapshots, history, client, feed } = parts
+  const place = parts.found()
+  await history.add(1)
+  parts.readFile = () => {
+    const next = formatGeneration(new Uint8Array(8))
+    if (feed.current !== undefined) feed.begin({ ...feed.current, generation: next }, 0)
+    feed.announce()
+    return Promise.resolve()
+  }
+  await expect(taking(snapshots.take(place, 'interval', never))).rejects.toThrow(
+    GenerationEndedError,
+  )
+  expect(client.objects.has(snapshotPath(0))).toBe(false)
+  expect(client.openUploads.size).toBe(0)
+})
+
+test('the next one is due by the schedule, and is looked for once a day at least', async () => {
+  const { snapshots, clock } = parts
+  const place = parts.found()
+  expect(snapshots.next(place)).toEqual({ kind: 'none' })
+  place.position = { index: 1, offset: segmentBytes }
+  const next = snapshots.next(place)
+  if (next.kind !== 'at') throw new Error(`it is ${next.kind}`)
+  expect(snapshots.dueInMs(place)).toBe(dayMs)
+  await clock.advance(next.timeMs - clock.now() - 1000)
+  expect(snapshots.dueInMs(place)).toBe(1000)
+  await clock.advance(1000)
+  expect(snapshots.next(place)).toEqual({ kind: 'due', reason: 'interval' })
+  expect(snapshots.dueInMs(place)).toBeUndefined()
+})
