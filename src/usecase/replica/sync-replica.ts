@@ -1,22 +1,22 @@
 import { ReplicaError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
-import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
-import { endOf, nextInLog } from '../../domain/stored/segment-chain.js'
+import { type WalPosition } from '../../domain/wal/position.js'
+import { endOf } from '../../domain/stored/segment-chain.js'
 import { aborted, ignoreAbort, never } from '../../kit/abort.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
-import { type CheckTiling, type Hole } from './check-tiling.js'
 import { ChooseSegment } from './choose-segment.js'
 import { changeOrDue } from './change-or-due.js'
 import { ConfirmStored } from './confirm-stored.js'
 import { Confirmation } from './confirmation.js'
 import { LocateReplica } from './locate-replica.js'
+import { MendHoles } from './mend-holes.js'
 import { type OwnReplica } from './own-replica.js'
 import { type Clock } from '../ports/clock.js'
 import { type Compressor } from '../ports/compressor.js'
 import { type Logger } from '../ports/logger.js'
 import { type ManagedDatabase } from '../ports/managed-database.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
-import { type Spool, type SpooledSegment } from '../ports/spool.js'
+import { type Spool } from '../ports/spool.js'
 import { type Place, ReplicaStanding } from './replica-standing.js'
 import { RememberStored } from './remember-stored.js'
 import { type StoredRecord } from '../ports/stored-record.js'
@@ -25,7 +25,6 @@ import { type ReplicaProblems } from '../replica-problems.js'
 import { type Permits } from '../../kit/permits.js'
 import { SecondLook } from './second-look.js'
 import { SendSchedule } from './send-schedule.js'
-import { sendSegment } from './send-segment.js'
 import { SendSegments } from './send-segments.js'
 import { SendSnapshots } from './send-snapshots.js'
 import { GenerationEndedError } from './take-snapshot.js'
@@ -60,10 +59,12 @@ const usualReadBackIntervalMs = 60_000
 const firstPauseMs = 1000
 /** Short enough that a store that is there again is used within half a minute. */
 const maxPauseMs = 15_000
+
 /**
- * Carries spooled segments, and snapshots, to one replica, for ever. Segments go up in order, each confirmed before the
- * next, and a retry sends the same name and bytes. In a new generation they are held back until the first snapshot's
- * body is up, because without it they are worthless, unless the spool fills.
+ * Carries spooled segments, and snapshots, to one replica, for ever. Segments go up in order, each acknowledged before the
+ * next, and a retry sends the same name and bytes. What is done next is decided here, one step at a time: to claim the
+ * replica, to look what is there, to confirm, to mend, to say what is stored, to take a snapshot, to send. How each is
+ * done, its part knows.
  */
 export class SyncReplica {
   readonly #options: SyncReplicaOptions
@@ -72,55 +73,48 @@ export class SyncReplica {
   readonly #schedule: SendSchedule
   readonly #record: RecordStored | undefined
   readonly #confirmation: Confirmation
-  readonly #remembered: RememberStored
-  readonly #secondLook: SecondLook
   readonly #locator: LocateReplica
   readonly #sender: SendSegments
   readonly #confirm: ConfirmStored
   readonly #snapshots: SendSnapshots
+  readonly #mend: MendHoles
   #leave = never
   /** All that was committed when this replica was told to leave. */
   #farewell: { readonly generation: Generation; readonly position: WalPosition } | undefined
 
   constructor(options: SyncReplicaOptions) {
     this.#options = options
-    const { client, clock, readBackIntervalMs: intervalMs = usualReadBackIntervalMs } = options
-    this.#confirmation = new Confirmation({ client, clock, intervalMs })
-    const { storedRecord: record } = options
-    this.#remembered = new RememberStored({ record, logger: options.logger })
-    this.#schedule = new SendSchedule({ clock, intervalMs: options.syncIntervalMs })
-    const { owner, logger } = options
-    this.#standing = new ReplicaStanding({ ...options, confirmation: this.#confirmation, owner })
-    this.#record = owner && new RecordStored({ owner, clock, logger })
-    this.#claim = new WriteClaim({ client, feed: options.feed, owner })
-    this.#secondLook = new SecondLook(clock)
+    const { name, client, clock, feed, logger, owner, storedRecord } = options
+    const { syncIntervalMs, readBackIntervalMs = usualReadBackIntervalMs } = options
+    const confirmation = new Confirmation({ client, clock, intervalMs: readBackIntervalMs })
+    const schedule = new SendSchedule({ clock, intervalMs: syncIntervalMs })
+    const record = owner && new RecordStored({ owner, clock, logger })
+    const standing = new ReplicaStanding({ ...options, confirmation, owner })
     const parts = {
       ...options,
-      owner,
-      standing: this.#standing,
-      confirmation: this.#confirmation,
-      remembered: this.#remembered,
-      record: this.#record,
-      schedule: this.#schedule,
+      ...{ owner, confirmation, schedule, record, standing },
+      remembered: new RememberStored({ record: storedRecord, logger }),
+      secondLook: new SecondLook(clock),
       isEnding: () => this.#isEnding,
     }
-    this.#sender = new SendSegments({ ...parts, choose: new ChooseSegment(parts) })
-    const sender = this.#sender
-    this.#confirm = new ConfirmStored({ ...parts, sender })
-    this.#snapshots = new SendSnapshots({ ...parts, sender, confirm: this.#confirm })
+    const sender = new SendSegments({ ...parts, choose: new ChooseSegment(parts) })
+    const confirm = new ConfirmStored({ ...parts, sender })
+    const snapshots = new SendSnapshots({ ...parts, sender, confirm })
+    this.#confirmation = confirmation
+    this.#schedule = schedule
+    this.#record = record
+    this.#standing = standing
+    this.#sender = sender
+    this.#confirm = confirm
+    this.#snapshots = snapshots
+    this.#claim = new WriteClaim({ client, feed, owner })
+    this.#mend = new MendHoles({ ...parts, snapshots })
     this.#locator = new LocateReplica({
+      ...parts,
       databasePath: options.database.path,
-      client,
-      feed: options.feed,
-      clock,
-      logger,
-      owner,
-      record: this.#record,
-      remembered: this.#remembered,
-      secondLook: this.#secondLook,
-      isDamaged: (snapshot) => this.#confirmation.isDamaged(snapshot),
+      isDamaged: (snapshot) => confirmation.isDamaged(snapshot),
     })
-    options.feed.addReplica(options.name)
+    feed.addReplica(name)
   }
 
   /**
@@ -229,7 +223,7 @@ export class SyncReplica {
     if (await this.#confirm.step(place, kill)) return false
     const { tiling } = place
     if (tiling !== undefined && (!place.hasSnapshot || this.#sender.dueInMs(place) !== 0)) {
-      await this.#checkTiling(place, tiling, kill)
+      await this.#mend.step(place, tiling, kill)
       return false
     }
     this.#confirm.prove(place)
@@ -251,77 +245,6 @@ export class SyncReplica {
       return false
     }
     return !(await this.#sender.sendNext(place, kill))
-  }
-
-  /** Looks a bit further whether the segments there follow each other. Where they do not, that is mended. */
-  async #checkTiling(place: Place, tiling: CheckTiling, kill: AbortSignal): Promise<void> {
-    if (!tiling.isComplete) {
-      await tiling.readSome(kill)
-      return
-    }
-    const { holes, runs } = tiling.result
-    if (holes.length > 0) {
-      await this.#mend(place, holes, kill)
-      return
-    }
-    this.#secondLook.clear()
-    place.tiling = undefined
-    this.#standing.acknowledge(place)
-    await this.#remembered.begin(runs, kill)
-  }
-
-  /**
-   * What is missing is sent again if the spool has it. Else a snapshot makes everything behind it restorable, in this
-   * generation if all of the index is there that is being captured.
-   */
-  async #mend(place: Place, holes: readonly Hole[], kill: AbortSignal): Promise<void> {
-    const { feed, client, logger, spool } = this.#options
-    const { current } = feed
-    const [first] = holes
-    const last = holes.at(-1)
-    if (current?.generation !== place.generation || first === undefined || last === undefined) {
-      return
-    }
-    const format = (position: WalPosition): string =>
-      formatPosition({ generation: place.generation, ...position })
-    const range = `${format(first.from)} to ${format(first.to)}`
-    this.#standing.isProven = false
-    if (await this.#secondLook.isDue(range, kill)) {
-      this.#standing.forget()
-      return
-    }
-    const lost = holes.map((hole) => spooledBetween(current.segments, hole))
-    logger.error(
-      {
-        location: client.location,
-        missing: range,
-        holes: holes.length,
-        hint: 'find out who removes or replaces objects there: nothing but tsreplicate may',
-      },
-      lost.includes(undefined)
-        ? 'commits are missing on the replica: a new snapshot is taken, from which the commits after them can be restored again'
-        : 'commits are missing on the replica: they are sent again',
-    )
-    if (!lost.includes(undefined)) {
-      for (const segment of lost.flatMap((segments) => segments ?? [])) {
-        await sendSegment({ client, spool, isNew: false }, segment, kill)
-      }
-      this.#standing.forget()
-      return
-    }
-    place.tiling = undefined
-    if (comparePositions(last.to, { index: current.end.index, offset: 0 }) <= 0) {
-      // What is behind the hole is looked at when the snapshot is there.
-      this.#standing.loseSnapshot(place)
-      await this.#snapshots.take(place, 'generation', kill)
-      return
-    }
-    feed.requestNewGeneration(
-      'replica missed segments that the spool no longer has',
-      `${client.location} lacks ${range}`,
-    )
-    this.#standing.forget()
-    await feed.waitForChange(kill)
   }
 
   /** Somebody else has our claim, too, and what is there may have been changed. */
@@ -390,23 +313,4 @@ export class SyncReplica {
   get #isEnding(): boolean {
     return this.#options.feed.ended || this.#leave.aborted
   }
-}
-
-/** Spooled segments that fill a hole; undefined: there are none, or not all. */
-function spooledBetween(
-  segments: readonly SpooledSegment[],
-  { from, to }: Hole,
-): readonly SpooledSegment[] | undefined {
-  const found: SpooledSegment[] = []
-  let end: WalPosition = from
-  while (comparePositions(end, to) < 0) {
-    const next = nextInLog(segments, end)
-    if (next === undefined) return undefined
-    found.push(next)
-    // A hole may end where an index does.
-    const isAtEnd = next.index + 1 === to.index && to.offset === 0
-    end = endOf(next)
-    if (isAtEnd && nextInLog(segments, end)?.index === to.index) return found
-  }
-  return comparePositions(end, to) === 0 ? found : undefined
 }
