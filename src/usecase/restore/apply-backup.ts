@@ -13,8 +13,7 @@ import {
   type SegmentInput,
 } from '../ports/database-image.js'
 import { readTrailer } from '../stored/read-trailer.js'
-import { type RestoredDatabase, type RestoreProgress } from './restore-types.js'
-import { type Backup } from './search-replica.js'
+import { type Backup, type RestoredDatabase, type RestoreProgress } from './restore-types.js'
 
 /** Ranges of a snapshot that are fetched at once, unless the whole restore is to fetch less. */
 const maxSnapshotParallelism = 8

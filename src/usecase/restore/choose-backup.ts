@@ -10,15 +10,16 @@ import {
 } from '../../domain/wal/position.js'
 import { isAbortError } from '../../kit/abort.js'
 import { messageOf } from '../../kit/error-text.js'
-import { restoreCommand, type RestoreRequest, type RestoreSource } from './restore-types.js'
 import {
   type Backup,
   type Loss,
   type Moment,
-  type Searched,
-  searchReplica,
+  restoreCommand,
+  type RestoreRequest,
+  type RestoreSource,
   targetFlags,
-} from './search-replica.js'
+} from './restore-types.js'
+import { type Searched, searchReplica } from './search-replica.js'
 import { firstOf, isSourceFailure } from './source-failures.js'
 
 export interface Choosing {

@@ -10,6 +10,8 @@ import { chooseBackup } from './choose-backup.js'
 import { type Clock } from '../ports/clock.js'
 import { type DatabaseImageFactory } from '../ports/database-image.js'
 import {
+  type Backup,
+  type Loss,
   type RestoredDatabase,
   type RestoreProgress,
   type RestoreReport,
@@ -17,7 +19,6 @@ import {
   type RestoreSource,
 } from './restore-types.js'
 import { refuseEncrypted } from '../stored/refuse-encrypted.js'
-import { type Backup, type Loss } from './search-replica.js'
 import { firstOf, isSourceFailure } from './source-failures.js'
 
 export interface RestoreDependencies {

@@ -1,5 +1,13 @@
+import { type CorruptionError } from '../../domain/errors.js'
+import {
+  type ChainEnd,
+  type GenerationListing,
+  type StoredSegment,
+  type StoredSnapshot,
+} from '../../domain/stored/restore-plan.js'
+import { type SnapshotTrailer, type WalSegmentTrailer } from '../../domain/stored/trailer.js'
 import { type Generation } from '../../domain/wal/generation.js'
-import { type WalPosition } from '../../domain/wal/position.js'
+import { formatPosition, type WalPosition } from '../../domain/wal/position.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
 
 /** One replica that a restore may read. */
@@ -42,6 +50,77 @@ export function restoreCommand(
   if (command !== undefined) return command(flags, name)
   return ['tsreplicate restore', ...flags, '-o', outputPath, client.location].join(' ')
 }
+
+/** The flags that say which commit is wanted. */
+export function targetFlags({ target }: Pick<RestoreRequest, 'target'>): readonly string[] {
+  switch (target.kind) {
+    case 'latest':
+      return []
+    case 'index':
+      return ['-index', target.index.toString(16)]
+    case 'position':
+      return ['-index', `${target.position.index.toString(16)}:${target.position.offset}`]
+    case 'timestamp':
+      return ['-timestamp', new Date(target.timeMs).toISOString()]
+  }
+}
+
+/** Where something ends, and when that was committed, for people. */
+export function describeEnd(
+  generation: Generation,
+  { index, offset }: WalPosition,
+  timeMs?: number,
+): string {
+  const time = timeMs === undefined ? '' : ` of ${new Date(timeMs).toISOString()}`
+  return `${formatPosition({ generation, index, offset })}${time}`
+}
+
+/** What a restore reads, and where it ends. */
+export interface Backup {
+  readonly source: RestoreSource
+  readonly listing: GenerationListing
+  readonly snapshot: StoredSnapshot
+  readonly snapshotTrailer: SnapshotTrailer | undefined
+  readonly segments: readonly StoredSegment[]
+  readonly storedBytes: number
+  readonly end: ChainEnd
+  /** The last segment is to be cut at `position`. */
+  readonly isCut: boolean
+  /** Nothing is stored of the generation behind it. */
+  readonly isAtEnd: boolean
+  readonly lastTrailer: WalSegmentTrailer | undefined
+  readonly position: WalPosition
+  readonly commitTimeMs: number
+  readonly timeIsApproximate: boolean
+  readonly notes: readonly string[]
+  /** The same error, with what is left when the backup turns out to be damaged, and how to get that. */
+  readonly explainDamage: (error: CorruptionError) => Promise<Error>
+}
+
+/** What is proven to have been stored, and cannot be restored. */
+export interface Loss {
+  readonly source: RestoreSource
+  readonly generation: Generation
+  /** Undefined: it is not known how far it went. */
+  readonly position: WalPosition | undefined
+  readonly timeMs: number
+  /** What is missing. */
+  readonly problem: string
+  /** An error that says what is missing, what is left, and how to get that. */
+  readonly explain: () => Promise<Error>
+}
+
+export interface Moment {
+  readonly timeMs: number
+  readonly approximate: boolean
+}
+
+/** What a generation comes to for a restore. */
+export type Judged =
+  | { readonly kind: 'backup'; readonly backup: Backup }
+  | { readonly kind: 'loss'; readonly loss: Loss }
+  /** The target lies before it. */
+  | { readonly kind: 'none' }
 
 /** What a restored database is, or with `dryRun` would be. */
 export interface RestoredDatabase {

@@ -78,6 +78,18 @@ export async function readHistory(
   return { generations, order: orderGenerations(facts), facts, owner, records, names }
 }
 
+/** The newest but for some: of these, none is known to come before another. */
+export function newestBut(
+  { facts, order }: ReplicaHistory,
+  passedOver: readonly Generation[],
+): readonly Generation[] {
+  const rest = facts
+    .map(({ generation }) => generation)
+    .filter((each) => !passedOver.includes(each))
+  const newest = rest.filter((each) => !rest.some((other) => order.isBefore(each, other)))
+  return newest.length > 0 ? newest : rest
+}
+
 /** All generations that are there, the newest last. Where nothing tells, the time of the newest object does. */
 export function inOrder({ generations, order }: ReplicaHistory): readonly StoredGeneration[] {
   const byTime = generations.toSorted((a, b) => lastStoredMs(a) - lastStoredMs(b))

@@ -13,10 +13,10 @@ import {
 import { messageOf } from '../../../../src/kit/error-text.ts'
 import { chooseBackup } from '../../../../src/usecase/restore/choose-backup.js'
 import {
+  type Backup,
   type RestoreRequest,
   type RestoreSource,
 } from '../../../../src/usecase/restore/restore-types.js'
-import { type Backup } from '../../../../src/usecase/restore/search-replica.js'
 import { TrailerReader } from '../../../../src/usecase/stored/trailer-reader.js'
 import { type Commit, LossyReplica } from '../../../support/lossy-replica.js'
 import { randomFrom } from '../../../support/retention-model.js'

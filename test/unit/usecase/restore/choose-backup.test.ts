@@ -5,8 +5,7 @@ import { formatObjectPath } from '../../../../src/domain/stored/replica-layout.j
 import { formatReplicaOwner } from '../../../../src/domain/stored/replica-owner.js'
 import { formatTrailer, type Trailer } from '../../../../src/domain/stored/trailer.js'
 import { chooseBackup } from '../../../../src/usecase/restore/choose-backup.js'
-import { type RestoreRequest } from '../../../../src/usecase/restore/restore-types.js'
-import { type Backup } from '../../../../src/usecase/restore/search-replica.js'
+import { type Backup, type RestoreRequest } from '../../../../src/usecase/restore/restore-types.js'
 import { MemoryReplicaClient } from '../../../support/memory-replica-client.js'
 
 const [g1, g2, g3] = [1, 2, 3].map((byte) => formatGeneration(new Uint8Array(8).fill(byte))) as [
