@@ -2,21 +2,15 @@ import { LocalStateError } from '../../domain/errors.js'
 import { endOf, nextInLog } from '../../domain/stored/segment-chain.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
-import { type FeedGeneration, type GenerationFeed } from '../backlog/generation-feed.js'
-import { type Compressor } from '../ports/compressor.js'
-import { type Spool, type SpooledSegment } from '../ports/spool.js'
+import { type FeedGeneration } from '../backlog/generation-feed.js'
+import { type SpooledSegment } from '../ports/spool.js'
 import { mergeSegments, planMerge } from './merge-segments.js'
-import { type SendSchedule } from './send-schedule.js'
+import { type LoopParts } from './loop-parts.js'
 
-export interface ChooseSegmentOptions {
-  /** Of the replica. */
-  readonly name: string
-  readonly feed: GenerationFeed
-  readonly spool: Spool
-  readonly compressor: Compressor
-  readonly decode: (source: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>
-  readonly schedule: SendSchedule
-}
+export type ChooseSegmentOptions = Pick<
+  LoopParts,
+  'name' | 'feed' | 'spool' | 'compressor' | 'decode' | 'schedule'
+>
 
 /** Chooses what is sent next: the segments that wait, as one, of which no other replica is being sent a part. */
 export class ChooseSegment {

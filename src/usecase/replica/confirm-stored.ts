@@ -1,29 +1,18 @@
 import { ReplicaError } from '../../domain/errors.js'
 import { type WalPosition } from '../../domain/wal/position.js'
 import { ignoreAbort } from '../../kit/abort.js'
-import { type FeedGeneration, type GenerationFeed } from '../backlog/generation-feed.js'
-import { type Clock } from '../ports/clock.js'
-import { type ReplicaProblems } from '../replica-problems.js'
-import { type Confirmation } from './confirmation.js'
-import { type RecordStored } from './record-stored.js'
-import { type RememberStored } from './remember-stored.js'
+import { type FeedGeneration } from '../backlog/generation-feed.js'
 import { type Place, type ReplicaStanding } from './replica-standing.js'
 import { type SendSegments } from './send-segments.js'
 import { hasReached } from './take-snapshot.js'
+import { type LoopParts } from './loop-parts.js'
 
-export interface ConfirmStoredOptions {
-  readonly name: string
-  readonly feed: GenerationFeed
-  readonly clock: Clock
-  readonly problems: ReplicaProblems
+export interface ConfirmStoredOptions extends Pick<
+  LoopParts,
+  'name' | 'feed' | 'clock' | 'problems' | 'confirmation' | 'remembered' | 'record' | 'isEnding'
+> {
   readonly standing: ReplicaStanding
-  readonly confirmation: Confirmation
   readonly sender: SendSegments
-  readonly remembered: RememberStored
-  /** Undefined: nobody else writes there, and nothing is said in an owner object. */
-  readonly record: RecordStored | undefined
-  /** Whether this is the end, at which nothing is waited for any more. */
-  readonly isEnding: () => boolean
 }
 
 /** So much may wait in the spool to be confirmed, and no larger share of it: beyond that, it is time. */

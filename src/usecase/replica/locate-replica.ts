@@ -7,31 +7,21 @@ import { broken, type Broken } from '../../domain/wal/continuity.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
 import { sameChecksum } from '../../domain/wal/wal-format.js'
-import { type FeedGeneration, type GenerationFeed } from '../backlog/generation-feed.js'
-import { type Clock } from '../ports/clock.js'
-import { type Logger } from '../ports/logger.js'
-import { type ReplicaClient, type SnapshotInfo } from '../ports/replica-client.js'
+import { type FeedGeneration } from '../backlog/generation-feed.js'
+import { type SnapshotInfo } from '../ports/replica-client.js'
 import { type SpooledSegment } from '../ports/spool.js'
 import { CheckTiling } from './check-tiling.js'
 import { findLineage, findStranger } from './find-lineage.js'
 import { type DescribedSnapshot, newestSnapshot } from './newest-snapshot.js'
-import { type OwnReplica } from './own-replica.js'
-import { type RecordStored } from './record-stored.js'
-import { type RememberStored } from './remember-stored.js'
-import { type SecondLook } from './second-look.js'
 import { readBehind, readEnd, type StoredEnd, type StoredSegment } from './stored-end.js'
 import { hasReached } from './take-snapshot.js'
+import { type LoopParts } from './loop-parts.js'
 
-export interface LocateReplicaOptions {
+export interface LocateReplicaOptions extends Pick<
+  LoopParts,
+  'client' | 'feed' | 'clock' | 'logger' | 'owner' | 'record' | 'remembered' | 'secondLook'
+> {
   readonly databasePath: string
-  readonly client: ReplicaClient
-  readonly feed: GenerationFeed
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly owner: OwnReplica | undefined
-  readonly record: RecordStored | undefined
-  readonly remembered: RememberStored
-  readonly secondLook: SecondLook
   readonly isDamaged: (snapshot: SnapshotInfo) => boolean
 }
 

@@ -1,24 +1,17 @@
 import { endOf, nextInLog } from '../../domain/stored/segment-chain.js'
 import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
-import { type GenerationFeed } from '../backlog/generation-feed.js'
-import { type Logger } from '../ports/logger.js'
-import { type ReplicaClient } from '../ports/replica-client.js'
-import { type Spool, type SpooledSegment } from '../ports/spool.js'
+import { type SpooledSegment } from '../ports/spool.js'
 import { type CheckTiling, type Hole } from './check-tiling.js'
-import { type RememberStored } from './remember-stored.js'
 import { type Place, type ReplicaStanding } from './replica-standing.js'
-import { type SecondLook } from './second-look.js'
 import { sendSegment } from './send-segment.js'
 import { type SendSnapshots } from './send-snapshots.js'
+import { type LoopParts } from './loop-parts.js'
 
-export interface MendHolesOptions {
-  readonly client: ReplicaClient
-  readonly spool: Spool
-  readonly feed: GenerationFeed
-  readonly logger: Logger
+export interface MendHolesOptions extends Pick<
+  LoopParts,
+  'client' | 'spool' | 'feed' | 'logger' | 'remembered' | 'secondLook'
+> {
   readonly standing: ReplicaStanding
-  readonly remembered: RememberStored
-  readonly secondLook: SecondLook
   readonly snapshots: SendSnapshots
 }
 

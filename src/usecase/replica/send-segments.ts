@@ -2,32 +2,28 @@ import { LocalStateError, ObjectExistsError } from '../../domain/errors.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
 import { isPieceOf, nextInLog } from '../../domain/stored/segment-chain.js'
 import { formatPosition } from '../../domain/wal/position.js'
-import { type GenerationFeed } from '../backlog/generation-feed.js'
-import { type Clock } from '../ports/clock.js'
-import { type Logger } from '../ports/logger.js'
-import { type ReplicaClient } from '../ports/replica-client.js'
-import { type Spool, type SpooledSegment } from '../ports/spool.js'
+import { type SpooledSegment } from '../ports/spool.js'
 import { type ChooseSegment } from './choose-segment.js'
-import { type Confirmation, isSame, type SentSegment } from './confirmation.js'
-import { type OwnReplica } from './own-replica.js'
+import { isSame, type SentSegment } from './confirmation.js'
 import { type Place, type ReplicaStanding } from './replica-standing.js'
-import { type SendSchedule } from './send-schedule.js'
 import { sendSegment, type StoredSent } from './send-segment.js'
 import { readBehind, readByName, type StoredSegment } from './stored-end.js'
+import { type LoopParts } from './loop-parts.js'
 
-export interface SendSegmentsOptions {
-  readonly client: ReplicaClient
-  readonly spool: Spool
-  readonly feed: GenerationFeed
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly owner: OwnReplica | undefined
+export interface SendSegmentsOptions extends Pick<
+  LoopParts,
+  | 'client'
+  | 'spool'
+  | 'feed'
+  | 'clock'
+  | 'logger'
+  | 'owner'
+  | 'confirmation'
+  | 'schedule'
+  | 'isEnding'
+> {
   readonly standing: ReplicaStanding
-  readonly confirmation: Confirmation
-  readonly schedule: SendSchedule
   readonly choose: ChooseSegment
-  /** Whether this is the end, at which nothing is waited for any more. */
-  readonly isEnding: () => boolean
 }
 
 /** Sends the spooled segments to a replica, in order, each when it is due, and goes on behind what is there already. */

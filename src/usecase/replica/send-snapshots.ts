@@ -4,37 +4,29 @@ import {
   type SnapshotReason,
 } from '../../domain/policy/snapshot-schedule.js'
 import { type WalPosition } from '../../domain/wal/position.js'
-import { type Permits } from '../../kit/permits.js'
-import { type GenerationFeed } from '../backlog/generation-feed.js'
-import { type Clock } from '../ports/clock.js'
-import { type Compressor } from '../ports/compressor.js'
-import { type Logger } from '../ports/logger.js'
-import { type ManagedDatabase } from '../ports/managed-database.js'
-import { type ReplicaClient } from '../ports/replica-client.js'
 import { changeOrDue } from './change-or-due.js'
 import { type ConfirmStored } from './confirm-stored.js'
-import { type Confirmation } from './confirmation.js'
-import { type OwnReplica } from './own-replica.js'
 import { type Place, type ReplicaStanding } from './replica-standing.js'
 import { type SendSegments } from './send-segments.js'
 import { SnapshotBurst } from './snapshot-burst.js'
 import { type FinishedSnapshot, GenerationEndedError, takeSnapshot } from './take-snapshot.js'
+import { type LoopParts } from './loop-parts.js'
 
-export interface SendSnapshotsOptions {
-  readonly database: ManagedDatabase
-  readonly client: ReplicaClient
-  readonly compressor: Compressor
-  readonly feed: GenerationFeed
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly snapshotIntervalMs: number | undefined
-  /** A snapshot is due when the newest is this old, so that older ones can be deleted; undefined: nothing is. */
-  readonly retentionMs: number | undefined
-  /** Shared by all replicas of the process. */
-  readonly snapshotSlots: Permits
-  readonly owner: OwnReplica | undefined
+export interface SendSnapshotsOptions extends Pick<
+  LoopParts,
+  | 'database'
+  | 'client'
+  | 'compressor'
+  | 'feed'
+  | 'clock'
+  | 'logger'
+  | 'snapshotIntervalMs'
+  | 'retentionMs'
+  | 'snapshotSlots'
+  | 'owner'
+  | 'confirmation'
+> {
   readonly standing: ReplicaStanding
-  readonly confirmation: Confirmation
   readonly sender: SendSegments
   readonly confirm: ConfirmStored
 }

@@ -1,14 +1,8 @@
 import { unscheduledBurst, unscheduledWaitMs } from '../../domain/policy/snapshot-schedule.js'
-import { type GenerationFeed } from '../backlog/generation-feed.js'
-import { type Clock } from '../ports/clock.js'
-import { type Logger } from '../ports/logger.js'
 import { changeOrDue } from './change-or-due.js'
+import { type LoopParts } from './loop-parts.js'
 
-export interface SnapshotBurstOptions {
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly feed: GenerationFeed
-}
+export type SnapshotBurstOptions = Pick<LoopParts, 'clock' | 'logger' | 'feed'>
 
 /**
  * The first snapshots of one generation, which somebody removes: after several, the next one waits, so that the database

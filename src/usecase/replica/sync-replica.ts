@@ -3,7 +3,6 @@ import { type Generation } from '../../domain/wal/generation.js'
 import { type WalPosition } from '../../domain/wal/position.js'
 import { endOf } from '../../domain/stored/segment-chain.js'
 import { aborted, ignoreAbort, never } from '../../kit/abort.js'
-import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { ChooseSegment } from './choose-segment.js'
 import { changeOrDue } from './change-or-due.js'
 import { ConfirmStored } from './confirm-stored.js'
@@ -11,18 +10,11 @@ import { Confirmation } from './confirmation.js'
 import { LocateReplica } from './locate-replica.js'
 import { MendHoles } from './mend-holes.js'
 import { type OwnReplica } from './own-replica.js'
-import { type Clock } from '../ports/clock.js'
-import { type Compressor } from '../ports/compressor.js'
-import { type Logger } from '../ports/logger.js'
-import { type ManagedDatabase } from '../ports/managed-database.js'
-import { type ReplicaClient } from '../ports/replica-client.js'
-import { type Spool } from '../ports/spool.js'
+import { type LoopParts } from './loop-parts.js'
 import { type Place, ReplicaStanding } from './replica-standing.js'
 import { RememberStored } from './remember-stored.js'
 import { type StoredRecord } from '../ports/stored-record.js'
 import { RecordStored } from './record-stored.js'
-import { type ReplicaProblems } from '../replica-problems.js'
-import { type Permits } from '../../kit/permits.js'
 import { SecondLook } from './second-look.js'
 import { SendSchedule } from './send-schedule.js'
 import { SendSegments } from './send-segments.js'
@@ -30,23 +22,11 @@ import { SendSnapshots } from './send-snapshots.js'
 import { GenerationEndedError } from './take-snapshot.js'
 import { WriteClaim } from './write-claim.js'
 
-export interface SyncReplicaOptions {
-  readonly name: string
-  readonly database: ManagedDatabase
-  readonly client: ReplicaClient
-  readonly spool: Spool
-  readonly compressor: Compressor
-  readonly decode: (source: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>
-  readonly feed: GenerationFeed
-  readonly clock: Clock
-  readonly logger: Logger
+export interface SyncReplicaOptions extends Omit<
+  LoopParts,
+  'owner' | 'record' | 'confirmation' | 'schedule' | 'remembered' | 'secondLook' | 'isEnding'
+> {
   readonly syncIntervalMs: number
-  readonly snapshotIntervalMs: number | undefined
-  /** A snapshot is due when the newest is this old, so that older ones can be deleted; undefined: nothing is. */
-  readonly retentionMs: number | undefined
-  /** Shared by all replicas of the process. */
-  readonly snapshotSlots: Permits
-  readonly problems: ReplicaProblems
   /** How often it is looked whether what was sent is there, while there is something new; by default once a minute. */
   readonly readBackIntervalMs?: number
   /** Absent: nobody else writes there. */

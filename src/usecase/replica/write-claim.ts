@@ -1,14 +1,8 @@
 import { type Generation } from '../../domain/wal/generation.js'
-import { type GenerationFeed } from '../backlog/generation-feed.js'
-import { type ReplicaClient } from '../ports/replica-client.js'
-import { type Claimed, type OwnReplica } from './own-replica.js'
+import { type Claimed } from './own-replica.js'
+import { type LoopParts } from './loop-parts.js'
 
-export interface WriteClaimOptions {
-  readonly client: ReplicaClient
-  readonly feed: GenerationFeed
-  /** Undefined: nobody else writes there. */
-  readonly owner: OwnReplica | undefined
-}
+export type WriteClaimOptions = Pick<LoopParts, 'client' | 'feed' | 'owner'>
 
 /**
  * The right to write to a replica, generation by generation: once the replica is claimed, to one that nobody else writes
