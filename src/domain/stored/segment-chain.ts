@@ -142,6 +142,15 @@ export function isPieceOf(log: readonly LogSegment[], stored: WalSegmentTrailer)
   )
 }
 
+/** Whether frames that begin at `start` go on from where others end. */
+export function isNext(end: WalPosition, start: WalPosition): boolean {
+  const { kind } = succession(
+    { ...chainStart(end.index), offset: end.offset },
+    headOf(start, undefined),
+  )
+  return kind === 'continues' || kind === 'unknown'
+}
+
 /** How `next` stands to the end of what was before it. */
 export function succession(before: ChainTail, next: SegmentHead): Succession {
   if (next.index < before.index) return { kind: 'overlap' }

@@ -14,7 +14,13 @@
 import { type Generation, parseGeneration } from '../wal/generation.js'
 import { type FollowedGeneration, type Lineage } from './lineage.js'
 import { type WalPosition } from '../wal/position.js'
-import { type Checksum, checksumBytes, isPageSize, type Salts } from '../wal/wal-format.js'
+import {
+  type Checksum,
+  checksumBytes,
+  isPageSize,
+  type Salts,
+  type WalHeader,
+} from '../wal/wal-format.js'
 
 /** One look at the WAL: everything up to `endOffset` was committed at or before `timeMs`. */
 export interface Capture {
@@ -78,6 +84,13 @@ export interface SnapshotTrailer {
 }
 
 export type Trailer = WalSegmentTrailer | SnapshotTrailer
+
+/** What a trailer says of the header of its index, for a segment behind the one that brings it. */
+export function indexHeaderOf(trailer: Trailer | undefined): WalHeader | undefined {
+  if (trailer?.kind !== 'wal-segment') return undefined
+  const { pageSizeBytes, bigEndian, salts, checksumBefore: checksum } = trailer
+  return { pageSizeBytes, bigEndian, salts, checkpointSequence: 0, checksum }
+}
 
 const skippableMagic = 0x184d2a5a
 const version = 1

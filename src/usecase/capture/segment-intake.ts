@@ -1,4 +1,5 @@
 import { type CheckpointPacing } from '../../domain/policy/checkpoint-pacing.js'
+import { isNext } from '../../domain/stored/segment-chain.js'
 import { comparePositions, formatWalPosition, type WalPosition } from '../../domain/wal/position.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { type Clock } from '../ports/clock.js'
@@ -125,10 +126,4 @@ export class SegmentIntake {
     await assembly?.[Symbol.asyncDispose]()
     await this.#sealer.discard()
   }
-}
-
-/** Whether frames that begin at `start` go on from where others end. */
-function isNext(end: WalPosition, start: WalPosition): boolean {
-  if (start.index === end.index) return start.offset === end.offset
-  return start.index === end.index + 1 && start.offset === 0 && end.offset > 0
 }

@@ -10,14 +10,15 @@ import {
   type DatabaseStatus,
   type ReplicaStatus,
 } from '../../domain/status.js'
-import { aborted, onAbort } from '../../kit/abort.js'
-import { type GenerationFeed } from '../backlog/generation-feed.js'
+import { onAbort } from '../../kit/abort.js'
+import { type Barrier, type GenerationFeed } from '../backlog/generation-feed.js'
 import { type ValidatedRestores } from '../verify/validated-restores.js'
 import { type SendHeartbeats } from './send-heartbeats.js'
 import { type ScheduleRetention } from '../retention/schedule-retention.js'
 import { type ScheduleValidation } from '../verify/schedule-validation.js'
 import { type CaptureSettings, type SyncDatabase } from '../capture/sync-database.js'
 import { type SyncReplica } from '../replica/sync-replica.js'
+import { waitForBarrier } from './wait-until-stored.js'
 
 /** Something captured, or still to be captured, that a replica does not have. */
 export interface NotStored {
@@ -181,17 +182,9 @@ export class ReplicateDatabase {
   /** Resolves when every replica has all that is committed now, when there is no database, or at an abort. */
   async stored(signal: AbortSignal): Promise<void> {
     const { feed, capture } = this.#parts
-    const over = aborted(signal)
-    const isOver = (): boolean => signal.aborted || capture.isAbsent || feed.ended
-    while (!isOver()) {
-      // It is rejected when capturing fails, which is tried again, and then so is this.
-      const barrier = await Promise.race([feed.barrier().catch(() => undefined), over])
-      while (barrier !== undefined && !isOver()) {
-        if (this.replicas.every(({ sync }) => sync.standing.hasStored(barrier))) return
-        if (feed.current?.generation !== barrier.generation) break
-        await feed.waitForChange(signal)
-      }
-    }
+    const isStored = (barrier: Barrier): boolean =>
+      this.replicas.every(({ sync }) => sync.standing.hasStored(barrier))
+    await waitForBarrier({ feed, isStored, isOver: () => capture.isAbsent }, signal)
   }
 
   /** After {@link stop}, when the process ends: SQLite's connections are left open, see the port to the database. */

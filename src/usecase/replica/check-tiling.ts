@@ -22,7 +22,7 @@ import {
 import { type WalSegmentTrailer } from '../../domain/stored/trailer.js'
 import { type ReplicaClient, type WalSegmentInfo } from '../ports/replica-client.js'
 import { type SpooledSegment } from '../ports/spool.js'
-import { readTrailer } from '../stored/read-trailer.js'
+import { readTrailer } from '../stored/trailers.js'
 
 /** Commits that are missing on a replica, or cannot be replayed. */
 export interface Hole {
@@ -86,10 +86,9 @@ export class CheckTiling {
   }
 
   async #readOne(segment: WalSegmentInfo, signal: AbortSignal): Promise<void> {
-    const object = { ref: segment, sizeBytes: segment.sizeBytes }
     let trailer: WalSegmentTrailer | undefined
     try {
-      const found = await readTrailer(this.#client, object, signal)
+      const found = await readTrailer(this.#client, segment, signal)
       if (found.kind === 'trailer' && found.trailer.kind === 'wal-segment') trailer = found.trailer
     } catch (error) {
       if (!(error instanceof CorruptionError || error instanceof ObjectNotFoundError)) throw error

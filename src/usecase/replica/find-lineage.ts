@@ -9,6 +9,7 @@ import { type Generation } from '../../domain/wal/generation.js'
 import { type StoredRecord } from '../../domain/stored/replica-owner.js'
 import { mapAtOnce } from '../../kit/map-at-once.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
+import { lineageOfRecord } from '../stored/replica-history.js'
 import { readGeneration } from '../stored/read-generation.js'
 
 /** Generations that are read at the same time. */
@@ -82,9 +83,10 @@ export async function findStranger(
 /** What the owner object knows of a generation stands in for what nothing there tells, and for what is gone. */
 function withRecord(
   found: readonly FoundGeneration[],
-  { generation, ordinal, hasSnapshot, position, commitTimeMs }: StoredRecord,
+  record: StoredRecord,
 ): readonly FoundGeneration[] {
-  const recorded = { ordinal, epoch: 0, follows: [] }
+  const { generation, hasSnapshot, position, commitTimeMs } = record
+  const recorded = lineageOfRecord(record)
   const isThere = found.some((each) => each.generation === generation)
   if (!isThere && hasSnapshot) {
     const gone: FoundGeneration = {

@@ -5,7 +5,7 @@ import { formatObjectPath } from '../../domain/stored/replica-layout.js'
 import { type SnapshotTrailer } from '../../domain/stored/trailer.js'
 import { type Logger } from '../ports/logger.js'
 import { type ReplicaClient, type SnapshotInfo } from '../ports/replica-client.js'
-import { readTrailer } from '../stored/read-trailer.js'
+import { readTrailer } from '../stored/trailers.js'
 
 /** A snapshot that is there, and what it says of itself. */
 export interface DescribedSnapshot {
@@ -63,9 +63,8 @@ async function trailerOf(
   info: SnapshotInfo,
   signal: AbortSignal,
 ): Promise<SnapshotTrailer | undefined> {
-  const object = { ref: info, sizeBytes: info.sizeBytes }
   try {
-    const found = await readTrailer(client, object, signal)
+    const found = await readTrailer(client, info, signal)
     if (found.kind !== 'trailer' || found.trailer.kind !== 'snapshot') return undefined
     const { generation, index } = found.trailer
     return generation === info.generation && index === info.index ? found.trailer : undefined

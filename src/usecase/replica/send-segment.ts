@@ -3,7 +3,7 @@ import { type ObjectRef } from '../../domain/stored/replica-layout.js'
 import { ObjectWriter } from './object-writer.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
 import { type Spool, type SpooledSegment } from '../ports/spool.js'
-import { readTrailer } from '../stored/read-trailer.js'
+import { readTrailer } from '../stored/trailers.js'
 
 /** A segment that the store has acknowledged. */
 export interface StoredSent {
@@ -62,7 +62,7 @@ async function isThere(
 ): Promise<boolean> {
   const { sizeBytes } = segment
   const mark = markOf(segment)
-  const found = await readTrailer(client, { ref, sizeBytes }, signal)
+  const found = await readTrailer(client, { ...ref, sizeBytes }, signal)
   if (found.kind !== 'trailer') return (await client.isMarked({ ref, mark }, signal)) ?? false
   const { trailer } = found
   return trailer.kind === 'wal-segment' && markOf({ trailer, sizeBytes }) === mark

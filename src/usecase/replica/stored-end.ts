@@ -10,7 +10,7 @@ import { type Checksum } from '../../domain/wal/wal-format.js'
 import { nextInLog } from '../../domain/stored/segment-chain.js'
 import { type ReplicaClient, type WalSegmentInfo } from '../ports/replica-client.js'
 import { type SpooledSegment } from '../ports/spool.js'
-import { readTrailer, readTrailerByName } from '../stored/read-trailer.js'
+import { readTrailer, readTrailerByName } from '../stored/trailers.js'
 import { markOf } from './send-segment.js'
 
 export interface StoredEnd {
@@ -43,14 +43,14 @@ export async function readEnd(
   signal: AbortSignal,
 ): Promise<StoredEnd | undefined> {
   const { client } = where
-  const object = { ref: stored, sizeBytes: stored.sizeBytes }
-  const found = await readTrailer(client, object, signal)
+  const found = await readTrailer(client, stored, signal)
   if (found.kind === 'trailer') {
     const { trailer } = found
     if (trailer.kind !== 'wal-segment') return undefined
     const position = { index: stored.index, offset: trailer.endOffset }
     return { position, checksum: trailer.checksumAfter }
   }
+  const object = { ref: stored, sizeBytes: stored.sizeBytes }
   const contentBytes = await client.contentBytes(object, signal)
   const same = await spooledAs(where, { ref: stored, contentBytes }, signal)
   const position = same && { index: same.index, offset: same.endOffset }

@@ -12,7 +12,7 @@ import {
   type ImageInput,
   type SegmentInput,
 } from '../ports/database-image.js'
-import { readTrailer } from '../stored/read-trailer.js'
+import { readTrailer } from '../stored/trailers.js'
 import { type Backup, type RestoredDatabase, type RestoreProgress } from './restore-types.js'
 
 /** Ranges of a snapshot that are fetched at once, unless the whole restore is to fetch less. */
@@ -161,8 +161,7 @@ class Application {
     let tail = found
     if (tail.kind === 'longer') {
       const { client } = this.#backup.source
-      const { sizeBytes } = object
-      tail = await readTrailer(client, { ref: object, sizeBytes }, this.#options.signal)
+      tail = await readTrailer(client, object, this.#options.signal)
     }
     if (tail.kind === 'unreadable') {
       this.#notes.push(`${formatObjectPath(object)} has an unreadable trailer: ${tail.problem}`)

@@ -2,7 +2,7 @@ import { type Generation } from '../../domain/wal/generation.js'
 import { ancestorsOf, type FollowedGeneration } from '../../domain/stored/lineage.js'
 import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
 import { type ReplicaHistory, type StoredGeneration } from '../stored/replica-history.js'
-import { type TrailerReader } from '../stored/trailer-reader.js'
+import { type TrailerReader } from '../stored/trailers.js'
 
 export interface ChosenCommit {
   readonly generation: Generation

@@ -6,7 +6,7 @@ import { type StoredSnapshot } from '../../domain/stored/restore-plan.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { comparePositions, formatWalPosition, type WalPosition } from '../../domain/wal/position.js'
 import { newestBut, type ReplicaHistory, type StoredGeneration } from '../stored/replica-history.js'
-import { type TrailerReader } from '../stored/trailer-reader.js'
+import { type TrailerReader } from '../stored/trailers.js'
 import { lastProvable, type ProvableCommit } from './last-provable.js'
 import {
   type Backup,

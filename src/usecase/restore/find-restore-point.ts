@@ -9,7 +9,7 @@ import {
 import { headOf, succession, tailOf } from '../../domain/stored/segment-chain.js'
 import { type WalSegmentTrailer } from '../../domain/stored/trailer.js'
 import { type RestoreTarget } from './restore-types.js'
-import { type TrailerReader } from '../stored/trailer-reader.js'
+import { type TrailerReader } from '../stored/trailers.js'
 
 export interface RestorePoint {
   readonly end: ChainEnd

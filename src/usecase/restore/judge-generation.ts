@@ -8,7 +8,7 @@ import { type SnapshotTrailer } from '../../domain/stored/trailer.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
 import { type ReplicaHistory, type StoredGeneration } from '../stored/replica-history.js'
-import { type TrailerReader } from '../stored/trailer-reader.js'
+import { type TrailerReader } from '../stored/trailers.js'
 import { ExplainLoss } from './explain-loss.js'
 import { findRestorePoint, type RestorePoint } from './find-restore-point.js'
 import {

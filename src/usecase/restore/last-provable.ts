@@ -7,7 +7,7 @@ import {
 import { type GenerationListing } from '../../domain/stored/restore-plan.js'
 import { chainStart, headOf, succession, tailOf } from '../../domain/stored/segment-chain.js'
 import { mapAtOnce } from '../../kit/map-at-once.js'
-import { type TrailerReader } from '../stored/trailer-reader.js'
+import { type TrailerReader } from '../stored/trailers.js'
 
 const maxReadsAtOnce = 16
 

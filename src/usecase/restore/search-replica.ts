@@ -10,7 +10,7 @@ import {
   type ReplicaHistory,
   type StoredGeneration,
 } from '../stored/replica-history.js'
-import { TrailerReader } from '../stored/trailer-reader.js'
+import { TrailerReader } from '../stored/trailers.js'
 import { describeForks } from './describe-forks.js'
 import { type ExplainLoss } from './explain-loss.js'
 import { JudgeGeneration, type JudgeGenerationOptions } from './judge-generation.js'

@@ -3,11 +3,7 @@ import { type Generation } from '../../domain/wal/generation.js'
 import { type Lineage } from '../../domain/stored/lineage.js'
 import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
-import {
-  orderListing,
-  type StoredSegment,
-  type StoredSnapshot,
-} from '../../domain/stored/restore-plan.js'
+import { type StoredSegment, type StoredSnapshot } from '../../domain/stored/restore-plan.js'
 import {
   type RetainedGeneration,
   type RetainedSnapshot,
@@ -20,7 +16,8 @@ import {
 } from '../../domain/stored/trailer.js'
 import { isAbortError } from '../../kit/abort.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
-import { readTrailer } from '../stored/read-trailer.js'
+import { readTrailer } from '../stored/trailers.js'
+import { listGeneration, storedSpan } from '../stored/replica-history.js'
 
 type Found = Trailer | 'none' | 'unreadable'
 
@@ -48,13 +45,7 @@ export class RetainedListing {
   }
 
   async #generation(generation: Generation, signal: AbortSignal): Promise<RetainedGeneration> {
-    const client = this.#client
-    // Snapshots first: what one of them needs is stored before it.
-    const listing = orderListing({
-      generation,
-      snapshots: await Array.fromAsync(client.listSnapshots(generation, signal)),
-      segments: await Array.fromAsync(client.listWalSegments(generation, signal)),
-    })
+    const listing = await listGeneration(this.#client, generation, signal)
     const snapshots: RetainedSnapshot[] = []
     let lineage: Lineage | undefined
     for (const snapshot of listing.snapshots) {
@@ -65,17 +56,13 @@ export class RetainedListing {
     const last = listing.segments.at(-1)
     const trailer = last === undefined ? undefined : await this.#segmentTrailer(last, signal)
     const lastTimeMs = trailer?.captures.at(-1)?.timeMs ?? last?.createdAtMs ?? 0
-    let newestObjectMs = 0
-    for (const { createdAtMs } of [...listing.snapshots, ...listing.segments]) {
-      newestObjectMs = Math.max(newestObjectMs, createdAtMs)
-    }
     return {
       generation,
       lineage,
       snapshots,
       segments: listing.segments,
       endMs: Math.max(lastTimeMs, ...snapshots.map(({ commitTimeMs }) => commitTimeMs)),
-      newestObjectMs,
+      newestObjectMs: storedSpan(listing)?.lastStoredMs ?? 0,
       endPosition:
         last === undefined || trailer === undefined
           ? undefined
@@ -109,8 +96,7 @@ export class RetainedListing {
     const key = identityOf(object)
     let found = this.#trailers.get(key) ?? this.#used.get(key)
     if (found === undefined) {
-      const { sizeBytes } = object
-      const read = await readTrailer(this.#client, { ref: object, sizeBytes }, signal)
+      const read = await readTrailer(this.#client, object, signal)
       found = read.kind === 'trailer' ? read.trailer : read.kind
     }
     this.#used.set(key, found)

@@ -1,9 +1,11 @@
 import { type Generation } from '../../domain/wal/generation.js'
+import { comparePositions } from '../../domain/wal/position.js'
 import {
   type ReplicaClient,
   type SnapshotInfo,
   type WalSegmentInfo,
 } from '../ports/replica-client.js'
+import { listGeneration, storedSpan } from './replica-history.js'
 
 /** A generation on a replica and when its first and last object were created; undefined: it has none. */
 export interface GenerationInfo {
@@ -19,19 +21,8 @@ export async function listGenerations(
 ): Promise<GenerationInfo[]> {
   const found: GenerationInfo[] = []
   for (const generation of await sortedGenerations(client, signal)) {
-    let startMs: number | undefined
-    let endMs: number | undefined
-    const objects = [
-      client.listSnapshots(generation, signal),
-      client.listWalSegments(generation, signal),
-    ]
-    for (const listing of objects) {
-      for await (const { createdAtMs } of listing) {
-        startMs = Math.min(startMs ?? createdAtMs, createdAtMs)
-        endMs = Math.max(endMs ?? createdAtMs, createdAtMs)
-      }
-    }
-    found.push({ generation, startMs, endMs })
+    const span = storedSpan(await listGeneration(client, generation, signal))
+    found.push({ generation, startMs: span?.firstStoredMs, endMs: span?.lastStoredMs })
   }
   const order = ({ startMs }: GenerationInfo): number => startMs ?? Number.MAX_SAFE_INTEGER
   return found.sort((a, b) => order(a) - order(b))
@@ -44,8 +35,7 @@ export async function listSnapshots(
 ): Promise<SnapshotInfo[]> {
   const found: SnapshotInfo[] = []
   for (const generation of await sortedGenerations(client, signal)) {
-    const snapshots: SnapshotInfo[] = []
-    for await (const snapshot of client.listSnapshots(generation, signal)) snapshots.push(snapshot)
+    const snapshots = await Array.fromAsync(client.listSnapshots(generation, signal))
     found.push(...snapshots.sort((a, b) => a.index - b.index))
   }
   return found
@@ -60,10 +50,8 @@ export async function listWalSegments(
   const found: WalSegmentInfo[] = []
   const generations = only === undefined ? await sortedGenerations(client, signal) : [only]
   for (const generation of generations) {
-    const segments: WalSegmentInfo[] = []
-    for await (const segment of client.listWalSegments(generation, signal)) segments.push(segment)
-    segments.sort((a, b) => a.index - b.index || a.offset - b.offset)
-    for (const segment of segments) found.push(segment)
+    const segments = await Array.fromAsync(client.listWalSegments(generation, signal))
+    for (const segment of segments.sort(comparePositions)) found.push(segment)
   }
   return found
 }
@@ -72,7 +60,5 @@ async function sortedGenerations(
   client: ReplicaClient,
   signal: AbortSignal,
 ): Promise<Generation[]> {
-  const generations: Generation[] = []
-  for await (const generation of client.listGenerations(signal)) generations.push(generation)
-  return generations.sort()
+  return (await Array.fromAsync(client.listGenerations(signal))).sort()
 }

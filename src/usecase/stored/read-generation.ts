@@ -2,13 +2,11 @@ import { ObjectNotFoundError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { type FoundGeneration } from '../../domain/stored/lineage.js'
 import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
+import { type StoredSegment, type StoredSnapshot } from '../../domain/stored/restore-plan.js'
 import { type SnapshotTrailer, type Trailer } from '../../domain/stored/trailer.js'
-import {
-  type ReplicaClient,
-  type SnapshotInfo,
-  type WalSegmentInfo,
-} from '../ports/replica-client.js'
-import { readTrailer } from './read-trailer.js'
+import { type ReplicaClient } from '../ports/replica-client.js'
+import { listGeneration, storedSpan } from './replica-history.js'
+import { readTrailer } from './trailers.js'
 
 /**
  * What of a stored generation tells its place among the others: the listing, and the trailers of its newest snapshot and
@@ -19,20 +17,11 @@ export async function readGeneration(
   generation: Generation,
   signal: AbortSignal,
 ): Promise<FoundGeneration | undefined> {
-  const snapshots = await Array.fromAsync(client.listSnapshots(generation, signal))
-  let last: WalSegmentInfo | undefined
-  let firstStoredMs = Number.POSITIVE_INFINITY
-  let lastStoredMs = Number.NEGATIVE_INFINITY
-  const look = ({ createdAtMs }: { readonly createdAtMs: number }): void => {
-    firstStoredMs = Math.min(firstStoredMs, createdAtMs)
-    lastStoredMs = Math.max(lastStoredMs, createdAtMs)
-  }
-  snapshots.forEach(look)
-  for await (const segment of client.listWalSegments(generation, signal)) {
-    look(segment)
-    if (last === undefined || comparePositions(segment, last) > 0) last = segment
-  }
-  if (snapshots.length === 0 && last === undefined) return undefined
+  const listing = await listGeneration(client, generation, signal)
+  const span = storedSpan(listing)
+  if (span === undefined) return undefined
+  const { snapshots } = listing
+  const last = listing.segments.at(-1)
   const snapshot = await newestTrailer(client, snapshots, signal)
   const found = last === undefined ? undefined : await trailerOf(client, last, signal)
   const segment = found?.kind === 'wal-segment' ? found : undefined
@@ -50,20 +39,19 @@ export async function readGeneration(
   return {
     generation,
     lineage: snapshot?.lineage,
-    firstStoredMs,
-    lastStoredMs,
+    ...span,
     end: isTold ? ends.toSorted(comparePositions).at(-1) : undefined,
-    lastMomentMs: Math.max(...moments, ...(isTold ? [] : [lastStoredMs])),
+    lastMomentMs: Math.max(...moments, ...(isTold ? [] : [span.lastStoredMs])),
   }
 }
 
 /** Of the newest snapshot that has one which can be read. */
 async function newestTrailer(
   client: ReplicaClient,
-  snapshots: readonly SnapshotInfo[],
+  snapshots: readonly StoredSnapshot[],
   signal: AbortSignal,
 ): Promise<SnapshotTrailer | undefined> {
-  for (const snapshot of snapshots.toSorted((a, b) => b.index - a.index)) {
+  for (const snapshot of snapshots.toReversed()) {
     const trailer = await trailerOf(client, snapshot, signal)
     if (trailer?.kind === 'snapshot') return trailer
   }
@@ -73,11 +61,11 @@ async function newestTrailer(
 /** Undefined: it has none that can be read, or is deleted under our eyes. */
 async function trailerOf(
   client: ReplicaClient,
-  object: SnapshotInfo | WalSegmentInfo,
+  object: StoredSnapshot | StoredSegment,
   signal: AbortSignal,
 ): Promise<Trailer | undefined> {
   try {
-    const found = await readTrailer(client, { ref: object, sizeBytes: object.sizeBytes }, signal)
+    const found = await readTrailer(client, object, signal)
     return found.kind === 'trailer' ? found.trailer : undefined
   } catch (error) {
     if (error instanceof ObjectNotFoundError) return undefined

@@ -19,7 +19,7 @@ import { type SnapshotTrailer } from '../../domain/stored/trailer.js'
 import { isAbortError } from '../../kit/abort.js'
 import { mapAtOnce } from '../../kit/map-at-once.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
-import { type TrailerReader } from './trailer-reader.js'
+import { type TrailerReader } from './trailers.js'
 
 const maxGenerationsAtOnce = 8
 
@@ -92,7 +92,8 @@ export function newestBut(
 
 /** All generations that are there, the newest last. Where nothing tells, the time of the newest object does. */
 export function inOrder({ generations, order }: ReplicaHistory): readonly StoredGeneration[] {
-  const byTime = generations.toSorted((a, b) => lastStoredMs(a) - lastStoredMs(b))
+  const lastMs = (each: GenerationListing): number => storedSpan(each)?.lastStoredMs ?? 0
+  const byTime = generations.toSorted((a, b) => lastMs(a) - lastMs(b))
   const sorted: StoredGeneration[] = []
   for (const each of byTime) {
     const later = sorted.findIndex((other) => order.isBefore(each.generation, other.generation))
@@ -101,8 +102,22 @@ export function inOrder({ generations, order }: ReplicaHistory): readonly Stored
   return sorted
 }
 
-function lastStoredMs({ snapshots, segments }: GenerationListing): number {
-  return [...snapshots, ...segments].reduce((ms, { createdAtMs }) => Math.max(ms, createdAtMs), 0)
+/** When the first and the last object of a generation were stored; undefined: there is none. */
+export function storedSpan({
+  snapshots,
+  segments,
+}: GenerationListing): Pick<GenerationFacts, 'firstStoredMs' | 'lastStoredMs'> | undefined {
+  const times = [...snapshots, ...segments].map(({ createdAtMs }) => createdAtMs)
+  if (times.length === 0) return undefined
+  return {
+    firstStoredMs: times.reduce((a, b) => Math.min(a, b)),
+    lastStoredMs: times.reduce((a, b) => Math.max(a, b)),
+  }
+}
+
+/** What the owner object says of the place of a generation stands in for what nothing there tells. */
+export function lineageOfRecord({ ordinal }: StoredRecord): Lineage {
+  return { ordinal, epoch: 0, follows: [] }
 }
 
 /** What is known of a generation that has segments and no snapshot. */
@@ -179,23 +194,14 @@ function factsOf(
   only: Generation | undefined,
 ): readonly GenerationFacts[] {
   const withSnapshot = records.find(({ hasSnapshot }) => hasSnapshot)
-  const recorded: Lineage | undefined = withSnapshot && {
-    ordinal: withSnapshot.ordinal,
-    epoch: 0,
-    follows: [],
-  }
+  const recorded = withSnapshot && lineageOfRecord(withSnapshot)
   const facts = generations.flatMap((each): GenerationFacts[] => {
-    const { generation, snapshots, segments, newestTrailer } = each
+    const { generation, snapshots, newestTrailer } = each
+    const span = storedSpan(each)
     const isRecorded = withSnapshot?.generation === generation
-    if (snapshots.length === 0 && !isRecorded) return []
+    if (span === undefined || (snapshots.length === 0 && !isRecorded)) return []
     const lineage = newestTrailer?.lineage ?? (isRecorded ? recorded : undefined)
-    let firstStoredMs = Number.POSITIVE_INFINITY
-    let lastStoredMs = Number.NEGATIVE_INFINITY
-    for (const { createdAtMs } of [...snapshots, ...segments]) {
-      firstStoredMs = Math.min(firstStoredMs, createdAtMs)
-      lastStoredMs = Math.max(lastStoredMs, createdAtMs)
-    }
-    return [{ generation, lineage, firstStoredMs, lastStoredMs }]
+    return [{ generation, lineage, ...span }]
   })
   if (withSnapshot === undefined) return facts
   const { generation, commitTimeMs } = withSnapshot

@@ -14,20 +14,20 @@ import {
 import { countOf } from '../../kit/quantity.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
 import { SegmentVerifier } from '../../domain/wal/segment-verifier.js'
-import { type WalSegmentTrailer } from '../../domain/stored/trailer.js'
-import { frameBytes, framePageNumber, type WalHeader } from '../../domain/wal/wal-format.js'
+import { indexHeaderOf, type WalSegmentTrailer } from '../../domain/stored/trailer.js'
+import { frameBytes, framePageNumber } from '../../domain/wal/wal-format.js'
 import { type Clock } from '../ports/clock.js'
 import { type LiveComparison, type WalEnd } from '../ports/live-comparison.js'
 import { type WalSegmentInfo } from '../ports/replica-client.js'
 import { type ScratchSpace } from '../ports/scratch.js'
-import { readTrailer } from '../stored/read-trailer.js'
+import { readTrailer } from '../stored/trailers.js'
 import { readHistory } from '../stored/replica-history.js'
 import {
   type RestoreReport,
   type RestoreRequest,
   type RestoreSource,
 } from '../restore/restore-types.js'
-import { TrailerReader } from '../stored/trailer-reader.js'
+import { TrailerReader } from '../stored/trailers.js'
 import { type Decode } from './verify-replica.js'
 
 export interface ValidateReplicaOptions {
@@ -260,9 +260,7 @@ class LaterSegments {
     segment: WalSegmentInfo,
     signal: AbortSignal,
   ): Promise<WalSegmentTrailer | undefined> {
-    const { client } = this.#options.source
-    const object = { ref: segment, sizeBytes: segment.sizeBytes }
-    const tail = await readTrailer(client, object, signal)
+    const tail = await readTrailer(this.#options.source.client, segment, signal)
     if (tail.kind !== 'trailer' || tail.trailer.kind !== 'wal-segment') return undefined
     return tail.trailer
   }
@@ -270,7 +268,7 @@ class LaterSegments {
   async #pagesOf(segment: WalSegmentInfo, signal: AbortSignal): Promise<ReadonlySet<number>> {
     const { source, decode } = this.#options
     const { offset } = segment
-    const header = offset === 0 ? undefined : headerOf(await this.#trailer(segment, signal))
+    const header = offset === 0 ? undefined : indexHeaderOf(await this.#trailer(segment, signal))
     const pages = new Set<number>()
     if (offset !== 0 && header === undefined) return pages
     const verifier = new SegmentVerifier({ offset, header, wantedEndOffset: Infinity })
@@ -289,10 +287,4 @@ class LaterSegments {
     }
     return pages
   }
-}
-
-function headerOf(trailer: WalSegmentTrailer | undefined): WalHeader | undefined {
-  if (trailer === undefined) return undefined
-  const { pageSizeBytes, bigEndian, salts, checksumBefore: checksum } = trailer
-  return { pageSizeBytes, bigEndian, salts, checkpointSequence: 0, checksum }
 }

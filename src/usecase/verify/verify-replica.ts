@@ -17,7 +17,7 @@ import {
   type StoredSnapshot,
 } from '../../domain/stored/restore-plan.js'
 import { SegmentVerifier } from '../../domain/wal/segment-verifier.js'
-import { type Trailer, type TrailerTail } from '../../domain/stored/trailer.js'
+import { indexHeaderOf, type Trailer, type TrailerTail } from '../../domain/stored/trailer.js'
 import {
   checkStructure,
   type Finding,
@@ -27,7 +27,7 @@ import {
 import { databasePageSize, type WalHeader } from '../../domain/wal/wal-format.js'
 import { mapAtOnce } from '../../kit/map-at-once.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
-import { readTrailer } from '../stored/read-trailer.js'
+import { readTrailer } from '../stored/trailers.js'
 import { refuseEncrypted } from '../stored/refuse-encrypted.js'
 import {
   inOrder,
@@ -36,7 +36,7 @@ import {
   readHistory,
   type ReplicaHistory,
 } from '../stored/replica-history.js'
-import { TrailerReader } from '../stored/trailer-reader.js'
+import { TrailerReader } from '../stored/trailers.js'
 
 export type Decode = (source: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>
 
@@ -161,8 +161,7 @@ async function readTails(
   signal: AbortSignal,
 ): Promise<Tails> {
   const tails = await mapAtOnce([...snapshots, ...segments], parallelism, async (object) => {
-    const { sizeBytes } = object
-    const tail = await readTrailer(client, { ref: object, sizeBytes }, signal)
+    const tail = await readTrailer(client, object, signal)
     return [formatObjectPath(object), tail] as const
   })
   return new Map<string, TrailerTail>(tails)
@@ -281,7 +280,7 @@ class GenerationReading {
     indexHeader: WalHeader | undefined,
   ): Promise<{ facts: SegmentFacts; header: WalHeader | undefined }> {
     const trailer = trailerOf(this.#tails, segment)
-    const header = segment.offset === 0 ? undefined : (indexHeader ?? headerOf(trailer))
+    const header = segment.offset === 0 ? undefined : (indexHeader ?? indexHeaderOf(trailer))
     const { offset } = segment
     const verifier = new SegmentVerifier({ offset, header, wantedEndOffset: Infinity })
     const problem = await this.#decode(
@@ -347,13 +346,6 @@ function byIndex(segments: readonly StoredSegment[]): ReadonlyMap<number, Stored
     else found.push(segment)
   }
   return indexes
-}
-
-/** What a trailer says of the index, where the segment that brings the header is lost. */
-function headerOf(trailer: Trailer | undefined): WalHeader | undefined {
-  if (trailer?.kind !== 'wal-segment') return undefined
-  const { pageSizeBytes, bigEndian, salts, checksumBefore: checksum } = trailer
-  return { pageSizeBytes, bigEndian, salts, checkpointSequence: 0, checksum }
 }
 
 /** Undefined: so little of it says nothing. */

@@ -6,6 +6,7 @@ import {
   chainStart,
   checksumAt,
   headOf,
+  isNext,
   isPieceOf,
   type LogSegment,
   nextInLog,
@@ -219,4 +220,18 @@ describe('in a log', () => {
       }),
     )
   })
+})
+
+test.each([
+  [{ index: 3, offset: 0 }, { index: 3, offset: 0 }, true],
+  [{ index: 3, offset: 4152 }, { index: 3, offset: 4152 }, true],
+  [{ index: 3, offset: 4152 }, { index: 3, offset: 32 }, false],
+  [{ index: 3, offset: 4152 }, { index: 3, offset: 8272 }, false],
+  [{ index: 3, offset: 4152 }, { index: 4, offset: 0 }, true],
+  [{ index: 3, offset: 0 }, { index: 4, offset: 0 }, false],
+  [{ index: 3, offset: 4152 }, { index: 4, offset: 32 }, false],
+  [{ index: 3, offset: 4152 }, { index: 5, offset: 0 }, false],
+  [{ index: 3, offset: 4152 }, { index: 2, offset: 4152 }, false],
+])('behind %j, frames at %j go on: %j', (end, start, goesOn) => {
+  expect(isNext(end, start)).toBe(goesOn)
 })

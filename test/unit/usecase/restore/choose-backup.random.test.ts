@@ -17,7 +17,7 @@ import {
   type RestoreRequest,
   type RestoreSource,
 } from '../../../../src/usecase/restore/restore-types.js'
-import { TrailerReader } from '../../../../src/usecase/stored/trailer-reader.js'
+import { TrailerReader } from '../../../../src/usecase/stored/trailers.js'
 import { type Commit, LossyReplica } from '../../../support/lossy-replica.js'
 import { randomFrom } from '../../../support/retention-model.js'
 

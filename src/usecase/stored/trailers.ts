@@ -1,6 +1,15 @@
+/** Trailers, read from the ends of stored objects. */
 import { ObjectNotFoundError } from '../../domain/errors.js'
-import { type ObjectRef } from '../../domain/stored/replica-layout.js'
-import { parseTrailer, trailerTailBytes, type TrailerTail } from '../../domain/stored/trailer.js'
+import { formatObjectPath, type ObjectRef } from '../../domain/stored/replica-layout.js'
+import { type StoredSegment, type StoredSnapshot } from '../../domain/stored/restore-plan.js'
+import {
+  parseTrailer,
+  type SnapshotTrailer,
+  type Trailer,
+  trailerTailBytes,
+  type TrailerTail,
+  type WalSegmentTrailer,
+} from '../../domain/stored/trailer.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
 
 /** What an object's end says. */
@@ -9,11 +18,15 @@ export type FoundTrailer = Exclude<TrailerTail, { kind: 'longer' }>
 /** Reads an object's trailer by one ranged read of its tail, or two when it is long. Objects without one: `none`. */
 export async function readTrailer(
   client: ReplicaClient,
-  object: { readonly ref: ObjectRef; readonly sizeBytes: number },
+  object: ObjectRef & { readonly sizeBytes: number },
   signal: AbortSignal,
 ): Promise<FoundTrailer> {
-  const sizeBytes = await client.contentBytes(object, signal)
-  return readTail(client, { ref: object.ref, sizeBytes }, signal)
+  const stored = { ref: object, sizeBytes: object.sizeBytes }
+  return readTail(
+    client,
+    { ...stored, sizeBytes: await client.contentBytes(stored, signal) },
+    signal,
+  )
 }
 
 /**
@@ -42,6 +55,49 @@ export async function readTrailerByName(
       ? await readTail(client, { ref, sizeBytes: contentBytes }, signal)
       : parsed
   return { contentBytes, found }
+}
+
+/** Reads trailers from the ends of stored objects, each once. */
+export class TrailerReader {
+  readonly #client: ReplicaClient
+  readonly #notes: string[]
+  readonly #signal: AbortSignal
+  readonly #known = new Map<string, Trailer | undefined>()
+
+  constructor(client: ReplicaClient, notes: string[], signal: AbortSignal) {
+    this.#client = client
+    this.#notes = notes
+    this.#signal = signal
+  }
+
+  /** Undefined: it has none, or none of its own that can be read. */
+  async segment(segment: StoredSegment): Promise<WalSegmentTrailer | undefined> {
+    const trailer = await this.#trailer(segment)
+    const isItsOwn =
+      trailer?.kind === 'wal-segment' &&
+      trailer.index === segment.index &&
+      trailer.startOffset === segment.offset
+    return isItsOwn ? trailer : undefined
+  }
+
+  async snapshot(snapshot: StoredSnapshot): Promise<SnapshotTrailer | undefined> {
+    const trailer = await this.#trailer(snapshot)
+    const isItsOwn = trailer?.kind === 'snapshot' && trailer.index === snapshot.index
+    return isItsOwn ? trailer : undefined
+  }
+
+  async #trailer(object: StoredSegment | StoredSnapshot): Promise<Trailer | undefined> {
+    const path = formatObjectPath(object)
+    if (this.#known.has(path)) return this.#known.get(path)
+    const tail = await readTrailer(this.#client, object, this.#signal)
+    if (tail.kind === 'unreadable') {
+      this.#notes.push(`${path} has an unreadable trailer: ${tail.problem}`)
+    }
+    const isItsOwn = tail.kind === 'trailer' && tail.trailer.generation === object.generation
+    const trailer = isItsOwn ? tail.trailer : undefined
+    this.#known.set(path, trailer)
+    return trailer
+  }
 }
 
 async function readTail(
