@@ -49,26 +49,20 @@ export function openAbsReplica(
 
 class AbsStore implements ObjectStore {
   readonly type = 'abs'
-  readonly noProgressMs: number
   readonly #target: AbsReplicaTarget
-  readonly #connection: AbsConnection
+  readonly connection: AbsConnection
 
   constructor(target: AbsReplicaTarget, timeouts: Partial<AbsTimeouts>) {
     this.#target = target
-    this.#connection = new AbsConnection(target, timeouts)
-    this.noProgressMs = this.#connection.timeouts.noProgressMs
-  }
-
-  urlOf(name: string): string {
-    return this.#connection.urlOf(name)
+    this.connection = new AbsConnection(target, timeouts)
   }
 
   async *list({ folder, first }: WantedFolder, signal: AbortSignal): AsyncIterable<ListedPage> {
     let marker: string | undefined
     do {
       const page: ContainerListBlobHierarchySegmentResponse | undefined =
-        await this.#connection.attempt(
-          `list ${this.#connection.urlOf(folder)}`,
+        await this.connection.attempt(
+          `list ${this.connection.urlOf(folder)}`,
           async (container, abortSignal) => {
             const pages = container
               .listBlobsByHierarchy('/', {
@@ -98,17 +92,19 @@ class AbsStore implements ObjectStore {
     const { storageClass, concurrency: wanted = defaultConcurrency } = this.#target
     const partSizeBytes = chooseBlockSize(expectedBytes, this.#target.partSizeBytes)
     const fitting = Math.floor(maxBytesInFlight / partSizeBytes)
-    return new AbsUpload({
-      connection: this.#connection,
-      name,
-      // The vendor's list of tiers is open: Azure refuses what it does not know.
-      tier: toTier(storageClass),
-      partSizeBytes,
-      maxConcurrentParts: Math.max(1, Math.min(wanted, fitting)),
-      isNew,
-      onStored,
+    return new AbsUpload(
+      {
+        connection: this.connection,
+        name,
+        // The vendor's list of tiers is open: Azure refuses what it does not know.
+        tier: toTier(storageClass),
+        partSizeBytes,
+        maxConcurrentParts: Math.max(1, Math.min(wanted, fitting)),
+        isNew,
+        onStored,
+      },
       signal,
-    })
+    )
   }
 
   async open(
@@ -117,8 +113,8 @@ class AbsStore implements ObjectStore {
   ): Promise<OpenedObject | 'past the end' | 'replaced'> {
     // What the vendor's stream is read from goes on until it is told to stop.
     const body = new AbortController()
-    const answer = await this.#connection.attempt(
-      `read ${this.urlOf(name)}`,
+    const answer = await this.connection.attempt(
+      `read ${this.connection.urlOf(name)}`,
       (container, abortSignal) =>
         container.getBlobClient(name).download(range.offset, range.length, {
           abortSignal: AbortSignal.any([body.signal, abortSignal]),
@@ -152,13 +148,13 @@ class AbsStore implements ObjectStore {
   /** Whatever breaks a body that had begun may be better the next time. */
   toBodyError(name: string, error: unknown): Error {
     const failure = { ...describeFailure(error), code: 'EBODY' }
-    return toReplicaError(`read ${this.urlOf(name)}`, failure, this.#connection.redact)
+    return toReplicaError(`read ${this.connection.urlOf(name)}`, failure, this.connection.redact)
   }
 
   delete(names: readonly string[], signal: AbortSignal): Promise<readonly unknown[]> {
     return deleteEach(names, { atOnce: maxConcurrentDeletions, signal }, (name) =>
-      this.#connection.attempt(
-        `delete ${this.urlOf(name)}`,
+      this.connection.attempt(
+        `delete ${this.connection.urlOf(name)}`,
         (container, abortSignal) =>
           container.deleteBlob(name, { abortSignal, deleteSnapshots: 'include' }),
         {
@@ -170,8 +166,8 @@ class AbsStore implements ObjectStore {
   }
 
   async readOwner(blob: string, signal: AbortSignal): Promise<OwnerObject | undefined> {
-    const answer = await this.#connection.attempt(
-      `read ${this.#connection.urlOf(blob)}`,
+    const answer = await this.connection.attempt(
+      `read ${this.connection.urlOf(blob)}`,
       async (container, abortSignal) => {
         const found = await container.getBlobClient(blob).download(0, undefined, { abortSignal })
         const chunks: Uint8Array[] = []
@@ -194,8 +190,8 @@ class AbsStore implements ObjectStore {
     signal: AbortSignal,
   ): Promise<string | undefined> {
     const bytes = Buffer.from(content)
-    const answer = await this.#connection.attempt(
-      `write ${this.#connection.urlOf(blob)}`,
+    const answer = await this.connection.attempt(
+      `write ${this.connection.urlOf(blob)}`,
       (container, abortSignal) =>
         container.getBlockBlobClient(blob).upload(bytes, bytes.length, {
           abortSignal,
@@ -224,7 +220,7 @@ class AbsStore implements ObjectStore {
   #toListed({ name, properties }: BlobItem): ListedObject {
     const { contentLength: sizeBytes, createdOn, lastModified } = properties
     if (sizeBytes === undefined) {
-      throw new ReplicaError(`cannot list ${this.#connection.urlOf(name)}: its size is missing`)
+      throw new ReplicaError(`cannot list ${this.connection.urlOf(name)}: its size is missing`)
     }
     return { name, sizeBytes, createdAtMs: (createdOn ?? lastModified).getTime() }
   }

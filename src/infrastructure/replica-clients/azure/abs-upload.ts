@@ -4,62 +4,52 @@
  * Blocks that are never committed are not visible; Azure drops them when the blob is written, or after a week. Nothing
  * of ours can drop them sooner without showing an empty blob for a moment, which a restore might meet.
  */
-import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { type AccessTier, type BlockBlobClient } from '@azure/storage-blob'
 import { ObjectExistsError } from '../../../domain/errors.js'
 import { type ObjectPart, type ObjectUpload } from '../../../usecase/ports/replica-client.js'
 import { type AbsConnection } from './abs-connection.js'
+import { assertPart, UploadRequests } from '../object-store/upload-requests.js'
 
 /** All ids of one blob's blocks must be equally long; those of Litestream, which may have left some, have 64 bytes. */
 const blockIdBytes = 64
+
+export interface AbsUploadOptions {
+  readonly connection: AbsConnection
+  readonly name: string
+  readonly tier: AccessTier | undefined
+  readonly partSizeBytes: number
+  readonly maxConcurrentParts: number
+  readonly isNew: boolean
+  readonly onStored: () => void
+}
 
 export class AbsUpload implements ObjectUpload {
   readonly partSizeBytes: number
   readonly maxConcurrentParts: number
   readonly isWhole = false
-  readonly #connection: AbsConnection
-  readonly #name: string
-  readonly #tier: AccessTier | undefined
-  readonly #isNew: boolean
-  readonly #onStored: () => void
   readonly #id = randomUUID()
-  readonly #givenUp = new AbortController()
-  readonly #signal: AbortSignal
-  readonly #inFlight = new Set<Promise<unknown>>()
+  readonly #requests: UploadRequests
+  readonly #options: AbsUploadOptions
   #finished = false
   #onlyPart: Uint8Array | undefined
   #partCount = 0
 
-  constructor(options: {
-    readonly connection: AbsConnection
-    readonly name: string
-    readonly tier: AccessTier | undefined
-    readonly partSizeBytes: number
-    readonly maxConcurrentParts: number
-    readonly isNew: boolean
-    readonly onStored: () => void
-    readonly signal: AbortSignal
-  }) {
+  constructor(options: AbsUploadOptions, signal: AbortSignal) {
+    this.#options = options
     this.partSizeBytes = options.partSizeBytes
     this.maxConcurrentParts = options.maxConcurrentParts
-    this.#connection = options.connection
-    this.#name = options.name
-    this.#tier = options.tier
-    this.#isNew = options.isNew
-    this.#onStored = options.onStored
-    this.#signal = AbortSignal.any([options.signal, this.#givenUp.signal])
+    this.#requests = new UploadRequests(signal)
   }
 
   storedBytes(contentBytes: number): number {
     return contentBytes
   }
 
-  async sendPart({ number, bytes, last }: ObjectPart): Promise<void> {
-    this.#signal.throwIfAborted()
-    assert(
-      bytes.byteLength <= this.partSizeBytes && (last || bytes.byteLength === this.partSizeBytes),
-    )
+  async sendPart(part: ObjectPart): Promise<void> {
+    const { number, bytes, last } = part
+    this.#requests.signal.throwIfAborted()
+    assertPart(part, this.partSizeBytes)
     this.#partCount = Math.max(this.#partCount, number + 1)
     if (number === 0 && last) {
       this.#onlyPart = bytes
@@ -72,11 +62,11 @@ export class AbsUpload implements ObjectUpload {
 
   /** Again after a lost answer is harmless: the blocks are then those of the blob itself. */
   async finish(): Promise<void> {
-    this.#signal.throwIfAborted()
+    this.#requests.signal.throwIfAborted()
     if (this.#finished) return
     const options = {
       blobHTTPHeaders: { blobContentType: 'application/octet-stream' },
-      ...(this.#tier === undefined ? {} : { tier: this.#tier }),
+      ...(this.#options.tier === undefined ? {} : { tier: this.#options.tier }),
     }
     const whole = this.#onlyPart
     const isThere = await (whole === undefined
@@ -87,22 +77,21 @@ export class AbsUpload implements ObjectUpload {
       : this.#request('write', whole.byteLength, (blob, abortSignal) =>
           blob.upload(whole, whole.byteLength, {
             ...options,
-            ...(this.#isNew ? { conditions: { ifNoneMatch: '*' } } : {}),
+            ...(this.#options.isNew ? { conditions: { ifNoneMatch: '*' } } : {}),
             abortSignal,
           }),
         ))
     if (isThere === 'there already') {
       throw new ObjectExistsError(
-        `cannot write ${this.#connection.urlOf(this.#name)}: it is there already`,
+        `cannot write ${this.#options.connection.urlOf(this.#options.name)}: it is there already`,
       )
     }
     this.#finished = true
-    this.#onStored()
+    this.#options.onStored()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#givenUp.abort()
-    await Promise.allSettled(this.#inFlight)
+    await this.#requests.giveUp()
   }
 
   async #request(
@@ -110,24 +99,20 @@ export class AbsUpload implements ObjectUpload {
     sentBytes: number,
     send: (blob: BlockBlobClient, abortSignal: AbortSignal) => Promise<unknown>,
   ): Promise<unknown> {
-    const request = this.#connection.attempt(
-      `${action} ${this.#connection.urlOf(this.#name)}`,
-      (container, abortSignal) => send(container.getBlockBlobClient(this.#name), abortSignal),
+    const { connection, name, isNew } = this.#options
+    const request = connection.attempt(
+      `${action} ${connection.urlOf(name)}`,
+      (container, abortSignal) => send(container.getBlockBlobClient(name), abortSignal),
       {
-        signal: this.#signal,
+        signal: this.#requests.signal,
         sentBytes,
         expected: ({ code, status }) =>
-          this.#isNew && (code === 'BlobAlreadyExists' || status === 412)
+          isNew && (code === 'BlobAlreadyExists' || status === 412)
             ? ('there already' as const)
             : undefined,
       },
     )
-    this.#inFlight.add(request)
-    try {
-      return await request
-    } finally {
-      this.#inFlight.delete(request)
-    }
+    return await this.#requests.track(request)
   }
 
   #blockId(number: number): string {

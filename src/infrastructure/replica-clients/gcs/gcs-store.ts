@@ -44,31 +44,25 @@ export function openGcsReplica(
 /** Google numbers the versions of an object, by what it calls generations. */
 class GcsStore implements ObjectStore {
   readonly type = 'gcs'
-  readonly noProgressMs: number
   readonly #target: GcsReplicaTarget
-  readonly #connection: GcsConnection
+  readonly connection: GcsConnection
 
   constructor(target: GcsReplicaTarget, timeouts: Partial<GcsTimeouts>) {
     this.#target = target
-    this.#connection = new GcsConnection(target, timeouts)
-    this.noProgressMs = this.#connection.timeouts.noProgressMs
-  }
-
-  urlOf(name: string): string {
-    return this.#connection.urlOf(name)
+    this.connection = new GcsConnection(target, timeouts)
   }
 
   async *list({ folder, first }: WantedFolder, signal: AbortSignal): AsyncIterable<ListedPage> {
     let pageToken: string | undefined
     do {
-      const page: ListingPage = await this.#connection.attempt(
+      const page: ListingPage = await this.connection.attempt(
         {
-          action: `list ${this.#connection.urlOf(folder)}`,
+          action: `list ${this.connection.urlOf(folder)}`,
           permission: 'storage.objects.list',
         },
         {
           method: 'GET',
-          url: this.#connection.objectUrl(undefined, {
+          url: this.connection.objectUrl(undefined, {
             prefix: folder,
             delimiter: '/',
             ...(first === undefined ? {} : { startOffset: `${folder}${first}` }),
@@ -86,8 +80,8 @@ class GcsStore implements ObjectStore {
 
   startUpload({ name, isNew = false, onStored }: StoredUpload, signal: AbortSignal): ObjectUpload {
     const { storageClass, partSizeBytes = usualPartBytes } = this.#target
-    const connection = this.#connection
-    return new GcsUpload({ connection, name, storageClass, partSizeBytes, isNew, onStored, signal })
+    const connection = this.connection
+    return new GcsUpload({ connection, name, storageClass, partSizeBytes, isNew, onStored }, signal)
   }
 
   async open(
@@ -95,11 +89,11 @@ class GcsStore implements ObjectStore {
     signal: AbortSignal,
   ): Promise<OpenedObject | 'past the end' | 'replaced'> {
     const attempt = this.#readingOf(name)
-    const answer = await this.#connection.attempt(
+    const answer = await this.connection.attempt(
       attempt,
       {
         method: 'GET',
-        url: this.#connection.objectUrl(name, {
+        url: this.connection.objectUrl(name, {
           alt: 'media',
           ...(expected === undefined ? {} : { ifGenerationMatch: expected }),
         }),
@@ -132,12 +126,12 @@ class GcsStore implements ObjectStore {
 
   delete(names: readonly string[], signal: AbortSignal): Promise<readonly unknown[]> {
     return deleteEach(names, { atOnce: maxConcurrentDeletions, signal }, (name) =>
-      this.#connection.attempt(
+      this.connection.attempt(
         {
-          action: `delete ${this.#connection.urlOf(name)}`,
+          action: `delete ${this.connection.urlOf(name)}`,
           permission: 'storage.objects.delete',
         },
-        { method: 'DELETE', url: this.#connection.objectUrl(name) },
+        { method: 'DELETE', url: this.connection.objectUrl(name) },
         {
           signal,
           take: readText,
@@ -148,11 +142,11 @@ class GcsStore implements ObjectStore {
   }
 
   readOwner(name: string, signal: AbortSignal): Promise<OwnerObject | undefined> {
-    return readOwnerObject(this.#connection, name, signal)
+    return readOwnerObject(this.connection, name, signal)
   }
 
   writeOwner(owner: NewOwner, signal: AbortSignal): Promise<string | undefined> {
-    return writeOwnerObject(this.#connection, owner, signal)
+    return writeOwnerObject(this.connection, owner, signal)
   }
 
   /** Nothing to do: what uploads leave is invisible, cannot be listed, and is Google's to drop. */
@@ -161,7 +155,7 @@ class GcsStore implements ObjectStore {
   }
 
   #readingOf(name: string): Attempt {
-    return { action: `read ${this.#connection.urlOf(name)}`, permission: 'storage.objects.get' }
+    return { action: `read ${this.connection.urlOf(name)}`, permission: 'storage.objects.get' }
   }
 }
 

@@ -13,6 +13,7 @@ import { type Attempt, field } from '../object-store/refused-request.js'
 import { type GcsConnection } from './gcs-connection.js'
 import { parseJson } from './gcs-errors.js'
 import { readText } from './gcs-http.js'
+import { assertPart, UploadRequests } from '../object-store/upload-requests.js'
 
 /** Tells the object of this upload from another of its name. */
 const uploadIdMetadata = 'tsreplicate-upload'
@@ -30,20 +31,26 @@ interface StoredObject {
   readonly generation: string | undefined
 }
 
+export interface GcsUploadOptions {
+  readonly connection: GcsConnection
+  readonly name: string
+  readonly storageClass: string | undefined
+  readonly partSizeBytes: number
+  readonly isNew: boolean
+  readonly onStored: () => void
+}
+
 export class GcsUpload implements ObjectUpload {
   readonly partSizeBytes: number
   /** The store takes the bytes of an object in their order. */
   readonly maxConcurrentParts = 1
   readonly isWhole = false
+  readonly #metadata: Readonly<Record<string, unknown>>
+  readonly #id = randomUUID()
+  readonly #requests: UploadRequests
+  readonly #options: GcsUploadOptions
   readonly #connection: GcsConnection
   readonly #name: string
-  readonly #metadata: Readonly<Record<string, unknown>>
-  readonly #isNew: boolean
-  readonly #onStored: () => void
-  readonly #id = randomUUID()
-  readonly #givenUp = new AbortController()
-  readonly #signal: AbortSignal
-  readonly #inFlight = new Set<Promise<unknown>>()
   #session: URL | undefined
   #sentParts = 0
   /** Bytes that the store has confirmed. */
@@ -51,62 +58,51 @@ export class GcsUpload implements ObjectUpload {
   #lastPart: Uint8Array | undefined
   #finished = false
 
-  constructor(options: {
-    readonly connection: GcsConnection
-    readonly name: string
-    readonly storageClass: string | undefined
-    readonly partSizeBytes: number
-    readonly isNew: boolean
-    readonly onStored: () => void
-    readonly signal: AbortSignal
-  }) {
-    this.partSizeBytes = options.partSizeBytes
+  constructor(options: GcsUploadOptions, signal: AbortSignal) {
+    this.#options = options
     this.#connection = options.connection
     this.#name = options.name
+    this.partSizeBytes = options.partSizeBytes
     this.#metadata = {
       name: options.name,
       contentType: 'application/octet-stream',
       metadata: { [uploadIdMetadata]: this.#id },
       ...(options.storageClass === undefined ? {} : { storageClass: options.storageClass }),
     }
-    this.#isNew = options.isNew
-    this.#onStored = options.onStored
-    this.#signal = AbortSignal.any([options.signal, this.#givenUp.signal])
+    this.#requests = new UploadRequests(signal)
   }
 
   storedBytes(contentBytes: number): number {
     return contentBytes
   }
 
-  async sendPart({ number, bytes, last }: ObjectPart): Promise<void> {
-    this.#signal.throwIfAborted()
-    assert(
-      bytes.byteLength <= this.partSizeBytes && (last || bytes.byteLength === this.partSizeBytes),
-    )
+  async sendPart(part: ObjectPart): Promise<void> {
+    const { number, bytes, last } = part
+    this.#requests.signal.throwIfAborted()
+    assertPart(part, this.partSizeBytes)
     if (number < this.#sentParts) return
     assert(number === this.#sentParts, 'parts are sent in their order')
     if (last) {
       this.#lastPart = bytes
       return
     }
-    await this.#track(this.#sendChunk(number, bytes))
+    await this.#requests.track(this.#sendChunk(number, bytes))
     this.#sentParts = number + 1
   }
 
   async finish(): Promise<void> {
-    this.#signal.throwIfAborted()
+    this.#requests.signal.throwIfAborted()
     if (this.#finished) return
     const last = this.#lastPart
     assert(last !== undefined, 'finished before the last part')
-    await this.#track(this.#sentParts === 0 ? this.#sendWhole(last) : this.#sendLast(last))
+    await this.#requests.track(this.#sentParts === 0 ? this.#sendWhole(last) : this.#sendLast(last))
     this.#finished = true
     this.#lastPart = undefined
-    this.#onStored()
+    this.#options.onStored()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#givenUp.abort()
-    await Promise.allSettled(this.#inFlight)
+    await this.#requests.giveUp()
     const session = this.#session
     this.#session = undefined
     if (session === undefined || this.#finished) return
@@ -185,7 +181,7 @@ export class GcsUpload implements ObjectUpload {
         url: this.#connection.objectUrl(this.#name, generation === undefined ? {} : { generation }),
       },
       {
-        signal: this.#signal,
+        signal: this.#requests.signal,
         take: readText,
         expected: ({ status }) => (status === 404 ? 'absent' : undefined),
       },
@@ -202,12 +198,15 @@ export class GcsUpload implements ObjectUpload {
       attempt,
       {
         method: 'POST',
-        url: this.#connection.uploadUrl({ uploadType: 'resumable', name: this.#name }),
+        url: this.#connection.uploadUrl({
+          uploadType: 'resumable',
+          name: this.#name,
+        }),
         headers: { 'content-type': 'application/json; charset=UTF-8' },
         body: [Buffer.from(JSON.stringify(this.#metadata))],
       },
       {
-        signal: this.#signal,
+        signal: this.#requests.signal,
         take: async (answer) => {
           await readText(answer)
           return answer.headers.location
@@ -233,7 +232,7 @@ export class GcsUpload implements ObjectUpload {
         body: [chunk.bytes],
       },
       {
-        signal: this.#signal,
+        signal: this.#requests.signal,
         take: async (answer) => {
           const text = await readText(answer)
           return answer.statusCode === 308
@@ -267,16 +266,16 @@ export class GcsUpload implements ObjectUpload {
         url: this.#connection.uploadUrl({
           uploadType: 'multipart',
           name: this.#name,
-          ...(this.#isNew ? { ifGenerationMatch: '0' } : {}),
+          ...(this.#options.isNew ? { ifGenerationMatch: '0' } : {}),
         }),
         headers: { 'content-type': `multipart/related; boundary=${boundary}` },
         body: [Buffer.from(head), bytes, Buffer.from(`\r\n--${boundary}--\r\n`)],
       },
       {
-        signal: this.#signal,
+        signal: this.#requests.signal,
         take: readText,
         expected: ({ status }) =>
-          this.#isNew && status === 412 ? ('there already' as const) : undefined,
+          this.#options.isNew && status === 412 ? ('there already' as const) : undefined,
       },
     )
     if (answer === 'there already') {
@@ -290,22 +289,13 @@ export class GcsUpload implements ObjectUpload {
       { ...this.#attempt('look for'), permission: 'storage.objects.get' },
       { method: 'GET', url: this.#connection.objectUrl(this.#name) },
       {
-        signal: this.#signal,
+        signal: this.#requests.signal,
         take: readText,
         expected: ({ status }) => (status === 404 ? ('absent' as const) : undefined),
       },
     )
     const id = field(field(parseJson(text), 'metadata'), uploadIdMetadata)
     return id === this.#id ? parseObject(text) : undefined
-  }
-
-  async #track(request: Promise<void>): Promise<void> {
-    this.#inFlight.add(request)
-    try {
-      await request
-    } finally {
-      this.#inFlight.delete(request)
-    }
   }
 
   #attempt(verb: string): Attempt {

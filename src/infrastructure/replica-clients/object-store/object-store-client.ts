@@ -69,10 +69,12 @@ export interface StoredUpload extends UploadOptions {
 /** One vendor's store. Names of objects are whole: from the start of the bucket, with the replica's path. */
 export interface ObjectStore {
   readonly type: string
-  /** How long a wait for bytes of a body may take. */
-  readonly noProgressMs: number
-  /** An object, or a path in the bucket, for people. */
-  urlOf(name: string): string
+  readonly connection: {
+    /** `noProgressMs`: how long a wait for bytes of a body may take. */
+    readonly timeouts: { readonly noProgressMs: number }
+    /** An object, or a path in the bucket, for people. */
+    urlOf(name: string): string
+  }
   /** What lies right in a folder, page by page; with `first` without the names before it, where the store knows how. */
   list(folder: WantedFolder, signal: AbortSignal): AsyncIterable<ListedPage>
   startUpload(upload: StoredUpload, signal: AbortSignal): ObjectUpload
@@ -107,7 +109,7 @@ export class ObjectStoreClient implements ReplicaClient {
   constructor(store: ObjectStore, prefix: string) {
     const path = prefix.split('/').filter(Boolean).join('/')
     this.type = store.type
-    this.location = store.urlOf(path)
+    this.location = store.connection.urlOf(path)
     this.#store = store
     this.#root = path === '' ? '' : `${path}/`
   }
@@ -161,13 +163,13 @@ export class ObjectStoreClient implements ReplicaClient {
       this.#versions.delete(name)
       if (opened !== 'replaced') opened.stream.destroy()
       throw new ReplicaError(
-        `cannot read ${this.#store.urlOf(name)}: it was replaced while it was being read`,
+        `cannot read ${this.#store.connection.urlOf(name)}: it was replaced while it was being read`,
         { retryable: false },
       )
     }
     if (version !== undefined) this.#versions.set(name, version)
     const { stream, sizeBytes } = opened
-    const { noProgressMs } = this.#store
+    const { noProgressMs } = this.#store.connection.timeouts
     using _stopping = onAbort(signal, () => void stream.destroy())
     try {
       yield* watchedBody(stream, { sizeBytes, noProgressMs })

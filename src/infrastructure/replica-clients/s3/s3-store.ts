@@ -50,9 +50,8 @@ export function openS3Replica(
 
 class S3Store implements ObjectStore {
   readonly type = 's3'
-  readonly noProgressMs: number
   readonly #target: S3ReplicaTarget
-  readonly #connection: S3Connection
+  readonly connection: S3Connection
   readonly #deletion: S3Deletion
   readonly #owner: S3Owner
   readonly #encryption: S3EncryptionParameters
@@ -65,19 +64,14 @@ class S3Store implements ObjectStore {
   ) {
     this.#target = target
     this.#unfinished = new UnfinishedUploads(uploads)
-    this.#connection = new S3Connection(target, timeouts)
-    this.noProgressMs = this.#connection.timeouts.noProgressMs
-    this.#deletion = new S3Deletion(this.#connection)
+    this.connection = new S3Connection(target, timeouts)
+    this.#deletion = new S3Deletion(this.connection)
     this.#encryption = encryptionParameters(target.encryption)
-    this.#owner = new S3Owner({ connection: this.#connection, encryption: this.#encryption })
-  }
-
-  urlOf(name: string): string {
-    return this.#connection.urlOf(name)
+    this.#owner = new S3Owner({ connection: this.connection, encryption: this.#encryption })
   }
 
   list(folder: WantedFolder, signal: AbortSignal): AsyncIterable<ListedPage> {
-    return listFolder(this.#connection, folder, signal)
+    return listFolder(this.connection, folder, signal)
   }
 
   startUpload(
@@ -86,20 +80,22 @@ class S3Store implements ObjectStore {
   ): ObjectUpload {
     const { partSizeBytes: configuredBytes, concurrency } = this.#target
     const partSizeBytes = choosePartSize({ expectedBytes, configuredBytes })
-    return new S3Upload({
-      connection: this.#connection,
-      unfinished: this.#unfinished,
-      key: name,
-      encryption: this.#encryption,
-      partSizeBytes,
-      maxConcurrentParts: choosePartConcurrency({
+    return new S3Upload(
+      {
+        connection: this.connection,
+        unfinished: this.#unfinished,
+        key: name,
+        encryption: this.#encryption,
         partSizeBytes,
-        wanted: concurrency ?? this.#connection.profile.maxConcurrentParts,
-      }),
-      isNew,
-      onStored,
+        maxConcurrentParts: choosePartConcurrency({
+          partSizeBytes,
+          wanted: concurrency ?? this.connection.profile.maxConcurrentParts,
+        }),
+        isNew,
+        onStored,
+      },
       signal,
-    })
+    )
   }
 
   async open(
@@ -107,12 +103,12 @@ class S3Store implements ObjectStore {
     signal: AbortSignal,
   ): Promise<OpenedObject | 'past the end' | 'replaced'> {
     const attempt = this.#readingOf(name)
-    const answer = await this.#connection.attempt(
+    const answer = await this.connection.attempt(
       attempt,
       (client, options) =>
         client.send(
           new GetObjectCommand({
-            Bucket: this.#connection.bucket,
+            Bucket: this.connection.bucket,
             Key: name,
             ...this.#encryption.access,
             ...(isWhole(range) ? {} : { Range: formatRange(range) }),
@@ -143,7 +139,7 @@ class S3Store implements ObjectStore {
   }
 
   toBodyError(name: string, error: unknown): Error {
-    return this.#connection.toReplicaError(this.#readingOf(name), describeFailure(error))
+    return this.connection.toReplicaError(this.#readingOf(name), describeFailure(error))
   }
 
   delete(names: readonly string[], signal: AbortSignal): Promise<readonly unknown[]> {
@@ -162,12 +158,12 @@ class S3Store implements ObjectStore {
     const unfinished = this.#unfinished
     await unfinished.load()
     const abort = async (key: string, uploadId: string): Promise<void> => {
-      await abortUpload(this.#connection, { key, uploadId, signal })
+      await abortUpload(this.connection, { key, uploadId, signal })
       await unfinished.ended(uploadId)
     }
     for (const { key, uploadId } of unfinished.leftovers()) await abort(key, uploadId)
     for (const key of unfinished.uncertainKeys()) {
-      for (const upload of await listUploads(this.#connection, key, signal)) {
+      for (const upload of await listUploads(this.connection, key, signal)) {
         // A generation has one writer, so that an upload of its object that nobody here works at is a lost one.
         if (upload.key !== key || unfinished.isRunning(upload.uploadId)) continue
         await abort(key, upload.uploadId)
@@ -175,7 +171,7 @@ class S3Store implements ObjectStore {
       await unfinished.settleKey(key)
     }
     const all = `${root}${generationsFolder}/`
-    for (const { key, uploadId, begunAtMs } of await listUploads(this.#connection, all, signal)) {
+    for (const { key, uploadId, begunAtMs } of await listUploads(this.connection, all, signal)) {
       if (unfinished.isRunning(uploadId) || !isNameOfOurs(key.slice(root.length))) continue
       if (Date.now() - begunAtMs > foreignUploadAgeMs) await abort(key, uploadId)
     }
@@ -183,7 +179,7 @@ class S3Store implements ObjectStore {
 
   #readingOf(name: string): Attempt {
     return {
-      action: `read ${this.#connection.urlOf(name)}`,
+      action: `read ${this.connection.urlOf(name)}`,
       permission:
         's3:GetObject (and s3:ListBucket, without which an absent object is refused, too)',
     }

@@ -19,6 +19,7 @@ import { type Attempt } from '../object-store/refused-request.js'
 import { isMissingObject, isUnsupported } from './s3-errors.js'
 import { type S3Connection } from './s3-connection.js'
 import { type UnfinishedUploads } from './unfinished-uploads.js'
+import { assertPart, UploadRequests } from '../object-store/upload-requests.js'
 
 /** Parameters of requests that encryption adds. */
 export interface S3EncryptionParameters {
@@ -38,84 +39,76 @@ const uploadIdMetadata = 'tsreplicate-upload'
 /** How long giving an upload up may take; after that, it is left to a sweep. */
 const abortTimeoutMs = 10_000
 
+export interface S3UploadOptions {
+  readonly connection: S3Connection
+  readonly unfinished: UnfinishedUploads
+  readonly key: string
+  readonly encryption: S3EncryptionParameters
+  readonly partSizeBytes: number
+  readonly maxConcurrentParts: number
+  readonly isNew: boolean
+  readonly onStored: () => void
+}
+
 export class S3Upload implements ObjectUpload {
   readonly partSizeBytes: number
   readonly maxConcurrentParts: number
   readonly isWhole = false
-  readonly #connection: S3Connection
-  readonly #unfinished: UnfinishedUploads
-  readonly #key: string
-  readonly #encryption: S3EncryptionParameters
   #isNew: boolean
-  readonly #onStored: () => void
   readonly #id = randomUUID()
-  readonly #givenUp = new AbortController()
-  readonly #signal: AbortSignal
-  readonly #inFlight = new Set<Promise<unknown>>()
+  readonly #requests: UploadRequests
+  readonly #options: S3UploadOptions
+  readonly #connection: S3Connection
+  readonly #key: string
   readonly #etags: string[] = []
   #state: 'open' | 'finished' | 'given-up' = 'open'
   #onlyPart: Uint8Array | undefined
   #partCount: number | undefined
   #uploadId: Promise<string> | undefined
 
-  constructor(options: {
-    readonly connection: S3Connection
-    readonly unfinished: UnfinishedUploads
-    readonly key: string
-    readonly encryption: S3EncryptionParameters
-    readonly partSizeBytes: number
-    readonly maxConcurrentParts: number
-    readonly isNew: boolean
-    readonly onStored: () => void
-    readonly signal: AbortSignal
-  }) {
+  constructor(options: S3UploadOptions, signal: AbortSignal) {
+    this.#options = options
+    this.#connection = options.connection
+    this.#key = options.key
     this.partSizeBytes = options.partSizeBytes
     this.maxConcurrentParts = options.maxConcurrentParts
-    this.#connection = options.connection
-    this.#unfinished = options.unfinished
-    this.#key = options.key
-    this.#encryption = options.encryption
     this.#isNew = options.isNew
-    this.#onStored = options.onStored
-    this.#signal = AbortSignal.any([options.signal, this.#givenUp.signal])
+    this.#requests = new UploadRequests(signal)
   }
 
   storedBytes(contentBytes: number): number {
     return contentBytes
   }
 
-  async sendPart({ number, bytes, last }: ObjectPart): Promise<void> {
-    this.#signal.throwIfAborted()
-    assert(
-      bytes.byteLength <= this.partSizeBytes && (last || bytes.byteLength === this.partSizeBytes),
-    )
+  async sendPart(part: ObjectPart): Promise<void> {
+    const { number, bytes, last } = part
+    this.#requests.signal.throwIfAborted()
+    assertPart(part, this.partSizeBytes)
     if (last) this.#partCount = number + 1
     if (number === 0 && last) {
       this.#onlyPart = bytes
       return
     }
-    await this.#track(this.#sendPart(number, bytes))
+    await this.#requests.track(this.#sendPart(number, bytes))
   }
 
   async finish(): Promise<void> {
-    this.#signal.throwIfAborted()
+    this.#requests.signal.throwIfAborted()
     if (this.#state === 'finished') return
-    await this.#track(
+    await this.#requests.track(
       this.#onlyPart === undefined ? this.#complete() : this.#putWhole(this.#onlyPart),
     )
     this.#state = 'finished'
-    this.#onStored()
+    this.#options.onStored()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#state !== 'open') return
     this.#state = 'given-up'
-    this.#givenUp.abort()
-    const hadRequests = this.#inFlight.size > 0
-    await Promise.allSettled(this.#inFlight)
+    const hadRequests = await this.#requests.giveUp()
     const uploadId = await this.#uploadId?.catch(() => undefined)
     if (uploadId === undefined) return
-    this.#unfinished.left(uploadId)
+    this.#options.unfinished.left(uploadId)
     try {
       await abortUpload(this.#connection, {
         key: this.#key,
@@ -123,18 +116,9 @@ export class S3Upload implements ObjectUpload {
         signal: AbortSignal.timeout(abortTimeoutMs),
       })
       // A part that was cut off on the way may arrive after this, and is then left to a sweep.
-      if (!hadRequests) await this.#unfinished.ended(uploadId)
+      if (!hadRequests) await this.#options.unfinished.ended(uploadId)
     } catch {
       // It is remembered, and the next sweep tries again.
-    }
-  }
-
-  async #track(request: Promise<void>): Promise<void> {
-    this.#inFlight.add(request)
-    try {
-      await request
-    } finally {
-      this.#inFlight.delete(request)
     }
   }
 
@@ -153,14 +137,14 @@ export class S3Upload implements ObjectUpload {
         client.send(
           new UploadPartCommand({
             ...this.#address(),
-            ...this.#encryption.access,
+            ...this.#options.encryption.access,
             UploadId: uploadId,
             PartNumber: number + 1,
             Body: bytes,
           }),
           options,
         ),
-      { signal: this.#signal, sizeBytes: bytes.byteLength },
+      { signal: this.#requests.signal, sizeBytes: bytes.byteLength },
     )
     if (etag === undefined) {
       throw new ReplicaError(`cannot ${attempt.action}: the answer has no ETag`)
@@ -170,7 +154,7 @@ export class S3Upload implements ObjectUpload {
 
   async #begin(): Promise<string> {
     const attempt = this.#attempt('begin')
-    await this.#unfinished.begins(this.#key)
+    await this.#options.unfinished.begins(this.#key)
     try {
       const { UploadId: uploadId } = await this.#connection.attempt(
         attempt,
@@ -178,20 +162,20 @@ export class S3Upload implements ObjectUpload {
           client.send(
             new CreateMultipartUploadCommand({
               ...this.#address(),
-              ...this.#encryption.create,
+              ...this.#options.encryption.create,
               Metadata: { [uploadIdMetadata]: this.#id },
             }),
             options,
           ),
-        { signal: this.#signal },
+        { signal: this.#requests.signal },
       )
       if (uploadId === undefined) {
         throw new ReplicaError(`cannot ${attempt.action}: the answer has no upload id`)
       }
-      this.#unfinished.began(uploadId, this.#key)
+      this.#options.unfinished.began(uploadId, this.#key)
       return uploadId
     } catch (error) {
-      this.#unfinished.mayHaveBegun(this.#key)
+      this.#options.unfinished.mayHaveBegun(this.#key)
       throw error
     }
   }
@@ -204,14 +188,14 @@ export class S3Upload implements ObjectUpload {
         client.send(
           new PutObjectCommand({
             ...this.#address(),
-            ...this.#encryption.create,
+            ...this.#options.encryption.create,
             ...(this.#isNew ? { IfNoneMatch: '*' } : {}),
             Body: bytes,
           }),
           options,
         ),
       {
-        signal: this.#signal,
+        signal: this.#requests.signal,
         sizeBytes: bytes.byteLength,
         expected: (failure) => {
           if (!this.#isNew) return undefined
@@ -251,7 +235,7 @@ export class S3Upload implements ObjectUpload {
           options,
         ),
       {
-        signal: this.#signal,
+        signal: this.#requests.signal,
         timeoutMs: this.#connection.timeouts.assemblyMs,
         expected: ({ code, status }) =>
           code === 'NoSuchUpload' || status === 404 ? ('unknown upload' as const) : undefined,
@@ -267,7 +251,7 @@ export class S3Upload implements ObjectUpload {
       // A failure can come under the status of a success, when it happens after the answer has begun.
       throw new ReplicaError(`cannot ${attempt.action}: the answer does not say that it is stored`)
     }
-    await this.#unfinished.ended(uploadId)
+    await this.#options.unfinished.ended(uploadId)
   }
 
   /** Whether the object that is there was made by this very upload. */
@@ -276,11 +260,11 @@ export class S3Upload implements ObjectUpload {
       this.#attempt('look for'),
       (client, options) =>
         client.send(
-          new HeadObjectCommand({ ...this.#address(), ...this.#encryption.access }),
+          new HeadObjectCommand({ ...this.#address(), ...this.#options.encryption.access }),
           options,
         ),
       {
-        signal: this.#signal,
+        signal: this.#requests.signal,
         expected: (failure) => (isMissingObject(failure) ? ('missing' as const) : undefined),
       },
     )
@@ -292,7 +276,10 @@ export class S3Upload implements ObjectUpload {
   }
 
   #attempt(verb: string): Attempt {
-    return { action: `${verb} ${this.#connection.urlOf(this.#key)}`, permission: 's3:PutObject' }
+    return {
+      action: `${verb} ${this.#connection.urlOf(this.#key)}`,
+      permission: 's3:PutObject',
+    }
   }
 }
 
