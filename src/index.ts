@@ -66,7 +66,7 @@ export {
   type UploadOptions,
   type WalSegmentInfo,
 } from './usecase/ports/replica-client.js'
-export { type NotStored } from './usecase/daemon/replicate.js'
+export { type NotStored } from './usecase/daemon/replicated-databases.js'
 export {
   type RestoreProgress,
   type RestoreReport,

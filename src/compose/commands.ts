@@ -12,7 +12,7 @@ import {
 import { databaseIn, folderOf } from '../domain/settings/database-folder.js'
 import { DatabaseError } from '../domain/errors.js'
 import { type RetentionRules } from '../domain/policy/retention-policy.js'
-import { type Owner } from './owner.js'
+import { type Lifetime } from './lifetime.js'
 import { type MissingDatabases } from './restore.js'
 import { type PrometheusMetrics } from '../infrastructure/prometheus/prometheus-metrics.js'
 import { never } from '../kit/abort.js'
@@ -21,7 +21,7 @@ import { type Logger } from '../usecase/ports/logger.js'
 import { type MetricsFormat } from '../usecase/ports/metrics-format.js'
 import { type ReplicaClient } from '../usecase/ports/replica-client.js'
 import { type ServiceManager } from '../usecase/ports/service-manager.js'
-import { type Replication } from '../usecase/daemon/replicate.js'
+import { type Replication } from '../usecase/daemon/replicated-databases.js'
 import { type ReportStatus } from '../usecase/daemon/report-status.js'
 import { type WatchDisk } from '../usecase/daemon/watch-disk.js'
 import {
@@ -306,13 +306,13 @@ export interface DaemonOptions {
   readonly logger: Logger
   readonly version: string
   /** Has to be disposed of when the replication has ended. */
-  readonly owner: Owner
+  readonly lifetime: Lifetime
 }
 
 /** What a daemon consists of. */
 export async function composeDaemon(
   config: Config,
-  { logger, version, owner }: DaemonOptions,
+  { logger, version, lifetime }: DaemonOptions,
 ): Promise<Daemon> {
   const [composed, { ReportStatus: Report }, { WatchDisk: Watch }, { nodeDisk }, { systemClock }] =
     await Promise.all([
@@ -325,7 +325,7 @@ export async function composeDaemon(
   const metrics = config.addr === undefined ? undefined : await createMetrics()
   const replication = await composed.composeReplication(config, {
     logger,
-    owner,
+    lifetime,
     metricsOf: metrics && (({ type }) => metrics.operationsOf(type)),
   })
   const watchDisk = new Watch({

@@ -2,7 +2,7 @@
 import { randomFillSync } from 'node:crypto'
 import { type Config, type DatabaseConfig, type ReplicaConfig } from '../domain/settings/config.js'
 import { type FileOwnership, ownershipOf } from '../infrastructure/files/ownership.js'
-import { type Owner } from './owner.js'
+import { type Lifetime } from './lifetime.js'
 import { checkReplicas, openDaemonReplica } from './stores.js'
 import { machineClock, systemClock } from '../infrastructure/clock/system-clock.js'
 import { fetchHeartbeatClient } from '../infrastructure/heartbeat/fetch-heartbeat-client.js'
@@ -37,12 +37,12 @@ import { type Processes } from '../usecase/ports/processes.js'
 import { type ReplicaClient } from '../usecase/ports/replica-client.js'
 import { type ReplicaMetrics } from '../usecase/ports/replica-metrics.js'
 import { type RetentionRecord } from '../usecase/ports/retention-record.js'
-import { ReplicateDatabases, type Replication } from '../usecase/daemon/replicate.js'
+import { ReplicatedDatabases, type Replication } from '../usecase/daemon/replicated-databases.js'
 import {
   captureSettings,
   type DatabaseParts,
   type ReplicaParts,
-} from '../usecase/daemon/replicate-database.js'
+} from '../usecase/daemon/replicated-database.js'
 import { SendHeartbeats } from '../usecase/daemon/send-heartbeats.js'
 import { ValidatedRestores } from '../usecase/verify/validated-restores.js'
 import { Refusal } from '../usecase/refusal.js'
@@ -69,22 +69,22 @@ export type ReplicaMetricsSource = (replica: {
 
 export interface ReplicationParts {
   readonly logger: Logger
-  readonly owner: Owner
+  readonly lifetime: Lifetime
   readonly metricsOf: ReplicaMetricsSource | undefined
 }
 
-/** What replicates the databases of a configuration, and others when they are wanted. What it holds is its owner's. */
+/** What replicates the databases of a configuration, and others when they are wanted. What lasts of it ends with the lifetime. */
 export async function composeReplication(
   config: Config,
-  { logger, owner, metricsOf }: ReplicationParts,
+  { logger, lifetime, metricsOf }: ReplicationParts,
 ): Promise<Replication> {
   await checkReplicas(config)
   const refusal = new Refusal(systemClock)
   // Those of SQLite and the one that looks at files end after all that makes calls to them.
-  owner.owns(new StartedThreads())
+  lifetime.add(new StartedThreads())
   const shared: SharedParts = {
     threads: new SqliteThreads(),
-    watches: owner.owns(new FolderWatches()),
+    watches: lifetime.add(new FolderWatches()),
     looks: new FileLooks(),
     compressor: await createLz4Compressor(),
     snapshotSlots: new Permits(maxSnapshotsAtOnce),
@@ -96,7 +96,7 @@ export async function composeReplication(
     logger,
     metricsOf,
   }
-  const replication = new ReplicateDatabases({
+  const replication = new ReplicatedDatabases({
     open: (database) => composeDatabase(database, shared),
     openFolder: (folder) => new SqliteFolder(folder),
     left: ({ metaPath }) => markLeft(metaPath),

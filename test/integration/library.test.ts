@@ -180,9 +180,9 @@ function stoppedAtOnce(config: object): Running {
     const { composeDaemon, loadConfig } = await at("compose/commands.js")
     const config = await loadConfig({ path: process.env.CONFIG })
     const logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => logger }
-    const { Owner } = await at("compose/owner.js")
-    await using owner = new Owner()
-    const { replication } = await composeDaemon(config, { logger, version: 'v0', owner })
+    const { Lifetime } = await at("compose/lifetime.js")
+    await using lifetime = new Lifetime()
+    const { replication } = await composeDaemon(config, { logger, version: 'v0', lifetime })
     const kill = new AbortController()
     console.log(JSON.stringify(await replication.run(AbortSignal.abort(), kill.signal)))`
   const folder = temporaryFolder()

@@ -3,11 +3,11 @@
 import { writeSync } from 'node:fs'
 import process from 'node:process'
 import { createInterface } from 'node:readline'
-import { Owner } from '../../dist/compose/owner.js'
+import { Lifetime } from '../../dist/compose/lifetime.js'
 import { main } from '../../dist/delivery/cli/main.js'
 
 for await (const line of createInterface({ input: process.stdin })) {
-  await using owner = new Owner()
-  const code = await main(JSON.parse(line), owner)
+  await using lifetime = new Lifetime()
+  const code = await main(JSON.parse(line), lifetime)
   writeSync(3, `${code}\n`)
 }

@@ -3,7 +3,7 @@
  * meaning of its exit codes come from there.
  */
 import { type Command, Option } from 'commander'
-import { type Owner } from '../../compose/owner.js'
+import { type Lifetime } from '../../compose/lifetime.js'
 import { type ExitCodeName, exitCodes } from '../exit-codes.js'
 
 export interface Flag {
@@ -32,8 +32,8 @@ export interface CommandArgument {
 export interface CommandContext {
   /** Aborted at Ctrl-C. */
   readonly signal: AbortSignal
-  /** Of what is to be ended with the command. */
-  readonly owner: Owner
+  /** What lasts until the end of the command is added to it. */
+  readonly lifetime: Lifetime
 }
 
 interface CommandText {

@@ -8,7 +8,7 @@ import {
   TsreplicateError,
   UsageError,
 } from '../../domain/errors.js'
-import { type Owner } from '../../compose/owner.js'
+import { type Lifetime } from '../../compose/lifetime.js'
 import { isAbortError } from '../../kit/abort.js'
 import { exitCodes } from '../exit-codes.js'
 import { addCommand } from './command.js'
@@ -16,10 +16,10 @@ import { commands } from './commands.js'
 import { normalizeGoFlags } from './go-flags.js'
 import { complain, print, printed, printJson } from './output.js'
 
-/** Runs a command line and returns the exit code of the process. What is to be ended with it is the owner's. */
-export async function main(argv: readonly string[], owner: Owner): Promise<number> {
+/** Runs a command line and returns the exit code of the process. What lasts until its end is in `lifetime`. */
+export async function main(argv: readonly string[], lifetime: Lifetime): Promise<number> {
   let exitCode: number = exitCodes.done.code
-  const program = createProgram(owner, (code) => {
+  const program = createProgram(lifetime, (code) => {
     exitCode = code
   })
   try {
@@ -69,7 +69,7 @@ function prepare(program: Command, argv: readonly string[]): string[] {
 }
 
 /** Every command with its flags; `exit` hears the exit code of the one that was run. */
-function createProgram(owner: Owner, exit: (code: number) => void): Command {
+function createProgram(lifetime: Lifetime, exit: (code: number) => void): Command {
   const program = new Command('tsreplicate')
     .description('Streams SQLite databases to replicas and restores them.')
     .option('--version', 'print the version')
@@ -82,7 +82,7 @@ function createProgram(owner: Owner, exit: (code: number) => void): Command {
     })
   for (const command of commands) {
     addCommand(program, command, async (words, options) => {
-      exit(await interruptible((signal) => command.run(words, options, { signal, owner })))
+      exit(await interruptible((signal) => command.run(words, options, { signal, lifetime })))
     })
   }
   return program

@@ -1,5 +1,5 @@
 /** What comes before all else is loaded, which takes some tenths of a second, and after all else is done. */
-import { Owner } from '../../compose/owner.js'
+import { Lifetime } from '../../compose/lifetime.js'
 import { holdSignals } from '../daemon/early-signals.js'
 import { exitIfHanging } from '../forced-exit.js'
 import { becomeInit } from './init-process.js'
@@ -12,8 +12,8 @@ export async function start(argv: readonly string[]): Promise<number> {
     if (process.pid === 1) becomeInit()
   }
   const { main } = await import('./main.js')
-  await using owner = new Owner()
-  const exitCode = await main(argv, owner)
+  await using lifetime = new Lifetime()
+  const exitCode = await main(argv, lifetime)
   exitIfHanging(exitCode, () => {
     complain('tsreplicate: something hangs in the operating system, exiting without it')
   })

@@ -2,7 +2,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 
 import { isAbortError } from '../../kit/abort.js'
 import { type Logger } from '../../usecase/ports/logger.js'
-import { type NotStored, type Replication } from '../../usecase/daemon/replicate.js'
+import { type NotStored, type Replication } from '../../usecase/daemon/replicated-databases.js'
 import { takeHangup } from './early-signals.js'
 import { type ExecutedProgram } from './executed-program.js'
 import { MemoryThrift } from './memory-thrift.js'

@@ -1,6 +1,6 @@
 import { type Logger } from '../../usecase/ports/logger.js'
 import { type ServiceManager } from '../../usecase/ports/service-manager.js'
-import { type Replication } from '../../usecase/daemon/replicate.js'
+import { type Replication } from '../../usecase/daemon/replicated-databases.js'
 
 /** A capture loop that has not moved for this long hangs in the operating system. */
 const stuckMs = 60_000

@@ -4,7 +4,7 @@
  * not end this one while the application still writes.
  */
 import { composeDaemon, restoreMissing } from '../../compose/commands.js'
-import { Owner } from '../../compose/owner.js'
+import { Lifetime } from '../../compose/lifetime.js'
 import { NotStoredError } from '../../domain/errors.js'
 import { onAbort } from '../../kit/abort.js'
 import { asError } from '../../kit/error-text.js'
@@ -38,22 +38,25 @@ process.on('message', (packed) => {
 
 /** Replicates until the end, and leaves nothing that keeps the process alive. */
 async function run(start: Start): Promise<void> {
-  await using owner = new Owner()
-  await tell(await replicate(start, owner))
+  await using lifetime = new Lifetime()
+  await tell(await runReplication(start, lifetime))
   if (process.connected) process.disconnect()
   exitIfHanging(exitCodes.done.code, () => undefined)
 }
 
 /** Resolves with the last that is to be told. */
-async function replicate({ config, restores }: Start, owner: Owner): Promise<FromEngine> {
+async function runReplication(
+  { config, restores }: Start,
+  lifetime: Lifetime,
+): Promise<FromEngine> {
   const kill = new AbortController()
   using _limit = endAfter(config.shutdownTimeoutMs, kill)
   try {
     const log = logger(config.logging.level)
     const restoring = { integrityCheck: 'quick', logger: log } as const
     if (restores) await restoreMissing(config.databases, restoring, stop.signal)
-    const daemon = await composeDaemon(config, { logger: log, version: version(), owner })
-    await serveDaemon(config, daemon, { logger: log, owner })
+    const daemon = await composeDaemon(config, { logger: log, version: version(), lifetime })
+    await serveDaemon(config, daemon, { logger: log, lifetime })
     void tell({ kind: 'running' })
     void daemon.watchDisk.run(stop.signal)
     return { kind: 'ended', notStored: await daemon.replication.run(stop.signal, kill.signal) }

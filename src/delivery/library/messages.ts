@@ -18,7 +18,7 @@ import {
 } from '../../domain/errors.js'
 import { Secret } from '../../domain/settings/secret.js'
 import { type LogFields } from '../../usecase/ports/logger.js'
-import { type NotStored } from '../../usecase/daemon/replicate.js'
+import { type NotStored } from '../../usecase/daemon/replicated-databases.js'
 
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const
 export type LogLevel = (typeof logLevels)[number]

@@ -10,7 +10,7 @@ import { ConfigError, InUseError, NotStoredError } from '../../domain/errors.js'
 import { asError } from '../../kit/error-text.js'
 import { pauseAfter } from '../../kit/pause.js'
 import { type Logger } from '../../usecase/ports/logger.js'
-import { type NotStored } from '../../usecase/daemon/replicate.js'
+import { type NotStored } from '../../usecase/daemon/replicated-databases.js'
 import { packMessage, type ToEngine, unpackFromEngine } from './messages.js'
 
 export interface ReplicateOptions {

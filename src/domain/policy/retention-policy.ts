@@ -127,7 +127,7 @@ export function planRetention(
   const generations = listing.map(examine).sort(byEnd)
   const order = orderByLineage(generations)
   const protectedNames = protect(generations, order, moment.current)
-  const facts = factsOf(rules, moment, provenMs(generations, protectedNames))
+  const facts = factsOf(rules, moment, clockLimitMs(generations, protectedNames))
   const byRule = keepByRules(generations, rules.keep)
   const deletions: Deletion[] = []
   const kept: Kept[] = []
@@ -159,8 +159,8 @@ export function planRetention(
 interface Facts {
   /** The earliest of our clock, the store's and the newest commit. */
   readonly nowMs: number
-  /** The latest that our clock can make of it. */
-  readonly provenMs: number
+  /** Our clock counts up to this moment: nothing that is stored says that it is later. */
+  readonly clockLimitMs: number
   /** What was needed only for moments before this is out of the window, and has been for the grace period. */
   readonly cutOffMs: number
   /** Segments without a snapshot that were stored before this get none any more. */
@@ -171,22 +171,22 @@ interface Facts {
 function factsOf(
   { retentionMs }: RetentionRules,
   { nowMs: clockMs, leaps, condemned }: RetentionMoment,
-  provenMs: number,
+  clockLimitMs: number,
 ): Facts {
   const graceMs = graceOf(retentionMs)
-  const nowMs = Math.min(clockMs, provenMs)
+  const nowMs = Math.min(clockMs, clockLimitMs)
   const before = (durationMs: number): number => stampBefore(nowMs, { durationMs, leaps })
   return {
     nowMs,
-    provenMs,
+    clockLimitMs,
     cutOffMs: before(retentionMs + graceMs),
     orphanCutOffMs: before(Math.max(retentionMs + graceMs, minOrphanAgeMs)),
     condemned,
   }
 }
 
-/** What time it is at least, as commits and objects prove: the newest commit, and the newest object by the store's clock. */
-function provenMs(
+/** Up to when our clock counts: the newest commit, and the newest object by the clock of the store. */
+function clockLimitMs(
   generations: readonly Examined[],
   protectedNames: ReadonlySet<Generation>,
 ): number {
@@ -439,7 +439,7 @@ function periodOf(rule: keyof KeepRules, timeMs: number): string {
 /** The next moment at which something falls out of the window without anything being stored; undefined: there is none. */
 function nextChange(
   generations: readonly Examined[],
-  { nowMs, provenMs, ...facts }: Facts,
+  { nowMs, clockLimitMs, ...facts }: Facts,
 ): number | undefined {
   const lags = [nowMs - facts.cutOffMs, nowMs - facts.orphanCutOffMs]
   const next = Math.min(
@@ -450,7 +450,7 @@ function nextChange(
         ...each.snapshots.flatMap(({ commitTimeMs, finishedAtMs }) => [commitTimeMs, finishedAtMs]),
       ])
       .flatMap((eventMs) => lags.map((lagMs) => eventMs + lagMs + 1))
-      .filter((momentMs) => momentMs > nowMs && momentMs <= provenMs),
+      .filter((momentMs) => momentMs > nowMs && momentMs <= clockLimitMs),
   )
   return Number.isFinite(next) ? next : undefined
 }

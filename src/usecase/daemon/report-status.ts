@@ -1,6 +1,6 @@
 import { type DaemonStatus, findHanging, findNotReady, type NotReady } from '../../domain/status.js'
 import { type Clock } from '../ports/clock.js'
-import { type Replication } from './replicate.js'
+import { type Replication } from './replicated-databases.js'
 import { type WatchDisk } from './watch-disk.js'
 
 export interface ReportStatusOptions {

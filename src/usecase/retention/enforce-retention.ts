@@ -135,7 +135,7 @@ export class EnforceRetention {
       for (const snapshot of plan.reliedOn) {
         const segments =
           found.find(({ generation }) => generation === snapshot.generation)?.segments ?? []
-        if (!(await this.#listing.prove(snapshot, segments, signal))) {
+        if (!(await this.#listing.isWhole(snapshot, segments, signal))) {
           broken = true
           logger.error(
             { snapshot: formatObjectPath(snapshot) },

@@ -28,7 +28,7 @@ export class RetainedListing {
   #used = new Map<string, Found>()
   readonly #broken = new Set<string>()
   /** Snapshots that can be restored, with what of the segments they need was there. */
-  readonly #proven = new Set<string>()
+  readonly #whole = new Set<string>()
 
   constructor(client: ReplicaClient) {
     this.#client = client
@@ -104,10 +104,10 @@ export class RetainedListing {
   }
 
   /**
-   * Proves by the trailers of the segments that a snapshot can be restored: that they follow each other without a gap
-   * up to where it is consistent. One that fails is marked as broken in later listings.
+   * Whether a snapshot can be restored by the trailers of its segments: they follow each other without a gap up to where it
+   * is consistent. One for which they do not is marked as broken in later listings.
    */
-  async prove(
+  async isWhole(
     snapshot: RetainedSnapshot,
     segments: readonly StoredSegment[],
     signal: AbortSignal,
@@ -120,12 +120,12 @@ export class RetainedListing {
     )
     const bytes = needed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
     const identity = identityOf(snapshot)
-    const proof = `${identity} ${needed.length} ${bytes}`
-    if (this.#proven.has(proof)) return true
-    const proven = await this.#tiles(start, end, needed, signal)
-    if (proven) this.#proven.add(proof)
+    const known = `${identity} ${needed.length} ${bytes}`
+    if (this.#whole.has(known)) return true
+    const isWhole = await this.#tiles(start, end, needed, signal)
+    if (isWhole) this.#whole.add(known)
     else this.#broken.add(identity)
-    return proven
+    return isWhole
   }
 
   async #tiles(

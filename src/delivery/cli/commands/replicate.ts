@@ -60,7 +60,7 @@ export const replicate = defineCommand({
       'it was stopped and could not store everything in time. What is missing is kept locally',
     interrupted: 'a second signal came, and it did not wait for the last commits to be stored',
   },
-  run: async (positionals, flags, { signal, owner }) => {
+  run: async (positionals, flags, { signal, lifetime }) => {
     const integrityCheck = parseIntegrityCheck(flags.integrityCheck)
     const load = async (): Promise<Config> => {
       const config = applyFlags(flags, await chooseConfig(positionals, flags))
@@ -71,7 +71,7 @@ export const replicate = defineCommand({
     }
     const config = await load()
     const isShared = config.exec !== undefined
-    const logger = owner.owns(await createLogger(config.logging, { isShared }))
+    const logger = lifetime.add(await createLogger(config.logging, { isShared }))
     const service = new Service(await openServiceManager(logger), logger)
     service.starting('starting')
     logStart(config, logger)
@@ -82,10 +82,10 @@ export const replicate = defineCommand({
         stop,
       )
     await restore(config.databases, signal)
-    const daemon = await composeDaemon(config, { logger, version: version(), owner })
+    const daemon = await composeDaemon(config, { logger, version: version(), lifetime })
     // From here on a signal ends the daemon.
     signal.throwIfAborted()
-    await serveDaemon(config, daemon, { logger, owner })
+    await serveDaemon(config, daemon, { logger, lifetime })
     const { shutdownTimeoutMs, firstSyncTimeoutMs } = config
     return runDaemon(daemon.replication, {
       logger,

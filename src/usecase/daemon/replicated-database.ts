@@ -77,7 +77,7 @@ export function captureSettings(config: DatabaseConfig): CaptureSettings {
 }
 
 /** One database being replicated: its capture and its replicas, which come and go while it runs. */
-export class ReplicateDatabase {
+export class ReplicatedDatabase {
   readonly #parts: DatabaseParts
   readonly #stop = new AbortController()
   readonly #kill = new AbortController()
@@ -92,9 +92,9 @@ export class ReplicateDatabase {
     this.#captured = parts.capture.run(this.#stop.signal, this.#kill.signal)
   }
 
-  static async start(config: DatabaseConfig, parts: DatabaseParts): Promise<ReplicateDatabase> {
+  static async start(config: DatabaseConfig, parts: DatabaseParts): Promise<ReplicatedDatabase> {
     const replicas = await openAll(config.replicas, parts)
-    const database = new ReplicateDatabase(config, parts)
+    const database = new ReplicatedDatabase(config, parts)
     for (const [replica, opened] of replicas) database.#startReplica(replica, opened)
     database.#startHeartbeats()
     return database

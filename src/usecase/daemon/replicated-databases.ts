@@ -15,9 +15,9 @@ import { type Clock } from '../ports/clock.js'
 import { type LogFields, type Logger } from '../ports/logger.js'
 import { type WatchedFolder } from '../ports/watched-folder.js'
 import { type Refusal } from '../refusal.js'
-import { type DatabaseParts, type NotStored, ReplicateDatabase } from './replicate-database.js'
+import { type DatabaseParts, type NotStored, ReplicatedDatabase } from './replicated-database.js'
 
-export { type NotStored } from './replicate-database.js'
+export { type NotStored } from './replicated-database.js'
 
 /** Databases being replicated, which come and go. */
 export interface Replication {
@@ -31,7 +31,7 @@ export interface Replication {
   settled(signal: AbortSignal): Promise<void>
 
   /** The databases that run now. */
-  readonly databases: readonly ReplicateDatabase[]
+  readonly databases: readonly ReplicatedDatabase[]
 
   /**
    * Runs until `stop`, then does a last sync of everything and resolves with what could not be stored. `kill` ends that
@@ -51,7 +51,7 @@ export interface Replication {
   readonly failing: readonly NotReady[]
 }
 
-export interface ReplicateDatabasesOptions {
+export interface ReplicatedDatabasesOptions {
   readonly open: (config: DatabaseConfig) => Promise<DatabaseParts>
   readonly openFolder: (folder: DatabaseFolder) => WatchedFolder
   /** Is told of a database of a folder that is no longer replicated, when all of it is stored. */
@@ -66,7 +66,7 @@ export interface ReplicateDatabasesOptions {
 /** One database file: what is wanted of it, and what is. */
 interface Slot {
   wanted: DatabaseConfig | undefined
-  running: ReplicateDatabase | undefined
+  running: ReplicatedDatabase | undefined
   settling: Promise<void> | undefined
   /** Why what is wanted could not be brought about. */
   problem: string | undefined
@@ -75,8 +75,8 @@ interface Slot {
 const pauses = { firstMs: 1000, mostMs: 60_000 }
 
 /** Replicates databases side by side: one that is broken, or slow to stop, never holds up another. */
-export class ReplicateDatabases implements Replication {
-  readonly #options: ReplicateDatabasesOptions
+export class ReplicatedDatabases implements Replication {
+  readonly #options: ReplicatedDatabasesOptions
   readonly #slots = new Map<string, Slot>()
   #run: { readonly stop: AbortSignal; readonly kill: AbortSignal } | undefined
   /** What was to be stopped when everything was. */
@@ -86,7 +86,7 @@ export class ReplicateDatabases implements Replication {
   #named: readonly DatabaseConfig[] = []
   readonly #same = new Set<string>()
 
-  constructor(options: ReplicateDatabasesOptions) {
+  constructor(options: ReplicatedDatabasesOptions) {
     this.#options = options
     this.#folders = new FollowFolders({
       open: options.openFolder,
@@ -149,7 +149,7 @@ export class ReplicateDatabases implements Replication {
     this.#options.logger.info({ db: named.path }, text)
   }
 
-  get databases(): readonly ReplicateDatabase[] {
+  get databases(): readonly ReplicatedDatabase[] {
     return [...this.#slots.values()].flatMap(({ running }) => running ?? [])
   }
 
@@ -279,7 +279,7 @@ export class ReplicateDatabases implements Replication {
     if (running === undefined) {
       if (wanted === undefined) return
       logReplicas(wanted, logger)
-      slot.running = await ReplicateDatabase.start(wanted, await this.#options.open(wanted))
+      slot.running = await ReplicatedDatabase.start(wanted, await this.#options.open(wanted))
     } else if (wanted !== undefined && running.canBecome(wanted)) {
       this.#lost(await this.#within(kill, (deadline) => running.change(wanted, deadline)))
       logger.info({ db: wanted.path }, 'database replicated with another configuration')
