@@ -89,6 +89,22 @@ async function stop(daemon: Timed): Promise<number> {
   return daemon.endsByItself()
 }
 
+const keys = { 'access-key-id': 'k', 'secret-access-key': 's' }
+
+/** A replica in each kind of store, at this address. */
+const stores = {
+  s3: (endpoint: string) => ({ type: 's3', bucket: 'b', path: 'p', endpoint, ...keys }),
+  gcs: (endpoint: string) => ({ type: 'gcs', bucket: 'b', path: 'p', endpoint }),
+  abs: (endpoint: string) => ({
+    type: 'abs',
+    bucket: 'b',
+    path: 'p',
+    endpoint: `${endpoint}/account`,
+    'account-name': 'account',
+    'account-key': 'c2VjcmV0a2V5',
+  }),
+}
+
 describe('a daemon ends by itself', () => {
   test('with databases, folders, metrics that are being read and all that is done now and then', async () => {
     const here = scene()
@@ -160,20 +176,6 @@ describe('a daemon ends by itself', () => {
     expect(await deaf.endsByItself()).toBe(1)
   })
 
-  const keys = { 'access-key-id': 'k', 'secret-access-key': 's' }
-  const stores = {
-    s3: (endpoint: string) => ({ type: 's3', bucket: 'b', path: 'p', endpoint, ...keys }),
-    gcs: (endpoint: string) => ({ type: 'gcs', bucket: 'b', path: 'p', endpoint }),
-    abs: (endpoint: string) => ({
-      type: 'abs',
-      bucket: 'b',
-      path: 'p',
-      endpoint: `${endpoint}/account`,
-      'account-name': 'account',
-      'account-key': 'c2VjcmV0a2V5',
-    }),
-  }
-
   test.each(Object.entries(stores))('when %s answers nothing any more', async (_, replicaAt) => {
     const here = scene()
     const sockets = new Set<Socket>()
@@ -213,12 +215,20 @@ describe('a command ends by itself', () => {
     expect(await start(here, 'restore', '-nonsense').endsByItself()).toBe(2)
   })
 
+  test.each(Object.entries(stores))('that %s refuses', async (_, replicaAt) => {
+    const here = scene()
+    const refusing = createServer((_, response) => response.writeHead(403).end())
+    const dbs = [{ path: here.db, replicas: [replicaAt(await listen(refusing))] }]
+    const command = start(here, 'snapshots', '-config', configure(here, { dbs }))
+    expect(await command.endsByItself(), command.output).toBe(1)
+    expect(command.output).toContain('cannot determine snapshots')
+  })
+
   test('whose connections to a store are kept for the next request', async () => {
     const here = scene()
     await using store = await startScriptedS3()
     store.answerWith(createKeepingS3().answer)
     const s3 = `s3://bucket.localhost/path`
-    const keys = { 'access-key-id': 'k', 'secret-access-key': 's' }
     const replicas = [{ url: s3, endpoint: store.endpoint, 'force-path-style': true, ...keys }]
     const config = configure(here, { dbs: [{ path: here.db, replicas }] })
     const daemon = start(here, 'replicate', '-config', config)
