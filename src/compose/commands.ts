@@ -282,13 +282,13 @@ export async function findOtherOwner(
   },
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const [{ findOtherOwner: find }, { FolderClaimRecord }, { openSystemProcesses }] =
+  const [{ findOtherOwner: find }, { openClaimRecord }, { openSystemProcesses }] =
     await Promise.all([
       import('../usecase/replica/find-other-owner.js'),
-      import('../infrastructure/spool/folder-claim-record.js'),
+      import('../infrastructure/spool/folder-records.js'),
       import('../infrastructure/processes/system-processes.js'),
     ])
-  const record = new FolderClaimRecord({ path: replica.metaPath, replica: replica.replica })
+  const record = openClaimRecord({ path: replica.metaPath, replica: replica.replica })
   const { self } = await openSystemProcesses()
   return find({ client: replica.client, record, self }, signal)
 }

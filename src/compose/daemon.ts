@@ -13,12 +13,14 @@ import { createLz4Compressor } from '../infrastructure/lz4/frame-encoder.js'
 import { descriptorLimit } from '../infrastructure/processes/descriptor-limit.js'
 import { StartedThreads } from '../infrastructure/processes/started-threads.js'
 import { openSystemProcesses } from '../infrastructure/processes/system-processes.js'
-import { FolderClaimRecord } from '../infrastructure/spool/folder-claim-record.js'
 import { FolderFileRecord } from '../infrastructure/spool/folder-file-record.js'
 import { FolderRetentionRecord } from '../infrastructure/spool/folder-retention-record.js'
-import { FolderStoredRecord } from '../infrastructure/spool/folder-stored-record.js'
 import { FolderUploadRecord } from '../infrastructure/spool/folder-upload-record.js'
-import { FolderValidationRecord } from '../infrastructure/spool/folder-validation-record.js'
+import {
+  openClaimRecord,
+  openStoredRecord,
+  openValidationRecord,
+} from '../infrastructure/spool/folder-records.js'
 import { FolderSpool } from '../infrastructure/spool/folder-spool.js'
 import { refuseForeignDatabase } from '../infrastructure/sqlite/database-access.js'
 import { SqliteDatabase } from '../infrastructure/sqlite/sqlite-database.js'
@@ -215,7 +217,7 @@ async function composeReplica(
       new OwnReplica({
         client: plain,
         processes: shared.processes,
-        record: new FolderClaimRecord({ path: config.metaPath, replica: replica.name, ...owner }),
+        record: openClaimRecord({ path: config.metaPath, replica: replica.name, ...owner }),
         clock: systemClock,
         logger,
         refusal: shared.refusal,
@@ -245,7 +247,7 @@ async function composeReplica(
     problems,
     readBackIntervalMs: Math.min(replica.maxLagMs / 4, 60_000),
     owner: ownership,
-    storedRecord: new FolderStoredRecord({
+    storedRecord: openStoredRecord({
       path: config.metaPath,
       replica: replica.name,
       ...owner,
@@ -307,7 +309,7 @@ async function composeValidation(
   return new ScheduleValidation({
     validate: (signal) => validate(options, signal),
     sweep: () => scratch.sweep(),
-    record: new FolderValidationRecord({ path: config.metaPath, replica: name, ...owner }),
+    record: openValidationRecord({ path: config.metaPath, replica: name, ...owner }),
     intervalMs,
     slots: shared.validationSlots,
     clock: systemClock,

@@ -33,7 +33,7 @@ export class JsonRecord {
     })
   }
 
-  async save(fields: Readonly<Record<string, unknown>>): Promise<void> {
+  async save(fields: object): Promise<void> {
     await orLocalStateError(`write ${this.#path}`, async () => {
       await createFolder(dirname(this.#path), this.#owner)
       const text = `${JSON.stringify({ version: 1, ...fields }, undefined, 2)}\n`

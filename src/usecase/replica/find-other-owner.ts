@@ -1,14 +1,18 @@
 import { type ProcessIdentity } from '../../domain/process-identity.js'
-import { isOurClaim, parseReplicaOwner } from '../../domain/stored/replica-owner.js'
+import {
+  isOurClaim,
+  parseReplicaOwner,
+  type RememberedClaims,
+} from '../../domain/stored/replica-owner.js'
 import { describeOwner } from './own-replica.js'
-import { type ClaimRecord } from '../ports/claim-record.js'
+import { type Remembered } from '../ports/remembered.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
 
 /** Who writes to a replica that is not this local state, for people; undefined: nobody, as far as the replica says. */
 export async function findOtherOwner(
   parts: {
     readonly client: ReplicaClient
-    readonly record: ClaimRecord
+    readonly record: Remembered<RememberedClaims>
     /** This process. */
     readonly self: ProcessIdentity
   },

@@ -14,7 +14,7 @@ import {
   type StoredRecord,
 } from '../../domain/stored/replica-owner.js'
 import { isAbortError } from '../../kit/abort.js'
-import { type ClaimRecord } from '../ports/claim-record.js'
+import { type Remembered } from '../ports/remembered.js'
 import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
 import { type Processes } from '../ports/processes.js'
@@ -24,7 +24,7 @@ import { type Refusal } from '../refusal.js'
 export interface OwnReplicaOptions {
   readonly client: ReplicaClient
   readonly processes: Processes
-  readonly record: ClaimRecord
+  readonly record: Remembered<RememberedClaims>
   readonly clock: Clock
   readonly logger: Logger
   /** Hears of a process on this machine that has the replica. */

@@ -4,17 +4,20 @@ import { extendRuns, type StoredRun, type StoredRuns } from '../../domain/stored
 import { isAbortError } from '../../kit/abort.js'
 import { type SeenSegment } from './confirmation.js'
 import { type Logger } from '../ports/logger.js'
-import { type StoredRecord } from '../ports/stored-record.js'
+import { type Remembered } from '../ports/remembered.js'
 
 /** Keeps in memory, and locally, which segments were seen on a replica, each following the one before it. */
 export class RememberStored {
-  readonly #record: StoredRecord | undefined
+  readonly #record: Remembered<StoredRuns> | undefined
   readonly #logger: Logger
   #known: StoredRuns | undefined
   /** What was seen while it was not known yet what it goes on from. */
   #later: SeenSegment[] = []
 
-  constructor(options: { readonly record: StoredRecord | undefined; readonly logger: Logger }) {
+  constructor(options: {
+    readonly record: Remembered<StoredRuns> | undefined
+    readonly logger: Logger
+  }) {
     this.#record = options.record
     this.#logger = options.logger
   }

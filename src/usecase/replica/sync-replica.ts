@@ -3,6 +3,7 @@ import { type Generation } from '../../domain/wal/generation.js'
 import { type WalPosition } from '../../domain/wal/position.js'
 import { endOf } from '../../domain/stored/segment-chain.js'
 import { aborted, ignoreAbort, never } from '../../kit/abort.js'
+import { pauseAfter } from '../../kit/pause.js'
 import { ChooseSegment } from './choose-segment.js'
 import { changeOrDue } from './change-or-due.js'
 import { ConfirmStored } from './confirm-stored.js'
@@ -13,7 +14,8 @@ import { type OwnReplica } from './own-replica.js'
 import { type LoopParts } from './loop-parts.js'
 import { type Place, ReplicaStanding } from './replica-standing.js'
 import { RememberStored } from './remember-stored.js'
-import { type StoredRecord } from '../ports/stored-record.js'
+import { type Remembered } from '../ports/remembered.js'
+import { type StoredRuns } from '../../domain/stored/stored-runs.js'
 import { RecordStored } from './record-stored.js'
 import { SecondLook } from './second-look.js'
 import { SendSchedule } from './send-schedule.js'
@@ -32,13 +34,12 @@ export interface SyncReplicaOptions extends Omit<
   /** Absent: nobody else writes there. */
   readonly owner?: OwnReplica
   /** Absent: after a start it is read there how the segments follow each other. */
-  readonly storedRecord?: StoredRecord
+  readonly storedRecord?: Remembered<StoredRuns>
 }
 
 const usualReadBackIntervalMs = 60_000
-const firstPauseMs = 1000
 /** Short enough that a store that is there again is used within half a minute. */
-const maxPauseMs = 15_000
+const pauses = { firstMs: 1000, mostMs: 15_000 }
 
 /**
  * Carries spooled segments, and snapshots, to one replica, for ever. Segments go up in order, each acknowledged before the
@@ -117,7 +118,7 @@ export class SyncReplica {
 
   async #carry(stop: AbortSignal, kill: AbortSignal): Promise<void> {
     const { clock, feed, problems, owner, name } = this.#options
-    let pauseMs = firstPauseMs
+    let failures = 0
     for (;;) {
       try {
         kill.throwIfAborted()
@@ -128,7 +129,7 @@ export class SyncReplica {
         const seen = feed.changeCount
         const idle = await this.#step(stop, kill)
         if (!this.#confirmation.isMending) problems.recovered()
-        pauseMs = firstPauseMs
+        failures = 0
         // What changed during the step may be what it has not seen.
         if (!idle || feed.changeCount !== seen) continue
         const told = this.#farewell
@@ -145,8 +146,9 @@ export class SyncReplica {
         if (this.#claim.isCopied) continue
         if (this.#standing.place === undefined) this.#standing.doubt()
         problems.report(error)
-        await clock.sleep(pauseMs * (0.75 + Math.random() / 2), kill).catch(ignoreAbort)
-        pauseMs = Math.min(pauseMs * 2, maxPauseMs)
+        failures += 1
+        const pauseMs = pauseAfter(failures, pauses) * (0.75 + Math.random() / 2)
+        await clock.sleep(pauseMs, kill).catch(ignoreAbort)
       }
     }
   }

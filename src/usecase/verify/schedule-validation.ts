@@ -4,7 +4,7 @@ import { isAbortError } from '../../kit/abort.js'
 import { type Permits } from '../../kit/permits.js'
 import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
-import { type ValidationRecord } from '../ports/validation-record.js'
+import { type Remembered } from '../ports/remembered.js'
 import { type ValidatedRestores } from './validated-restores.js'
 import { type ValidationReport } from './validate-replica.js'
 
@@ -12,7 +12,8 @@ export interface ScheduleValidationOptions {
   readonly validate: (signal: AbortSignal) => Promise<ValidationReport>
   /** Removes what a crash left of earlier restores. */
   readonly sweep: () => Promise<void>
-  readonly record: ValidationRecord
+  /** When it was last validated, milliseconds since 1970. */
+  readonly record: Remembered<number>
   readonly intervalMs: number
   /** Shared by all replicas of the process. */
   readonly slots: Permits
@@ -48,7 +49,7 @@ export class ScheduleValidation {
       await sweep().catch((err: unknown) => {
         logger.warn({ err }, 'leftovers of a validation could not be removed')
       })
-      validated.lastValidatedAtMs ??= (await record.load(stop))?.atMs
+      validated.lastValidatedAtMs ??= await record.load(stop)
       let waitMs = intervalMs * jitter()
       if (validated.lastValidatedAtMs !== undefined) {
         waitMs = Math.min(waitMs, validated.lastValidatedAtMs + waitMs - clock.now())
@@ -78,7 +79,7 @@ export class ScheduleValidation {
       const atMs = clock.now()
       validated.record({ isValid: true, atMs })
       this.#log(report)
-      await record.save({ atMs }, stop)
+      await record.save(atMs, stop)
       return true
     } catch (error) {
       if (stop.aborted && isAbortError(error)) throw error

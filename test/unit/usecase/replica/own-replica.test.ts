@@ -13,7 +13,7 @@ import {
 import { isAbortError } from '../../../../src/kit/abort.ts'
 import { findOtherOwner } from '../../../../src/usecase/replica/find-other-owner.js'
 import { type Claimed, OwnReplica } from '../../../../src/usecase/replica/own-replica.js'
-import { type ClaimRecord } from '../../../../src/usecase/ports/claim-record.js'
+import { type Remembered } from '../../../../src/usecase/ports/remembered.js'
 import { type Clock } from '../../../../src/usecase/ports/clock.js'
 import { type LogFields, type Logger } from '../../../../src/usecase/ports/logger.js'
 import { Refusal } from '../../../../src/usecase/refusal.js'
@@ -51,7 +51,7 @@ const there: Machine = { host: 'there', boot: 'boot-1-of-another' }
 const restarted: Machine = { host: 'here', boot: 'boot-2' }
 
 /** A folder of local state. */
-class Folder implements ClaimRecord {
+class Folder implements Remembered<RememberedClaims> {
   claims: RememberedClaims | undefined
 
   load(): Promise<RememberedClaims | undefined> {
@@ -83,7 +83,7 @@ interface Daemon {
 
 function start(
   machine: Machine,
-  record: ClaimRecord,
+  record: Remembered<RememberedClaims>,
   options: { leaseMs?: number; clock?: Clock } = {},
 ): Daemon {
   pids += 1
@@ -150,7 +150,10 @@ const messages = ({ lines }: Daemon, level: string): string[] =>
 const check = ({ owner }: Daemon): Promise<void> => owner.check({ maxAgeMs: 10 * secondMs }, signal)
 
 /** Claimed, and killed. */
-async function killedOwner(machine: Machine, record: ClaimRecord): Promise<Daemon> {
+async function killedOwner(
+  machine: Machine,
+  record: Remembered<RememberedClaims>,
+): Promise<Daemon> {
   const daemon = start(machine, record)
   await daemon.owner.claim(signal)
   daemon.kill()
@@ -384,7 +387,10 @@ describe('a replica that another machine has', () => {
     const first = start(here, record)
     const { process: self } = first
     const other = start(there, new Folder())
-    const find = (folder: ClaimRecord, process = self): Promise<string | undefined> =>
+    const find = (
+      folder: Remembered<RememberedClaims>,
+      process = self,
+    ): Promise<string | undefined> =>
       findOtherOwner({ client, record: folder, self: process }, signal)
     await expect(find(record)).resolves.toBeUndefined()
     await first.owner.claim(signal)

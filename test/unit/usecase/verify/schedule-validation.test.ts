@@ -3,7 +3,6 @@ import { CorruptionError, OutputError } from '../../../../src/domain/errors.ts'
 import { parseGeneration } from '../../../../src/domain/wal/generation.ts'
 import { Permits } from '../../../../src/kit/permits.ts'
 import { type Logger } from '../../../../src/usecase/ports/logger.ts'
-import { type ValidatedRestore } from '../../../../src/usecase/ports/validation-record.ts'
 import { ValidatedRestores } from '../../../../src/usecase/verify/validated-restores.ts'
 import { ScheduleValidation } from '../../../../src/usecase/verify/schedule-validation.ts'
 import { type ValidationReport } from '../../../../src/usecase/verify/validate-replica.ts'
@@ -23,11 +22,11 @@ const report: ValidationReport = {
   durationMs: 5,
 }
 
-function scene(options: { remembered?: (clock: ManualClock) => ValidatedRestore } = {}): {
+function scene(options: { remembered?: (clock: ManualClock) => number } = {}): {
   clock: ManualClock
   validated: ValidatedRestores
   logged: string[]
-  saved: ValidatedRestore[]
+  saved: number[]
   slots: Permits
   started: () => number
   outcomes: (Error | undefined)[]
@@ -37,7 +36,7 @@ function scene(options: { remembered?: (clock: ManualClock) => ValidatedRestore 
   const clock = new ManualClock()
   const validated = new ValidatedRestores()
   const logged: string[] = []
-  const saved: ValidatedRestore[] = []
+  const saved: number[] = []
   const outcomes: (Error | undefined)[] = []
   const slots = new Permits(1)
   const stop = new AbortController()
@@ -86,7 +85,7 @@ describe('ScheduleValidation', () => {
 
   it('goes by when a process before validated it', async () => {
     const { clock, validated, started, stop, run } = scene({
-      remembered: (now) => ({ atMs: now.now() - 0.75 * hourMs }),
+      remembered: (now) => now.now() - 0.75 * hourMs,
     })
     const running = run()
     await clock.advance(1)
@@ -99,7 +98,7 @@ describe('ScheduleValidation', () => {
 
   it('is not put off by a clock that was wrong', async () => {
     const { clock, started, stop, run } = scene({
-      remembered: (now) => ({ atMs: now.now() + 1000 * hourMs }),
+      remembered: (now) => now.now() + 1000 * hourMs,
     })
     const running = run()
     await clock.advance(hourMs)
