@@ -8,22 +8,28 @@ import { type Generation } from '../../domain/wal/generation.js'
 import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
 import { sameChecksum } from '../../domain/wal/wal-format.js'
 import { type FeedGeneration } from '../backlog/generation-feed.js'
-import { type SnapshotInfo } from '../ports/replica-client.js'
 import { type SpooledSegment } from '../ports/spool.js'
 import { CheckTiling } from './check-tiling.js'
 import { findLineage, findStranger } from './find-lineage.js'
 import { type DescribedSnapshot, newestSnapshot } from './newest-snapshot.js'
 import { readBehind, readEnd, type StoredEnd, type StoredSegment } from './stored-end.js'
 import { hasReached } from './take-snapshot.js'
+import { listGeneration } from '../stored/replica-history.js'
 import { type LoopParts } from './loop-parts.js'
 
-export interface LocateReplicaOptions extends Pick<
+export type LocateReplicaOptions = Pick<
   LoopParts,
-  'client' | 'feed' | 'clock' | 'logger' | 'owner' | 'record' | 'remembered' | 'secondLook'
-> {
-  readonly databasePath: string
-  readonly isDamaged: (snapshot: SnapshotInfo) => boolean
-}
+  | 'database'
+  | 'client'
+  | 'feed'
+  | 'clock'
+  | 'logger'
+  | 'owner'
+  | 'record'
+  | 'confirmation'
+  | 'remembered'
+  | 'secondLook'
+>
 
 /** What is known of a generation's end here from before; undefined: nothing of any generation is. */
 export type KnownPlace =
@@ -66,11 +72,10 @@ export class LocateReplica {
     known: KnownPlace,
     kill: AbortSignal,
   ): Promise<Located | Broken | undefined> {
-    const { client, feed, logger, remembered, secondLook, isDamaged } = this.#options
+    const { client, feed, logger, remembered, secondLook, confirmation } = this.#options
     const leftovers = this.#isSwept ? undefined : await this.#sweep(kill)
-    const snapshots = await Array.fromAsync(client.listSnapshots(generation, kill))
-    const segments = await Array.fromAsync(client.listWalSegments(generation, kill))
-    const last = segments.toSorted(comparePositions).at(-1)
+    const { snapshots, segments } = await listGeneration(client, generation, kill)
+    const last = segments.at(-1)
     // Said only now: where the replica cannot be listed either, that is the problem, and the sweep is tried again.
     this.#isSwept = true
     if (leftovers !== undefined) {
@@ -105,7 +110,7 @@ export class LocateReplica {
         `${client.location} has other frames before ${format(other.position)} than were captured`,
       )
     }
-    const newest = await newestSnapshot({ client, logger, isDamaged }, snapshots, kill)
+    const newest = await newestSnapshot({ client, logger, confirmation }, snapshots, kill)
     const stranger = newest && (await this.#strangerSince(newest, known, kill))
     if (stranger !== undefined) {
       return broken(
@@ -242,7 +247,7 @@ export class LocateReplica {
 
   /** Says once of a generation what it does not go on from. */
   #sayForks(generation: Generation, forks: readonly Fork[]): void {
-    const { client, logger, owner, databasePath } = this.#options
+    const { client, logger, owner, database } = this.#options
     if (this.#saidForksOf === generation) return
     this.#saidForksOf = generation
     for (const { generation: other, from } of forks) {
@@ -251,7 +256,7 @@ export class LocateReplica {
           generation: other,
           position: formatPosition({ generation: other, ...from }),
           by: owner?.formerOwner,
-          hint: `tsreplicate restore -generation ${other} -o PATH ${databasePath}`,
+          hint: `tsreplicate restore -generation ${other} -o PATH ${database.path}`,
         },
         `${client.location} holds commits that this database does not have: from now on, a restore of the newest commit follows this database; the other commits stay until retention deletes them`,
       )

@@ -3,38 +3,40 @@ import { type NewestSnapshot } from '../../domain/policy/snapshot-schedule.js'
 import { type Lineage } from '../../domain/stored/lineage.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
 import { type SnapshotTrailer } from '../../domain/stored/trailer.js'
+import { type StoredSnapshot } from '../../domain/stored/restore-plan.js'
+import { type Confirmation } from './confirmation.js'
 import { type Logger } from '../ports/logger.js'
-import { type ReplicaClient, type SnapshotInfo } from '../ports/replica-client.js'
+import { type ReplicaClient } from '../ports/replica-client.js'
 import { readTrailer } from '../stored/trailers.js'
 
 /** A snapshot that is there, and what it says of itself. */
 export interface DescribedSnapshot {
-  readonly info: SnapshotInfo
+  readonly info: StoredSnapshot
   readonly snapshot: NewestSnapshot
   readonly lineage: Lineage | undefined
 }
 
 /**
  * The newest snapshot that is as it was sent. One that the store has cut does not count: another is taken, and nothing
- * is restorable from here until then. Of one that is encrypted nothing but its size may be known, which `isDamaged` judges.
+ * is restorable from here until then. Of one that is encrypted nothing but its size may be known, which `confirmation` judges.
  */
 export async function newestSnapshot(
   {
     client,
     logger,
-    isDamaged,
+    confirmation,
   }: {
     readonly client: ReplicaClient
     readonly logger: Logger
-    readonly isDamaged: (snapshot: SnapshotInfo) => boolean
+    readonly confirmation: Pick<Confirmation, 'isDamaged'>
   },
-  snapshots: readonly SnapshotInfo[],
+  snapshots: readonly StoredSnapshot[],
   signal: AbortSignal,
 ): Promise<DescribedSnapshot | undefined> {
-  for (const info of snapshots.toSorted((a, b) => b.index - a.index)) {
+  for (const info of snapshots.toReversed()) {
     const trailer = await trailerOf(client, info, signal)
     const isUnreadable = trailer === undefined && !client.isEncrypted
-    if (isUnreadable || isDamaged(info)) {
+    if (isUnreadable || confirmation.isDamaged(info)) {
       logger.error(
         {
           location: client.location,
@@ -60,7 +62,7 @@ export async function newestSnapshot(
 
 async function trailerOf(
   client: ReplicaClient,
-  info: SnapshotInfo,
+  info: StoredSnapshot,
   signal: AbortSignal,
 ): Promise<SnapshotTrailer | undefined> {
   try {

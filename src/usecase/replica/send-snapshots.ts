@@ -40,11 +40,12 @@ const maxTimerMs = 24 * 3_600_000
  */
 export class SendSnapshots {
   readonly #options: SendSnapshotsOptions
-  readonly #burst: SnapshotBurst
+  /** Those that no schedule asked for. */
+  readonly burst: SnapshotBurst
 
   constructor(options: SendSnapshotsOptions) {
     this.#options = options
-    this.#burst = new SnapshotBurst(options)
+    this.burst = new SnapshotBurst(options)
   }
 
   /** When the next one is due, by the schedule. */
@@ -63,16 +64,6 @@ export class SendSnapshots {
     const next = this.next(place)
     if (next.kind !== 'at') return undefined
     return Math.min(Math.max(next.timeMs - this.#options.clock.now(), 0), maxTimerMs)
-  }
-
-  /** Another generation begins. */
-  beginGeneration(): void {
-    this.#burst.clear()
-  }
-
-  /** Before one that no schedule asked for. True: it waited, and the world is to be looked at again. */
-  async hasWaited(stop: AbortSignal, kill: AbortSignal): Promise<boolean> {
-    return this.#burst.hasWaited(stop, kill)
   }
 
   /** Takes one. The first of a generation goes ahead of its segments. */
@@ -110,7 +101,7 @@ export class SendSnapshots {
     })
     owner?.stored()
     feed.announce()
-    if (reason === 'generation') this.#burst.finished()
+    if (reason === 'generation') this.burst.finished()
   }
 
   /** Takes it when it is its turn. Its body up, `hold` ends: it is finished when all that it needs is known to be there. */

@@ -90,11 +90,7 @@ export class SyncReplica {
     this.#snapshots = snapshots
     this.#claim = new WriteClaim({ client, feed, owner })
     this.#mend = new MendHoles({ ...parts, snapshots })
-    this.#locator = new LocateReplica({
-      ...parts,
-      databasePath: options.database.path,
-      isDamaged: (snapshot) => confirmation.isDamaged(snapshot),
-    })
+    this.#locator = new LocateReplica(parts)
     feed.addReplica(name)
   }
 
@@ -194,7 +190,7 @@ export class SyncReplica {
       if (place === undefined) return true
       const { last } = this.#standing
       if (last?.generation !== place.generation) {
-        this.#snapshots.beginGeneration()
+        this.#snapshots.burst.clear()
         // The local state, which remembers the claim, may have been lost with the generation before.
         if (last !== undefined) await this.#options.owner?.begun(kill)
       }
@@ -216,7 +212,7 @@ export class SyncReplica {
     }
     if (!place.hasSnapshot) {
       if (feed.ended && !stop.aborted) return true
-      if (await this.#snapshots.hasWaited(stop, kill)) return false
+      if (await this.#snapshots.burst.hasWaited(stop, kill)) return false
       await this.#snapshots.take(place, 'generation', kill)
       return false
     }
