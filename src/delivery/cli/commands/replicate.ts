@@ -21,7 +21,7 @@ import { refuseConfigWithUrl } from '../context.js'
 import { type ConfigFlags, configFlags } from '../flags.js'
 import { restoreCommandFor } from '../restore-command.js'
 import { version } from '../version.js'
-import { reloadConfig } from './reload-config.js'
+import { reloadConfig } from '../../daemon/reload-config.js'
 import { parseIntegrityCheck } from './restore.js'
 
 const overridingFlags = {

@@ -1,11 +1,11 @@
-import { checkConfig } from '../../../compose/commands.js'
-import { type Config, type DatabaseConfig } from '../../../domain/settings/config.js'
-import { hintOf } from '../../../domain/errors.js'
-import { sameSettings } from '../../../domain/settings/same-settings.js'
-import { never } from '../../../kit/abort.js'
-import { messageOf } from '../../../kit/error-text.js'
-import { type Logger } from '../../../usecase/ports/logger.js'
-import { type Replication } from '../../../usecase/daemon/replicated-databases.js'
+import { checkConfig } from '../../compose/commands.js'
+import { type Config, type DatabaseConfig } from '../../domain/settings/config.js'
+import { hintOf } from '../../domain/errors.js'
+import { sameSettings } from '../../domain/settings/same-settings.js'
+import { never } from '../../kit/abort.js'
+import { messageOf } from '../../kit/error-text.js'
+import { type Logger } from '../../usecase/ports/logger.js'
+import { type Replication } from '../../usecase/daemon/replicated-databases.js'
 
 /**
  * What SIGHUP does: reads the configuration again and goes on with its databases. One with which the daemon could not
