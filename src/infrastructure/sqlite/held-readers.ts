@@ -7,21 +7,28 @@
  * does not help, since the next one shares the place: its mark is the newest. (SQLite's `wal.c`: walCheckpoint,
  * walTryBeginRead. Of checkpoints that begin at random beside a reader that is renewed often, it is one in a thousand.)
  *
- * So the reader before stays until nobody can be waiting for the newer one. That is so when somebody has committed since,
- * for who waits holds the writer lock; or when all is copied back. Else the newer one is let go for a moment, in which who
+ * So the reader before stays until nobody can be waiting for the newer one. That is so when somebody has written since, for
+ * who waits holds the writer lock; or when all is copied back. Else the newer one is let go for a moment, in which who
  * waits for its place gets it, and begins again: its place has the right mark by then. The reader before keeps every frame.
  */
 import { type WalState } from '../../usecase/ports/managed-database.js'
 import { sameHeader } from './wal-file.js'
-import { WalReader } from './wal-reader.js'
+import { waitShortly, WalReader } from './wal-reader.js'
 
 /** Where a reader's mark is: all frames of this WAL up to there are captured. */
 export interface ReaderMark {
-  /** Of the WAL; undefined: it has none. */
-  readonly header: Uint8Array | undefined
   readonly frameCount: number
+  readonly signs: WalSigns
   /** Nobody has committed between the begin of the reader and the look that gave the number. */
   readonly isExact: boolean
+}
+
+/** What of the file tells, without a connection, that somebody has written on behind a mark. */
+export interface WalSigns {
+  /** Of the WAL; undefined: it has none. */
+  readonly header: Uint8Array | undefined
+  /** The header of the frame behind the mark, whatever is there. */
+  readonly next: Uint8Array
 }
 
 interface Trial {
@@ -37,10 +44,12 @@ const trialMs = 4
 const apartMs = 10
 /** The same where it is let go at once, and nobody has waited for longer. */
 const soonApartMs = 3
+/** One whose mark may be newer than the one before has two. */
+const maxTrialsAtRest = 2
 
 export class HeldReaders {
   readonly #path: string
-  readonly #readHeader: () => Uint8Array | undefined
+  readonly #read: (frameCount: number) => WalSigns
   /** In nobody's way. */
   #settled: WalReader | undefined
   #settledMark: ReaderMark | undefined
@@ -48,9 +57,9 @@ export class HeldReaders {
   #spares: WalReader[] = []
   #timer: NodeJS.Timeout | undefined
 
-  constructor(path: string, readHeader: () => Uint8Array | undefined) {
+  constructor(path: string, read: (frameCount: number) => WalSigns) {
     this.#path = path
-    this.#readHeader = readHeader
+    this.#read = read
   }
 
   /** Whether no trial is under way. */
@@ -65,9 +74,8 @@ export class HeldReaders {
 
   giveBack(reader: WalReader): void {
     reader.end()
-    // Two are needed during a trial: for the reader that comes next, and to ask.
-    if (this.#spares.length < 2) this.#spares.push(reader)
-    else reader.close()
+    // SQLite keeps the descriptor of each that is closed, for as long as another one holds a lock: there are as few as may be.
+    this.#spares.push(reader)
   }
 
   /** On a connection in no transaction. */
@@ -99,14 +107,23 @@ export class HeldReaders {
   }
 
   /** What SQLite says of the WAL now may end the trial. */
-  look(header: Uint8Array | undefined, state: WalState): void {
+  look({ frameCount, copiedBackCount }: WalState): void {
     const trial = this.#trial
     if (trial === undefined || trial.isApart) return
-    if (hasMovedOn(trial.mark, header, state)) this.#settle(trial.reader, trial.mark)
+    const { reader, mark } = trial
+    const isOver = copiedBackCount >= frameCount || frameCount !== mark.frameCount
+    if (isOver || this.#isWrittenBehind(mark)) this.#settle(reader, mark)
   }
 
-  /** Goes on with as little as may be. During a trial it stays as it is. */
+  /** Goes on with as little as may be, when nothing has happened for long: a trial is ended first, which takes a moment. */
   rest(): void {
+    for (let tries = 0; tries < maxTrialsAtRest && this.#trial !== undefined; tries += 1) {
+      clearTimeout(this.#timer)
+      this.#trial.reader.end()
+      waitShortly(soonApartMs)
+      this.#goOn({ ...this.#trial, isApart: true })
+    }
+    // Else somebody has committed, and it does not rest.
     if (this.#trial !== undefined) return
     this.#settled?.rest()
     this.#closeSpares()
@@ -139,14 +156,9 @@ export class HeldReaders {
   #goOn(trial: Trial): void {
     const { reader, mark, isApart } = trial
     if (!isApart) {
-      if (this.#hasMovedOn(mark)) this.#settle(reader, mark)
+      if (this.#isWrittenBehind(mark)) this.#settle(reader, mark)
       else this.#letGo(trial, apartMs)
-      return
-    }
-    // An error may have left it in a transaction.
-    reader.end()
-    reader.begin()
-    if (this.#hasMovedOn(mark)) {
+    } else if (!this.#beginAgain(reader, mark)) {
       // Its mark may be past what is captured: the next capture brings another one.
       reader.end()
     } else if (mark.isExact) {
@@ -157,9 +169,24 @@ export class HeldReaders {
     }
   }
 
-  #hasMovedOn(mark: ReaderMark): boolean {
-    const state = this.ask((asker) => asker.state())
-    return hasMovedOn(mark, this.#readHeader(), state)
+  /** Whether it has begun where it was before: nobody has committed meanwhile. */
+  #beginAgain(reader: WalReader, mark: ReaderMark): boolean {
+    // An error may have left it in a transaction.
+    reader.end()
+    const version = reader.version()
+    const { frameCount } = reader.state()
+    reader.begin()
+    return (
+      reader.version() === version &&
+      frameCount === mark.frameCount &&
+      sameHeader(this.#read(frameCount).header, mark.signs.header)
+    )
+  }
+
+  /** Who writes holds the writer lock, and so does who waits for a reader: nobody does. */
+  #isWrittenBehind({ frameCount, signs }: ReaderMark): boolean {
+    const now = this.#read(frameCount)
+    return !sameHeader(now.header, signs.header) || !sameHeader(now.next, signs.next)
   }
 
   #settle(reader: WalReader, mark: ReaderMark | undefined): void {
@@ -184,18 +211,5 @@ export class HeldReaders {
 }
 
 function isSameMark(a: ReaderMark, b: ReaderMark): boolean {
-  return a.frameCount === b.frameCount && sameHeader(a.header, b.header)
-}
-
-/** Whether nobody can be waiting for a reader of this mark: somebody has committed since, or all is copied back. */
-function hasMovedOn(
-  mark: ReaderMark,
-  header: Uint8Array | undefined,
-  { frameCount, copiedBackCount }: WalState,
-): boolean {
-  return (
-    copiedBackCount >= frameCount ||
-    frameCount !== mark.frameCount ||
-    !sameHeader(header, mark.header)
-  )
+  return a.frameCount === b.frameCount && sameHeader(a.signs.header, b.signs.header)
 }

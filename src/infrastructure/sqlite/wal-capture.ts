@@ -17,6 +17,7 @@ import Database from 'better-sqlite3'
 import fs from 'node:fs'
 import { broken, type Continuity, continuous } from '../../domain/wal/continuity.js'
 import {
+  frameHeaderBytes,
   offsetAfterFrames,
   parseWalHeader,
   readSalts,
@@ -30,7 +31,7 @@ import {
   type OpenedDatabase,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
-import { HeldReaders, type ReaderMark } from './held-readers.js'
+import { HeldReaders, type ReaderMark, type WalSigns } from './held-readers.js'
 import { type LogFiles, logFilesNow } from './log-files.js'
 import { WalCursor } from './wal-cursor.js'
 import { sameHeader, WalFile } from './wal-file.js'
@@ -125,7 +126,7 @@ export class WalCapture {
   constructor(path: string, options: { rollBytes?: number } = {}) {
     this.#path = path
     this.#rollBytes = options.rollBytes ?? defaultRollBytes
-    this.#held = new HeldReaders(path, () => this.#walNow.header())
+    this.#held = new HeldReaders(path, (frameCount) => this.#signs(frameCount))
   }
 
   /** Opens and takes the first reader. Undefined while there is no file, or an empty one that its owner is still making. */
@@ -332,7 +333,7 @@ export class WalCapture {
       return this.#nothing(stateBefore, true)
     }
     const headerBefore = this.#walNow.header()
-    this.#held.look(headerBefore, stateBefore)
+    this.#held.look(stateBefore)
     const unchanged =
       !force &&
       this.#firstLook === undefined &&
@@ -355,7 +356,7 @@ export class WalCapture {
     return {
       next,
       wal: state,
-      mark: isSure ? undefined : { header, frameCount: state.frameCount, isExact },
+      mark: isSure ? undefined : this.#mark(state, header, isExact),
       isQuiet: !isGrowing,
       targetOffset: target,
       timeMs,
@@ -363,6 +364,16 @@ export class WalCapture {
       stateBefore,
       changed: (!unchanged && this.#firstLook === undefined) || (cursor.offset ?? 0) < target,
     }
+  }
+
+  #mark({ frameCount }: WalState, header: Uint8Array | undefined, isExact: boolean): ReaderMark {
+    const { next } = this.#signs(frameCount)
+    return { frameCount, signs: { header, next }, isExact }
+  }
+
+  #signs(frameCount: number): WalSigns {
+    const offset = offsetAfterFrames(frameCount, this.#pageSizeBytes)
+    return { header: this.#walNow.header(), next: this.#walNow.read(offset, frameHeaderBytes) }
   }
 
   /** Everything up to R2's mark is captured: R may go. */

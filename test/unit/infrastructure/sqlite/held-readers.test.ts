@@ -3,7 +3,12 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { HeldReaders, type ReaderMark } from '../../../../src/infrastructure/sqlite/held-readers.js'
+import {
+  HeldReaders,
+  type ReaderMark,
+  type WalSigns,
+} from '../../../../src/infrastructure/sqlite/held-readers.js'
+import { frameHeaderBytes, offsetAfterFrames } from '../../../../src/domain/wal/wal-format.js'
 import { identifyLogFile } from '../../../../src/infrastructure/sqlite/log-files.js'
 import { WalFile } from '../../../../src/infrastructure/sqlite/wal-file.js'
 import { WalReader } from '../../../../src/infrastructure/sqlite/wal-reader.js'
@@ -24,7 +29,7 @@ beforeEach(() => {
   application = new Database(path, { timeout: 0 })
   application.exec('PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (n)')
   wal = new WalFile(path, identifyLogFile(statSync(`${path}-wal`)))
-  held = new HeldReaders(path, () => wal.header())
+  held = new HeldReaders(path, signs)
   const first = new WalReader(path)
   first.begin()
   held.take(first)
@@ -61,12 +66,17 @@ function places(): readonly number[] {
   )
 }
 
+const signs = (frameCount: number): WalSigns => ({
+  header: wal.header(),
+  next: wal.read(offsetAfterFrames(frameCount, 4096), frameHeaderBytes),
+})
+
 /** Begins the next reader; all up to its mark counts as captured. */
 function begin(): { next: WalReader; mark: ReaderMark } {
   const next = held.takeSpare()
   const { frameCount } = next.state()
   next.begin()
-  return { next, mark: { header: wal.header(), frameCount, isExact: true } }
+  return { next, mark: { frameCount, signs: signs(frameCount), isExact: true } }
 }
 
 test('a newer reader is let go for a moment, while the one before is held, and takes its place then', () => {
@@ -92,7 +102,7 @@ test('where writers go on, a commit ends the trial, and the newer reader is neve
   held.replace(next, mark)
   expect(places()).toHaveLength(2)
   commit()
-  held.look(wal.header(), { frameCount: 4, copiedBackCount: 0 })
+  vi.advanceTimersByTime(4)
   expect(held.isSettled).toBe(true)
   expect(places()).toHaveLength(1)
   expect(checkpoint('PASSIVE')).toMatchObject({ log: 4, checkpointed: 3 })
@@ -127,3 +137,17 @@ test('a reader that has the mark of the one before, and its place, needs no tria
   expect(held.isSettled).toBe(true)
   expect(places()).toHaveLength(1)
 })
+
+test.each([true, false])(
+  'at rest nothing is left but one reader, also when that comes amid a trial',
+  (isExact) => {
+    commit()
+    const { next, mark } = begin()
+    held.replace(next, { ...mark, isExact }, { isQuiet: true })
+    held.rest()
+    expect(held.isSettled).toBe(true)
+    expect(places()).toHaveLength(1)
+    expect(vi.getTimerCount()).toBe(0)
+    expect(checkpoint('FULL')).toEqual({ busy: 0, log: 3, checkpointed: 3 })
+  },
+)
