@@ -576,7 +576,7 @@ describe.concurrent('retention', () => {
       database: { 'min-checkpoint-page-count': 5 },
       replica: {
         // The neighbour writes once a second, and later where the machine is busy: that is not to look as if it had ended.
-        retention: '6s',
+        retention: '15s',
         'retention-check-interval': '200ms',
         'snapshot-interval': '400ms',
       },

@@ -277,6 +277,8 @@ describe('verify -level restore', () => {
     const daemon = start('replicate', '-config', scene.config)
     await daemon.waitFor(/wal segment written/)
     await until(async () => (await verified(scene)).verdict === 'sound', 20_000, 'a sound replica')
+    // A daemon that sees it begins a new generation with it.
+    await daemon.stop()
     const bytes = readFileSync(db)
     const at = bytes.length - 100
     bytes[at] = bytes[at]! ^ 1
@@ -284,7 +286,6 @@ describe('verify -level restore', () => {
     const result = await verified(scene, 65)
     expect(result.verdict).toBe('damaged')
     expect(result.problem).toMatch(/is different from the live database .* in 1 page/)
-    await daemon.stop()
     live.close()
   })
 

@@ -80,8 +80,14 @@ const eagerPollMs = 2
 /** A local disk that takes longer for one write hangs; many applications wait 5 s for a lock. */
 const hungDiskMs = 2000
 
+/** Between looks at a WAL that lacks frames: for so long others can make it anew, which takes that nobody has it open. */
+const unreadablePauseMs = 1000
+
 /** Thrown to end one life of an opened database; the loop then opens it again. */
 class Reopen extends Error {}
+
+/** Its WAL lacks frames that are not in the database file: it is let go, and opened again after a while. It has been said. */
+class UnreadableWal extends DatabaseError {}
 
 /**
  * Copies what an application commits into the spool, for ever: one loop per database. Events only end its idleness; it
@@ -202,8 +208,9 @@ export class SyncDatabase {
         }
         const isWaiting = error instanceof InUseError && this.#settings.waitsForOthers
         if (error instanceof InUseError && !isWaiting) refusal.refuse(error)
-        if (!(error instanceof Reopen)) this.#report.failed(error)
-        if (!(error instanceof Reopen)) this.#complain(error, isWaiting)
+        const isSaid = error instanceof Reopen || error instanceof UnreadableWal
+        if (!isSaid) this.#report.failed(error)
+        if (!isSaid) this.#complain(error, isWaiting)
         feed.takeBarriers().reject(asError(error))
         await this.#discard()
         if (stop.aborted && !(error instanceof Reopen)) {
@@ -212,6 +219,7 @@ export class SyncDatabase {
         }
         if (stop.aborted) break
         if (error instanceof Reopen) await clock.sleep(100, stop).catch(ignoreAbort)
+        else if (error instanceof UnreadableWal) await this.#letGo(unreadablePauseMs, stop)
         else if (isWaiting) await clock.sleep(pauses.firstMs, stop).catch(ignoreAbort)
         else await this.#pause(stop)
       }
@@ -237,13 +245,18 @@ export class SyncDatabase {
     })
   }
 
+  async #letGo(forMs: number, stop: AbortSignal): Promise<void> {
+    const { clock, database } = this.#options
+    await database.close().catch(() => undefined)
+    await clock.sleep(forMs, stop).catch(ignoreAbort)
+  }
+
   /** Behind a reader that is not renewed the application's checkpoints wait: it is let go for a pause of any length. */
   async #pause(stop: AbortSignal): Promise<void> {
-    const { clock, database } = this.#options
     this.#failures += 1
-    if (this.#failures > 1) await database.close().catch(() => undefined)
-    const pauseMs = pauseAfter(this.#failures, pauses)
-    await clock.sleep(pauseMs * (0.75 + Math.random() / 2), stop).catch(ignoreAbort)
+    const pauseMs = pauseAfter(this.#failures, pauses) * (0.75 + Math.random() / 2)
+    if (this.#failures > 1) await this.#letGo(pauseMs, stop)
+    else await this.#options.clock.sleep(pauseMs, stop).catch(ignoreAbort)
   }
 
   /** Why it is not known that everything committed was captured at the end, if so. */
@@ -409,13 +422,14 @@ export class SyncDatabase {
   /**
    * Waits until a generation may follow the one before, and what is committed can be had, from the WAL or from the file.
    * Meanwhile the reader is renewed, and the WAL copied back: a damaged one is whole again when the application restarts it.
+   * One that lacks frames is not copied back, which would make zeros of them, and let go: nobody can use it while it is open.
    */
   async #untilBeginnable(
     why: { reason: BreakReason; detail: string },
     kill: AbortSignal,
   ): Promise<void> {
     const { database, feed, logger, clock } = this.#options
-    let saidThat: 'waits' | 'unreadable' | undefined
+    let saidThatItWaits = false
     let copiedAt = Number.NEGATIVE_INFINITY
     let identifiedAt = clock.monotonic()
     for (;;) {
@@ -424,19 +438,15 @@ export class SyncDatabase {
       const isReadable = verdict.kind === 'continuous'
       if (isReadable) this.#report.walProblem = undefined
       if (isReadable && (waitMs === 0 || this.#stop.aborted)) return
-      if (!isReadable && this.#stop.aborted) {
-        throw new DatabaseError(`its WAL cannot be read: ${verdict.detail}`)
-      }
       this.#move()
       feed.takeBarriers().reject(new Error(`the generation ended: ${why.reason}`))
-      if (!isReadable && saidThat !== 'unreadable') {
-        saidThat = 'unreadable'
+      if (!isReadable && this.#report.walProblem === undefined) {
         const hint =
           'another program has damaged the WAL: nothing is stored until all of it is copied back into the database; then check the database'
         this.#report.walProblem = `its WAL is unreadable, and nothing is stored: ${verdict.detail}`
         logger.error({ reason: verdict.reason, detail: verdict.detail, hint }, 'WAL is unreadable')
-      } else if (isReadable && saidThat === undefined) {
-        saidThat = 'waits'
+      } else if (isReadable && !saidThatItWaits) {
+        saidThatItWaits = true
         const fields = { ...why, waitSeconds: Math.ceil(waitMs / 1000) }
         logger.warn(fields, 'generations end too soon: the next one is delayed')
       }
@@ -445,9 +455,11 @@ export class SyncDatabase {
         identifiedAt = now
         await this.#checkFile()
       }
-      // What a truncated one lacks would be copied back as zeros.
-      const mayCopy = isReadable || verdict.reason !== 'wal truncated by another process'
-      if (mayCopy && now - copiedAt >= waitingCopyMs) {
+      const lacksFrames = !isReadable && verdict.reason === 'wal truncated by another process'
+      if (lacksFrames || (!isReadable && this.#stop.aborted)) {
+        throw new UnreadableWal(`its WAL cannot be read: ${verdict.detail}`)
+      }
+      if (now - copiedAt >= waitingCopyMs) {
         copiedAt = now
         await this.#copyBack.now(kill)
       } else {
