@@ -28,11 +28,10 @@ import {
   type CaptureCursor,
   type CapturedRun,
   type CaptureResult,
-  type OpenedDatabase,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
 import { HeldReaders, type ReaderMark, type WalSigns } from './held-readers.js'
-import { type LogFiles, logFilesNow } from './log-files.js'
+import { type LogFiles, logFilesNow, type OpenedWithLog } from './log-files.js'
 import { WalCursor } from './wal-cursor.js'
 import { sameHeader, WalFile } from './wal-file.js'
 import { openReaderOfWal, tryCheckpoint, waitShortly, WalReader } from './wal-reader.js'
@@ -95,11 +94,6 @@ const sameState = (a: WalState, b: WalState): boolean =>
 interface Look {
   readonly header: Uint8Array | undefined
   readonly state: WalState
-}
-
-/** What was opened, and with which files beside it. */
-export interface OpenedWithLog extends OpenedDatabase {
-  readonly log: LogFiles
 }
 
 export class WalCapture {
