@@ -14,9 +14,10 @@ import {
   type RestoreReport,
   type RestoreRequest,
 } from '../usecase/restore/restore-types.js'
+import { packageFile } from './package-file.js'
 import { openReplicas } from './stores.js'
 
-const restoreThread = new URL('./threads/restore-thread.js', import.meta.url)
+const restoreThread = 'dist/compose/threads/restore-thread.js'
 
 /** Restores a database, or plans to. */
 export function restore(
@@ -27,7 +28,7 @@ export function restore(
   return restoreDatabase(
     // The link stays: the application finds its database behind it.
     { ...request, outputPath: followLinks(request.outputPath) },
-    { image: fileImages(restoreThread), clock: systemClock, onProgress },
+    { image: fileImages(packageFile(restoreThread)), clock: systemClock, onProgress },
     signal,
   )
 }

@@ -2,10 +2,9 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { program } from '../support/cli.js'
 
-const program = fileURLToPath(new URL('../../bin/tsreplicate.js', import.meta.url))
 const generation = '0123456789abcdef'
 let folder = ''
 let config = ''

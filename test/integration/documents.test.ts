@@ -3,7 +3,14 @@ import Database from 'better-sqlite3'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import { cleanUp, program, root, Running, temporaryFolder } from '../support/cli.js'
+import {
+  cleanUp,
+  packageUnderTest,
+  program,
+  root,
+  Running,
+  temporaryFolder,
+} from '../support/cli.js'
 import {
   type Block,
   commandsIn,
@@ -76,7 +83,7 @@ test.concurrent('commands that are not run have subcommands and flags that there
 test.concurrent('the programs in them compile, and run where that is said', async () => {
   const folder = temporaryFolder()
   mkdirSync(join(folder, 'node_modules'))
-  symlinkSync(root, join(folder, 'node_modules/tsreplicate'))
+  symlinkSync(packageUnderTest, join(folder, 'node_modules/tsreplicate'))
   for (const name of ['better-sqlite3', '@types']) {
     symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
   }

@@ -7,7 +7,7 @@ import { createServer, request as httpRequest, type Server } from 'node:http'
 import { type AddressInfo, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { cleanUp, program, root, Running, temporaryFolder, until } from '../support/cli.ts'
+import { cleanUp, library, program, root, Running, temporaryFolder, until } from '../support/cli.ts'
 import { onThisMachine } from '../support/patience.ts'
 import { createKeepingS3 } from '../support/stores/keeping-s3.ts'
 import { startScriptedS3 } from '../support/stores/scripted-s3.ts'
@@ -250,10 +250,9 @@ test('an engine of the library ends by itself, stopped or left alone, and so doe
   const here = scene()
   const { folder, db, replica } = here
   const application = join(folder, 'application.mjs')
-  const library = JSON.stringify(join(root, 'dist/index.js'))
   writeFileSync(
     application,
-    `import { configFromUrls, replicate } from ${library}
+    `import { configFromUrls, replicate } from ${JSON.stringify(library)}
      const replication = await replicate(await configFromUrls(process.argv[2], [process.argv[3]]))
      console.log('engine', replication.pid)
      if (process.argv[4] === 'stop') console.log(await replication.stop())`,

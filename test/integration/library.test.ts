@@ -7,10 +7,17 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import type * as Library from '../../src/index.js'
 import { type LogFields, type Logger } from '../../src/index.js'
-import { cleanUp, listObjects, root, Running, temporaryFolder, until } from '../support/cli.js'
+import {
+  cleanUp,
+  library,
+  listObjects,
+  root,
+  Running,
+  temporaryFolder,
+  until,
+} from '../support/cli.js'
 import { lastAcknowledged, startWriter, summaryOf, verifyLedger, write } from '../support/ledger.js'
 
-/** As built: the engine's process runs what is in `dist`. */
 const {
   configFromUrls,
   CorruptionError,
@@ -20,7 +27,7 @@ const {
   parseReplicaUrl,
   replicate,
   restore,
-} = (await import(join(root, 'dist/index.js'))) as typeof Library
+} = (await import(library)) as typeof Library
 
 afterEach(cleanUp)
 

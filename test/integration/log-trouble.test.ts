@@ -15,7 +15,7 @@ import {
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { cleanUp, program, restore, root, temporaryFolder, until } from '../support/cli.ts'
+import { cleanUp, library, program, restore, temporaryFolder, until } from '../support/cli.ts'
 
 const children = new Set<ChildProcess>()
 const descriptors = new Set<number>()
@@ -144,10 +144,9 @@ describe.each(Object.entries(stuck))('a log in %s', (_, open) => {
   test('harms no application that uses the library', async () => {
     const { folder, db, url } = scene()
     const script = join(folder, 'app.mjs')
-    const library = JSON.stringify(join(root, 'dist/index.js'))
     writeFileSync(
       script,
-      `import { configFromUrls, replicate } from ${library}
+      `import { configFromUrls, replicate } from ${JSON.stringify(library)}
       const replication = await replicate(await configFromUrls('${db}', ['${url}']))
       const notStored = await replication.stop()
       process.exit(notStored.length === 0 ? 5 : 6)`,

@@ -8,7 +8,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Patience } from './patience.ts'
 
 export const root = join(import.meta.dirname, '../..')
-export const program = join(root, 'bin/tsreplicate.js')
+/** The package under test: the checkout, or one that is installed (see docs/testing.md). */
+export const packageUnderTest = process.env.TSREPLICATE_TEST_PACKAGE ?? root
+export const program = join(packageUnderTest, 'bin/tsreplicate.js')
+/** As built: the engine's process runs what is beside it. */
+export const library = join(packageUnderTest, 'dist/index.js')
 export const litestream = join(root, 'node_modules/@flydotio/litestream-linux-x64/litestream')
 
 const children = new Set<ChildProcess>()

@@ -6,8 +6,8 @@ export const exceptions: Readonly<Record<string, Readonly<Record<string, string>
   'README.md': {
     'npm ci && npm run quickstart':
       'whoever runs the tests has installed; the quickstart has a test of its own',
-    'npm pack && npm install -g ./tsreplicate-*.tgz':
-      'changes the machine; npm run pack:check looks at the package',
+    'npm run pack && npm install -g ./tsreplicate-*.tgz':
+      'changes the machine; npm run pack:check installs the package into a folder',
   },
   'docs/guide.md': {
     'npm ci': 'whoever runs the tests has installed',
@@ -36,6 +36,8 @@ export const exceptions: Readonly<Record<string, Readonly<Record<string, string>
   'docs/testing.md': {
     'npm run dev        # the unit tests, again whenever you save': 'a test would run the tests',
     'TSREPLICATE_STORES=minio npm run test:stores': 'a test would run the tests',
+    'TSREPLICATE_TEST_PACKAGE=$PWD/.installed/node_modules/tsreplicate npx vitest run --project integration test/integration/exec.test.ts':
+      'a test would run the tests',
   },
 }
 

@@ -144,7 +144,8 @@ function quantile(sorted, q) {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0
 }
 
-const library = options.replicateTo === undefined ? undefined : await import('tsreplicate')
+const library =
+  options.replicateTo === undefined ? undefined : (await import('./library.mjs')).library
 const replication =
   library === undefined
     ? undefined

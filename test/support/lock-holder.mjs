@@ -2,7 +2,7 @@
 // Options are one JSON argument. Prints what it sees as JSON whenever a line comes in; ends when its input does.
 import process from 'node:process'
 import { createInterface } from 'node:readline'
-import { configFromUrls, replicate } from 'tsreplicate'
+import { library } from './library.mjs'
 
 const { db: path, driver, replicateTo } = JSON.parse(process.argv[2] ?? '{}')
 let db
@@ -16,7 +16,7 @@ if (driver === 'node:sqlite') {
 const look = () => db.prepare('select count(*) as rows, max(hash) as hash from ledger').get()
 db.exec('begin')
 const first = JSON.stringify(look())
-await using replication = await replicate(await configFromUrls(path, [replicateTo]))
+await using replication = await library.replicate(await library.configFromUrls(path, [replicateTo]))
 process.stdout.write(`holding beside ${replication.pid}\n`)
 for await (const line of createInterface({ input: process.stdin })) {
   process.stdout.write(`${line}: ${JSON.stringify(look()) === first ? 'same' : 'changed'}\n`)

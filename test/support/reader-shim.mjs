@@ -12,7 +12,10 @@ import process from 'node:process'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const limitMs = 120_000
-const program = join(import.meta.dirname, '../../bin/tsreplicate.js')
+const program = join(
+  process.env.TSREPLICATE_TEST_PACKAGE ?? join(import.meta.dirname, '../..'),
+  'bin/tsreplicate.js',
+)
 const [folder, name, ...args] = process.argv.slice(2)
 const pidsFile = join(folder, 'pids')
 const logFile = join(folder, 'log')

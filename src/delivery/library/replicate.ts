@@ -5,6 +5,7 @@
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { createLogger } from '../../compose/commands.js'
+import { packageFile } from '../../compose/package-file.js'
 import { type Config } from '../../domain/settings/config.js'
 import { ConfigError, InUseError, NotStoredError } from '../../domain/errors.js'
 import { asError } from '../../kit/error-text.js'
@@ -30,7 +31,7 @@ export interface RunningReplication extends AsyncDisposable {
   stop(): Promise<readonly NotStored[]>
 }
 
-const entry = new URL('./engine.js', import.meta.url)
+const entry = 'dist/delivery/library/engine.js'
 const pauses = { firstMs: 500, mostMs: 30_000 }
 /** Whoever has run as long as this does not end for the same reason as before. */
 const soundMs = 60_000
@@ -89,7 +90,7 @@ class Engine implements RunningReplication {
 
   /** Starts the process; resolves when it runs, rejects when it does not come to that. */
   start({ restores }: { readonly restores: boolean }): Promise<void> {
-    const child = fork(entry, {
+    const child = fork(packageFile(entry), {
       execArgv: [],
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
