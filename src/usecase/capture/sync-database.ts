@@ -1,8 +1,10 @@
-import { type BreakReason, bringsOtherContent, type Broken } from '../../domain/wal/continuity.js'
+/**
+ * The loop that captures one database. In one file because when it looks, waits, rests, gives up and begins again are one
+ * order of events: how a generation begins, what guards the file, what copies back and what takes in segments lie beside it.
+ */
+import { type Broken } from '../../domain/wal/continuity.js'
 import { CheckpointPacing } from '../../domain/policy/checkpoint-pacing.js'
 import { DatabaseError, InUseError } from '../../domain/errors.js'
-import { formatGeneration, type Generation } from '../../domain/wal/generation.js'
-import { formatWalPosition, type WalPosition } from '../../domain/wal/position.js'
 import { type CaptureStatus } from '../../domain/status.js'
 import { ignoreAbort, isAbortError, never } from '../../kit/abort.js'
 import { pauseAfter } from '../../kit/pause.js'
@@ -14,16 +16,16 @@ import { type Clock } from '../ports/clock.js'
 import { type Compressor } from '../ports/compressor.js'
 import { type Logger } from '../ports/logger.js'
 import {
-  type CaptureCursor,
   type CaptureResult,
   type FileIdentity,
   type ManagedDatabase,
   type OpenedDatabase,
 } from '../ports/managed-database.js'
 import { type FileRecord } from '../ports/file-record.js'
-import { type Spool, type SpooledSegment, type SpoolState } from '../ports/spool.js'
+import { type Spool, type SpooledSegment } from '../ports/spool.js'
 import { CaptureReport } from './capture-report.js'
 import { type CapturingLoop, CopyBack, type CopyBackLimits } from './copy-back.js'
+import { type GenerationLoop, LocalGeneration, UnreadableWal } from './local-generation.js'
 import { LocalHistory } from './local-history.js'
 import { type Permits } from '../../kit/permits.js'
 import { type Refusal } from '../refusal.js'
@@ -64,8 +66,6 @@ export interface SyncDatabaseOptions {
   readonly refusal: Refusal
 }
 
-/** How often frames are copied back while a generation waits for its beginning. */
-const waitingCopyMs = 1000
 /** How often a busy database is looked at: an application's own checkpoint waits for us about this long. */
 const busyPollMs = 25
 /** An active database rests after this long without a change. */
@@ -86,9 +86,6 @@ const unreadablePauseMs = 1000
 /** Thrown to end one life of an opened database; the loop then opens it again. */
 class Reopen extends Error {}
 
-/** Its WAL lacks frames that are not in the database file: it is let go, and opened again after a while. It has been said. */
-class UnreadableWal extends DatabaseError {}
-
 /**
  * Copies what an application commits into the spool, for ever: one loop per database. Events only end its idleness; it
  * looks at the world and decides. No error ends it.
@@ -100,13 +97,7 @@ export class SyncDatabase {
   readonly #history: LocalHistory
   readonly #complaints: Complaints
   #failures = 0
-  /** Continuity was lost between two rounds: nothing is captured until the new generation begins. */
-  #isBroken = false
-  #spoolState: SpoolState | undefined
-  /** A generation that was begun, and nothing of it spooled or promised: after a failure it begins again. */
-  #unused: Generation | undefined
-  #spoolProblem: { reason: BreakReason; detail: string } | undefined
-  #spoolOpened = false
+  readonly #generation: LocalGeneration
   #uncaptured: string | undefined
   #isAbsent = false
   /** There was a database, by this process or as the local state says. */
@@ -159,6 +150,14 @@ export class SyncDatabase {
       fileWatch: this.#guard.watch,
       loop: this.#asLoop(),
     })
+    this.#generation = new LocalGeneration({
+      ...options,
+      report: this.#report,
+      history: this.#history,
+      guard: this.#guard,
+      copyBack: this.#copyBack,
+      loop: this.#asGenerationLoop(),
+    })
   }
 
   /** When this loop was last seen to go on, by the monotonic clock. */
@@ -171,7 +170,7 @@ export class SyncDatabase {
   }
 
   #asLoop(): CapturingLoop {
-    const [movedAt, isBroken] = [() => this.#movedAt, () => this.#isBroken]
+    const [movedAt, isBroken] = [() => this.#movedAt, () => this.#generation.isBroken]
     return {
       get movedAt() {
         return movedAt()
@@ -182,6 +181,23 @@ export class SyncDatabase {
       captureAll: (kill, options) => this.#captureAll(kill, options),
       keep: (result, kill) => this.#intake.keep(result, kill),
       beside: (work, kill, options) => this.#beside(work, kill, options),
+      move: () => this.#move(),
+    }
+  }
+
+  #asGenerationLoop(): GenerationLoop {
+    const isStopping = (): boolean => this.#stop.aborted
+    const monitorIntervalMs = (): number => this.#settings.monitorIntervalMs
+    return {
+      get isStopping() {
+        return isStopping()
+      },
+      get monitorIntervalMs() {
+        return monitorIntervalMs()
+      },
+      discard: () => this.#discard(),
+      checkFile: () => this.#checkFile(),
+      pause: () => this.#options.clock.sleep(busyPollMs, this.#stop).catch(ignoreAbort),
       move: () => this.#move(),
     }
   }
@@ -288,7 +304,7 @@ export class SyncDatabase {
   /** One life of the database file: from opening it until it is gone or we stop. */
   async #live(stop: AbortSignal, kill: AbortSignal): Promise<void> {
     const { database, watcher } = this.#options
-    this.#isBroken = false
+    this.#generation.isBroken = false
     // Opening makes the folder of the local state, which may lie in it: a folder that was removed must not come back by that.
     const hasFolder = await database.hasFolder(kill)
     if (hasFolder) await this.#checkLocalState()
@@ -328,19 +344,11 @@ export class SyncDatabase {
 
   /** Opens the local state and the database and takes the first look, a few databases of the process at a time. */
   async #open(kill: AbortSignal): Promise<OpenedDatabase | undefined> {
-    const { database, spool, logger, openSlots, watcher } = this.#options
+    const { database, logger, openSlots, watcher } = this.#options
     const slot = await openSlots.take(kill)
     try {
-      if (!this.#spoolOpened) {
-        const { state, ...problem } = await spool.open(kill)
-        this.#spoolOpened = true
-        this.#spoolState = state
-        if (state !== undefined) this.#history.resume(state)
-        this.#hasExisted ||= state !== undefined
-        if ('reason' in problem && problem.reason === 'unreadable') {
-          this.#spoolProblem = { reason: 'local state is unreadable', detail: problem.detail }
-        }
-      }
+      const isKnown = await this.#generation.open(kill)
+      this.#hasExisted ||= isKnown
       const opened = await database.open(kill)
       if (opened === undefined) return undefined
       if (opened.formerJournalMode !== 'wal') {
@@ -351,174 +359,11 @@ export class SyncDatabase {
       }
       this.#file = opened.identity
       watcher.follow(opened.file)
-      await this.#firstLook(opened, kill)
+      await this.#generation.firstLook(opened, kill)
       return opened
     } finally {
       slot[Symbol.dispose]()
     }
-  }
-
-  /** Continues the spooled generation if that can be proven, else begins a new one. */
-  async #firstLook(opened: OpenedDatabase, kill: AbortSignal): Promise<void> {
-    const { database, feed, logger } = this.#options
-    const state = this.#spoolState
-    const last = state?.segments.at(-1)
-    const left = await this.#options.record.take(kill)
-    let reason: { reason: BreakReason; detail: string }
-    if (this.#spoolProblem !== undefined) {
-      reason = this.#spoolProblem
-    } else if (state === undefined) {
-      reason = { reason: 'no generation exists', detail: 'this is the first start' }
-    } else if (state.identity.inode !== opened.identity.inode) {
-      reason = {
-        reason: 'database file replaced',
-        detail: `inode ${state.identity.inode} is now ${opened.identity.inode}`,
-      }
-    } else if (last === undefined && state.generation === this.#unused) {
-      await database.begin(undefined, kill)
-      this.#guard.watch.reset()
-      return
-    } else if (last === undefined) {
-      reason = {
-        reason: 'local state has no segment',
-        detail: `nothing was captured in ${state.generation}, or its segments were removed: no position to go on from`,
-      }
-    } else {
-      const verdict = await database.begin(cursorAfter(last), kill)
-      if (verdict.kind === 'continuous') {
-        this.#guard.resume(state.generation, left)
-        feed.continued = state.generation
-        const sinceMs = this.#report.continued({
-          isOurs: feed.current?.generation === state.generation,
-        })
-        feed.begin(
-          {
-            generation: state.generation,
-            pageSizeBytes: opened.pageSizeBytes,
-            ...(state.origin === undefined ? {} : { origin: state.origin }),
-            segments: [...state.segments],
-            end: { index: last.index, offset: last.endOffset },
-          },
-          sinceMs,
-        )
-        this.#adopt(state.segments)
-        logger.info(
-          {
-            generation: state.generation,
-            position: formatWalPosition({ index: last.index, offset: last.endOffset }),
-          },
-          'generation continues',
-        )
-        feed.announce()
-        return
-      }
-      reason = verdict
-    }
-    // Others wait for their turn to be opened.
-    if (this.#report.generationWaitMs > 0) feed.requestNewGeneration(reason.reason, reason.detail)
-    else await this.#newGeneration(opened, reason, kill)
-  }
-
-  /**
-   * Waits until a generation may follow the one before, and what is committed can be had, from the WAL or from the file.
-   * Meanwhile the reader is renewed, and the WAL copied back: a damaged one is whole again when the application restarts it.
-   * One that lacks frames is not copied back, which would make zeros of them, and let go: nobody can use it while it is open.
-   */
-  async #untilBeginnable(
-    why: { reason: BreakReason; detail: string },
-    kill: AbortSignal,
-  ): Promise<void> {
-    const { database, feed, logger, clock } = this.#options
-    let saidThatItWaits = false
-    let copiedAt = Number.NEGATIVE_INFINITY
-    let identifiedAt = clock.monotonic()
-    for (;;) {
-      const verdict = await database.begin(undefined, kill)
-      const waitMs = this.#report.generationWaitMs
-      const isReadable = verdict.kind === 'continuous'
-      if (isReadable) this.#report.walProblem = undefined
-      if (isReadable && (waitMs === 0 || this.#stop.aborted)) return
-      this.#move()
-      feed.takeBarriers().reject(new Error(`the generation ended: ${why.reason}`))
-      if (!isReadable && this.#report.walProblem === undefined) {
-        const hint =
-          'another program has damaged the WAL: nothing is stored until all of it is copied back into the database; then check the database'
-        this.#report.walProblem = `its WAL is unreadable, and nothing is stored: ${verdict.detail}`
-        logger.error({ reason: verdict.reason, detail: verdict.detail, hint }, 'WAL is unreadable')
-      } else if (isReadable && !saidThatItWaits) {
-        saidThatItWaits = true
-        const fields = { ...why, waitSeconds: Math.ceil(waitMs / 1000) }
-        logger.warn(fields, 'generations end too soon: the next one is delayed')
-      }
-      const now = clock.monotonic()
-      if (now - identifiedAt >= this.#settings.monitorIntervalMs) {
-        identifiedAt = now
-        await this.#checkFile()
-      }
-      const lacksFrames = !isReadable && verdict.reason === 'wal truncated by another process'
-      if (lacksFrames || (!isReadable && this.#stop.aborted)) {
-        throw new UnreadableWal(`its WAL cannot be read: ${verdict.detail}`)
-      }
-      if (now - copiedAt >= waitingCopyMs) {
-        copiedAt = now
-        await this.#copyBack.now(kill)
-      } else {
-        await clock.sleep(busyPollMs, this.#stop).catch(ignoreAbort)
-      }
-    }
-  }
-
-  /** What an earlier process captured is as old as the wall clock says, and grows older by the other one. */
-  #adopt(segments: readonly SpooledSegment[]): void {
-    const { clock, feed } = this.#options
-    for (const segment of segments) {
-      if (feed.sinceMs(segment) !== undefined) continue
-      const ageMs = clock.now() - (segment.trailer.captures[0]?.timeMs ?? clock.now())
-      feed.noteSince(segment, clock.monotonic() - Math.max(0, ageMs))
-    }
-  }
-
-  async #newGeneration(
-    opened: OpenedDatabase,
-    why: { reason: BreakReason; detail: string },
-    kill: AbortSignal,
-  ): Promise<void> {
-    const { database, spool, feed, logger, randomBytes } = this.#options
-    await this.#discard()
-    // That may be what ended it.
-    await this.#checkFile()
-    // Whatever fails in between: it is not gone on with the one that ended.
-    this.#spoolProblem = why
-    this.#isBroken = true
-    await this.#untilBeginnable(why, kill)
-    feed.takeNewGeneration()
-    const generation = formatGeneration(randomBytes(8))
-    const { identity } = opened
-    const inode = this.#spoolState?.identity.inode ?? identity.inode
-    const origin = this.#history.begin(generation, {
-      former: feed.current,
-      isSameFile: !bringsOtherContent(why.reason) && inode === identity.inode,
-      notBeforeMs: feed.notBeforeMs,
-    })
-    await spool.beginGeneration({ generation, identity, origin }, kill)
-    await database.begin(undefined, kill)
-    this.#guard.reset()
-    this.#isBroken = false
-    this.#unused = generation
-    this.#spoolProblem = undefined
-    this.#spoolState = { generation, identity, origin, segments: [] }
-    feed.begin(
-      {
-        generation,
-        pageSizeBytes: opened.pageSizeBytes,
-        origin,
-        segments: [],
-        end: { index: 0, offset: 0 },
-      },
-      this.#report.began(why.reason),
-    )
-    logger.info({ generation, reason: why.reason, detail: why.detail }, 'new generation')
-    feed.announce()
   }
 
   /** The loop of a live database. */
@@ -530,7 +375,7 @@ export class SyncDatabase {
     for (;;) {
       const stopping = stop.aborted
       const wish = feed.takeNewGeneration()
-      if (wish !== undefined) await this.#newGeneration(opened, wish, kill)
+      if (wish !== undefined) await this.#generation.begin(opened, wish, kill)
       const now = clock.monotonic()
       const lookMs = this.#guard.lookInMs(this.#settings)
       if (now - identifiedAt >= lookMs || stopping) {
@@ -545,7 +390,7 @@ export class SyncDatabase {
         result = await this.#captureAll(kill, { isEager: this.#isEager && !wanted })
         if (result.continuity.kind === 'broken') {
           barriers.reject(new Error(`the generation ended: ${result.continuity.reason}`))
-          await this.#newGeneration(opened, result.continuity, kill)
+          await this.#generation.begin(opened, result.continuity, kill)
           changedAt = now
           continue
         }
@@ -555,7 +400,7 @@ export class SyncDatabase {
         )
         if (foreign !== undefined) {
           barriers.reject(new Error(`the generation ended: ${foreign.reason}`))
-          await this.#newGeneration(opened, foreign, kill)
+          await this.#generation.begin(opened, foreign, kill)
           changedAt = now
           continue
         }
@@ -569,7 +414,7 @@ export class SyncDatabase {
         if (
           current !== undefined &&
           end !== undefined &&
-          !this.#isBroken &&
+          !this.#generation.isBroken &&
           (wanted || isSpooled)
         ) {
           this.#latest = {
@@ -578,7 +423,7 @@ export class SyncDatabase {
             schemaCookie: result.schemaCookie,
             commitTimeMs: this.#history.lastMs,
           }
-          if (barriers.count > 0) this.#unused = undefined
+          if (barriers.count > 0) this.#generation.used()
           if (feed.firstLook === undefined) {
             feed.firstLook = this.#latest
             feed.announce()
@@ -613,7 +458,7 @@ export class SyncDatabase {
         const last = await this.#captureAll(kill)
         const isAtRest =
           !last.changed &&
-          !this.#isBroken &&
+          !this.#generation.isBroken &&
           !this.#guard.watch.suspects() &&
           !this.#intake.isUnderWay
         if (isAtRest) {
@@ -676,18 +521,12 @@ export class SyncDatabase {
 
   /** Ends this life if somebody has removed the local state: it is made and claimed anew, and what it held is lost. */
   async #checkLocalState(): Promise<void> {
-    const { spool, logger } = this.#options
-    if (!this.#spoolOpened || (await spool.isIntact(never))) return
+    const { logger } = this.#options
+    if (await this.#generation.isIntact(never)) return
     const hint = 'nothing but tsreplicate may change that folder while it runs'
     logger.error({ hint }, 'local state was removed: it is created again')
     await this.#discard()
-    await spool[Symbol.asyncDispose]()
-    this.#spoolOpened = false
-    this.#spoolState = undefined
-    this.#spoolProblem = {
-      reason: 'local state was removed',
-      detail: 'what was captured and not stored yet is lost with it',
-    }
+    await this.#generation.lose()
     throw new Reopen()
   }
 
@@ -696,14 +535,13 @@ export class SyncDatabase {
     const ended = await this.#guard.look()
     if (ended === undefined) return this.#checkLocalState()
     if (ended.isGone) await this.#keepRest()
-    if (ended.reason === 'database file replaced') this.#spoolState = undefined
     return this.#reopen(ended)
   }
 
   /** Ends this life, and the generation with it. */
-  async #reopen({ reason, detail }: Broken): Promise<never> {
+  async #reopen(ended: Broken): Promise<never> {
     const { database, watcher, clock } = this.#options
-    this.#spoolProblem = { reason, detail }
+    this.#generation.end(ended)
     await this.#discard()
     await database.close()
     this.#file = undefined
@@ -790,17 +628,12 @@ export class SyncDatabase {
     const { feed } = this.#options
     const current = feed.current
     if (current?.generation !== segment.generation) return
-    this.#unused = undefined
+    this.#generation.used()
     this.#recovered()
     feed.noteSince(segment, this.#report.sealed())
     current.segments.push(segment)
     current.end = { index: segment.index, offset: segment.endOffset }
-    this.#spoolState = {
-      ...this.#spoolState,
-      generation: current.generation,
-      identity: this.#spoolState?.identity ?? { device: 0, inode: 0 },
-      segments: current.segments,
-    }
+    this.#generation.spooled(current.generation, current.segments)
     feed.announce()
   }
 
@@ -816,12 +649,12 @@ export class SyncDatabase {
       () => ended.abort(),
       () => ended.abort(),
     )
-    while (capture && !this.#isBroken) {
+    while (capture && !this.#generation.isBroken) {
       await Promise.race([settled, clock.sleep(everyMs, kill).catch(ignoreAbort)])
       if (ended.signal.aborted || kill.aborted) break
       const { continuity } = await this.#captureAll(kill)
       if (continuity.kind === 'broken') {
-        this.#isBroken = true
+        this.#generation.isBroken = true
         feed.requestNewGeneration(continuity.reason, continuity.detail)
       }
     }
@@ -850,9 +683,7 @@ export class SyncDatabase {
     if (gone.length === 0) return
     await this.#beside(spool.remove(gone, kill), kill)
     current.segments = current.segments.filter((segment) => !gone.includes(segment))
-    if (this.#spoolState !== undefined) {
-      this.#spoolState = { ...this.#spoolState, segments: current.segments }
-    }
+    this.#generation.spooled(current.generation, current.segments)
   }
 
   async #discard(): Promise<void> {
@@ -863,20 +694,6 @@ export class SyncDatabase {
 
 function bytesOf(segments: readonly SpooledSegment[]): number {
   return segments.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
-}
-
-/** Where capturing goes on behind a spooled segment. */
-function cursorAfter(segment: SpooledSegment): CaptureCursor {
-  const { trailer } = segment
-  const position: WalPosition = { index: segment.index, offset: segment.endOffset }
-  return {
-    position,
-    pageSizeBytes: trailer.pageSizeBytes,
-    bigEndian: trailer.bigEndian,
-    salts: trailer.salts,
-    checksum: trailer.checksumAfter,
-    source: trailer.source,
-  }
 }
 
 const noBarriers = { count: 0, resolve: (): void => undefined, reject: (): void => undefined }

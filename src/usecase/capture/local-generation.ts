@@ -1,0 +1,305 @@
+import { DatabaseError } from '../../domain/errors.js'
+import { type BreakReason, bringsOtherContent } from '../../domain/wal/continuity.js'
+import { formatGeneration, type Generation } from '../../domain/wal/generation.js'
+import { formatWalPosition, type WalPosition } from '../../domain/wal/position.js'
+import { type GenerationFeed } from '../backlog/generation-feed.js'
+import { type Clock } from '../ports/clock.js'
+import { type FileRecord } from '../ports/file-record.js'
+import { type Logger } from '../ports/logger.js'
+import {
+  type CaptureCursor,
+  type ManagedDatabase,
+  type OpenedDatabase,
+} from '../ports/managed-database.js'
+import { type Spool, type SpooledSegment, type SpoolState } from '../ports/spool.js'
+import { type CaptureReport } from './capture-report.js'
+import { type CopyBack } from './copy-back.js'
+import { type FileGuard } from './file-guard.js'
+import { type LocalHistory } from './local-history.js'
+
+/** The loop that captures, of whose database it is the generation. */
+export interface GenerationLoop {
+  readonly isStopping: boolean
+  readonly monitorIntervalMs: number
+  /** Gives up what is captured and not durable. */
+  discard(): Promise<void>
+  /** Throws when the file is not the one any more that is open. */
+  checkFile(): Promise<void>
+  /** Until the next look. */
+  pause(): Promise<void>
+  /** It has gone on. */
+  move(): void
+}
+
+export interface LocalGenerationOptions {
+  readonly database: ManagedDatabase
+  readonly spool: Spool
+  readonly record: FileRecord
+  readonly feed: GenerationFeed
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Fills a generation's name. */
+  readonly randomBytes: (count: number) => Uint8Array
+  readonly report: CaptureReport
+  readonly history: LocalHistory
+  readonly guard: FileGuard
+  readonly copyBack: CopyBack
+  readonly loop: GenerationLoop
+}
+
+/** Why a generation begins. */
+export interface Beginning {
+  readonly reason: BreakReason
+  readonly detail: string
+}
+
+/** How often frames are copied back while a generation waits for its beginning. */
+const waitingCopyMs = 1000
+
+/** Its WAL lacks frames that are not in the database file: it is to be let go, and opened again after a while. It has been said. */
+export class UnreadableWal extends DatabaseError {}
+
+/**
+ * The generation that is captured, as the local state has it: whether the one of the run before goes on, and how the next
+ * one begins.
+ */
+export class LocalGeneration {
+  readonly #options: LocalGenerationOptions
+  /** Continuity was lost between two rounds: nothing is captured until the new generation begins. */
+  isBroken = false
+  #state: SpoolState | undefined
+  /** A generation that was begun, and nothing of it spooled or promised: after a failure it begins again. */
+  #unused: Generation | undefined
+  #problem: Beginning | undefined
+  #isOpen = false
+
+  constructor(options: LocalGenerationOptions) {
+    this.#options = options
+  }
+
+  /** Opens the local state, once. Whether it tells of a database that there was. */
+  async open(kill: AbortSignal): Promise<boolean> {
+    if (!this.#isOpen) {
+      const { state, ...problem } = await this.#options.spool.open(kill)
+      this.#isOpen = true
+      this.#state = state
+      if (state !== undefined) this.#options.history.resume(state)
+      if ('reason' in problem && problem.reason === 'unreadable') {
+        this.#problem = { reason: 'local state is unreadable', detail: problem.detail }
+      }
+    }
+    return this.#state !== undefined
+  }
+
+  /** Whether the local state is as it was left; one that is not open is. */
+  async isIntact(signal: AbortSignal): Promise<boolean> {
+    return !this.#isOpen || (await this.#options.spool.isIntact(signal))
+  }
+
+  /** Somebody has removed the local state: it is made and claimed anew by the next {@link open}. */
+  async lose(): Promise<void> {
+    await this.#options.spool[Symbol.asyncDispose]()
+    this.#isOpen = false
+    this.#state = undefined
+    this.#problem = {
+      reason: 'local state was removed',
+      detail: 'what was captured and not stored yet is lost with it',
+    }
+  }
+
+  /** It has ended: the next first look begins another one. */
+  end({ reason, detail }: Beginning): void {
+    if (reason === 'database file replaced') this.#state = undefined
+    this.#problem = { reason, detail }
+  }
+
+  /** Something of it was promised. */
+  used(): void {
+    this.#unused = undefined
+  }
+
+  /** What of it is in the spool has changed. */
+  spooled(generation: Generation, segments: readonly SpooledSegment[]): void {
+    const identity = this.#state?.identity ?? { device: 0, inode: 0 }
+    this.#state = { ...this.#state, generation, identity, segments }
+  }
+
+  /** Continues the spooled generation if that can be proven, else begins a new one. */
+  async firstLook(opened: OpenedDatabase, kill: AbortSignal): Promise<void> {
+    const { database, feed, logger, report, guard } = this.#options
+    const state = this.#state
+    const last = state?.segments.at(-1)
+    const left = await this.#options.record.take(kill)
+    let reason: { reason: BreakReason; detail: string }
+    if (this.#problem !== undefined) {
+      reason = this.#problem
+    } else if (state === undefined) {
+      reason = { reason: 'no generation exists', detail: 'this is the first start' }
+    } else if (state.identity.inode !== opened.identity.inode) {
+      reason = {
+        reason: 'database file replaced',
+        detail: `inode ${state.identity.inode} is now ${opened.identity.inode}`,
+      }
+    } else if (last === undefined && state.generation === this.#unused) {
+      await database.begin(undefined, kill)
+      guard.watch.reset()
+      return
+    } else if (last === undefined) {
+      reason = {
+        reason: 'local state has no segment',
+        detail: `nothing was captured in ${state.generation}, or its segments were removed: no position to go on from`,
+      }
+    } else {
+      const verdict = await database.begin(cursorAfter(last), kill)
+      if (verdict.kind === 'continuous') {
+        guard.resume(state.generation, left)
+        feed.continued = state.generation
+        const sinceMs = report.continued({
+          isOurs: feed.current?.generation === state.generation,
+        })
+        feed.begin(
+          {
+            generation: state.generation,
+            pageSizeBytes: opened.pageSizeBytes,
+            ...(state.origin === undefined ? {} : { origin: state.origin }),
+            segments: [...state.segments],
+            end: { index: last.index, offset: last.endOffset },
+          },
+          sinceMs,
+        )
+        this.#adopt(state.segments)
+        logger.info(
+          {
+            generation: state.generation,
+            position: formatWalPosition({ index: last.index, offset: last.endOffset }),
+          },
+          'generation continues',
+        )
+        feed.announce()
+        return
+      }
+      reason = verdict
+    }
+    // Others wait for their turn to be opened.
+    if (report.generationWaitMs > 0) feed.requestNewGeneration(reason.reason, reason.detail)
+    else await this.begin(opened, reason, kill)
+  }
+
+  /**
+   * Waits until a generation may follow the one before, and what is committed can be had, from the WAL or from the file.
+   * Meanwhile the reader is renewed, and the WAL copied back: a damaged one is whole again when the application restarts it.
+   * One that lacks frames is not copied back, which would make zeros of them, and let go: nobody can use it while it is open.
+   */
+  async #untilBeginnable(
+    why: { reason: BreakReason; detail: string },
+    kill: AbortSignal,
+  ): Promise<void> {
+    const { database, feed, logger, clock, report, copyBack, loop } = this.#options
+    let saidThatItWaits = false
+    let copiedAt = Number.NEGATIVE_INFINITY
+    let identifiedAt = clock.monotonic()
+    for (;;) {
+      const verdict = await database.begin(undefined, kill)
+      const waitMs = report.generationWaitMs
+      const isReadable = verdict.kind === 'continuous'
+      if (isReadable) report.walProblem = undefined
+      if (isReadable && (waitMs === 0 || loop.isStopping)) return
+      loop.move()
+      feed.takeBarriers().reject(new Error(`the generation ended: ${why.reason}`))
+      if (!isReadable && report.walProblem === undefined) {
+        const hint =
+          'another program has damaged the WAL: nothing is stored until all of it is copied back into the database; then check the database'
+        report.walProblem = `its WAL is unreadable, and nothing is stored: ${verdict.detail}`
+        logger.error({ reason: verdict.reason, detail: verdict.detail, hint }, 'WAL is unreadable')
+      } else if (isReadable && !saidThatItWaits) {
+        saidThatItWaits = true
+        const fields = { ...why, waitSeconds: Math.ceil(waitMs / 1000) }
+        logger.warn(fields, 'generations end too soon: the next one is delayed')
+      }
+      const now = clock.monotonic()
+      if (now - identifiedAt >= loop.monitorIntervalMs) {
+        identifiedAt = now
+        await loop.checkFile()
+      }
+      const lacksFrames = !isReadable && verdict.reason === 'wal truncated by another process'
+      if (lacksFrames || (!isReadable && loop.isStopping)) {
+        throw new UnreadableWal(`its WAL cannot be read: ${verdict.detail}`)
+      }
+      if (now - copiedAt >= waitingCopyMs) {
+        copiedAt = now
+        await copyBack.now(kill)
+      } else {
+        await loop.pause()
+      }
+    }
+  }
+
+  /** What an earlier process captured is as old as the wall clock says, and grows older by the other one. */
+  #adopt(segments: readonly SpooledSegment[]): void {
+    const { clock, feed } = this.#options
+    for (const segment of segments) {
+      if (feed.sinceMs(segment) !== undefined) continue
+      const ageMs = clock.now() - (segment.trailer.captures[0]?.timeMs ?? clock.now())
+      feed.noteSince(segment, clock.monotonic() - Math.max(0, ageMs))
+    }
+  }
+
+  /** Begins a new one, when it may and can. */
+  async begin(
+    opened: OpenedDatabase,
+    why: { reason: BreakReason; detail: string },
+    kill: AbortSignal,
+  ): Promise<void> {
+    const { database, spool, feed, logger, randomBytes, report, guard, history, loop } =
+      this.#options
+    await loop.discard()
+    // That may be what ended it.
+    await loop.checkFile()
+    // Whatever fails in between: it is not gone on with the one that ended.
+    this.#problem = why
+    this.isBroken = true
+    await this.#untilBeginnable(why, kill)
+    feed.takeNewGeneration()
+    const generation = formatGeneration(randomBytes(8))
+    const { identity } = opened
+    const inode = this.#state?.identity.inode ?? identity.inode
+    const origin = history.begin(generation, {
+      former: feed.current,
+      isSameFile: !bringsOtherContent(why.reason) && inode === identity.inode,
+      notBeforeMs: feed.notBeforeMs,
+    })
+    await spool.beginGeneration({ generation, identity, origin }, kill)
+    await database.begin(undefined, kill)
+    guard.reset()
+    this.isBroken = false
+    this.#unused = generation
+    this.#problem = undefined
+    this.#state = { generation, identity, origin, segments: [] }
+    feed.begin(
+      {
+        generation,
+        pageSizeBytes: opened.pageSizeBytes,
+        origin,
+        segments: [],
+        end: { index: 0, offset: 0 },
+      },
+      report.began(why.reason),
+    )
+    logger.info({ generation, reason: why.reason, detail: why.detail }, 'new generation')
+    feed.announce()
+  }
+}
+
+/** Where capturing goes on behind a spooled segment. */
+function cursorAfter(segment: SpooledSegment): CaptureCursor {
+  const { trailer } = segment
+  const position: WalPosition = { index: segment.index, offset: segment.endOffset }
+  return {
+    position,
+    pageSizeBytes: trailer.pageSizeBytes,
+    bigEndian: trailer.bigEndian,
+    salts: trailer.salts,
+    checksum: trailer.checksumAfter,
+    source: trailer.source,
+  }
+}
