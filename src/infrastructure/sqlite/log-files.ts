@@ -6,11 +6,17 @@
 import fs, { type Stats } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { codeOf } from '../../kit/error-text.js'
+import { type OpenedDatabase } from '../../usecase/ports/managed-database.js'
 
 /** Undefined: there is none. */
 export interface LogFiles {
   readonly wal: string | undefined
   readonly shm: string | undefined
+}
+
+/** What was opened, and with which files beside it. */
+export interface OpenedWithLog extends OpenedDatabase {
+  readonly log: LogFiles
 }
 
 export function identifyLogFile(stats: Pick<Stats, 'dev' | 'ino'> | undefined): string | undefined {

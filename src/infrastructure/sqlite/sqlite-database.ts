@@ -17,11 +17,10 @@ import {
   type WalState,
 } from '../../usecase/ports/managed-database.js'
 import { refuseForeignDatabase } from './database-access.js'
-import { findLogChange, type LogFiles } from './log-files.js'
+import { findLogChange, type LogFiles, type OpenedWithLog } from './log-files.js'
 import { nameOfProcess, processesBesideAnotherLog } from './file-locks.js'
 import { isMountPoint } from './mounts.js'
 import { type SqliteCall } from './sqlite-messages.js'
-import { type OpenedWithLog } from './wal-capture.js'
 import { LockedError, type SqliteThread, type SqliteThreads } from './sqlite-threads.js'
 
 /**

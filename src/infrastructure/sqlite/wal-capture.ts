@@ -28,11 +28,10 @@ import {
   type CaptureCursor,
   type CapturedRun,
   type CaptureResult,
-  type OpenedDatabase,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
 import { HeldReaders, type ReaderMark, type WalSigns } from './held-readers.js'
-import { type LogFiles, logFilesNow } from './log-files.js'
+import { type LogFiles, logFilesNow, type OpenedWithLog } from './log-files.js'
 import { WalCursor } from './wal-cursor.js'
 import { sameHeader, WalFile } from './wal-file.js'
 import { openReaderOfWal, tryCheckpoint, waitShortly, WalReader } from './wal-reader.js'
@@ -95,11 +94,6 @@ const sameState = (a: WalState, b: WalState): boolean =>
 interface Look {
   readonly header: Uint8Array | undefined
   readonly state: WalState
-}
-
-/** What was opened, and with which files beside it. */
-export interface OpenedWithLog extends OpenedDatabase {
-  readonly log: LogFiles
 }
 
 export class WalCapture {
@@ -196,25 +190,10 @@ export class WalCapture {
     if (isAllCopied(state)) return continuous
     const parsed = header === undefined ? undefined : parseWalHeader(header)
     if (parsed?.ok === true) return continuous
-    const lost = this.#firstLostFrame(state)
+    const lost = this.#walNow.firstLostFrame(state, this.#pageSizeBytes)
     return lost === undefined && parsed !== undefined
       ? broken('wal overwritten by another process', parsed.problem)
       : broken('wal truncated by another process', `it lacks frame ${lost ?? 1}`)
-  }
-
-  /** Of the frames that are to be copied back, the first that is not as the last one; undefined: all seem to be there. */
-  #firstLostFrame({ frameCount, copiedBackCount }: WalState): number | undefined {
-    const saltsOf = (frame: number): Uint8Array => {
-      const offset = offsetAfterFrames(frame - 1, this.#pageSizeBytes) + 8
-      return this.#walNow.read(offset, 8)
-    }
-    const wanted = saltsOf(frameCount)
-    const isLost = (salts: Uint8Array): boolean =>
-      salts.length < 8 || salts.every((byte) => byte === 0) || !sameHeader(salts, wanted)
-    for (let frame = copiedBackCount + 1; frame <= frameCount; frame += 1) {
-      if (isLost(saltsOf(frame))) return frame
-    }
-    return undefined
   }
 
   /** Goes on with the first look. See {@link WalCursor.verifyMore}. */
@@ -353,10 +332,13 @@ export class WalCapture {
     if (typeof target !== 'number') return this.#broken(target, state)
     const isSure = atOnce || this.#firstLook !== undefined || isAllCopied(state)
     const isExact = undisturbed !== undefined
+    const { frameCount } = state
     return {
       next,
       wal: state,
-      mark: isSure ? undefined : this.#mark(state, header, isExact),
+      mark: isSure
+        ? undefined
+        : { frameCount, signs: { ...this.#signs(frameCount), header }, isExact },
       isQuiet: !isGrowing,
       targetOffset: target,
       timeMs,
@@ -364,11 +346,6 @@ export class WalCapture {
       stateBefore,
       changed: (!unchanged && this.#firstLook === undefined) || (cursor.offset ?? 0) < target,
     }
-  }
-
-  #mark({ frameCount }: WalState, header: Uint8Array | undefined, isExact: boolean): ReaderMark {
-    const { next } = this.#signs(frameCount)
-    return { frameCount, signs: { header, next }, isExact }
   }
 
   #signs(frameCount: number): WalSigns {

@@ -1,6 +1,7 @@
 /** The bytes of a database's `-wal`, as the file system has them. What of them is committed, only SQLite knows. */
 import fs from 'node:fs'
-import { walHeaderBytes } from '../../domain/wal/wal-format.js'
+import { offsetAfterFrames, walHeaderBytes } from '../../domain/wal/wal-format.js'
+import { type WalState } from '../../usecase/ports/managed-database.js'
 import { identifyLogFile, type LogFiles } from './log-files.js'
 
 /** What it has was not captured, and what was captured is not in it. */
@@ -40,6 +41,22 @@ export class WalFile {
       done += count
     }
     return done
+  }
+
+  /** Of the frames that are to be copied back, the first that is not as the last one; undefined: all seem to be there. */
+  firstLostFrame(
+    { frameCount, copiedBackCount }: WalState,
+    pageSizeBytes: number,
+  ): number | undefined {
+    const saltsOf = (frame: number): Uint8Array =>
+      this.read(offsetAfterFrames(frame - 1, pageSizeBytes) + 8, 8)
+    const wanted = saltsOf(frameCount)
+    for (let frame = copiedBackCount + 1; frame <= frameCount; frame += 1) {
+      const salts = saltsOf(frame)
+      const isZero = salts.every((byte) => byte === 0)
+      if (salts.length < 8 || isZero || !sameHeader(salts, wanted)) return frame
+    }
+    return undefined
   }
 
   /** It can be read again: then it is opened anew. */
