@@ -36,7 +36,7 @@ export const exceptions: Readonly<Record<string, Readonly<Record<string, string>
   'docs/testing.md': {
     'npm run dev        # the unit tests, again whenever you save': 'a test would run the tests',
     'TSREPLICATE_STORES=minio npm run test:stores': 'a test would run the tests',
-    'TSREPLICATE_TEST_PACKAGE=$PWD/.installed/node_modules/tsreplicate npx vitest run --project integration test/integration/exec.test.ts':
+    'export TSREPLICATE_TEST_PACKAGE=$PWD/.installed/node_modules/tsreplicate':
       'a test would run the tests',
   },
 }
