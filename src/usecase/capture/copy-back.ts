@@ -56,7 +56,7 @@ const captureBytes = 4 * 1024 * 1024
  * this long at a time, and left alone in between for long enough that each that waits, with a busy timeout, has its turn.
  */
 const tooLargeFactor = 2
-const holdMs = 100
+const holdMs = 75
 const freeMs = 50
 /** A capture that takes longer than this lags behind the writers: a WAL past its limit is too large then. */
 const slowMs = 150
@@ -70,11 +70,11 @@ const pollMs = 25
 const maxLockedBytes = 16 * 1024 * 1024
 /** Under the writer lock, how long it may be tried to copy back; a WAL that is too large has more of it. */
 const usualLockMs = 25
-const maxLockMs = 100
+const maxLockMs = 60
 /** That writers are slowed down is said at most this often. */
 const slowedSaidMs = 60 * 60_000
 /** A writer lock that nobody has let go so much later goes by itself. */
-const maxOverrunMs = 100
+const maxOverrunMs = 60
 /** A writer that was slowed down counts as too fast for so long: beside it no round can reach the end of the WAL. */
 const fastMs = 10_000
 /** How often a WAL that grows faster than it is captured is tried to be finished, without a pause for the writers' sake. */
