@@ -23,7 +23,7 @@ import {
   type WalSegmentTrailer,
 } from '../../src/domain/stored/trailer.ts'
 import { type Clock } from '../../src/usecase/ports/clock.ts'
-import { type Logger } from '../../src/usecase/ports/logger.ts'
+import { silent } from './silent-logger.ts'
 import {
   type RecordedDeletion,
   type RetentionRecord,
@@ -66,14 +66,6 @@ const minuteMs = 60_000
 const hourMs = 60 * minuteMs
 /** By how much a clock is set wrong. */
 const wrongClocksMs = [-2, 2, 0.5, -0.2, 0.03, 26, -26].map((hours) => hours * hourMs)
-const silent: Logger = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-  child: () => silent,
-}
-
 /** Numbers from 0 up to 1 that a seed decides. */
 export function randomFrom(seed: number): () => number {
   let state = (seed * 2654435761) >>> 0

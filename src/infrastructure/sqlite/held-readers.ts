@@ -11,7 +11,7 @@
  * who waits holds the writer lock; or when all is copied back. Else the newer one is let go for a moment, in which who
  * waits for its place gets it, and begins again: its place has the right mark by then. The reader before keeps every frame.
  */
-import { type WalState } from '../../usecase/ports/managed-database.js'
+import { isAllCopied, type WalState } from '../../usecase/ports/managed-database.js'
 import { sameHeader } from './wal-file.js'
 import { waitShortly, WalReader } from './wal-reader.js'
 
@@ -107,11 +107,11 @@ export class HeldReaders {
   }
 
   /** What SQLite says of the WAL now may end the trial. */
-  look({ frameCount, copiedBackCount }: WalState): void {
+  look(state: WalState): void {
     const trial = this.#trial
     if (trial === undefined || trial.isApart) return
     const { reader, mark } = trial
-    const isOver = copiedBackCount >= frameCount || frameCount !== mark.frameCount
+    const isOver = isAllCopied(state) || state.frameCount !== mark.frameCount
     if (isOver || this.#isWrittenBehind(mark)) this.#settle(reader, mark)
   }
 

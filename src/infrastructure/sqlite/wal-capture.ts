@@ -28,6 +28,7 @@ import {
   type CaptureCursor,
   type CapturedRun,
   type CaptureResult,
+  isAllCopied,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
 import { HeldReaders, type ReaderMark, type WalSigns } from './held-readers.js'
@@ -84,9 +85,6 @@ interface Round {
   readonly changed: boolean
 }
 
-const isAllCopied = ({ frameCount, copiedBackCount }: WalState): boolean =>
-  copiedBackCount >= frameCount
-
 const sameState = (a: WalState, b: WalState): boolean =>
   a.frameCount === b.frameCount && a.copiedBackCount === b.copiedBackCount
 
@@ -120,7 +118,9 @@ export class WalCapture {
   constructor(path: string, options: { rollBytes?: number } = {}) {
     this.#path = path
     this.#rollBytes = options.rollBytes ?? defaultRollBytes
-    this.#held = new HeldReaders(path, (frameCount) => this.#signs(frameCount))
+    this.#held = new HeldReaders(path, (frameCount) =>
+      this.#signs(frameCount, this.#walNow.header()),
+    )
   }
 
   /** Opens and takes the first reader. Undefined while there is no file, or an empty one that its owner is still making. */
@@ -336,9 +336,7 @@ export class WalCapture {
     return {
       next,
       wal: state,
-      mark: isSure
-        ? undefined
-        : { frameCount, signs: { ...this.#signs(frameCount), header }, isExact },
+      mark: isSure ? undefined : { frameCount, signs: this.#signs(frameCount, header), isExact },
       isQuiet: !isGrowing,
       targetOffset: target,
       timeMs,
@@ -348,9 +346,9 @@ export class WalCapture {
     }
   }
 
-  #signs(frameCount: number): WalSigns {
+  #signs(frameCount: number, header: Uint8Array | undefined): WalSigns {
     const offset = offsetAfterFrames(frameCount, this.#pageSizeBytes)
-    return { header: this.#walNow.header(), next: this.#walNow.read(offset, frameHeaderBytes) }
+    return { header, next: this.#walNow.read(offset, frameHeaderBytes) }
   }
 
   /** Everything up to R2's mark is captured: R may go. */

@@ -24,6 +24,7 @@ import {
 import {
   type CaptureCursor,
   type CapturedRun,
+  isAllCopied,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
 import { type WalFile } from './wal-file.js'
@@ -197,7 +198,7 @@ export class WalCursor {
     const nothing = place?.source.offset ?? 0
     if (place === undefined && state.frameCount > 0) {
       // What it has is in the database file, and SQLite does not look at it any more: the index begins when it is restarted.
-      if (state.copiedBackCount >= state.frameCount) return nothing
+      if (isAllCopied(state)) return nothing
     }
     if (header === undefined) {
       return state.frameCount === 0

@@ -6,6 +6,7 @@ import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
 import {
   type CaptureResult,
+  isAllCopied,
   type ManagedDatabase,
   type WalState,
 } from '../ports/managed-database.js'
@@ -318,9 +319,4 @@ export class CopyBack {
   #works(): void {
     if (this.#options.report.copyingWorks()) this.#options.logger.info({}, 'checkpoints work again')
   }
-}
-
-/** Whether the next write restarts the WAL, as far as SQLite has said. */
-function isAllCopied({ frameCount, copiedBackCount }: WalState): boolean {
-  return copiedBackCount >= frameCount
 }

@@ -130,7 +130,7 @@ export class LocalGeneration {
     const state = this.#state
     const last = state?.segments.at(-1)
     const left = await this.#options.record.take(kill)
-    let reason: { reason: BreakReason; detail: string }
+    let reason: Beginning
     if (this.#problem !== undefined) {
       reason = this.#problem
     } else if (state === undefined) {
@@ -190,10 +190,7 @@ export class LocalGeneration {
    * Meanwhile the reader is renewed, and the WAL copied back: a damaged one is whole again when the application restarts it.
    * One that lacks frames is not copied back, which would make zeros of them, and let go: nobody can use it while it is open.
    */
-  async #untilBeginnable(
-    why: { reason: BreakReason; detail: string },
-    kill: AbortSignal,
-  ): Promise<void> {
+  async #untilBeginnable(why: Beginning, kill: AbortSignal): Promise<void> {
     const { database, feed, logger, clock, report, copyBack, loop } = this.#options
     let saidThatItWaits = false
     let copiedAt = Number.NEGATIVE_INFINITY
@@ -245,11 +242,7 @@ export class LocalGeneration {
   }
 
   /** Begins a new one, when it may and can. */
-  async begin(
-    opened: OpenedDatabase,
-    why: { reason: BreakReason; detail: string },
-    kill: AbortSignal,
-  ): Promise<void> {
+  async begin(opened: OpenedDatabase, why: Beginning, kill: AbortSignal): Promise<void> {
     const { database, spool, feed, logger, randomBytes, report, guard, history, loop } =
       this.#options
     await loop.discard()

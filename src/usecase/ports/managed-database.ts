@@ -61,6 +61,11 @@ export interface WalState {
   readonly copiedBackCount: number
 }
 
+/** Whether nothing is left to be copied back, as far as SQLite has said: without a reader the next write restarts the WAL. */
+export function isAllCopied({ frameCount, copiedBackCount }: WalState): boolean {
+  return copiedBackCount >= frameCount
+}
+
 export interface CaptureResult {
   /** `broken`: continuity is lost, nothing was captured in this call, and `begin` is to be called. */
   readonly continuity: Continuity

@@ -2,20 +2,12 @@ import { expect, test } from 'vitest'
 import { nextSnapshot } from '../../../src/domain/policy/snapshot-schedule.ts'
 import { ScheduleRetention } from '../../../src/usecase/retention/schedule-retention.ts'
 import { type Clock } from '../../../src/usecase/ports/clock.ts'
-import { type Logger } from '../../../src/usecase/ports/logger.ts'
+import { silent } from '../../support/silent-logger.ts'
 import { randomFrom, RetentionHistory } from '../../support/retention-model.ts'
 
 const minuteMs = 60_000
 const hourMs = 60 * minuteMs
 const dayMs = 24 * hourMs
-const silent: Logger = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-  child: () => silent,
-}
-
 test('in 90 days on a fake clock the window is always whole, storage is bounded, and idle days ask nothing', async () => {
   const retentionMs = 3 * dayMs
   const keep = { hourly: 0, daily: 7, weekly: 4, monthly: 2 }

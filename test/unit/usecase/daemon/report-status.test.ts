@@ -1,18 +1,10 @@
 import { expect, test } from 'vitest'
 import { type LocalDisk } from '../../../../src/usecase/ports/local-disk.js'
-import { type Logger } from '../../../../src/usecase/ports/logger.js'
+import { silent } from '../../../support/silent-logger.ts'
 import { ReportStatus } from '../../../../src/usecase/daemon/report-status.js'
 import { WatchDisk } from '../../../../src/usecase/daemon/watch-disk.js'
 
 const { signal } = new AbortController()
-const silent: Logger = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-  child: () => silent,
-}
-
 function make(disk: LocalDisk, failing: ReportStatus['notReady'] = () => []): ReportStatus {
   const clock = {
     now: () => 1000,

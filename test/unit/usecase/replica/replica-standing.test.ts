@@ -3,7 +3,7 @@ import { type CaptureStatus } from '../../../../src/domain/status.js'
 import { type WalSegmentTrailer } from '../../../../src/domain/stored/trailer.js'
 import { formatGeneration } from '../../../../src/domain/wal/generation.js'
 import { GenerationFeed } from '../../../../src/usecase/backlog/generation-feed.js'
-import { type Logger } from '../../../../src/usecase/ports/logger.js'
+import { silent } from '../../../support/silent-logger.ts'
 import { type SpooledSegment } from '../../../../src/usecase/ports/spool.js'
 import { ReplicaProblems } from '../../../../src/usecase/replica-problems.js'
 import { CheckTiling } from '../../../../src/usecase/replica/check-tiling.js'
@@ -17,14 +17,6 @@ const generation = formatGeneration(new Uint8Array(8))
 const other = formatGeneration(new Uint8Array(8).fill(1))
 const name = 'r'
 const dayMs = 24 * 3_600_000
-
-const silent: Logger = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-  child: () => silent,
-}
 
 let clock: ManualClock
 let feed: GenerationFeed

@@ -10,6 +10,7 @@ import { retryOperations } from '../../../../src/infrastructure/replica-clients/
 import { GenerationFeed } from '../../../../src/usecase/backlog/generation-feed.js'
 import { Permits } from '../../../../src/kit/permits.js'
 import { type Logger } from '../../../../src/usecase/ports/logger.js'
+import { silent } from '../../../support/silent-logger.ts'
 import { type ManagedDatabase } from '../../../../src/usecase/ports/managed-database.js'
 import { type CaptureStatus } from '../../../../src/domain/status.js'
 import { ReplicaProblems } from '../../../../src/usecase/replica-problems.js'
@@ -22,14 +23,6 @@ import { segmentBytes, SpooledHistory } from '../../../support/spooled-history.j
 const generation = formatGeneration(Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8]))
 const compressor = await createLz4Compressor()
 const { signal } = new AbortController()
-const silent: Logger = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-  child: () => silent,
-}
-
 let history: SpooledHistory
 let feed: GenerationFeed
 let kill: AbortController
