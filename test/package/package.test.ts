@@ -42,6 +42,22 @@ function notesIn(path: string): unknown[] {
   }
 }
 
+/** What a command loads: files, the sources that they are made of, and modules of Node. */
+async function loadedBy(
+  ...args: string[]
+): Promise<{ files: string[]; sources: string[]; builtIn: string[] }> {
+  const list = join(temporaryFolder(), 'loaded')
+  const preload = ['--import', join(root, 'test/support/loaded-modules.mjs')]
+  await run(args.join(' '), [...preload, command, ...args], { LOADED_MODULES: list })
+  const urls = readFileSync(list, 'utf8').trim().split('\n')
+  const files = urls.filter((url) => url.startsWith('file:')).map((url) => fileURLToPath(url))
+  const sources = files.flatMap((path) => {
+    if (!existsSync(`${path}.map`)) return []
+    return (JSON.parse(readFileSync(`${path}.map`, 'utf8')) as SourceMap).sources
+  })
+  return { files, sources, builtIn: urls.filter((url) => url.startsWith('node:')) }
+}
+
 test('brings at most five packages and 45 MB, and none that runs a script', () => {
   const lock = JSON.parse(readFileSync(join(modules, '.package-lock.json'), 'utf8')) as Lock
   const brought = Object.entries(lock.packages)
@@ -78,22 +94,43 @@ test('a restore from a folder loads few files, and nothing of a vendor', async (
   makeDatabase(db)
   const replica = `file://${join(folder, 'replica')}`
   await run('replicate', [command, 'replicate', '-exec', 'true', db, replica])
-  const list = join(folder, 'loaded')
   const output = join(folder, 'restored.db')
-  const preload = ['--import', join(root, 'test/support/loaded-modules.mjs')]
-  await run('restore', [...preload, command, 'restore', '-o', output, replica], {
-    LOADED_MODULES: list,
-  })
+  const { files, sources } = await loadedBy('restore', '-o', output, replica)
   expect(notesIn(output)).toEqual(['kept'])
-  const loaded = readFileSync(list, 'utf8').trim().split('\n')
-  const sources = loaded.flatMap((url) => {
-    const path = fileURLToPath(url)
-    if (!existsSync(`${path}.map`)) return []
-    return (JSON.parse(readFileSync(`${path}.map`, 'utf8')) as SourceMap).sources
-  })
   expect(sources.filter((source) => source.includes('src/compose/'))).not.toEqual([])
   expect(sources.filter((source) => /@aws-sdk|@google-cloud|@azure/.test(source))).toEqual([])
-  expect(loaded.length).toBeLessThan(80)
+  expect(files.length).toBeLessThan(80)
+})
+
+test('the version is printed with what that takes, and nothing else is loaded', async () => {
+  const { sources, builtIn } = await loadedBy('version')
+  const ours = sources.flatMap((source) => /^(?:\.\.\/)*src\/(.*)$/.exec(source)?.[1] ?? [])
+  expect(ours.sort()).toEqual([
+    'compose/lifetime.ts',
+    'compose/package-file.ts',
+    'delivery/cli/command.ts',
+    'delivery/cli/commands.ts',
+    'delivery/cli/commands/version.ts',
+    'delivery/cli/flags.ts',
+    'delivery/cli/go-flags.ts',
+    'delivery/cli/init-process.ts',
+    'delivery/cli/main.ts',
+    'delivery/cli/output.ts',
+    'delivery/cli/start.ts',
+    'delivery/cli/version.ts',
+    'delivery/daemon/early-signals.ts',
+    'delivery/exit-codes.ts',
+    'delivery/forced-exit.ts',
+    'domain/errors.ts',
+    'kit/abort.ts',
+    'kit/nearest-name.ts',
+  ])
+  const packages = sources.map((source) => /node_modules\/([^/]+)/.exec(source)?.[1])
+  expect(new Set(packages.filter((name) => name !== undefined))).toEqual(new Set(['commander']))
+  expect(builtIn).toContain('node:fs')
+  // Each of these takes as long as all the rest.
+  expect(builtIn).not.toContain('node:http')
+  expect(builtIn).not.toContain('node:crypto')
 })
 
 describe.each(['es', 'cjs'] as const)('an application that is bundled as %s', (format) => {

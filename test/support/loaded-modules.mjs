@@ -5,7 +5,7 @@ import process from 'node:process'
 
 registerHooks({
   load(url, context, nextLoad) {
-    if (url.startsWith('file:')) appendFileSync(process.env.LOADED_MODULES, `${url}\n`)
+    appendFileSync(process.env.LOADED_MODULES, `${url}\n`)
     return nextLoad(url, context)
   },
 })

@@ -1,25 +1,22 @@
 import { type CliCommand } from './command.js'
-import { databases } from './commands/databases.js'
-import { generations } from './commands/generations.js'
-import { replicate } from './commands/replicate.js'
-import { restore } from './commands/restore.js'
-import { retention } from './commands/retention.js'
-import { snapshots } from './commands/snapshots.js'
-import { status } from './commands/status.js'
-import { verify } from './commands/verify.js'
-import { version } from './commands/version.js'
-import { wal } from './commands/wal.js'
 
-/** Every command, in the order in which help lists them. Another one is a file in `commands/` and a line here. */
-export const commands: readonly CliCommand[] = [
-  replicate,
-  restore,
-  databases,
-  generations,
-  snapshots,
-  wal,
-  retention,
-  status,
-  verify,
-  version,
-]
+/** Every command by its name, in the order in which help lists them. Another one is a file in `commands/` and a line here. */
+const loaders = {
+  replicate: async () => (await import('./commands/replicate.js')).replicate,
+  restore: async () => (await import('./commands/restore.js')).restore,
+  databases: async () => (await import('./commands/databases.js')).databases,
+  generations: async () => (await import('./commands/generations.js')).generations,
+  snapshots: async () => (await import('./commands/snapshots.js')).snapshots,
+  wal: async () => (await import('./commands/wal.js')).wal,
+  retention: async () => (await import('./commands/retention.js')).retention,
+  status: async () => (await import('./commands/status.js')).status,
+  verify: async () => (await import('./commands/verify.js')).verify,
+  version: async () => (await import('./commands/version.js')).version,
+} satisfies Readonly<Record<string, () => Promise<CliCommand>>>
+
+/** The command of this name alone, so that nothing is loaded that only others need; all of them if there is none. */
+export function loadCommands(name?: string): Promise<readonly CliCommand[]> {
+  const all = Object.entries(loaders)
+  const named = all.filter(([each]) => each === name)
+  return Promise.all((named.length === 0 ? all : named).map(([, load]) => load()))
+}

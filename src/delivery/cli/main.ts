@@ -11,41 +11,45 @@ import {
 import { type Lifetime } from '../../compose/lifetime.js'
 import { isAbortError } from '../../kit/abort.js'
 import { exitCodes } from '../exit-codes.js'
-import { addCommand } from './command.js'
-import { commands } from './commands.js'
+import { addCommand, type CliCommand } from './command.js'
+import { loadCommands } from './commands.js'
 import { normalizeGoFlags } from './go-flags.js'
 import { complain, print, printed, printJson } from './output.js'
 
 /** Runs a command line and returns the exit code of the process. What lasts until its end is in `lifetime`. */
 export async function main(argv: readonly string[], lifetime: Lifetime): Promise<number> {
   let exitCode: number = exitCodes.done.code
-  const program = createProgram(lifetime, (code) => {
+  const name = commandName(argv)
+  const commands = await loadCommands(name)
+  const command = commands.find((each) => each.name === name)
+  const program = createProgram(commands, lifetime, (code) => {
     exitCode = code
   })
   try {
-    await program.parseAsync(prepare(program, argv), { from: 'user' })
-    return await afterPrinting(exitCode, argv)
+    await program.parseAsync(prepare(program, name, argv.slice(1)), { from: 'user' })
+    return await afterPrinting(exitCode, command)
   } catch (error) {
-    if (error instanceof CommanderError && error.exitCode === 0) return afterPrinting(0, argv)
+    if (error instanceof CommanderError && error.exitCode === 0) return afterPrinting(0, command)
     return report(error, argv)
   }
 }
 
+function commandName([given]: readonly string[]): string | undefined {
+  return given !== undefined && /^--?version$/.test(given) ? 'version' : given
+}
+
 /** The exit code, when all that a command printed is written or cannot be. */
-async function afterPrinting(exitCode: number, [name = '']: readonly string[]): Promise<number> {
+async function afterPrinting(exitCode: number, command: CliCommand | undefined): Promise<number> {
   const problem = await printed()
   if (problem === undefined) return exitCode
-  const command = commands.find((each) => each.name === name)
   const isDone = command?.printsWhatIsDone === true && exitCode === 0
-  const done = isDone ? `${name} is done, but ` : ''
+  const done = isDone ? `${command.name} is done, but ` : ''
   complain(`tsreplicate: ${done}its output cannot be written to stdout: ${problem}`)
   return exitCode === 0 && !isDone ? exitCodes.failed.code : exitCode
 }
 
 /** Finds the command and puts its flags into the form that commander reads. */
-function prepare(program: Command, argv: readonly string[]): string[] {
-  const [given, ...rest] = argv
-  const name = given !== undefined && /^--?version$/.test(given) ? 'version' : given
+function prepare(program: Command, name: string | undefined, rest: readonly string[]): string[] {
   if (name === undefined) {
     program.outputHelp({ error: true })
     throw new CommanderError(exitCodes.usage.code, 'overview', '')
@@ -68,8 +72,12 @@ function prepare(program: Command, argv: readonly string[]): string[] {
   return [name, ...normalizeGoFlags(rest, flags)]
 }
 
-/** Every command with its flags; `exit` hears the exit code of the one that was run. */
-function createProgram(lifetime: Lifetime, exit: (code: number) => void): Command {
+/** The commands with their flags; `exit` hears the exit code of the one that was run. */
+function createProgram(
+  commands: readonly CliCommand[],
+  lifetime: Lifetime,
+  exit: (code: number) => void,
+): Command {
   const program = new Command('tsreplicate')
     .description('Streams SQLite databases to replicas and restores them.')
     .option('--version', 'print the version')

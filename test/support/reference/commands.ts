@@ -1,11 +1,12 @@
 /** Prints `docs/commands.md`, and what exit codes mean, from what each command says of itself. */
 import { readFileSync } from 'node:fs'
 import { type CliCommand, type Flag, formatFlag } from '../../../src/delivery/cli/command.ts'
-import { commands } from '../../../src/delivery/cli/commands.ts'
+import { loadCommands } from '../../../src/delivery/cli/commands.ts'
 import { configFlags, jsonFlag, replicaFlag } from '../../../src/delivery/cli/flags.ts'
 import { exitCodes } from '../../../src/delivery/exit-codes.ts'
 import { code, codes, pathOf, table } from './markdown.ts'
 
+const commands = await loadCommands()
 const sharedFlags = Object.entries({ ...configFlags, ...replicaFlag, ...jsonFlag })
 
 function isShared([name]: readonly [string, Flag]): boolean {

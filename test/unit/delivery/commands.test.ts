@@ -3,12 +3,13 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { addCommand, defineCommand } from '../../../src/delivery/cli/command.ts'
-import { commands } from '../../../src/delivery/cli/commands.ts'
+import { loadCommands } from '../../../src/delivery/cli/commands.ts'
 import { configFlags } from '../../../src/delivery/cli/flags.ts'
 import { Lifetime } from '../../../src/compose/lifetime.ts'
 import { Command } from 'commander'
 
-test('the list has every file of commands/, each under the name of its command', () => {
+test('the list has every file of commands/, each under the name of its command', async () => {
+  const commands = await loadCommands()
   const files = readdirSync(join(import.meta.dirname, '../../../src/delivery/cli/commands'))
   expect(commands.map(({ name }) => `${name}.ts`).sort()).toEqual(files.sort())
 })
