@@ -107,6 +107,11 @@ function translated(message: string, code: string | undefined): DatabaseError {
     })
   }
   if (code === 'UNTOLD') return new LockedError(message)
+  if (code === 'EMPTY') {
+    return new LockedError(message, {
+      hint: 'is another file being copied over it? its -wal is left as it is, and it is looked at again shortly',
+    })
+  }
   if (code === 'SQLITE_NOTADB') {
     return new DatabaseError('file is not a database', {
       hint: 'check the path; an encrypted database cannot be replicated',

@@ -3,10 +3,10 @@
  * told apart by a number that the main thread chooses. Checkpoints, and writer locks, have threads of the same code to
  * themselves.
  */
-import Database from 'better-sqlite3'
 import fs from 'node:fs'
 import { parentPort } from 'node:worker_threads'
 import { codeOf, messageOf } from '../../kit/error-text.js'
+import { connect } from './connection.js'
 import { requireSafeSqlite } from './sqlite-version.js'
 import { identifyLogFile } from './log-files.js'
 import { WalCapture } from './wal-capture.js'
@@ -66,9 +66,8 @@ function answer(request: SqliteRequest): unknown {
       // The sync of the WAL is paid before the checkpoint's lock is taken, which an application's own checkpoint finds busy.
       syncWal(request)
       // Opened for this call alone: a writable connection that is closed last, at exit, would delete the WAL.
-      const connection = new Database(request.path, { fileMustExist: true, timeout: 0 })
+      const connection = connect(request.path)
       try {
-        connection.exec('PRAGMA wal_autocheckpoint = 0')
         const [row] = connection.prepare('PRAGMA wal_checkpoint(PASSIVE)').raw().all()
         const [busy, log, copied] = Array.isArray(row) ? row.map(Number) : []
         return { busy: busy === 1, frameCount: log ?? 0, copiedBackCount: copied ?? 0 }

@@ -13,7 +13,7 @@
  * Connections are read-only, so that closing one at exit never checkpoints or deletes the WAL. The database file and
  * `-shm` are never opened and closed by `fs`: with POSIX locks that would drop SQLite's.
  */
-import Database from 'better-sqlite3'
+import type Database from 'better-sqlite3'
 import fs from 'node:fs'
 import { broken, type Continuity, continuous } from '../../domain/wal/continuity.js'
 import {
@@ -31,6 +31,7 @@ import {
   isAllCopied,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
+import { connect } from './connection.js'
 import { HeldReaders, type ReaderMark, type WalSigns } from './held-readers.js'
 import { type LogFiles, logFilesNow, type OpenedWithLog } from './log-files.js'
 import { WalCursor } from './wal-cursor.js'
@@ -137,8 +138,7 @@ export class WalCapture {
       if (reader === undefined) {
         // A writable connection sets the mode; it is closed again while the reader is held. SQLite keeps its descriptor as
         // long, which is why a database that is in WAL mode has none opened.
-        writable = new Database(this.#path, { fileMustExist: true, timeout: 0 })
-        writable.exec('PRAGMA wal_autocheckpoint = 0')
+        writable = connect(this.#path)
         formerJournalMode = String(writable.pragma('journal_mode', { simple: true }))
         if (formerJournalMode !== 'wal') {
           const mode = String(writable.pragma('journal_mode = wal', { simple: true }))

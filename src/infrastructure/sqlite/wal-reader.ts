@@ -2,8 +2,9 @@
  * SQLite's own word on a database's WAL: the read transactions that keep its frames, what is committed, and copying back.
  * Nothing waits in here: whoever has to wait sleeps elsewhere, as other databases share the thread.
  */
-import Database from 'better-sqlite3'
+import type Database from 'better-sqlite3'
 import { type WalState } from '../../usecase/ports/managed-database.js'
+import { connect, EmptyFileError, isBusy } from './connection.js'
 
 /**
  * How often SQLite is asked what is committed when it does not tell: it says busy, and no number, when a writer publishes a
@@ -43,22 +44,10 @@ export class WalReader {
   #version: Database.Statement | undefined
 
   constructor(path: string) {
-    this.#database = new Database(path, { readonly: true, fileMustExist: true, timeout: 0 })
-    try {
-      this.#configure()
-    } catch (error) {
-      // Left to the garbage collector, it keeps its descriptors and locks until then.
-      this.#database.close()
-      throw error
-    }
-  }
-
-  #configure(): void {
     // It reads page 1 and no other. Of a thousand databases, a cache of 20 pages that is taken in one piece and a parsed
     // schema in each connection are most of the memory.
-    this.#database.exec(
-      'PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = 1; PRAGMA writable_schema = RESET; PRAGMA shrink_memory',
-    )
+    const thrift = 'PRAGMA cache_size = 1; PRAGMA writable_schema = RESET; PRAGMA shrink_memory'
+    this.#database = connect(path, { readonly: true, thrift })
   }
 
   /** Takes a mark (`BEGIN` alone takes none) and returns the schema cookie. */
@@ -124,7 +113,7 @@ export function openReaderOfWal(path: string): WalReader | undefined {
   } catch (error) {
     reader?.close()
     // Whatever else it is, a writable connection is told it, too.
-    if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) throw error
+    if (error instanceof EmptyFileError || isBusy(error)) throw error
     return undefined
   }
   reader.close()
@@ -135,8 +124,7 @@ export function openReaderOfWal(path: string): WalReader | undefined {
 export function tryCheckpoint(path: string): 'done' | 'busy' | 'failed' {
   let connection: Database.Database | undefined
   try {
-    connection = new Database(path, { fileMustExist: true, timeout: 0 })
-    connection.exec('PRAGMA wal_autocheckpoint = 0')
+    connection = connect(path)
     const row = connection.prepare('PRAGMA wal_checkpoint(PASSIVE)').raw().get()
     return parseCheckpointRow(row).busy === 0 ? 'done' : 'busy'
   } catch {

@@ -1,6 +1,6 @@
-import Database from 'better-sqlite3'
-
-const sleeper = new Int32Array(new SharedArrayBuffer(4))
+import type Database from 'better-sqlite3'
+import { connect, isBusy } from './connection.js'
+import { waitShortly } from './wal-reader.js'
 
 /** A database's writer lock, while it is ours: nobody commits. */
 export class WriterLock {
@@ -19,9 +19,8 @@ export class WriterLock {
     path: string,
     { spinMs, holdMs }: { spinMs: number; holdMs: number },
   ): WriterLock | undefined {
-    const connection = new Database(path, { fileMustExist: true, timeout: 0 })
+    const connection = connect(path)
     try {
-      connection.exec('PRAGMA wal_autocheckpoint = 0')
       const deadline = performance.now() + spinMs
       // Not a busy timeout: SQLite's sleeps are longer than the gaps that a busy writer leaves.
       while (!tryBeginImmediate(connection)) {
@@ -29,7 +28,7 @@ export class WriterLock {
           connection.close()
           return undefined
         }
-        Atomics.wait(sleeper, 0, 0, 0.2)
+        waitShortly(0.2)
       }
       return new WriterLock(connection, holdMs)
     } catch (error) {
@@ -50,7 +49,7 @@ function tryBeginImmediate(connection: Database.Database): boolean {
     connection.exec('BEGIN IMMEDIATE')
     return true
   } catch (error) {
-    if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) return false
+    if (isBusy(error)) return false
     throw error
   }
 }

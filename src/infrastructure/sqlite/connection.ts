@@ -1,0 +1,38 @@
+import Database from 'better-sqlite3'
+import fs from 'node:fs'
+
+/** The database file is empty at the moment, as while another one is copied over it. */
+export class EmptyFileError extends Error {
+  readonly code = 'EMPTY'
+}
+
+/**
+ * A connection that never waits and never checkpoints by itself: every one of ours to a live database. `thrift`:
+ * statements that save it memory. Throws {@link EmptyFileError}.
+ *
+ * SQLite takes the `-wal` beside an empty file for the remains of another database, and deletes it when a connection first
+ * reads (`pager.c`: pagerOpenWalIfPresent). `cp saved.db app.db` empties the file for a moment.
+ */
+export function connect(
+  path: string,
+  { readonly = false, thrift = '' }: { readonly?: boolean; thrift?: string } = {},
+): Database.Database {
+  // Not a descriptor: closing one would drop SQLite's locks.
+  if (fs.statSync(path, { throwIfNoEntry: false })?.size === 0) {
+    throw new EmptyFileError('the database file is empty at the moment')
+  }
+  const connection = new Database(path, { readonly, fileMustExist: true, timeout: 0 })
+  try {
+    connection.exec(`PRAGMA wal_autocheckpoint = 0; ${thrift}`)
+    return connection
+  } catch (error) {
+    // Left to the garbage collector, it keeps its descriptors and locks until then.
+    connection.close()
+    throw error
+  }
+}
+
+/** Whether another connection was in the way. */
+export function isBusy(error: unknown): boolean {
+  return error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')
+}
