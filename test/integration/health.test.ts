@@ -1,9 +1,17 @@
 import Database from 'better-sqlite3'
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { type AddressInfo } from 'node:net'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { type DaemonStatus } from '../../src/domain/status.js'
@@ -19,6 +27,7 @@ import {
   temporaryFolder,
   until,
 } from '../support/cli.ts'
+import { inAnotherNetwork, whyNoNetworks } from '../support/elsewhere.ts'
 import { restoreAndVerify, write } from '../support/ledger.ts'
 import { onThisMachine } from '../support/patience.ts'
 
@@ -593,6 +602,69 @@ describe('tsreplicate status', () => {
     expect(code).toBe(0)
     expect((JSON.parse(stdout) as DaemonStatus).pid).toBe(daemon.pid)
     await daemon.stop()
+  })
+})
+
+describe('the socket file', () => {
+  const socketIn = ({ folder }: Scene): string => join(folder, 'status.sock')
+
+  test.skipIf(whyNoNetworks !== undefined)(
+    'answers who is in another network, is for its user alone, and goes with the daemon',
+    async () => {
+      const places = scene()
+      const socket = socketIn(places)
+      await write({ ...places, count: 5 })
+      const config = configure(places, { top: { socket: { path: socket } } })
+      const daemon = start('replicate', '-config', config)
+      await writeAndWait(daemon, places)
+      expect(lstatSync(socket).mode & 0o777).toBe(0o600)
+      for (const [args, code] of [
+        [['-config', config], 0],
+        [['-socket', socket, places.db], 0],
+        [[places.db], 3],
+      ] as const) {
+        const asked = inAnotherNetwork('status', '--json', ...args)
+        expect(await asked.exit(), asked.output).toBe(code)
+        if (code === 0) expect(asked.stdout).toContain(`"pid": ${daemon.pid}`)
+      }
+      expect(await daemon.stop()).toBe(0)
+      expect(existsSync(socket)).toBe(false)
+    },
+  )
+
+  test('is taken over from a daemon that was killed, and from nobody else', async () => {
+    const places = scene()
+    const socket = socketIn(places)
+    await write({ ...places, count: 5 })
+    const daemonOf = (db: string): Running =>
+      start('replicate', '-socket', socket, db, `file://${places.replica}-${basename(db)}`)
+    const killed = daemonOf(places.db)
+    await killed.waitFor(/answering tsreplicate status on/)
+    await killed.kill()
+    expect(lstatSync(socket).isSocket()).toBe(true)
+    const daemon = daemonOf(places.db)
+    await writeAndWait(daemon, places)
+    const status = await run('status', '--json', '-socket', socket)
+    expect(status.code, status.stderr).toBe(0)
+    expect((JSON.parse(status.stdout) as DaemonStatus).pid).toBe(daemon.pid)
+    const second = daemonOf(join(places.folder, 'other.db'))
+    expect(await second.exit()).toBe(1)
+    expect(second.stderr).toContain(
+      `cannot listen on socket ${socket}: another process answers there`,
+    )
+    expect((await run('status', '-socket', socket)).code).toBe(0)
+    expect(await daemon.stop()).toBe(0)
+
+    writeFileSync(socket, 'kept')
+    const third = daemonOf(places.db)
+    expect(await third.exit()).toBe(1)
+    expect(third.stderr).toContain('a file that is no socket is there')
+    expect(readFileSync(socket, 'utf8')).toBe('kept')
+    expect((await run('status', '-socket', socket)).code).toBe(3)
+    const lost = join(places.folder, 'no', 'status.sock')
+    const fourth = start('replicate', '-socket', lost, places.db, `file://${places.replica}`)
+    expect(await fourth.exit()).toBe(1)
+    expect(fourth.stderr).toContain(`cannot listen on socket ${lost}: its folder does not exist`)
   })
 })
 

@@ -57,3 +57,20 @@ export function startElsewhere(
   const command = ['sh', '-c', script.join(' && '), 'sh', process.execPath, program, ...args]
   return new Elsewhere(place.host, 'unshare', [...namespaces, ...command], env)
 }
+
+const otherNetwork = [...(process.getuid?.() === 0 ? [] : ['--map-root-user']), '--net']
+
+/** Why this machine gives nobody a network of their own; undefined where it does. */
+export const whyNoNetworks: string | undefined = (() => {
+  const tried = spawnSync('unshare', [...otherNetwork, 'true'], { encoding: 'utf8' })
+  return tried.status === 0 ? undefined : tried.stderr || String(tried.error)
+})()
+if (whyNoNetworks !== undefined) {
+  sayAtTheEnd(`what is asked from another network was not tested: ${whyNoNetworks}`)
+}
+
+/** Starts the program where nothing of this machine's network is seen, as in another container. */
+export function inAnotherNetwork(...args: readonly string[]): Running {
+  const command = [process.execPath, program, ...args]
+  return new Running('elsewhere', 'unshare', [...otherNetwork, ...command])
+}

@@ -35,8 +35,8 @@ describe('config/tsreplicate.yml', () => {
   test('shows defaults: put into effect, they change nothing', () => {
     const infos = Object.values(keys).flatMap((section) => Object.entries(section))
     const isDefault = (key: string, value: string): boolean =>
-      // It means nothing without its URL.
-      key !== 'heartbeat-interval' &&
+      // They mean nothing without the URL, and without the path.
+      !['heartbeat-interval', 'permissions'].includes(key) &&
       infos.some(([name, info]) => name === key && info.default === value)
     let shown = 0
     const [entries = '', folder = ''] = sample.split(/(?=^ *# A folder of databases)/m)

@@ -4,11 +4,12 @@ import { type Config } from '../../domain/settings/config.js'
 import { AddressError } from '../../domain/errors.js'
 import { type Logger } from '../../usecase/ports/logger.js'
 import { serveHealth } from './health-server.js'
+import { serveSocketFile } from './socket-file.js'
 import { statusSocket } from './status-socket.js'
 
 /** Answers `tsreplicate status`, and the network if the configuration wants it. Both end with the lifetime. */
 export async function serveDaemon(
-  { addr, source, databases }: Config,
+  { addr, socket, source, databases }: Config,
   daemon: Daemon,
   { logger, lifetime }: { readonly logger: Logger; readonly lifetime: Lifetime },
 ): Promise<void> {
@@ -16,6 +17,10 @@ export async function serveDaemon(
     const { port = addr.port } = lifetime.add(await serveHealth(addr, daemon))
     const host = addr.host.includes(':') ? `[${addr.host}]` : addr.host
     logger.info({ url: `http://${host}:${port}/metrics` }, 'serving metrics on')
+  }
+  if (socket !== undefined) {
+    lifetime.add(await serveSocketFile(socket, daemon))
+    logger.info({ socket: socket.path }, 'answering tsreplicate status on')
   }
   const subject = source === undefined ? { database: databases[0]?.path ?? '' } : { config: source }
   try {

@@ -11,8 +11,10 @@ export interface HealthServerOptions {
   readonly metrics: MetricsFormat | undefined
 }
 
-/** Where to listen: an address of the network, or a socket of this machine. */
-export type Listening = { readonly host: string; readonly port: number } | { readonly path: string }
+/** Where to listen: an address of the network, or a socket of this machine; a file has a mode. */
+export type Listening =
+  | { readonly host: string; readonly port: number }
+  | { readonly path: string; readonly mode?: number }
 
 interface Answer {
   readonly status: number
@@ -52,25 +54,40 @@ export async function serveHealth(
 function listen(server: Server, listening: Listening): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error) => reject(addressError(listening, error)))
-    server.listen(listening, () => {
-      server.removeAllListeners('error')
-      // What fails later, like too many descriptors, concerns one connection.
-      server.on('error', () => undefined)
-      resolve()
+    withMode('mode' in listening ? listening.mode : undefined, () => {
+      server.listen(listening, () => {
+        server.removeAllListeners('error')
+        // What fails later, like too many descriptors, concerns one connection.
+        server.on('error', () => undefined)
+        resolve()
+      })
     })
   })
 }
 
+/** A file that `make` creates has this mode from its first moment on. */
+function withMode(mode: number | undefined, make: () => void): void {
+  if (mode === undefined) return make()
+  const mask = process.umask(0o777 & ~mode)
+  try {
+    make()
+  } finally {
+    process.umask(mask)
+  }
+}
+
 function addressError(listening: Listening, cause: NodeJS.ErrnoException): AddressError {
-  const place = 'path' in listening ? listening.path : `${listening.host}:${listening.port}`
+  const place =
+    'path' in listening ? `socket ${listening.path}` : `addr ${listening.host}:${listening.port}`
+  const reasons = 'path' in listening ? socketReasons : addressReasons
   const [why, hint] = reasons[cause.code ?? ''] ?? [cause.message, undefined]
-  return new AddressError(`cannot listen on addr ${place}: ${why}`, {
+  return new AddressError(`cannot listen on ${place}: ${why}`, {
     cause,
     ...(hint === undefined ? {} : { hint }),
   })
 }
 
-const reasons: Readonly<Record<string, readonly [why: string, hint: string]>> = {
+const addressReasons: Readonly<Record<string, readonly [why: string, hint: string]>> = {
   EADDRINUSE: [
     'another process listens there',
     'stop it (is it another tsreplicate?) or choose another port with addr in the configuration',
@@ -83,6 +100,14 @@ const reasons: Readonly<Record<string, readonly [why: string, hint: string]>> = 
   ENOTFOUND: [
     'the host is not known',
     'write 127.0.0.1 for this machine only, or 0.0.0.0 for all its addresses',
+  ],
+}
+
+const socketReasons: Readonly<Record<string, readonly [why: string, hint: string]>> = {
+  // Of a folder that does not exist, too: so libuv says it.
+  EACCES: [
+    'its folder does not exist, or no file may be created in it',
+    'create the folder for the user of the daemon, or choose another path',
   ],
 }
 

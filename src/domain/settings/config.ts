@@ -151,6 +151,14 @@ export interface ListenAddress {
   readonly port: number
 }
 
+/** A socket in the file system, for who asks the daemon from another container. */
+export interface SocketConfig {
+  /** Absolute path of the file. */
+  readonly path: string
+  /** Who may ask: the bits of its mode. */
+  readonly mode: number
+}
+
 /** A folder in which every SQLite database is replicated. */
 export interface DatabaseFolder {
   /** Absolute path. */
@@ -175,6 +183,8 @@ export interface Config {
   readonly logging: LoggingConfig
   /** Undefined: metrics and health are not served. */
   readonly addr: ListenAddress | undefined
+  /** Undefined: the daemon answers `tsreplicate status` within its network namespace only. */
+  readonly socket: SocketConfig | undefined
   /** How long the last sync at shutdown may take. */
   readonly shutdownTimeoutMs: number
   /** A program to run meanwhile, and its arguments. */

@@ -4,10 +4,12 @@ import {
   type Config,
   type ListenAddress,
   type LoggingConfig,
+  type SocketConfig,
 } from '../../domain/settings/config.js'
 import { splitCommandLine } from '../../kit/command-line.js'
 import { ConfigError } from '../../domain/errors.js'
 import { codeOf } from '../../kit/error-text.js'
+import { attempt } from './attempt.js'
 import { parseDatabasePath } from './database-path.js'
 import { expandEnvironment, findEmpty, findUnset } from './environment.js'
 import { parseAddress } from './listen-address.js'
@@ -110,6 +112,7 @@ export function parseConfig(text: string, file: string, context: ConfigContext):
     ...readDatabases(root.sections('dbs', 'database'), read),
     logging: readLogging(root.section('logging', 'logging') ?? noSettings('logging')),
     addr: readAddress(root, read),
+    socket: readSocket(root, read),
     exec: readExec(root),
     ...readTimeouts(root),
   }
@@ -147,6 +150,7 @@ export function configFromUrls(
     databases: [{ ...paths, ...settings, replicas }],
     logging: { ...readLogging(noSettings('logging')), stderr: true },
     addr: undefined,
+    socket: undefined,
     exec: undefined,
     ...readTimeouts(noSettings('global')),
     warnings: [],
@@ -196,6 +200,22 @@ function readAddress(
     `addr "${text}" listens on this machine only: write 127.0.0.1${text} if that is meant, or 0.0.0.0${text} for all its addresses`,
   )
   return { ...address, host: '127.0.0.1' }
+}
+
+function readSocket(root: YamlSection<'global'>, context: ConfigContext): SocketConfig | undefined {
+  const settings = root.section('socket', 'socket')
+  if (settings === undefined) return undefined
+  const path = settings.value('path')
+  if (path === undefined) {
+    if (!settings.has('path')) settings.problem(undefined, 'path is missing')
+    return undefined
+  }
+  const expanded = attempt(settings, 'path', () => expandPath(path, context))
+  if (expanded === undefined) return undefined
+  return {
+    path: expanded,
+    mode: Number.parseInt(settings.value('permissions'), 8),
+  }
 }
 
 function warnOfUnusedCredentials(

@@ -52,7 +52,7 @@ export interface KeyInfo {
   readonly secret?: true
 }
 
-export type Section = 'global' | 'logging' | 'database' | 'replica' | 'age'
+export type Section = 'global' | 'socket' | 'logging' | 'database' | 'replica' | 'age'
 type Table = Readonly<Record<Section, Readonly<Record<string, KeyInfo>>>>
 
 const heartbeatInterval = {
@@ -76,6 +76,11 @@ const table = {
       litestream: true,
       description:
         'Where to serve `/metrics`, `/healthz`, `/readyz` and `/api/status`, as `host:port`. `:9090` is 127.0.0.1:9090; write 0.0.0.0:9090 to listen on all addresses of this machine. `tsreplicate status` works without it.',
+    },
+    socket: {
+      type: 'section',
+      description:
+        'A socket file for `tsreplicate status -socket`, where status and daemon are in different containers.',
     },
     exec: {
       type: 'string',
@@ -110,6 +115,20 @@ const table = {
       example: '...',
       litestream: true,
       description: 'Credentials for the `s3` replicas that have none of their own.',
+    },
+  },
+  socket: {
+    path: {
+      type: 'string',
+      example: '/data/tsreplicate.sock',
+      description:
+        'The file, in a folder that both containers have. It is created at the start and removed at the end. Required.',
+    },
+    permissions: {
+      type: 'choice',
+      choices: ['0600', '0660', '0666'],
+      default: '0600',
+      description: 'Who may ask: the user of the daemon, its group as well, or everybody.',
     },
   },
   logging: {

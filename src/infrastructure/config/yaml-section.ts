@@ -209,6 +209,7 @@ function entriesOf<S extends Section>(
 
 const places: readonly { readonly section: Section; readonly path: string }[] = [
   { section: 'global', path: 'the top level' },
+  { section: 'socket', path: 'socket' },
   { section: 'logging', path: 'logging' },
   { section: 'database', path: 'dbs[]' },
   { section: 'replica', path: 'dbs[].replicas[]' },

@@ -182,6 +182,10 @@ In the tables, “0.3” marks the keys that Litestream 0.3 has as well.
 
 ${keyTable(keysOf('global'))}
 
+### \`socket\`
+
+${keyTable(keysOf('socket'))}
+
 ### \`logging\`
 
 ${keyTable(keysOf('logging'))}
@@ -289,9 +293,9 @@ export function sampleConfiguration(): string {
     '',
     ...entries(keysOf('global', isSingle), ''),
     '',
-    ...comment(keys.global['logging']?.description ?? '', '# '),
-    '#logging:',
-    ...entries(keysOf('logging'), '', '  '),
+    ...optionalSection('socket'),
+    '',
+    ...optionalSection('logging'),
     '',
     'dbs:',
     '  - path: /var/lib/app/app.db',
@@ -329,6 +333,14 @@ export function sampleConfiguration(): string {
     '  #    - url: s3://my-bucket/tenants',
     '',
   ].join('\n')
+}
+
+function optionalSection(name: 'socket' | 'logging'): string[] {
+  return [
+    ...comment(keys.global[name]?.description ?? '', '# '),
+    `#${name}:`,
+    ...entries(keysOf(name), '', '  '),
+  ]
 }
 
 const isSingle = ({ type }: KeyInfo): boolean => type !== 'section' && type !== 'list'

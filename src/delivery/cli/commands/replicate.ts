@@ -3,6 +3,7 @@ import {
   composeDaemon,
   configFromUrls,
   createLogger,
+  expandPath,
   loadConfig,
   openServiceManager,
   restoreMissing,
@@ -38,6 +39,10 @@ const overridingFlags = {
     value: 'duration',
     description: 'how long the program and READY=1 wait for the first sync (30s)',
   },
+  socket: {
+    value: 'path',
+    description: 'a socket file for `tsreplicate status -socket` in another container',
+  },
   shutdownTimeout: { value: 'duration', description: 'how long the last sync may take (30s)' },
 } as const
 
@@ -63,7 +68,7 @@ export const replicate = defineCommand({
   run: async (positionals, flags, { signal, lifetime }) => {
     const integrityCheck = parseIntegrityCheck(flags.integrityCheck)
     const load = async (): Promise<Config> => {
-      const config = applyFlags(flags, await chooseConfig(positionals, flags))
+      const config = await applyFlags(flags, await chooseConfig(positionals, flags))
       if (config.databases.length + config.folders.length > 0) return config
       throw new ConfigError('no databases specified in configuration', {
         hint: `Add them under dbs in ${config.source ?? 'the configuration'}.`,
@@ -108,15 +113,23 @@ export const replicate = defineCommand({
 })
 
 /** What the command line says goes before what the configuration says. */
-function applyFlags(flags: FlagValues<typeof overridingFlags>, config: Config): Config {
+async function applyFlags(
+  flags: FlagValues<typeof overridingFlags>,
+  config: Config,
+): Promise<Config> {
   const shutdownTimeoutMs = parseTimeout('shutdown-timeout', flags.shutdownTimeout)
   const firstSyncTimeoutMs = parseTimeout('first-sync-timeout', flags.firstSyncTimeout)
   const { databases } = config
+  const socketPath = flags.socket === undefined ? undefined : await expandPath(flags.socket)
   return {
     ...config,
     shutdownTimeoutMs: shutdownTimeoutMs ?? config.shutdownTimeoutMs,
     firstSyncTimeoutMs: firstSyncTimeoutMs ?? config.firstSyncTimeoutMs,
     exec: parseExec(flags.exec) ?? config.exec,
+    socket:
+      socketPath === undefined
+        ? config.socket
+        : { path: socketPath, mode: config.socket?.mode ?? 0o600 },
     databases: flags.restoreIfDbNotExists
       ? databases.map((database) => ({ ...database, restoreIfDbNotExists: true }))
       : databases,

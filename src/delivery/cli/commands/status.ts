@@ -1,7 +1,8 @@
 import { request } from 'node:http'
-import { expandPath, findConfigFile } from '../../../compose/commands.js'
+import { expandPath, findConfigFile, loadConfig } from '../../../compose/commands.js'
 import { ConfigError, NotRunningError } from '../../../domain/errors.js'
 import { formatWalPosition } from '../../../domain/wal/position.js'
+import { isAbortError } from '../../../kit/abort.js'
 import { formatBytes } from '../../../kit/quantity.js'
 import { type DaemonStatus, type Failure, type ReplicaStatus } from '../../../domain/status.js'
 import { type DaemonSubject, statusSocket } from '../../daemon/status-socket.js'
@@ -17,18 +18,25 @@ export const status = defineCommand({
   name: 'status',
   summary: 'asks the running daemon what it is doing',
   about:
-    'Asks the daemon what it is doing, and whether every commit is stored. It asks the daemon of the configuration or, with a database, the one that was started with that database and URLs.',
+    'Asks the daemon what it is doing, and whether every commit is stored. It asks the daemon of the configuration or, with a database, the one that was started with that database and URLs. One in another container is asked by a socket file.',
   example: 'tsreplicate status /data/app.db',
   exampleEnd: 'notRunning',
   arguments: [{ name: 'database', description: 'only this database' }],
-  flags: { ...configFlags, ...jsonFlag },
+  flags: {
+    socket: { value: 'path', description: 'ask the daemon that has made this socket file' },
+    ...configFlags,
+    ...jsonFlag,
+  },
   exitCodes: {
     failed: 'the daemon is not ready: not every commit is stored in time',
     notRunning: 'no daemon answers',
   },
   async run([database], flags, { signal }) {
     const path = database === undefined ? undefined : await expandPath(database)
-    const text = await ask(await possibleDaemons(path, flags), signal)
+    const text =
+      flags.socket === undefined
+        ? await ask(await possibleDaemons(path, flags), signal)
+        : await ask([{ socket: await expandPath(flags.socket) }], signal)
     const whole = parseStatus(text)
     const shown = path === undefined ? whole : onlyDatabase(whole, path)
     print(flags.json ? `${JSON.stringify(shown, undefined, 2)}\n` : formatStatus(shown))
@@ -43,7 +51,8 @@ async function possibleDaemons(
 ): Promise<readonly DaemonSubject[]> {
   const subjects: DaemonSubject[] = []
   try {
-    subjects.push({ config: await findConfigFile(flags.config) })
+    const file = await findConfigFile(flags.config)
+    subjects.push({ config: file }, ...(await socketOf(file, flags)))
   } catch (error) {
     if (!(error instanceof ConfigError) || path === undefined || flags.config !== undefined) {
       throw error
@@ -53,17 +62,29 @@ async function possibleDaemons(
   return subjects
 }
 
+/** The socket file that the configuration names. What else is wrong in it is no matter here. */
+async function socketOf(path: string, flags: ConfigFlags): Promise<readonly DaemonSubject[]> {
+  try {
+    const { socket } = await loadConfig({ path, expandEnv: !flags.noExpandEnv })
+    return socket === undefined ? [] : [{ socket: socket.path }]
+  } catch (error) {
+    if (error instanceof ConfigError) return []
+    throw error
+  }
+}
+
 /** The answer of the first that answers. */
 async function ask(subjects: readonly DaemonSubject[], signal: AbortSignal): Promise<string> {
   for (const subject of subjects) {
     const text = await fetchStatus(subject, signal)
     if (text !== undefined) return text
   }
-  const names = subjects.map((subject) =>
-    'config' in subject ? `with ${subject.config}` : `for ${subject.database} alone`,
-  )
+  const names = subjects.map((subject) => {
+    if ('socket' in subject) return `at ${subject.socket}`
+    return 'config' in subject ? `with ${subject.config}` : `for ${subject.database} alone`
+  })
   throw new NotRunningError(`no daemon is running ${names.join(' or ')}`, {
-    hint: 'start it with `tsreplicate replicate`; for one in a container, run this command there',
+    hint: 'start it with `tsreplicate replicate`; for one in another container, run this command there, or give both -socket',
   })
 }
 
@@ -81,7 +102,12 @@ function fetchStatus(subject: DaemonSubject, signal: AbortSignal): Promise<strin
     })
     asked.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(undefined)
-      else reject(error)
+      else if (isAbortError(error) || error instanceof NotRunningError) reject(error)
+      else {
+        const message = `the daemon cannot be asked at ${socketPath}: ${error.message}`
+        const hint = 'a socket file is for the user of the daemon, if it has no other permissions'
+        reject(new NotRunningError(message, { cause: error, hint }))
+      }
     })
     asked.on('response', (response) => {
       let text = ''

@@ -329,6 +329,8 @@ describe('the table of keys', () => {
     switch (section) {
       case 'global':
         return line
+      case 'socket':
+        return `socket: { ${key === 'path' ? '' : 'path: /s, '}${line} }`
       case 'logging':
         return `logging: { ${line} }`
       case 'database': {
@@ -346,7 +348,14 @@ describe('the table of keys', () => {
         return `dbs: [{ path: /a.db, replicas: [{ path: /r, age: { ${line} } }] }]`
     }
   }
-  const sections = ['global', 'logging', 'database', 'replica', 'age'] as const satisfies Section[]
+  const sections = [
+    'global',
+    'socket',
+    'logging',
+    'database',
+    'replica',
+    'age',
+  ] as const satisfies Section[]
   const all = sections.flatMap((section) =>
     Object.entries(keys[section])
       .filter(([, { state }]) => state === undefined)

@@ -1,0 +1,49 @@
+/**
+ * A socket in the file system. Whoever shares its folder reaches the daemon by it, also from another container. It goes
+ * with the daemon; what a killed one has left is replaced.
+ */
+import { lstatSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
+import { type SocketConfig } from '../../domain/settings/config.js'
+import { AddressError } from '../../domain/errors.js'
+import { codeOf, messageOf } from '../../kit/error-text.js'
+import { type HealthServerOptions, serveHealth } from './health-server.js'
+
+/** Throws {@link AddressError} when the path is not to be had. */
+export async function serveSocketFile(
+  { path, mode }: SocketConfig,
+  options: HealthServerOptions,
+): Promise<AsyncDisposable> {
+  try {
+    return await serveHealth({ path, mode }, options)
+  } catch (error) {
+    if (!(error instanceof AddressError) || codeOf(error.cause) !== 'EADDRINUSE') throw error
+  }
+  await removeStale(path)
+  return serveHealth({ path, mode }, options)
+}
+
+/** Removes a socket that nobody answers, and nothing else. */
+async function removeStale(path: string): Promise<void> {
+  if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket()) {
+    throw new AddressError(`cannot listen on socket ${path}: a file that is no socket is there`, {
+      hint: 'choose another path',
+    })
+  }
+  const code = await new Promise<string | undefined>((resolve) => {
+    const connection = connect(path)
+    connection.once('error', (error) => resolve(codeOf(error) ?? messageOf(error)))
+    connection.once('connect', () => {
+      connection.destroy()
+      resolve(undefined)
+    })
+  })
+  if (code === 'ENOENT') return
+  if (code !== 'ECONNREFUSED') {
+    const why = code === undefined ? 'another process answers there' : code
+    throw new AddressError(`cannot listen on socket ${path}: ${why}`, {
+      hint: 'stop it (is it another tsreplicate?) or choose another path',
+    })
+  }
+  rmSync(path, { force: true })
+}
