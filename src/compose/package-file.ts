@@ -13,7 +13,7 @@ export function packageFile(path: string): URL {
   try {
     return new URL(path, pathToFileURL(createRequire(from).resolve('tsreplicate/package.json')))
   } catch (cause) {
-    throw new ConfigError(`the package tsreplicate is not found from ${from}`, {
+    throw new ConfigError(`the package tsreplicate cannot be found from ${from}`, {
       cause,
       hint: 'An application that is bundled with it needs the folder node_modules/tsreplicate beside it.',
     })

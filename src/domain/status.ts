@@ -88,7 +88,7 @@ export interface ReplicaStatus {
   readonly hasSnapshot: boolean
   /** Whether it was seen there, since the start, that a generation can be restored. */
   readonly isProven: boolean
-  /** Age of the oldest commit that the store has not acknowledged; 0: it has all. */
+  /** Age of the oldest commit that the store has not acknowledged; 0: it has acknowledged all. */
   readonly lagMs: number
   /** Age of the oldest commit that was not seen in the store after it had acknowledged it; never below `lagMs`. */
   readonly confirmedLagMs: number
@@ -201,7 +201,7 @@ export function areSafe(
 const maxSilenceMs = 5 * 60_000
 
 const goneReason =
-  'the database file is gone; its replicas keep what was stored of it. Stop the application, whose writes are stored nowhere now, and restore'
+  'the database file is gone; its replicas keep what was stored of it. Stop the application (what it writes now is stored nowhere), and restore'
 
 function stuckReason(problem: string): string {
   return `WAL pages cannot be copied back into the database file, and its -wal grows: ${problem}`
@@ -256,7 +256,7 @@ function notReadyReason(database: DatabaseStatus, replica: ReplicaStatus): strin
     (candidate) => candidate?.isOver === false,
   )
   const why = failure === undefined ? '' : `: ${failure.message}`
-  if (!isLate) return `nothing that can be restored was seen there since the start${why}`
+  if (!isLate) return `nothing that can be restored has been seen there since the start${why}`
   if (lagMs <= maxLagMs) {
     return `the store acknowledged commits ${age(confirmedLagMs)} ago, but has not listed them since, ${limit}${why}`
   }

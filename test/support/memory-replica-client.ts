@@ -146,7 +146,7 @@ export class MemoryReplicaClient implements ReplicaClient {
         const ends = Array.from(parts, (part) => part.last)
         assert(ends.indexOf(true) === parts.length - 1, 'finished without all parts')
         if (isNew && this.honoursConditions && this.objects.has(path)) {
-          throw new ObjectExistsError(`cannot write ${path}: it is there already`)
+          throw new ObjectExistsError(`cannot write ${path}: it already exists`)
         }
         this.openUploads.delete(id)
         const bytes = Buffer.concat(parts.map((part) => part.bytes))

@@ -91,7 +91,7 @@ function findFile(options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'hom
 const readErrors: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EISDIR: 'it is a folder',
-  ENOTDIR: 'what stands before the last slash is no folder',
+  ENOTDIR: 'a part of the path is not a folder',
 }
 
 const noFileHint =

@@ -94,7 +94,7 @@ const table = {
       type: 'duration',
       default: '30s',
       description:
-        'How long the first sync may delay the program of `exec`, and the report to systemd that the service has started.',
+        'How long the first sync may delay the program of `exec`, and the message to systemd that the service has started.',
     },
     'shutdown-timeout': {
       type: 'duration',
@@ -232,7 +232,7 @@ const table = {
       type: 'size',
       default: '4GiB',
       description:
-        'Disk space for commits that a replica has not stored yet. When it is full, the replica starts over with a new snapshot.',
+        'Disk space for commits that a replica has not stored yet. When it is used up, the replica starts over with a new snapshot.',
     },
     'allow-network-file-system': {
       type: 'boolean',

@@ -113,7 +113,7 @@ function readFolder(section: DatabaseSection, context: ReadContext): DatabaseFol
   warnOfNoReplica({ path, replicas }, context)
   if (settings.heartbeat !== undefined) {
     context.warnings.add(
-      `heartbeat-url is requested by each database of ${path}: one that is late does not stop the requests, /readyz tells`,
+      `heartbeat-url is requested by each database of ${path}: one that is late does not stop the requests of the others: watch /readyz instead`,
     )
   }
   const watch = section.value('watch')

@@ -100,7 +100,7 @@ function inRange(
   if (least !== undefined && value >= least) return is(value)
   if (least === undefined && value > 0) return is(value)
   if (least === 0 || (least === undefined && zero !== undefined)) {
-    return problem(`must not be below 0, and is ${text}`)
+    return problem(`must not be negative: ${text}`)
   }
   const above = written === undefined || written === '1' ? 'above 0' : `${written} or more`
   return problem(`must be ${above}${zero === undefined ? '' : ', or 0'}, not ${text}`)
@@ -115,7 +115,7 @@ function durationOf({ value }: Scalar): number | undefined {
 function notADuration(text: string, example = '500ms, 30s, 5m or 24h'): Parsed {
   const days = /^(\d{1,5})d$/.exec(text)?.[1]
   let cure = `write for example ${example}`
-  if (days !== undefined) cure = `there are no days: write ${24 * Number(days)}h`
+  if (days !== undefined) cure = `there is no unit for days: write ${24 * Number(days)}h`
   if (/^\d+$/.test(text))
     cure = `the unit is missing: write for example ${text}s, ${text}m or ${text}h`
   return problem(`not a duration: ${text} (${cure})`)

@@ -40,7 +40,7 @@ const cures: Readonly<Record<string, string>> = {
   BAD_INDENT: 'the lines of a list, and those of a mapping, begin in the same column',
   BLOCK_AS_IMPLICIT_KEY: 'a value with ": " in it needs quotes',
   MISSING_CHAR: 'a colon, quote or bracket is missing',
-  MULTIPLE_DOCS: 'a configuration is one: remove the second ---',
+  MULTIPLE_DOCS: 'a configuration is one document: remove the second ---',
   TAB_AS_INDENT: 'use spaces',
 }
 
@@ -196,7 +196,7 @@ function entriesOf<S extends Section>(
     const other = entries.get(text)
     if (other !== undefined) {
       const line = file.problems.lineOf(other.keyNode)
-      if (!isMerged) file.problems.add(key, keyPath, `is given twice, first in line ${line}`)
+      if (!isMerged) file.problems.add(key, keyPath, `is given twice, first on line ${line}`)
     } else if (infoOf(name, text).state === 'unsupported') {
       const problem = 'not supported by this version: it belongs to replicas of type sftp'
       file.problems.add(key, keyPath, problem)
@@ -224,7 +224,7 @@ function describeUnknown(name: Section, text: string): string {
   const known = Object.keys(keys[name])
   const nearest = nearestName(text, known)
   if (nearest !== undefined) return `unknown key, did you mean ${nearest}?`
-  return known.length > 10 ? 'unknown key' : `unknown key, known here are ${known.join(', ')}`
+  return known.length > 10 ? 'unknown key' : `unknown key (known here: ${known.join(', ')})`
 }
 
 /** A key and its value; `isMerged`: they come from another mapping. */

@@ -36,7 +36,7 @@ export class PageWriter {
     const order = new Float64Array(count)
     for (let frame = 0; frame < count; frame += 1) {
       const page = framePageNumber(data, frame * stepBytes)
-      if (page === 0) throw new CorruptionError('a frame is of page 0')
+      if (page === 0) throw new CorruptionError('a frame has page number 0')
       order[frame] = page * maxFrames + frame
     }
     order.sort()

@@ -40,7 +40,7 @@ export async function* decodeFrame(
     }
     if (magic === ageMagic) {
       throw new CorruptionError('it is encrypted with age, and no identity was given', {
-        hint: 'restore by a configuration file whose replica has the secret key under age.identities',
+        hint: 'restore with a configuration file whose replica has the secret key under age.identities',
       })
     }
     if (magic !== frameMagic) {

@@ -138,7 +138,7 @@ const originals: readonly MetricInfo[] = [
   },
   {
     name: 'litestream_checkpoint_count',
-    help: 'Checkpoints by tsreplicate. RESTART: a passive one while the writer lock was held, so that the WAL restarts.',
+    help: 'Checkpoints by tsreplicate. RESTART: a passive one while the writer lock was held, so that the WAL could restart.',
     type: 'counter',
     ...ofCheckpoints(({ totals }, mode) => totals.checkpoints[mode].count),
   },
@@ -162,13 +162,13 @@ const originals: readonly MetricInfo[] = [
   },
   {
     name: 'litestream_replica_wal_index',
-    help: 'WAL index up to which is stored.',
+    help: 'WAL index up to which everything is stored.',
     type: 'gauge',
     ...ofReplica(({ position }) => position?.index),
   },
   {
     name: 'litestream_replica_wal_offset',
-    help: 'Offset in that index up to which is stored.',
+    help: 'Offset in that index up to which everything is stored.',
     type: 'gauge',
     ...ofReplica(({ position }) => position?.offset),
   },
@@ -248,37 +248,37 @@ const ours: readonly MetricInfo[] = [
   },
   {
     name: 'tsreplicate_writer_locks_total',
-    help: 'Times that the writer lock was held, so that the WAL restarts.',
+    help: 'How often the writer lock was held so that the WAL could restart.',
     type: 'counter',
     ...ofDatabase(({ totals }) => totals.writerLocks),
   },
   {
     name: 'tsreplicate_writer_lock_seconds_total',
-    help: 'Time that writers had to wait for this lock.',
+    help: 'How long writers had to wait for this lock.',
     type: 'counter',
     ...ofDatabase(({ totals }) => seconds(totals.writerLockMs)),
   },
   {
     name: 'tsreplicate_writer_lock_max_seconds',
-    help: 'The longest of these times since the start.',
+    help: 'The longest of these waits since the start.',
     type: 'gauge',
     ...ofDatabase(({ totals }) => seconds(totals.maxWriterLockMs)),
   },
   {
     name: 'tsreplicate_replica_lag_seconds',
-    help: 'Age of the oldest commit that the store has not acknowledged; 0: it has all.',
+    help: 'Age of the oldest commit that the store has not acknowledged; 0: it has acknowledged all.',
     type: 'gauge',
     ...ofReplica(({ lagMs }) => seconds(lagMs)),
   },
   {
     name: 'tsreplicate_replica_confirmed_lag_seconds',
-    help: 'Age of the oldest commit that was not seen in the store; 0: all was.',
+    help: 'Age of the oldest commit that has not been seen in the store; 0: all have been seen.',
     type: 'gauge',
     ...ofReplica(({ confirmedLagMs }) => seconds(confirmedLagMs)),
   },
   {
     name: 'tsreplicate_replica_lag_limit_seconds',
-    help: 'The confirmed lag from which on /readyz fails: max-lag and sync-interval.',
+    help: 'The confirmed lag above which /readyz fails: max-lag plus sync-interval.',
     type: 'gauge',
     ...ofReplica(({ maxLagMs }) => seconds(maxLagMs)),
   },
@@ -302,7 +302,7 @@ const ours: readonly MetricInfo[] = [
   },
   {
     name: 'tsreplicate_replica_last_stored_timestamp_seconds',
-    help: 'When something was stored last; absent: not since the start.',
+    help: 'When something was last stored; absent: not since the start.',
     type: 'gauge',
     ...ofReplica(({ lastStoredAtMs }) => seconds(lastStoredAtMs)),
   },
@@ -320,7 +320,7 @@ const ours: readonly MetricInfo[] = [
   },
   {
     name: 'tsreplicate_replica_proven_restore_age_seconds',
-    help: 'How long ago the replica was last validated by a restore; absent: it is not known.',
+    help: 'How long ago the replica was last validated by a restore; absent: not known.',
     type: 'gauge',
     ...ofReplica(({ lastProvenAtMs }, nowMs) =>
       lastProvenAtMs === undefined ? undefined : Math.max(0, nowMs - lastProvenAtMs) / 1000,

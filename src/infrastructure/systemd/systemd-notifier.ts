@@ -70,7 +70,7 @@ export class SystemdNotifier implements ServiceManager {
     } else if (!this.#hasFailed) {
       this.#hasFailed = true
       const hint = 'install the package systemd, or use Type=simple without WatchdogSec in the unit'
-      this.#logger.warn({ problem, hint }, 'systemd-notify failed: systemd is not told')
+      this.#logger.warn({ problem, hint }, 'systemd-notify failed: systemd is not notified')
     }
   }
 }

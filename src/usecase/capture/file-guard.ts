@@ -192,7 +192,10 @@ export class FileGuard {
     this.#saidElsewhere = stay
     this.#report()
     if (stay === '') {
-      logger.info({ path: database.path }, 'no process has the database open by another path now')
+      logger.info(
+        { path: database.path },
+        'no process has the database open by another path any more',
+      )
       return
     }
     logger.error(
@@ -201,7 +204,7 @@ export class FileGuard {
         by: stay,
         hint: 'what it commits is in a -wal in another folder: stop it, mount the folder of the database instead of the file, start it again, and check the database',
       },
-      'a process has the database open by another path, with a log of its own: what it commits is not stored',
+      'a process has the database open by another path, with its own WAL: what it commits is not stored',
     )
   }
 

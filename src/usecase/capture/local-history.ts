@@ -88,7 +88,7 @@ export class LocalHistory {
           until: new Date(recordedMs).toISOString(),
           hint: 'set the clock, here or on the host that wrote before: until then, a restore can select the new commits only by position, not by time',
         },
-        'the clock is behind the newest commit: commits get the time of that one until the clock has passed it',
+        'the clock is behind the newest commit: new commits get its time until the clock has passed it',
       )
     }
     this.#isBehind = isBehind

@@ -139,7 +139,7 @@ export class WatchDisk {
     }
     const grownBytes = suddenlyGrown(watched, databaseBytes, nowMs)
     if (watched.growth.isDue(grownBytes, nowMs)) {
-      logger.warn({ grownBytes, databaseBytes }, 'the database grows fast')
+      logger.warn({ grownBytes, databaseBytes }, 'the database is growing fast')
     }
     if (watched.spool.isDue(spoolBytes / maxSpoolBytes, nowMs)) {
       logger.warn(
@@ -148,7 +148,7 @@ export class WatchDisk {
           maxSpoolBytes,
           hint: 'a replica is behind; if the spool gets full, that replica starts over with a new generation when it can be reached',
         },
-        'the spool fills',
+        'the spool is filling up',
       )
     }
   }
@@ -160,7 +160,7 @@ export class WatchDisk {
     if (!alarm.isDue(used, nowMs)) return
     this.#options.logger.warn(
       { folder, used: `${Math.floor(used * 100)}%`, availableBytes },
-      'the disk fills',
+      'the disk is filling up',
     )
   }
 

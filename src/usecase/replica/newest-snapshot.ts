@@ -41,7 +41,7 @@ export async function newestSnapshot(
         {
           location: client.location,
           object: formatObjectPath(info),
-          hint: 'look at what the store does with what it is sent, and who else may write there',
+          hint: 'check what the store does with the objects that it is sent, and who else may write there',
         },
         'a snapshot on the replica is damaged: another one is taken',
       )

@@ -325,11 +325,14 @@ export class OwnReplica {
       this.#held = { ...held, version }
       logger.warn(
         { location: client.location },
-        'the store ignores the conditions of writes: of two tsreplicate that start at the same moment, one may notice the other only after its next write',
+        'the store ignores conditional writes: if two daemons start at the same moment, one may notice the other only after its next write',
       )
     } catch (error) {
       if (isAbortError(error)) throw error
-      logger.debug({ err: error }, 'it could not be found out whether the store knows conditions')
+      logger.debug(
+        { err: error },
+        'could not find out whether the store supports conditional writes',
+      )
     }
   }
 
@@ -347,7 +350,7 @@ export class OwnReplica {
     })
     throw new ReplicaError(
       found === undefined
-        ? `objects of ${client.location} were removed by somebody`
+        ? `somebody removed objects of ${client.location}`
         : `the owner object of ${client.location} was acknowledged by the store, but is not there`,
       {
         retryable: false,
@@ -430,9 +433,9 @@ export class OwnReplica {
       {
         location: client.location,
         writtenAt: new Date(renewedAtMs).toISOString(),
-        hint: 'this machine was copied, or taken back to an earlier state, while tsreplicate ran: of two that run from one state, stop one',
+        hint: 'this machine was copied, or rolled back to an earlier state, while tsreplicate was running: if a copy is still running, stop one of the two',
       },
-      'the replica was written with the claim of this process, and not by it: it is claimed anew, and a new generation begins',
+      'another process wrote to the replica with the claim of this one: it is claimed again, and a new generation begins',
     )
   }
 
@@ -440,7 +443,7 @@ export class OwnReplica {
     if (!this.isCopied) return
     const { location } = this.#options.client
     throw new ReplicaError(
-      `${location} was written with the claim of this process, and not by it`,
+      `${location} was written by another process with the claim of this one`,
       {
         retryable: false,
       },

@@ -79,7 +79,7 @@ export class RecordStored {
     } catch (error) {
       if (isAbortError(error)) throw error
       this.#failedAt = this.#clock.monotonic()
-      this.#logger.debug({ err: error }, 'what is stored was not recorded')
+      this.#logger.debug({ err: error }, 'what is stored could not be recorded')
     }
   }
 

@@ -106,7 +106,7 @@ export class SendSegments {
   noteStored({ segment, storedBytes }: StoredSegment): void {
     const { clock, logger, confirmation } = this.#options
     confirmation.acknowledged({ segment, storedBytes, sinceMs: clock.monotonic() })
-    logger.info({ position: formatStart(segment) }, 'wal segment was there already')
+    logger.info({ position: formatStart(segment) }, 'wal segment was already there')
   }
 
   /** Undefined: the object that is there has what we have, and only ends elsewhere. */

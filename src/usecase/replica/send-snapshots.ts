@@ -36,7 +36,7 @@ const maxTimerMs = 24 * 3_600_000
 
 /**
  * Takes snapshots for a replica, and carries its segments on meanwhile. In a new generation they are held back until the
- * snapshot's body is up, because without it they are worthless, unless the spool fills.
+ * snapshot's body is up, because without it they are worthless, unless the spool is filling up.
  */
 export class SendSnapshots {
   readonly #options: SendSnapshotsOptions

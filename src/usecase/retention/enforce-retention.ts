@@ -102,7 +102,7 @@ export class EnforceRetention {
     if (leap === undefined || now.leaps === before?.leaps) return
     logger.warn(
       { byMs: Math.round(leap.byMs) },
-      'the clock was set ahead: what was stored before is kept longer by as much',
+      'the clock was set ahead: what was stored before that is kept for that much longer',
     )
   }
 
@@ -183,7 +183,7 @@ export class EnforceRetention {
     if (aheadMs <= maxAheadMs || !Number.isFinite(aheadMs)) return
     const minutes = Math.floor(aheadMs / 60_000)
     throw new ReplicaError(
-      `the clock of this machine is ${minutes} min ahead of that of ${client.location}: what was stored just now is dated so much earlier there`,
+      `the clock of this machine is ${minutes} min ahead of that of ${client.location}: what was stored just now has a time there that is so much earlier`,
       {
         retryable: false,
         hint: 'set the clock, and keep it right with NTP; if it is right, the store’s is wrong, and retention waits until both agree',

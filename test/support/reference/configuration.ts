@@ -89,7 +89,7 @@ export const variables: readonly (readonly [names: readonly string[], meaning: s
   [['LITESTREAM_CONFIG'], 'The configuration file, when there is no `-config`.'],
   [
     ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN'],
-    'Credentials of `s3` replicas that have none in the file. `AWS_PROFILE` and what else the AWS SDK reads to find credentials works, too; the region is not taken from there.',
+    'Credentials of `s3` replicas that have none in the file. `AWS_PROFILE` and everything else in which the AWS SDK finds credentials works, too, but the region is not taken from there.',
   ],
   [
     ['LITESTREAM_ACCESS_KEY_ID', 'LITESTREAM_SECRET_ACCESS_KEY'],
@@ -167,7 +167,7 @@ ${mistakes.join('\n')}
 
 ## Values
 
-- A **duration** is a number with a unit: \`ms\`, \`s\`, \`m\` or \`h\`, as in \`500ms\`, \`1m30s\`, \`1.5h\`. There are no days: write \`24h\`.
+- A **duration** is a number with a unit: \`ms\`, \`s\`, \`m\` or \`h\`, as in \`500ms\`, \`1m30s\`, \`1.5h\`. There is no unit for days: write \`24h\`.
 - A **size** has a unit as well: \`MB\`, \`GB\` (powers of 1000), \`MiB\`, \`GiB\` (powers of 1024). Without one, it is bytes.
 - \`yes\`, \`no\`, \`on\` and \`off\` also mean \`true\` and \`false\`.
 - A **path** that starts with \`~/\` is in your home directory. Other relative paths start at the working directory. \`meta-path\` knows no \`~\`.

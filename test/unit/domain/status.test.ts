@@ -112,12 +112,12 @@ describe('findNotReady', () => {
     [
       'nothing is known yet, as right after the start',
       { isProven: false, hasSnapshot: false },
-      'nothing that can be restored was seen there since the start',
+      'nothing that can be restored has been seen there since the start',
     ],
     [
       'nothing is known, and why',
       { isProven: false, hasSnapshot: false, lastFailure: failure },
-      'nothing that can be restored was seen there since the start: the store is away',
+      'nothing that can be restored has been seen there since the start: the store is away',
     ],
     ['another owner', { refusal: 'taken over by host b' }, 'taken over by host b'],
   ])('%s', (_, change, reason) => {

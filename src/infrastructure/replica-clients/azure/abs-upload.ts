@@ -83,7 +83,7 @@ export class AbsUpload implements ObjectUpload {
         ))
     if (isThere === 'there already') {
       throw new ObjectExistsError(
-        `cannot write ${this.#options.connection.urlOf(this.#options.name)}: it is there already`,
+        `cannot write ${this.#options.connection.urlOf(this.#options.name)}: it already exists`,
       )
     }
     this.#finished = true

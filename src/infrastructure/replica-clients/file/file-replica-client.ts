@@ -347,7 +347,7 @@ class FileUpload implements ObjectUpload {
       await link(this.#temporaryPath, this.#path)
     } catch (error) {
       if (codeOf(error) === 'EEXIST') {
-        throw new ObjectExistsError(`cannot write ${this.#path}: it is there already`)
+        throw new ObjectExistsError(`cannot write ${this.#path}: it already exists`)
       }
       // File systems without links.
       await rename(this.#temporaryPath, this.#path)

@@ -191,7 +191,7 @@ const known: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   [
     'accountDisabled',
     {
-      phrase: 'the account is disabled, or nobody pays for the project',
+      phrase: 'the account or the billing of the project is disabled',
       hint: 'enable the account or the billing of the project in the Google Cloud console',
       retryable: false,
     },

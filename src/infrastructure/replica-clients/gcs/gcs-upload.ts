@@ -279,7 +279,7 @@ export class GcsUpload implements ObjectUpload {
       },
     )
     if (answer === 'there already') {
-      throw new ObjectExistsError(`cannot ${attempt.action}: it is there already`)
+      throw new ObjectExistsError(`cannot ${attempt.action}: it already exists`)
     }
   }
 

@@ -119,7 +119,7 @@ function lookUp(failure: S3Failure): Refusal | undefined {
 
 const notAllowed: Refusal = {
   phrase: 'permission denied: the credentials are accepted, but may not do this',
-  hint: 'allow {permission} on the bucket for these credentials; a retention lock on the object refuses deletion, too',
+  hint: 'allow {permission} on the bucket for these credentials; a retention lock on the object also refuses deletion',
 }
 
 const wrongRegion: Refusal = {

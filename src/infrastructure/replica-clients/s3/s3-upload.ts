@@ -207,7 +207,7 @@ export class S3Upload implements ObjectUpload {
       },
     )
     if (answer === 'there already') {
-      throw new ObjectExistsError(`cannot ${attempt.action}: it is there already`)
+      throw new ObjectExistsError(`cannot ${attempt.action}: it already exists`)
     }
     if (answer !== 'unsupported') return
     this.#isNew = false

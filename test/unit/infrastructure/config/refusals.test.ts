@@ -33,19 +33,19 @@ describe('in a file', () => {
     ['level: debug', 'c.yml:1: level: unknown key here, it belongs to logging'],
     [
       'zzz: 1',
-      'c.yml:1: zzz: unknown key, known here are dbs, addr, socket, exec, first-sync-timeout, shutdown-timeout, logging, access-key-id, secret-access-key',
+      'c.yml:1: zzz: unknown key (known here: dbs, addr, socket, exec, first-sync-timeout, shutdown-timeout, logging, access-key-id, secret-access-key)',
     ],
     ['logging: debug', 'c.yml:1: logging: must be "key: value" lines, not a single value'],
     [
       'logging: {colour: red}',
-      'c.yml:1: logging.colour: unknown key, known here are level, type, stderr',
+      'c.yml:1: logging.colour: unknown key (known here: level, type, stderr)',
     ],
     [
       'logging: {level: loud}',
       'c.yml:1: logging.level: must be debug, info, warn or error, not loud',
     ],
     ['logging: {stderr: maybe}', 'c.yml:1: logging.stderr: neither true nor false: maybe'],
-    ['exec: a\nexec: b', 'c.yml:2: exec: is given twice, first in line 1'],
+    ['exec: a\nexec: b', 'c.yml:2: exec: is given twice, first on line 1'],
     [
       'dbs: [*none]',
       'c.yml:1: dbs[0]: there is no anchor of this name (a value that begins with * needs quotes)',
@@ -70,7 +70,7 @@ describe('in a file', () => {
     ],
     [
       'shutdown-timeout: 1d',
-      'c.yml:1: shutdown-timeout: not a duration: 1d (there are no days: write 24h)',
+      'c.yml:1: shutdown-timeout: not a duration: 1d (there is no unit for days: write 24h)',
     ],
     [
       'shutdown-timeout: soon',
@@ -95,7 +95,7 @@ describe('in a file', () => {
     ['\tdbs:', 'c.yml:1: Tabs are not allowed as indentation (use spaces)'],
     [
       'dbs: []\n---\ndbs: []',
-      'c.yml:2: Source contains multiple documents (a configuration is one: remove the second ---)',
+      'c.yml:2: Source contains multiple documents (a configuration is one document: remove the second ---)',
     ],
     ['dbs\n', 'c.yml:1: must be "key: value" lines, not a single value'],
     [
@@ -149,17 +149,14 @@ describe('in a database, line 3', () => {
       'c.yml:3: dbs[0].replicas: must be a list, each item behind "-", not keys with values',
     ],
     ['monitor-interval: 0s', 'c.yml:3: dbs[0].monitor-interval: must be above 0, not 0s'],
-    [
-      'checkpoint-interval: -1s',
-      'c.yml:3: dbs[0].checkpoint-interval: must not be below 0, and is -1s',
-    ],
+    ['checkpoint-interval: -1s', 'c.yml:3: dbs[0].checkpoint-interval: must not be negative: -1s'],
     [
       'min-checkpoint-page-count: 0',
       'c.yml:3: dbs[0].min-checkpoint-page-count: must be above 0, not 0',
     ],
     [
       'max-checkpoint-page-count: -1',
-      'c.yml:3: dbs[0].max-checkpoint-page-count: must not be below 0, and is -1',
+      'c.yml:3: dbs[0].max-checkpoint-page-count: must not be negative: -1',
     ],
     [
       'min-checkpoint-page-count: 1.5',
@@ -305,7 +302,7 @@ describe('in a replica in a folder, line 5', () => {
       'c.yml:5: dbs[0].replicas[0].bucket: has no effect on a replica of type file: it is for s3, gcs, abs',
     ],
     ['lease: 1s', 'c.yml:5: dbs[0].replicas[0].lease: must be 5s or more, or 0, not 1s'],
-    ['keep-daily: -1', 'c.yml:5: dbs[0].replicas[0].keep-daily: must not be below 0, and is -1'],
+    ['keep-daily: -1', 'c.yml:5: dbs[0].replicas[0].keep-daily: must not be negative: -1'],
     ['keep-daily: many', 'c.yml:5: dbs[0].replicas[0].keep-daily: not a whole number: many'],
     [
       'retention: never',

@@ -62,7 +62,7 @@ describe('a section of a YAML file', () => {
     expect(found.slice(0, 3)).toEqual([
       'a',
       'c.yml:1: dbz: unknown key, did you mean dbs?',
-      'c.yml:3: exec: is given twice, first in line 2',
+      'c.yml:3: exec: is given twice, first on line 2',
     ])
     expect(found[3]).toMatch(/^c\.yml:4: unknown key/)
   })

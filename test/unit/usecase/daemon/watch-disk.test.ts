@@ -91,17 +91,17 @@ describe('warnings', () => {
     const sizes = (minute: number): number =>
       minute < 5 ? 0 : minute < 60 ? 1000 + minute * 20 : minute < 120 ? 2500 : 4500
     expect(await warnings(200, (minute) => ({ databaseBytes: sizes(minute) * mebibyte }))).toEqual([
-      '120 the database grows fast',
+      '120 the database is growing fast',
     ])
   })
 
   test('a spool that fills and a disk past 80 % are said at each level', async () => {
     expect(
       await warnings(30, (minute) => ({ spoolBytes: minute < 10 ? 40 : minute < 20 ? 60 : 85 })),
-    ).toEqual(['10 the spool fills', '20 the spool fills'])
+    ).toEqual(['10 the spool is filling up', '20 the spool is filling up'])
     expect(
       await warnings(30, (minute) => ({ used: minute < 10 ? 0.79 : minute < 20 ? 0.81 : 0.96 })),
-    ).toEqual(['10 the disk fills', '20 the disk fills'])
+    ).toEqual(['10 the disk is filling up', '20 the disk is filling up'])
   })
 })
 

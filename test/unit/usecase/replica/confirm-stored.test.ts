@@ -33,7 +33,7 @@ test('nothing sent is nothing to look for; what was sent is looked for once a mi
 test.each([
   ['a snapshot waits for it', () => void (parts.confirm.awaited = { index: 0, offset: 0 })],
   ['it is the end', () => void (parts.isEnding = true)],
-  ['the spool fills', () => void (parts.feed.maxSpoolBytes = 1)],
+  ['the spool is filling up', () => void (parts.feed.maxSpoolBytes = 1)],
   [
     'nothing is known to be restorable yet',
     () => {

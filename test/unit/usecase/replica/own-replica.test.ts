@@ -503,12 +503,14 @@ describe('a claim that two processes have from one memory', () => {
     await one.owner.record(stored1, signal)
     await clock.advance(10 * secondMs)
     await expect(check(one)).resolves.toBeUndefined()
-    await expect(check(other)).rejects.toThrow('was written with the claim of this process')
+    await expect(check(other)).rejects.toThrow(
+      'was written by another process with the claim of this one',
+    )
     expect(other.owner).toMatchObject({ isCopied: true, isOurs: false, isClaimed: false })
     await other.owner.record({ ...stored1, ordinal: 7 }, signal)
     expect(stored()).toMatchObject({ epoch: 1, stored: { ordinal: 1 } })
     expect(messages(other, 'error')).toEqual([
-      'the replica was written with the claim of this process, and not by it: it is claimed anew, and a new generation begins',
+      'another process wrote to the replica with the claim of this one: it is claimed again, and a new generation begins',
     ])
     await expect(other.owner.claim(signal)).resolves.toBe<Claimed>('another writer')
     expect(stored()?.epoch).toBe(2)
@@ -564,7 +566,7 @@ describe('an owner object that was removed', () => {
     await clock.advance(10 * secondMs)
     const failure = await check(daemon).catch((error: unknown) => error)
     expect(failure).toMatchObject({ name: 'ReplicaError', retryable: false })
-    expect((failure as Error).message).toContain('were removed by somebody')
+    expect((failure as Error).message).toContain('somebody removed objects of')
     expect(stored()).toEqual(before)
     await expect(check(daemon)).resolves.toBeUndefined()
   })
@@ -627,7 +629,7 @@ describe('a store that knows no conditions', () => {
   test('is said once at the claim, and owners are told apart all the same', async () => {
     client.honoursConditions = false
     const warning =
-      'the store ignores the conditions of writes: of two tsreplicate that start at the same moment, one may notice the other only after its next write'
+      'the store ignores conditional writes: if two daemons start at the same moment, one may notice the other only after its next write'
     const first = start(here, new Folder())
     await first.owner.claim(signal)
     expect(messages(first, 'warn')).toEqual([warning])

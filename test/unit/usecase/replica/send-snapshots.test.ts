@@ -57,7 +57,7 @@ test('the first snapshot goes ahead of its segments, and is finished when they a
   expect(standing.hasStored({ generation: parts.generation, position: end })).toBe(true)
 })
 
-test('segments are not held back while the spool fills', async () => {
+test('segments are not held back while the spool is filling up', async () => {
   const { snapshots, history, client, feed } = parts
   const sent: string[] = []
   const bodyMayEnd = Promise.withResolvers<undefined>()

@@ -211,7 +211,7 @@ describe('a clock that is wrong', () => {
     const next = enforcer({ record })
     await next.lookAtClock(never)
     expect(warnings()).toEqual([
-      'the clock was set ahead: what was stored before is kept longer by as much',
+      'the clock was set ahead: what was stored before that is kept for that much longer',
     ])
     for (let i = 0; i < 5; i += 1) {
       history.pass(60_000)
