@@ -77,7 +77,7 @@ test.each([
     const newest = await write(a, 5)
     expect(first.isStored).toBe(true)
     expect(await restored(world)).toBe(newest.number)
-    expect(a.said('commits get the time of that one')).toHaveLength(1)
+    expect(a.said('new commits get its time')).toHaveLength(1)
   },
 )
 
