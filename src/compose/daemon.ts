@@ -11,7 +11,6 @@ import { SqliteFolder } from '../infrastructure/folder/sqlite-folder.js'
 import { decodeFrame } from '../infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from '../infrastructure/lz4/frame-encoder.js'
 import { descriptorLimit } from '../infrastructure/processes/descriptor-limit.js'
-import { StartedThreads } from '../infrastructure/processes/started-threads.js'
 import { openSystemProcesses } from '../infrastructure/processes/system-processes.js'
 import { FolderFileRecord } from '../infrastructure/spool/folder-file-record.js'
 import { FolderRetentionRecord } from '../infrastructure/spool/folder-retention-record.js'
@@ -26,7 +25,6 @@ import { refuseForeignDatabase } from '../infrastructure/sqlite/database-access.
 import { SqliteDatabase } from '../infrastructure/sqlite/sqlite-database.js'
 import { SqliteThreads } from '../infrastructure/sqlite/sqlite-threads.js'
 import { DatabaseWatcher } from '../infrastructure/watch/database-watcher.js'
-import { FileLooks } from '../infrastructure/watch/file-looks.js'
 import { FolderWatches } from '../infrastructure/watch/folder-watches.js'
 import { CountDescriptors } from '../usecase/daemon/count-descriptors.js'
 import { EnforceRetention } from '../usecase/retention/enforce-retention.js'
@@ -82,12 +80,10 @@ export async function composeReplication(
 ): Promise<Replication> {
   await checkReplicas(config)
   const refusal = new Refusal(systemClock)
-  // Those of SQLite and the one that looks at files end after all that makes calls to them.
-  lifetime.add(new StartedThreads())
   const shared: SharedParts = {
-    threads: new SqliteThreads(),
+    // They end after all that makes calls to them.
+    threads: lifetime.add(new SqliteThreads()),
     watches: lifetime.add(new FolderWatches()),
-    looks: new FileLooks(),
     compressor: await createLz4Compressor(),
     snapshotSlots: new Permits(maxSnapshotsAtOnce),
     openSlots: new Permits(maxOpeningAtOnce),
@@ -114,7 +110,6 @@ export async function composeReplication(
 interface SharedParts {
   readonly threads: SqliteThreads
   readonly watches: FolderWatches
-  readonly looks: FileLooks
   readonly compressor: Compressor
   readonly snapshotSlots: Permits
   readonly openSlots: Permits
@@ -136,9 +131,10 @@ async function composeDatabase(
   await clearLeft(config.metaPath)
   shared.descriptors.databaseOpened()
   const owner = await ownershipOf(config.path)
+  const threads = shared.threads.assign()
   const database = new SqliteDatabase({
     path: config.path,
-    threads: shared.threads,
+    threads,
     allowNetworkFileSystem: config.allowNetworkFileSystem,
   })
   const spool = new FolderSpool({
@@ -146,7 +142,7 @@ async function composeDatabase(
     processes: shared.processes,
     ...owner,
   })
-  const watcher = new DatabaseWatcher(config.path, shared)
+  const watcher = new DatabaseWatcher(config.path, { ...threads, watches: shared.watches })
   const feed = new GenerationFeed()
   const capture = new SyncDatabase({
     database,

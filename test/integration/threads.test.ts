@@ -1,11 +1,31 @@
+import { readdirSync, readFileSync } from 'node:fs'
 import { afterEach, expect, test } from 'vitest'
-import { cleanUp } from '../support/cli.ts'
+import { cleanUp, program, Running, until, writeConfig } from '../support/cli.ts'
 import { FaultyDaemon } from '../support/faulty-threads.ts'
-import { lastAcknowledged, restoreAndVerify, startWriter, write } from '../support/ledger.ts'
+import {
+  lastAcknowledged,
+  restoreAndVerify,
+  startWriter,
+  summaryOf,
+  write,
+} from '../support/ledger.ts'
 import { killAtRandom } from '../support/random-kills.ts'
 import { scene } from '../support/scene.ts'
 
 afterEach(cleanUp)
+
+/** Threads that run code of ours beside the main thread. */
+function threadsOf({ pid }: Running): number {
+  const names = readdirSync(`/proc/${pid}/task`).map((task) =>
+    readFileSync(`/proc/${pid}/task/${task}/comm`, 'utf8').trim(),
+  )
+  return names.filter((name) => name === 'WorkerThread').length
+}
+
+/** Of the WAL that was last written about. */
+function indexOf({ output }: Running): number {
+  return Number.parseInt(/.*position=\w+\/(\w+):/s.exec(output)![1]!, 16)
+}
 
 test('threads that die, or find no descriptor when they start, are replaced, and nothing is lost', async () => {
   const here = scene()
@@ -23,8 +43,7 @@ test('threads that die, or find no descriptor when they start, are replaced, and
   const writer = startWriter({ db, oracle, rate: 10, rows: 20, autocheckpoint: 0 })
   await daemon.waitFor(/checkpoint failed/)
   const untilRestart = async (): Promise<void> => {
-    const index = /.*position=\w+\/(\w+):/s.exec(daemon.output)![1]!
-    const next = (Number.parseInt(index, 16) + 1).toString(16).padStart(8, '0')
+    const next = (indexOf(daemon) + 1).toString(16).padStart(8, '0')
     await daemon.waitFor(new RegExp(`wal segment written.*${next}:0`))
   }
   await untilRestart()
@@ -39,14 +58,45 @@ test('threads that die, or find no descriptor when they start, are replaced, and
   }
   expect(await writer.stop()).toBe(0)
 
-  // Nobody calls the thread of a database at rest, whose reader is lost all the same.
+  // Nobody calls the thread of a database at rest, whose reader is lost all the same, and nobody looks at its files. It is
+  // the only one: those that had nothing to do for a while have ended, which is no death.
   await daemon.waitFor(/msg="at rest"/)
+  await until(() => threadsOf(daemon) === 1, 30_000, 'the threads without work to end')
   const before = daemon.count(/generation continues/)
-  for (let thread = 0; thread < 3; thread += 1) await daemon.order('kill', 'sqlite-worker.js 0')
-  await daemon.order('kill', 'look-worker.js 0')
+  await daemon.order('kill', 'sqlite-worker.js 0')
   await daemon.waitFor(/generation continues/, { times: before + 1 })
   await write({ db, oracle, count: 1, autocheckpoint: 0 })
   await daemon.waitFor(/msg="at rest"/, { times: 2 })
+  expect(await daemon.stop()).toBe(0)
+  expect(await restoreAndVerify(replica, out('end'), oracle)).toEqual({
+    n: lastAcknowledged(oracle),
+  })
+})
+
+test('threads that ended for want of work are started again, and nothing is lost', async () => {
+  const here = scene()
+  const { db, oracle, replica, out } = here
+  await write({ db, oracle, count: 10, autocheckpoint: 0 })
+  const settings = { 'min-checkpoint-page-count': 100, 'max-checkpoint-page-count': 200 }
+  const config = writeConfig(here.folder, { path: db, replicas: [replica], ...settings })
+  const daemon = new Running('tsreplicate', process.execPath, [
+    program,
+    'replicate',
+    '-config',
+    config,
+  ])
+  let before = 0
+  for (let time = 1; time <= 2; time += 1) {
+    const writer = startWriter({ db, oracle, rate: 50, rows: 20, autocheckpoint: 0, seconds: 3 })
+    await summaryOf(writer)
+    await daemon.waitFor(/msg="at rest"/, { times: time })
+    await until(() => threadsOf(daemon) === 1, 30_000, 'the threads without work to end')
+    // A checkpoint and a writer lock, or the WAL would not have begun anew.
+    const index = indexOf(daemon)
+    expect(index).toBeGreaterThan(before)
+    before = index
+  }
+  expect(daemon.output).not.toMatch(/has ended/)
   expect(await daemon.stop()).toBe(0)
   expect(await restoreAndVerify(replica, out('end'), oracle)).toEqual({
     n: lastAcknowledged(oracle),

@@ -21,7 +21,7 @@ import { findLogChange, type LogFiles, type OpenedWithLog } from './log-files.js
 import { nameOfProcess, processesBesideAnotherLog } from './file-locks.js'
 import { isMountPoint } from './mounts.js'
 import { type SqliteCall } from './sqlite-messages.js'
-import { LockedError, type SqliteThread, type SqliteThreads } from './sqlite-threads.js'
+import { type AssignedThreads, LockedError, type SqliteThread } from './sqlite-threads.js'
 
 /**
  * Compressed at once. LZ4 looks back no further than 64 KiB, and the allocator behind it keeps a few blocks of every thread
@@ -70,12 +70,12 @@ export class SqliteDatabase implements ManagedDatabase {
 
   constructor(options: {
     path: string
-    threads: SqliteThreads
+    threads: AssignedThreads
     allowNetworkFileSystem: boolean
     rollBytes?: number
   }) {
     this.path = this.#file = options.path
-    const { capture, checkpoint, lock, database } = options.threads.assign()
+    const { capture, checkpoint, lock, database } = options.threads
     this.#capture = capture
     this.#checkpoint = checkpoint
     this.#lock = lock

@@ -13,7 +13,26 @@ export type SqliteCall =
   | { call: 'close'; database: number }
   | { call: 'checkpoint'; path: string; wal: string | undefined }
 
+/** The files of a database that is idle, and the fingerprint that they have until something happens. */
+export interface Look {
+  readonly path: string
+  /** Where the path leads to. */
+  readonly file: string
+  readonly before: string
+  readonly intervalMs: number
+}
+
+/** Nobody waits for an answer: a look goes on until its files have changed or it is forgotten. */
+export type LookOrder =
+  | { readonly call: 'look'; readonly id: number; readonly look: Look }
+  | { readonly call: 'forget'; readonly id: number }
+
 export type SqliteRequest = SqliteCall & { readonly id: number }
+
+/** The files of this look are no longer as they were; it is forgotten. */
+export interface LookReply {
+  readonly changed: number
+}
 
 export type SqliteReply =
   | { readonly id: number; readonly ok: true; readonly value: unknown }

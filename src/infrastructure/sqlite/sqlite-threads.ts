@@ -3,7 +3,13 @@ import { Worker } from 'node:worker_threads'
 import { DatabaseError } from '../../domain/errors.js'
 import { wokenOrAborted } from '../../kit/abort.js'
 import { messageOf } from '../../kit/error-text.js'
-import { type SqliteCall, type SqliteReply } from './sqlite-messages.js'
+import {
+  type Look,
+  type LookOrder,
+  type LookReply,
+  type SqliteCall,
+  type SqliteReply,
+} from './sqlite-messages.js'
 
 /** What a call allocates is short-lived and small, but for WAL pages, which lie outside the heap. By default, it grows to some 50. */
 const maxYoungGenerationSizeMb = 8
@@ -19,15 +25,27 @@ interface Waiting {
 /** One that died is started again no sooner than this after its start: what it died of may last. */
 const leastRestartMs = 1000
 
+/** One that is needed now and then, and has nothing to do for so long, ends: it takes some 10 MB, and its start some 50 ms. */
+const restMs = 5000
+
 /** A thread that makes SQLite calls, seen from the main thread. One that died is replaced at the next call. */
-export class SqliteThread {
+export class SqliteThread implements AsyncDisposable {
   #worker: Worker | undefined
   #life = 0
   #startedAt = Number.NEGATIVE_INFINITY
   #failure: DatabaseError | undefined
   readonly #waiting = new Map<number, Waiting>()
+  readonly #looks = new Map<number, () => void>()
   readonly #mourners = new Set<() => void>()
+  readonly #running = new Set<Worker>()
+  readonly #endsAtRest: boolean
+  #rest: NodeJS.Timeout | undefined
   #nextId = 1
+
+  /** `endsAtRest`: nothing is open in it between calls, and without any it ends after a while. It starts again at the next one. */
+  constructor({ endsAtRest = false } = {}) {
+    this.#endsAtRest = endsAtRest
+  }
 
   /** Another number with each thread that takes the place of a dead one: what was open in that one is closed. */
   get life(): number {
@@ -37,12 +55,39 @@ export class SqliteThread {
   /** Makes a call. It cannot be interrupted: SQLite decides how long it takes. Rejects if the thread dies meanwhile. */
   async call(request: SqliteCall): Promise<unknown> {
     const worker = this.#worker ?? this.#start()
+    clearTimeout(this.#rest)
     const id = this.#nextId++
     const answered = new Promise<unknown>((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject })
     })
     worker.postMessage({ ...request, id })
     return answered
+  }
+
+  /** Calls `changed` once when the files are no longer as they were, or nobody looks at them. Returns what ends that. */
+  look(look: Look, changed: () => void): () => void {
+    let worker: Worker
+    try {
+      worker = this.#worker ?? this.#start()
+    } catch {
+      // Everybody looks for himself on the interval meanwhile.
+      const timer = setTimeout(changed, look.intervalMs)
+      return () => clearTimeout(timer)
+    }
+    const id = this.#nextId++
+    this.#looks.set(id, changed)
+    worker.postMessage({ call: 'look', id, look } satisfies LookOrder)
+    return () => {
+      if (this.#looks.delete(id)) worker.postMessage({ call: 'forget', id } satisfies LookOrder)
+    }
+  }
+
+  /** Whoever has something looked at is woken, and has it looked at elsewhere. */
+  endLooks(): void {
+    for (const id of this.#looks.keys()) {
+      this.#worker?.postMessage({ call: 'forget', id } satisfies LookOrder)
+      this.#tellChanged(id)
+    }
   }
 
   /** Resolves when what was opened in that life is closed, as the thread has died, or at an abort. */
@@ -67,27 +112,61 @@ export class SqliteThread {
       this.#failure = ended(error)
       throw this.#failure
     }
-    worker.on('message', (reply: SqliteReply) => {
-      const waiting = this.#waiting.get(reply.id)
-      this.#waiting.delete(reply.id)
-      if (waiting === undefined) return
-      if (reply.ok) waiting.resolve(reply.value)
-      else waiting.reject(translated(reply.message, reply.code))
+    worker.on('message', (reply: SqliteReply | LookReply) => {
+      if ('changed' in reply) this.#tellChanged(reply.changed)
+      else this.#answer(reply)
     })
     worker.on('error', (error) => this.#bury(worker, error))
-    worker.on('exit', (code) => this.#bury(worker, new Error(`its exit code is ${code}`)))
+    worker.on('exit', (code) => {
+      this.#running.delete(worker)
+      this.#bury(worker, new Error(`its exit code is ${code}`))
+    })
+    this.#running.add(worker)
     this.#worker = worker
     return worker
+  }
+
+  #answer(reply: SqliteReply): void {
+    const waiting = this.#waiting.get(reply.id)
+    this.#waiting.delete(reply.id)
+    if (this.#endsAtRest && this.#waiting.size === 0) {
+      clearTimeout(this.#rest)
+      this.#rest = setTimeout(() => this.#endAtRest(), restMs).unref()
+    }
+    if (waiting === undefined) return
+    if (reply.ok) waiting.resolve(reply.value)
+    else waiting.reject(translated(reply.message, reply.code))
+  }
+
+  #tellChanged(id: number): void {
+    const changed = this.#looks.get(id)
+    this.#looks.delete(id)
+    changed?.()
+  }
+
+  /** No death: nothing was open, and nobody waits. */
+  #endAtRest(): void {
+    const worker = this.#worker
+    this.#worker = undefined
+    void worker?.terminate()
   }
 
   #bury(worker: Worker, cause: unknown): void {
     if (worker !== this.#worker) return
     this.#worker = undefined
+    clearTimeout(this.#rest)
     this.#life += 1
     this.#failure = ended(cause)
     for (const waiting of this.#waiting.values()) waiting.reject(this.#failure)
     this.#waiting.clear()
+    for (const id of [...this.#looks.keys()]) this.#tellChanged(id)
     for (const done of [...this.#mourners]) done()
+  }
+
+  /** Resolves when it has ended, which a call that hangs in the operating system holds up. Nobody calls it any more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearTimeout(this.#rest)
+    await Promise.all([...this.#running].map((worker) => worker.terminate()))
   }
 }
 
@@ -126,26 +205,50 @@ function translated(message: string, code: string | undefined): DatabaseError {
  */
 const maxCaptureThreads = Math.min(Math.max(availableParallelism(), 2), 4)
 
+/** The threads that a database is to use, and its number there. */
+export interface AssignedThreads {
+  readonly capture: SqliteThread
+  readonly checkpoint: SqliteThread
+  readonly lock: SqliteThread
+  readonly looks: Pick<SqliteThread, 'look'>
+  readonly database: number
+}
+
 /**
  * The threads that all databases of the process share: a few for readers, and others for checkpoints, so that a disk
- * that syncs slowly does not hold up the readers, and for writer locks, which are fought for. Each starts when it is needed.
+ * that syncs slowly does not hold up the readers, for writer locks, which are fought for, and for looks at the files of idle
+ * databases, so that a disk that hangs holds up no other database. Each starts when it is needed. Who disposes of them
+ * has disposed of all that makes calls to them.
  */
-export class SqliteThreads {
+export class SqliteThreads implements AsyncDisposable {
   readonly #captures: SqliteThread[] = []
-  readonly #checkpoints = new SqliteThread()
-  readonly #locks = new SqliteThread()
+  readonly #checkpoints = new SqliteThread({ endsAtRest: true })
+  readonly #locks = new SqliteThread({ endsAtRest: true })
+  readonly #looks = new SqliteThread()
   #next = 0
 
-  /** The threads that a database is to use, and its number there. */
-  assign(): {
-    capture: SqliteThread
-    checkpoint: SqliteThread
-    lock: SqliteThread
-    database: number
-  } {
+  assign(): AssignedThreads {
     const database = this.#next++
     const at = database % maxCaptureThreads
     const capture = (this.#captures[at] ??= new SqliteThread())
-    return { capture, checkpoint: this.#checkpoints, lock: this.#locks, database }
+    // The look of the first one has been where it holds up nobody.
+    if (database === 1) this.#captures[0]?.endLooks()
+    return {
+      capture,
+      checkpoint: this.#checkpoints,
+      lock: this.#locks,
+      looks: { look: (...args) => this.#lookingFor(capture).look(...args) },
+      database,
+    }
+  }
+
+  /** Where there is but one database, its looks need no thread of their own. */
+  #lookingFor(capture: SqliteThread): SqliteThread {
+    return this.#next === 1 ? capture : this.#looks
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const all = [...this.#captures, this.#checkpoints, this.#locks, this.#looks]
+    await Promise.all(all.map((thread) => thread[Symbol.asyncDispose]()))
   }
 }

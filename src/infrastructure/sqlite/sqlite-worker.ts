@@ -1,23 +1,30 @@
 /**
  * The inside of a thread that makes SQLite calls for the main thread: one request at a time, in order. Databases are
- * told apart by a number that the main thread chooses. Checkpoints, and writer locks, have threads of the same code to
- * themselves.
+ * told apart by a number that the main thread chooses. Checkpoints, writer locks, and looks at the files of many databases
+ * have threads of the same code to themselves.
  */
 import fs from 'node:fs'
 import { parentPort } from 'node:worker_threads'
 import { codeOf, messageOf } from '../../kit/error-text.js'
 import { connect } from './connection.js'
+import { FileLooks } from './file-looks.js'
 import { requireSafeSqlite } from './sqlite-version.js'
 import { identifyLogFile } from './log-files.js'
 import { WalCapture } from './wal-capture.js'
 import { anotherWal } from './wal-file.js'
 import { WriterLock } from './writer-lock.js'
-import { type SqliteReply, type SqliteRequest } from './sqlite-messages.js'
+import {
+  type LookOrder,
+  type LookReply,
+  type SqliteReply,
+  type SqliteRequest,
+} from './sqlite-messages.js'
 
 requireSafeSqlite()
 
 const captures = new Map<number, WalCapture>()
 const locks = new Map<number, WriterLock>()
+const looks = new FileLooks((changed) => parentPort?.postMessage({ changed } satisfies LookReply))
 
 function captureOf(database: number): WalCapture {
   const capture = captures.get(database)
@@ -103,7 +110,15 @@ function transferOf(value: unknown): ArrayBuffer[] {
   )
 }
 
-parentPort?.on('message', (request: SqliteRequest) => {
+parentPort?.on('message', (request: SqliteRequest | LookOrder) => {
+  if (request.call === 'look') {
+    looks.add(request.id, request.look)
+    return
+  }
+  if (request.call === 'forget') {
+    looks.forget(request.id)
+    return
+  }
   let reply: SqliteReply
   let transfer: ArrayBuffer[] = []
   try {

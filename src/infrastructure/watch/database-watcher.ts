@@ -2,8 +2,22 @@ import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { wokenOrAborted } from '../../kit/abort.js'
 import { type ChangeWatcher } from '../../usecase/ports/change-watcher.js'
-import { type FileLooks } from './file-looks.js'
 import { type FolderWatches } from './folder-watches.js'
+
+/** Looks at the files of idle databases in a thread, so that the main thread sleeps and a disk that hangs does not hold it up. */
+export interface FileLooks {
+  /** Calls `changed` once when the fingerprint is no longer `before`, or may not be. Returns what ends that. */
+  look(
+    files: {
+      readonly path: string
+      /** Where the path leads to. */
+      readonly file: string
+      readonly before: string
+      readonly intervalMs: number
+    },
+    changed: () => void,
+  ): () => void
+}
 
 /** Watches the two files of one database: events make it prompt, the looks make it right. */
 export class DatabaseWatcher implements ChangeWatcher {
