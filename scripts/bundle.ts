@@ -22,6 +22,7 @@ const entries = [
   'delivery/cli/start.js',
   'delivery/library/engine.js',
   'compose/threads/restore-thread.js',
+  'compose/threads/check-process.js',
 ]
 /** What is published beside the code. */
 const copied = ['bin', 'config', 'systemd', 'docs', 'README.md', 'LICENSE']

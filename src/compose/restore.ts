@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { systemClock } from '../infrastructure/clock/system-clock.js'
 import { followLinks } from '../infrastructure/config/paths.js'
-import { fileImages } from '../infrastructure/image/file-image.js'
+import { fileImages, type ImageEntries } from '../infrastructure/image/file-image.js'
 import { type DatabaseConfig } from '../domain/settings/config.js'
 import { restoreDatabase } from '../usecase/restore/restore-database.js'
 import {
@@ -17,7 +17,7 @@ import {
 import { packageFile } from './package-file.js'
 import { openReplicas } from './stores.js'
 
-const restoreThread = 'dist/compose/threads/restore-thread.js'
+const threads = 'dist/compose/threads'
 
 /** Restores a database, or plans to. */
 export function restore(
@@ -28,9 +28,16 @@ export function restore(
   return restoreDatabase(
     // The link stays: the application finds its database behind it.
     { ...request, outputPath: followLinks(request.outputPath) },
-    { image: fileImages(packageFile(restoreThread)), clock: systemClock, onProgress },
+    { image: fileImages(entries()), clock: systemClock, onProgress },
     signal,
   )
+}
+
+function entries(): ImageEntries {
+  return {
+    thread: packageFile(`${threads}/restore-thread.js`),
+    check: packageFile(`${threads}/check-process.js`),
+  }
 }
 
 /** What restores the databases that do not exist and are to be restored then. */

@@ -13,9 +13,9 @@ import {
 } from '../../src/usecase/restore/restore-types.js'
 import { program } from '../support/cli.ts'
 import { storeHistory, type StoredHistory } from '../support/stored-history.ts'
+import { imageEntries } from '../support/image-entries.ts'
 
 /** Threads run what is built. */
-const restoreThread = new URL('../../dist/compose/threads/restore-thread.js', import.meta.url)
 const clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
@@ -56,7 +56,7 @@ function restore(
       ...options.request,
     },
     {
-      image: fileImages(restoreThread),
+      image: fileImages(imageEntries),
       clock,
       onProgress: options.onProgress ?? (() => undefined),
     },

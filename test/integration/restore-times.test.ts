@@ -17,10 +17,10 @@ import { createLz4Compressor } from '../../src/infrastructure/lz4/frame-encoder.
 import { FileReplicaClient } from '../../src/infrastructure/replica-clients/file/file-replica-client.js'
 import { restoreDatabase } from '../../src/usecase/restore/restore-database.js'
 import { type RestoreReport, type RestoreTarget } from '../../src/usecase/restore/restore-types.js'
+import { imageEntries } from '../support/image-entries.ts'
 
 const generation = formatGeneration(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8))
 /** Threads run what is built. */
-const restoreThread = new URL('../../dist/compose/threads/restore-thread.js', import.meta.url)
 const clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
@@ -140,7 +140,7 @@ async function restore(
       integrityCheck: 'full',
       dryRun,
     },
-    { image: fileImages(restoreThread), clock },
+    { image: fileImages(imageEntries), clock },
     new AbortController().signal,
   )
   if (dryRun) return { ...report, rows: 0 }

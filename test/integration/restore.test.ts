@@ -11,13 +11,13 @@ import { fileImages } from '../../src/infrastructure/image/file-image.js'
 import { FileReplicaClient } from '../../src/infrastructure/replica-clients/file/file-replica-client.js'
 import { restoreDatabase } from '../../src/usecase/restore/restore-database.js'
 import { type RestoreReport, type RestoreRequest } from '../../src/usecase/restore/restore-types.js'
+import { imageEntries } from '../support/image-entries.ts'
 
 const litestream = join(
   import.meta.dirname,
   '../../node_modules/@flydotio/litestream-linux-x64/litestream',
 )
 /** Threads run what is built. */
-const restoreThread = new URL('../../dist/compose/threads/restore-thread.js', import.meta.url)
 const clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
@@ -42,7 +42,7 @@ function restore(
       dryRun: false,
       ...request,
     },
-    { image: fileImages(restoreThread), clock },
+    { image: fileImages(imageEntries), clock },
     new AbortController().signal,
   )
 }

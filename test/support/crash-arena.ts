@@ -14,11 +14,11 @@ import { fileImages } from '../../src/infrastructure/image/file-image.ts'
 import { FileReplicaClient } from '../../src/infrastructure/replica-clients/file/file-replica-client.ts'
 import { restoreDatabase } from '../../src/usecase/restore/restore-database.ts'
 import { lookAtCaptured, saltsOf, spoolFolderOf, walSalts } from './captured.ts'
-import { program, root, Running } from './cli.ts'
+import { program, Running } from './cli.ts'
 import { lastAcknowledged, startWriter, verifyLedger, type WriterOptions } from './ledger.ts'
 import { Patience } from './patience.ts'
+import { imageEntries } from './image-entries.ts'
 
-const threadEntry = new URL(`file://${join(root, 'dist/compose/threads/restore-thread.js')}`)
 const { signal } = new AbortController()
 
 /** Restores in this process, because starting one takes longer than a small restore. */
@@ -34,7 +34,7 @@ export async function restoreHere(replica: string, outputPath: string): Promise<
       integrityCheck: 'none',
       dryRun: false,
     },
-    { image: fileImages(threadEntry), clock: systemClock, onProgress: () => undefined },
+    { image: fileImages(imageEntries), clock: systemClock, onProgress: () => undefined },
     signal,
   )
   return { generation: report.generation, ...report.position }

@@ -209,9 +209,8 @@ export const daemonPoints: readonly CrashPoint[] = [
 /** Calls of the daemon that are no step of anything that must survive. */
 export const unnamedPaths = new RegExp(
   [
-    // SQLite's shared memory, which is made anew after a crash, and a check of what is restored.
+    // SQLite's shared memory, which is made anew after a crash.
     '-shm$',
-    '\\.tsreplicate-restore-[0-9]+\\.tmp-wal$',
     // Made once in a lifetime, with the same code as the folders of a generation.
     `${meta}$`,
     `${meta}/spool$`,
@@ -235,7 +234,7 @@ export const restorePoints: readonly CrashPoint[] = [
     point(
       `restore: temporary file, ${call}`,
       call,
-      '/out/\\.out\\.db\\.tsreplicate-restore-[0-9]+\\.tmp',
+      '/out/\\.out\\.db\\.tsreplicate-restore-[0-9]+-\\w+/database\\.tmp',
       { from: 'start', nth: call === 'write' ? [1, 5] : [1] },
     ),
   ),

@@ -7,9 +7,7 @@ import { type ComparisonRequest } from '../../usecase/ports/live-comparison.js'
 // Whoever wanted to know is gone: an answer could not be sent.
 process.once('disconnect', () => process.exit(0))
 process.once('message', (request: ComparisonRequest) => {
-  process.send?.(answer(request), () => {
-    process.disconnect()
-  })
+  process.send?.(answer(request))
 })
 
 function answer(request: ComparisonRequest): ComparisonReply {

@@ -1,9 +1,8 @@
-import { type FileHandle, lstat, open, readdir, rename, rm } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { CorruptionError, OutputError, OutputExistsError } from '../../domain/errors.js'
 import { type SegmentStart } from '../../domain/wal/segment-verifier.js'
-import { onAbort } from '../../kit/abort.js'
 import { codeOf, messageOf } from '../../kit/error-text.js'
 import {
   type DatabaseImage,
@@ -15,30 +14,43 @@ import {
 } from '../../usecase/ports/database-image.js'
 import { createFolder } from '../files/durable-files.js'
 import { isAlive } from '../files/process-lives.js'
+import { checkInProcess } from './forked-check.js'
 import { ImageThreads } from './image-threads.js'
 
 const companions = ['', '-wal', '-shm', '-journal'] as const
 /** Writing goes on in one of them at a time; more would only hold more memory. */
 const maxThreads = 3
 
-/** Restores into a temporary file in the output's folder. `threadEntry` is the module that threads run. */
-export function fileImages(threadEntry: URL): DatabaseImageFactory {
+/** The modules that are run: by the threads that build an image, and by the process that checks it. */
+export interface ImageEntries {
+  readonly thread: URL
+  readonly check: URL
+}
+
+/** Restores into a file in a folder of its own, which nobody else can enter, beside the output. */
+export function fileImages(entries: ImageEntries): DatabaseImageFactory {
   return {
     inTheWay: findExisting,
     async create(outputPath) {
       await refuseExisting(outputPath)
       const folder = dirname(outputPath)
-      const temporaryPath = join(folder, temporaryName(basename(outputPath), process.pid))
-      const file = await attempt(outputPath, async () => {
+      const privateFolder = await attempt(outputPath, async () => {
         await createFolder(folder, {}, { isDurable: false })
         await sweep(folder, basename(outputPath))
-        // SQLite may read it while we write it, for the check.
-        return open(temporaryPath, 'wx+', 0o600)
+        return mkdtemp(join(folder, `${temporaryName(basename(outputPath))}${process.pid}-`))
       })
+      inUse.add(privateFolder)
+      const temporaryPath = join(privateFolder, 'database.tmp')
+      const file = await attempt(outputPath, () => open(temporaryPath, 'wx+', 0o600)).catch(
+        async (error: unknown) => {
+          await removeFolder(privateFolder)
+          throw error
+        },
+      )
       const count = Math.min(maxThreads, availableParallelism())
-      const threads = new ImageThreads({ entry: threadEntry, count, outputPath })
+      const threads = new ImageThreads({ entry: entries.thread, count, outputPath })
       threads.open(file.fd)
-      return new FileImage({ outputPath, temporaryPath, file, threads })
+      return new FileImage({ outputPath, temporaryPath, file, threads, checkEntry: entries.check })
     },
   }
 }
@@ -48,6 +60,7 @@ class FileImage implements DatabaseImage {
   readonly #temporaryPath: string
   readonly #file: FileHandle
   readonly #threads: ImageThreads
+  readonly #checkEntry: URL
   #finished = false
 
   constructor(parts: {
@@ -55,11 +68,13 @@ class FileImage implements DatabaseImage {
     temporaryPath: string
     file: FileHandle
     threads: ImageThreads
+    checkEntry: URL
   }) {
     this.#outputPath = parts.outputPath
     this.#temporaryPath = parts.temporaryPath
     this.#file = parts.file
     this.#threads = parts.threads
+    this.#checkEntry = parts.checkEntry
   }
 
   startSnapshot(): ImageInput<DecodedSnapshot> {
@@ -79,29 +94,27 @@ class FileImage implements DatabaseImage {
     await attempt(this.#outputPath, () => this.#file.truncate(sizeBytes))
     const synced = attempt(this.#outputPath, () => this.#file.sync())
     const [remarks] = await Promise.all([
-      check === 'none' ? [] : this.#check(check, signal),
+      check === 'none' ? [] : this.#check(check, sizeBytes, signal),
       synced,
     ])
+    const { dev, ino } = await attempt(this.#outputPath, () => this.#file.stat())
     await this.#close()
     // The folder may have changed while we worked.
     await refuseExisting(this.#outputPath)
     signal.throwIfAborted()
-    await attempt(this.#outputPath, async () => {
-      for (const suffix of companions) {
-        if (suffix !== '') await rm(this.#temporaryPath + suffix, { force: true })
-      }
-    })
-    await this.#giveName()
+    await this.#giveName({ dev, ino })
     return remarks
   }
 
   /** With its name it is whole and durable, or there is no such name. */
-  async #giveName(): Promise<void> {
+  async #giveName(restored: { readonly dev: number; readonly ino: number }): Promise<void> {
     await attempt(this.#outputPath, async () => {
       await using folder = await open(dirname(this.#outputPath), 'r')
       await rename(this.#temporaryPath, this.#outputPath)
       this.#finished = true
       try {
+        await refuseAnother(this.#outputPath, restored)
+        await removeFolder(dirname(this.#temporaryPath))
         await folder.sync()
       } catch (error) {
         await rm(this.#outputPath)
@@ -116,15 +129,17 @@ class FileImage implements DatabaseImage {
     // What a thread is doing to the file ends sooner when nothing is in it.
     await this.#file.truncate(0).catch(() => undefined)
     await this.#close()
-    await removeAll(this.#temporaryPath)
+    await removeFolder(dirname(this.#temporaryPath))
   }
 
-  async #check(kind: 'quick' | 'full', signal: AbortSignal): Promise<readonly string[]> {
+  async #check(
+    kind: 'quick' | 'full',
+    sizeBytes: number,
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
     const pragma = kind === 'quick' ? 'quick_check' : 'integrity_check'
-    // The check of a file without content ends at once.
-    using _cut = onAbort(signal, () => void this.#file.truncate(0).catch(() => undefined))
-    const result = await this.#threads.check(this.#temporaryPath, pragma)
-    signal.throwIfAborted()
+    const request = { path: this.#temporaryPath, pragma } as const
+    const result = await checkInProcess(this.#checkEntry, request, { sizeBytes, signal })
     switch (result.verdict) {
       case 'sound':
         return result.remarks
@@ -132,6 +147,13 @@ class FileImage implements DatabaseImage {
         throw new OutputError(`cannot run ${pragma} on ${this.#outputPath}: ${result.detail}`, {
           hint: 'Restore to another path with -o, or without the check.',
         })
+      case 'unfinished':
+        throw new OutputError(
+          `${this.#outputPath} could not be checked: ${pragma} was stopped, ${result.detail}`,
+          {
+            hint: 'All that is stored of it was verified. Its own constraints or indexes may take so long: take it as it is with -integrity-check none.',
+          },
+        )
       case 'damaged':
         throw new CorruptionError(`the restored database fails ${pragma}: ${result.detail}`, {
           hint: 'It may have been damaged before it was backed up. Restore an earlier moment with -timestamp, or take it as it is with -integrity-check none.',
@@ -186,19 +208,42 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-function temporaryName(output: string, pid: number): string {
-  return `.${output}.tsreplicate-restore-${pid}.tmp`
-}
-
-/** Removes what restores to the same output left behind that were killed: each can be as large as the database. */
-async function sweep(folder: string, output: string): Promise<void> {
-  for (const name of await readdir(folder).catch(() => [])) {
-    const pid = /\.tsreplicate-restore-([1-9][0-9]{0,9})\.tmp$/.exec(name)?.[1]
-    if (pid === undefined || name !== temporaryName(output, Number(pid))) continue
-    if (Number(pid) === process.pid || !isAlive(Number(pid))) await removeAll(join(folder, name))
+/** Who may write to the output's folder may have moved ours away, and put another one under its name. */
+async function refuseAnother(
+  path: string,
+  { dev, ino }: { readonly dev: number; readonly ino: number },
+): Promise<void> {
+  const now = await lstat(path)
+  if (now.dev !== dev || now.ino !== ino) {
+    throw new Error('somebody has put another file in the place of what was restored')
   }
 }
 
-async function removeAll(path: string): Promise<void> {
-  for (const suffix of companions) await rm(path + suffix, { force: true })
+/** Folders that this process restores in. */
+const inUse = new Set<string>()
+
+/** How the names of the folders begin in which an output is restored; the process and some random letters follow. */
+function temporaryName(output: string): string {
+  return `.${output}.tsreplicate-restore-`
+}
+
+/**
+ * Removes what restores to the same output left behind that were killed: each can be as large as the database. What is
+ * somebody else's stays, and is in nobody's way.
+ */
+async function sweep(folder: string, output: string): Promise<void> {
+  const start = temporaryName(output)
+  for (const name of await readdir(folder).catch(() => [])) {
+    const pid = /^([1-9][0-9]{0,9})-/.exec(name.slice(start.length))?.[1]
+    const path = join(folder, name)
+    if (!name.startsWith(start) || pid === undefined || inUse.has(path)) continue
+    if (Number(pid) !== process.pid && isAlive(Number(pid))) continue
+    const found = await lstat(path).catch(() => undefined)
+    if (found?.isDirectory() === true && found.uid === process.geteuid?.()) await removeFolder(path)
+  }
+}
+
+async function removeFolder(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true }).catch(() => undefined)
+  inUse.delete(path)
 }

@@ -23,7 +23,6 @@ export type ImageRequest =
       readonly chunks: readonly Uint8Array[]
       readonly isLast: boolean
     }
-  | { readonly kind: 'check'; readonly path: string; readonly pragma: string }
 
 export type ImageReply =
   /** Bytes of the body have been used up. */
@@ -33,12 +32,16 @@ export type ImageReply =
   | { readonly kind: 'segment'; readonly turn: number; readonly decoded: DecodedSegment }
   /** The file cannot be written. */
   | { readonly kind: 'failed'; readonly message: string }
-  | ({ readonly kind: 'checked' } & CheckResult)
+
+export interface CheckRequest {
+  readonly path: string
+  readonly pragma: 'quick_check' | 'integrity_check'
+}
 
 /**
  * What SQLite says of the file: that its pages fit together, with what it remarks on what is stored in them; what is damaged;
- * or why the file could not be read.
+ * why the file could not be read; or why SQLite was stopped.
  */
 export type CheckResult =
   | { readonly verdict: 'sound'; readonly remarks: readonly string[] }
-  | { readonly verdict: 'damaged' | 'failed'; readonly detail: string }
+  | { readonly verdict: 'damaged' | 'failed' | 'unfinished'; readonly detail: string }

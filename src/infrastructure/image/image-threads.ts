@@ -10,7 +10,6 @@ import {
 } from '../../usecase/ports/database-image.js'
 import { ByteBudget } from './byte-budget.js'
 import {
-  type CheckResult,
   type ImageReply,
   type ImageRequest,
   type ImageTask,
@@ -26,7 +25,6 @@ const maxStarted = 12
 
 /** The threads that build one image, as the main thread sees them. */
 export class ImageThreads {
-  readonly #outputPath: string
   readonly #threads: ImageThread[]
   readonly #snapshotBudget = new ByteBudget(maxWaitingBytes)
   readonly #segmentBudget = new ByteBudget(maxWaitingBytes)
@@ -34,7 +32,6 @@ export class ImageThreads {
   #nextTurn = 0
 
   constructor(options: { entry: URL; count: number; outputPath: string }) {
-    this.#outputPath = options.outputPath
     this.#threads = Array.from(
       { length: options.count },
       () => new ImageThread(options.entry, options.outputPath),
@@ -62,13 +59,6 @@ export class ImageThreads {
       decoded,
       header: input.header.promise,
     }
-  }
-
-  /** What SQLite says about the file. */
-  check(path: string, pragma: string): Promise<CheckResult> {
-    const [thread] = this.#threads
-    if (thread === undefined) throw new Error(`no thread builds ${this.#outputPath}`)
-    return thread.check(path, pragma)
   }
 
   /** Resolves when no thread touches the file any more. */
@@ -139,7 +129,6 @@ class ImageThread {
   readonly #worker: Worker | undefined
   readonly #outputPath: string
   readonly #inputs = new Map<number, Input>()
-  #checked: PromiseWithResolvers<CheckResult> | undefined
   #failure: Error | undefined
 
   constructor(entry: URL, outputPath: string) {
@@ -175,13 +164,6 @@ class ImageThread {
     return input
   }
 
-  check(path: string, pragma: string): Promise<CheckResult> {
-    if (this.#failure !== undefined) return Promise.reject(this.#failure)
-    this.#checked = Promise.withResolvers()
-    this.send({ kind: 'check', path, pragma })
-    return this.#checked.promise
-  }
-
   async end(): Promise<void> {
     await this.#worker?.terminate()
   }
@@ -206,9 +188,6 @@ class ImageThread {
             hint: 'Free some space there, or restore to another path with -o.',
           }),
         )
-        return
-      case 'checked':
-        this.#checked?.resolve(reply)
     }
   }
 
@@ -221,7 +200,6 @@ class ImageThread {
 
   #fail(error: Error): void {
     this.#failure ??= error
-    this.#checked?.reject(this.#failure)
     for (const input of this.#inputs.values()) input.fail(this.#failure)
     this.#inputs.clear()
   }

@@ -8,7 +8,6 @@ import { type MessagePort } from 'node:worker_threads'
 import { CorruptionError } from '../../domain/errors.js'
 import { SegmentVerifier } from '../../domain/wal/segment-verifier.js'
 import { databasePageSize } from '../../domain/wal/wal-format.js'
-import { checkIntegrity } from './check-integrity.js'
 import { freeMemory } from '../../kit/free-memory.js'
 import {
   type ImageReply,
@@ -64,11 +63,6 @@ export function serveImageThread(port: MessagePort, decode: DecodeObject): void 
       }
       case 'bytes':
         bodies.get(request.turn)?.push(request.chunks, request.isLast)
-        return
-      case 'check':
-        void checkIntegrity(request.path, request.pragma).then((result) => {
-          reply({ kind: 'checked', ...result })
-        })
     }
   })
 }

@@ -8,7 +8,8 @@ const folder = mkdtempSync(join(tmpdir(), 'tsreplicate-image-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
 test('what is in the way of a restore is named at once, all of it, and stays', async () => {
-  const images = fileImages(new URL('file:///no-thread-is-started.js'))
+  const nothing = new URL('file:///nothing-is-started.js')
+  const images = fileImages({ thread: nothing, check: nothing })
   const output = join(folder, 'app.db')
   const create = (): Promise<unknown> => images.create(output)
   writeFileSync(`${output}-shm`, '')

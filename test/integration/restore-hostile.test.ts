@@ -1,0 +1,152 @@
+/** Others may write to the folder that is restored into, and what is stored may be made to do harm. */
+import Database from 'better-sqlite3'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import { cleanUp, program, run, Running, temporaryFolder, until } from '../support/cli.ts'
+import { sayAtTheEnd } from '../support/last-lines.ts'
+
+afterEach(() => cleanUp())
+
+const isRoot = process.getuid?.() === 0
+if (!isRoot) sayAtTheEnd('no other user wrote beside a restore: that takes root')
+const tenant = 54_321
+
+function stored(sql: string, computed?: string): { folder: string; url: string; db: string } {
+  const folder = temporaryFolder()
+  const db = join(folder, 'app.db')
+  const database = new Database(db)
+  database.exec(`create table t (a, b); insert into t values (1, 1); ${sql}`)
+  if (computed !== undefined) {
+    database.unsafeMode(true).pragma('writable_schema = on')
+    database
+      .prepare('update sqlite_schema set sql = replace(sql, ?, ?)')
+      .run('b)', `b, c as (${computed}) not null)`)
+  }
+  database.close()
+  return { folder, db, url: `file://${join(folder, 'replica')}` }
+}
+
+async function replicated(...made: Parameters<typeof stored>) {
+  const scene = stored(...made)
+  expect((await run('replicate', '-exec', 'true', scene.db, scene.url)).code).toBe(0)
+  const into = join(scene.folder, 'into')
+  mkdirSync(into)
+  return { ...scene, into, output: join(into, 'out.db') }
+}
+
+describe.skipIf(!isRoot)('into a folder that another user can write', () => {
+  async function shared() {
+    const scene = await replicated(
+      'insert into t with recursive n (a) as (select 1 union all select a + 1 from n where a < 50000) select a, hex(randomblob(50)) from n',
+    )
+    chmodSync(scene.folder, 0o755)
+    chmodSync(scene.into, 0o1777)
+    return scene
+  }
+
+  test('a log that is planted beside what is restored is never read', async () => {
+    const { folder, db, url, into, output } = await shared()
+    const forged = join(folder, 'forged.db')
+    copyFileSync(db, forged)
+    const forger = new Database(forged)
+    forger.pragma('journal_mode = wal')
+    forger.exec("insert into t values ('forged', 1)")
+    copyFileSync(`${forged}-wal`, join(folder, 'planted'))
+    forger.close()
+    chmodSync(join(folder, 'planted'), 0o644)
+    const script = join(folder, 'plant-beside.mjs')
+    copyFileSync(join(import.meta.dirname, '../support/plant-beside.mjs'), script)
+    const other = spawn(process.execPath, [script, into, join(folder, 'planted')], {
+      uid: tenant,
+      gid: tenant,
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    })
+    await once(other, 'message')
+    try {
+      expect((await run('restore', '-o', output, url)).code).toBe(0)
+    } finally {
+      other.disconnect()
+      await once(other, 'exit')
+    }
+    const restored = new Database(output, { readonly: true })
+    expect(restored.prepare("select count(*) from t where a = 'forged'").pluck().get()).toBe(0)
+    restored.close()
+    // It had its chance.
+    expect(readdirSync(into).some((name) => name.includes('tsreplicate-restore'))).toBe(true)
+  })
+
+  test('what others have put under names of ours stays, and is in nobody’s way; what a killed restore left goes', async () => {
+    const { url, into, output } = await shared()
+    const nobody = 4_194_305
+    const [theirs, ours] = ['theirs', 'killed'].map((name) =>
+      join(into, `.out.db.tsreplicate-restore-${nobody}-${name}`),
+    ) as [string, string]
+    for (const folder of [theirs, ours]) {
+      mkdirSync(folder)
+      writeFileSync(join(folder, 'database.tmp'), 'x')
+    }
+    chownSync(theirs, tenant, tenant)
+    writeFileSync(join(into, `.out.db.tsreplicate-restore-${nobody}-a-file`), 'x')
+    expect((await run('restore', '-o', output, url)).code).toBe(0)
+    expect(existsSync(join(theirs, 'database.tmp'))).toBe(true)
+    expect(existsSync(ours)).toBe(false)
+  })
+})
+
+describe('a schema that is made to do harm', () => {
+  // Half of so much is compared at each of so many places.
+  const endless = 'instr(zeroblob(40000000), zeroblob(20000000) || b)'
+  const huge = 'instr(zeroblob(400000000), zeroblob(200000000) || b)'
+
+  const checkers = (folder: string): readonly string[] =>
+    readdirSync('/proc').filter((pid) => {
+      try {
+        const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+        const environment = readFileSync(`/proc/${pid}/environ`, 'utf8')
+        return command.includes('check-process') && environment.includes(folder)
+      } catch {
+        return false
+      }
+    })
+
+  test.each([
+    ['SIGINT', 130],
+    ['SIGKILL', -1],
+  ] as const)('and never ends is ended by %s, with its process', async (signal, code) => {
+    const { folder, url, into, output } = await replicated('', endless)
+    const args = [program, 'restore', '-o', output, url]
+    const restoring = new Running('restore', process.execPath, args, { SCENE: folder })
+    await until(() => checkers(folder).length === 1, 20_000, 'the check')
+    restoring.child.kill(signal)
+    const atMs = performance.now()
+    expect(await restoring.exit()).toBe(code)
+    expect(performance.now() - atMs).toBeLessThan(1000)
+    await until(() => checkers(folder).length === 0, 20_000, 'the end of the check')
+    if (signal === 'SIGINT') expect(readdirSync(into)).toEqual([])
+    expect(existsSync(output)).toBe(false)
+  })
+
+  test('and takes all memory is stopped, said, and can be restored without the check', async () => {
+    const { url, into, output } = await replicated('', huge)
+    const stopped = await run('restore', '-o', output, url)
+    expect(stopped.stderr).toMatch(
+      /out\.db could not be checked: quick_check was stopped, it took more than 256 MiB of memory/,
+    )
+    expect(stopped.stderr).toContain('-integrity-check none')
+    expect(stopped.code).toBe(1)
+    expect(readdirSync(into)).toEqual([])
+    expect((await run('restore', '-integrity-check', 'none', '-o', output, url)).code).toBe(0)
+  })
+})
