@@ -56,7 +56,8 @@ export interface LoadOptions {
   readonly env?: Readonly<Record<string, string | undefined>>
 }
 
-function configContext(): { home: string | undefined; cwd: string; env: NodeJS.ProcessEnv } {
+/** What of the surroundings a configuration depends on. */
+export function configContext(): { home: string | undefined; cwd: string; env: NodeJS.ProcessEnv } {
   return { home: homeDirectory(), cwd: process.cwd(), env: process.env }
 }
 

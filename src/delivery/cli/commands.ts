@@ -2,6 +2,7 @@ import { type CliCommand } from './command.js'
 
 /** Every command by its name, in the order in which help lists them. Another one is a file in `commands/` and a line here. */
 const loaders = {
+  init: async () => (await import('./commands/init.js')).init,
   replicate: async () => (await import('./commands/replicate.js')).replicate,
   restore: async () => (await import('./commands/restore.js')).restore,
   databases: async () => (await import('./commands/databases.js')).databases,

@@ -79,7 +79,9 @@ function createProgram(
   exit: (code: number) => void,
 ): Command {
   const program = new Command('tsreplicate')
-    .description('Streams SQLite databases to replicas and restores them.')
+    .description(
+      'Streams SQLite databases to replicas and restores them.\nNew here? `tsreplicate init` finds your databases and writes a configuration.',
+    )
     .option('--version', 'print the version')
     .helpCommand(false)
     .exitOverride()

@@ -1,6 +1,6 @@
 import { type FSWatcher, watch } from 'chokidar'
 import { type Dirent } from 'node:fs'
-import { lstat, open, readdir } from 'node:fs/promises'
+import { lstat, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { type DatabaseFolder } from '../../domain/settings/config.js'
 import { isMeant, isStateFolder, mayBeDatabase } from '../../domain/settings/database-folder.js'
@@ -9,9 +9,8 @@ import { wokenOrAborted } from '../../kit/abort.js'
 import { codeOf, messageOf } from '../../kit/error-text.js'
 import { type FileIdentity } from '../../usecase/ports/managed-database.js'
 import { type FolderScan, type WatchedFolder } from '../../usecase/ports/watched-folder.js'
+import { kindByContent } from '../files/sqlite-header.js'
 import { removeLeft } from './left-state.js'
-
-const magic = Buffer.from('SQLite format 3\0', 'latin1')
 
 type Replicated = Parameters<WatchedFolder['scan']>[0]
 
@@ -157,21 +156,5 @@ async function entriesOf(folder: string, subfolder: string): Promise<Dirent[]> {
     if (subfolder !== '' && code === 'ENOENT') return []
     const why = code === 'ENOENT' ? 'it does not exist' : String(cause)
     throw new DatabaseError(`cannot read folder ${whole}: ${why}`, { cause })
-  }
-}
-
-async function kindByContent(file: string): Promise<'database' | 'other' | 'unreadable'> {
-  try {
-    const handle = await open(file, 'r')
-    try {
-      const start = Buffer.alloc(magic.length)
-      const { bytesRead } = await handle.read(start, 0, start.length, 0)
-      return bytesRead === magic.length && start.equals(magic) ? 'database' : 'other'
-    } finally {
-      await handle.close()
-    }
-  } catch (error) {
-    const code = codeOf(error)
-    return code === 'EACCES' || code === 'EPERM' ? 'unreadable' : 'other'
   }
 }

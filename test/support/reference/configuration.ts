@@ -8,9 +8,13 @@ import {
   type Section,
   type StoreType,
 } from '../../../src/infrastructure/config/keys.ts'
+import {
+  comment,
+  entries,
+  meaningOf,
+  type Named,
+} from '../../../src/infrastructure/config/sample-lines.ts'
 import { code, codes, table } from './markdown.ts'
-
-type Named = KeyInfo & { readonly name: string }
 
 const isOfFolder = (name: string): boolean =>
   ['dir', 'pattern', 'recursive', 'watch'].includes(name)
@@ -54,10 +58,6 @@ function kindOf({ type, choices = [], name }: Named): string {
     case 'string':
       return 'text'
   }
-}
-
-function meaningOf({ description, zero }: Named): string {
-  return zero === undefined ? description : `${description} \`0\`: ${zero}.`
 }
 
 function defaultOf(info: Named): string {
@@ -347,37 +347,4 @@ const isSingle = ({ type }: KeyInfo): boolean => type !== 'section' && type !== 
 
 function without(infos: readonly Named[], name: string): Named[] {
   return infos.filter((info) => info.name !== name)
-}
-
-/** Keys that are commented out, each behind what it does. */
-function entries(infos: readonly Named[], indent: string, inner = ''): string[] {
-  return infos.flatMap((info) => {
-    const mark = info.inUrl === true ? '? ' : ''
-    const stores = info.stores === undefined ? '' : `${info.stores.join(', ')}: `
-    const otherwise = info.otherwise === undefined ? '' : ` Without it: ${info.otherwise}.`
-    const { choices = [] } = info
-    const one = choices.length > 1 ? ` One of: ${choices.join(', ')}.` : ''
-    const value = info.default ?? info.example ?? ''
-    return [
-      ...comment(
-        `${mark}${stores}${meaningOf(info)}${one}${otherwise}`,
-        inner === '' ? `${indent}# ` : `${indent}#${inner}# `,
-      ),
-      `${indent}#${inner}${info.name}: ${/^[*&!%@`]/.test(value) ? `"${value}"` : value}`,
-    ]
-  })
-}
-
-/** Plain text, broken into lines of at most 100 columns. */
-function comment(text: string, start: string): string[] {
-  const lines: string[] = []
-  let line = start
-  for (const word of text.replaceAll('`', '').split(' ')) {
-    if (line !== start && line.length + word.length > 100) {
-      lines.push(line.trimEnd())
-      line = start
-    }
-    line += `${word} `
-  }
-  return [...lines, line.trimEnd()]
 }
