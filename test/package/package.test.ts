@@ -88,6 +88,16 @@ test('has all that package.json, its exports and the documents name', () => {
   expect(sources).toContain('../../src/delivery/library/replicate.ts')
 })
 
+test('init runs from the tarball by npx, and finds the databases of the folder', async () => {
+  const folder = temporaryFolder()
+  makeDatabase(join(folder, 'app.db'))
+  const tarball = readdirSync(installation).find((name) => name.endsWith('.tgz')) ?? ''
+  const npx = ['npx', '--yes', '--prefer-offline', join(installation, tarball)]
+  const running = new Running('npx', 'env', ['-C', folder, ...npx, 'init', '-list'])
+  expect(await running.exit(), running.output).toBe(0)
+  expect(running.stdout).toContain(join(folder, 'app.db'))
+})
+
 test('a restore from a folder loads few files, and nothing of a vendor', async () => {
   const folder = temporaryFolder()
   const db = join(folder, 'app.db')

@@ -14,6 +14,15 @@ test('docs/errors.md lists exactly the error codes that there are', () => {
   expect(listed).toEqual(codes)
 })
 
+test('no script of package.json is run by npm before or after another one because of its name', () => {
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    scripts: Record<string, string>
+  }
+  const names = Object.keys(scripts)
+  const partners = names.flatMap((name) => [`pre${name}`, `post${name}`])
+  expect(partners.filter((name) => names.includes(name))).toEqual([])
+})
+
 test('docs/configuration.md names every key of the configuration that has an effect', () => {
   for (const section of Object.values(keys))
     for (const [name, { state }] of Object.entries(section))

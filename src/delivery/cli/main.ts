@@ -80,7 +80,7 @@ function createProgram(
 ): Command {
   const program = new Command('tsreplicate')
     .description(
-      'Streams SQLite databases to replicas and restores them.\nNew here? `tsreplicate init` finds your databases and writes a configuration.',
+      'Streams SQLite databases to replicas and restores them.\nNew here? Begin with: tsreplicate init',
     )
     .option('--version', 'print the version')
     .helpCommand(false)

@@ -14,6 +14,11 @@ test('the list has every file of commands/, each under the name of its command',
   expect(commands.map(({ name }) => `${name}.ts`).sort()).toEqual(files.sort())
 })
 
+test('help names the command to begin with first', async () => {
+  const [first] = await loadCommands()
+  expect(first?.name).toBe('init')
+})
+
 test('a command gets what its flags say, by their names and with their defaults', async () => {
   const heard: unknown[] = []
   const example = defineCommand({
