@@ -511,7 +511,7 @@ export class RetentionHistory {
     const fromMs = this.wallMs - this.rules.retentionMs
     if (fromMs < this.#promisedFromMs - this.rules.retentionMs) return
     const targetMs = fromMs + this.#random() * this.rules.retentionMs
-    const found = restoreFrom(this.#present(), targetMs)
+    const found = restoreFrom(chainsOf(this.#present()), targetMs)
     if (found === undefined) return
     this.#flights.push({ startedMs: this.wallMs, jumps: this.#jumps, paths: found.paths })
     this.#count.restoresInFlight += 1
@@ -522,10 +522,10 @@ export class RetentionHistory {
   }
 
   check(): void {
-    const ever = [...this.#ever.values()]
-    const present = this.#present()
+    const ever = chainsOf([...this.#ever.values()])
+    const present = chainsOf(this.#present())
     const moments = new Set([this.#promisedFromMs, Number.MAX_SAFE_INTEGER])
-    for (const { trailer } of ever) {
+    for (const { trailer } of this.#ever.values()) {
       const times =
         trailer.kind === 'snapshot'
           ? [trailer.commitTimeMs]
@@ -557,7 +557,7 @@ export class RetentionHistory {
   }
 
   /** Every commit of the window in true time, and the one before it, can be had if it could be without retention. */
-  #checkTrueWindow(ever: readonly Stored[], present: readonly Stored[]): void {
+  #checkTrueWindow(ever: readonly Chain[], present: readonly Chain[]): void {
     const should = reachOf(ever)
     const does = reachOf(present)
     const current = this.#commits.filter(({ isCurrent }) => isCurrent)
@@ -636,35 +636,52 @@ function pathOf(trailer: Trailer): string {
     : formatObjectPath({ kind: 'wal-segment', generation, index, offset: trailer.startOffset })
 }
 
+/** A snapshot, and the segments after it as far as each follows the one before. */
+interface Chain {
+  readonly path: string
+  readonly snapshot: SnapshotTrailer
+  readonly segments: readonly Segment[]
+}
+
+function chainsOf(stored: readonly Stored[]): readonly Chain[] {
+  const segments = segmentsOf(stored)
+  return stored.flatMap(({ path, trailer }) => {
+    if (trailer.kind !== 'snapshot') return []
+    const chain: Segment[] = []
+    let at: WalPosition = { index: trailer.index, offset: 0 }
+    for (;;) {
+      const next = follow(segments, trailer.generation, at)
+      if (next === undefined) return [{ path, snapshot: trailer, segments: chain }]
+      chain.push(next)
+      at = { index: next.trailer.index, offset: next.trailer.endOffset }
+    }
+  })
+}
+
 /**
  * What a restore of a moment gives: of each generation the last commit at or before it that some snapshot leads to, and of
  * these the newest. Written without the planners of the program.
  */
 function restoreFrom(
-  stored: readonly Stored[],
+  chains: readonly Chain[],
   momentMs: number,
 ): { commit: string; timeMs: number; paths: readonly string[] } | undefined {
-  let best: { commit: string; timeMs: number; paths: readonly string[] } | undefined
-  const segments = segmentsOf(stored)
-  for (const snapshot of stored) {
-    if (snapshot.trailer.kind !== 'snapshot') continue
-    const { generation, index, consistentFrom, commitTimeMs } = snapshot.trailer
+  let best: { commit: string; timeMs: number; chain: Chain; length: number } | undefined
+  for (const chain of chains) {
+    const { generation, index, consistentFrom, commitTimeMs } = chain.snapshot
     if (commitTimeMs > momentMs) continue
-    const paths = [snapshot.path]
-    let at: WalPosition = { index, offset: 0 }
-    let reached = { ...at, timeMs: commitTimeMs }
-    for (;;) {
-      const next = follow(segments, generation, at)
-      const capture = next?.trailer.captures.findLast(({ timeMs }) => timeMs <= momentMs)
-      if (next === undefined || capture === undefined) break
-      paths.push(next.path)
+    let length = 0
+    let reached = { index, offset: 0, timeMs: commitTimeMs }
+    for (const { trailer } of chain.segments) {
+      const capture = trailer.captures.findLast(({ timeMs }) => timeMs <= momentMs)
+      if (capture === undefined) break
+      length += 1
       reached = {
-        index: next.trailer.index,
+        index: trailer.index,
         offset: capture.endOffset,
         timeMs: Math.max(capture.timeMs, commitTimeMs),
       }
-      if (capture.endOffset < next.trailer.endOffset) break
-      at = { index: next.trailer.index, offset: next.trailer.endOffset }
+      if (capture.endOffset < trailer.endOffset) break
     }
     if (comparePositions(reached, consistentFrom) < 0) continue
     const commit = `${generation}/${reached.index}:${reached.offset}`
@@ -673,10 +690,13 @@ function restoreFrom(
       reached.timeMs > best.timeMs ||
       (reached.timeMs === best.timeMs && commit > best.commit)
     // Among snapshots that lead to the same commit, the newest is used.
-    const shorter = best?.commit === commit && paths.length < best.paths.length
-    if (newer || shorter) best = { commit, timeMs: reached.timeMs, paths }
+    const shorter = best?.commit === commit && length < best.length
+    if (newer || shorter) best = { commit, timeMs: reached.timeMs, chain, length }
   }
-  return best
+  if (best === undefined) return undefined
+  const { commit, timeMs, chain, length } = best
+  const segments = chain.segments.slice(0, length)
+  return { commit, timeMs, paths: [chain.path, ...segments.map(({ path }) => path)] }
 }
 
 type Reach = ReadonlyMap<
@@ -685,21 +705,14 @@ type Reach = ReadonlyMap<
 >
 
 /** Of each generation, from where to where its snapshots lead. */
-function reachOf(stored: readonly Stored[]): Reach {
-  const segments = segmentsOf(stored)
+function reachOf(chains: readonly Chain[]): Reach {
   const reach = new Map<Generation, { from: WalPosition; to: WalPosition }[]>()
-  for (const { trailer } of stored) {
-    if (trailer.kind !== 'snapshot') continue
-    const { generation, index, consistentFrom } = trailer
-    let to: WalPosition = { index, offset: 0 }
-    for (;;) {
-      const next = follow(segments, generation, to)
-      if (next === undefined) break
-      to = { index: next.trailer.index, offset: next.trailer.endOffset }
-    }
-    const ranges = reach.get(generation) ?? []
-    ranges.push({ from: consistentFrom, to })
-    reach.set(generation, ranges)
+  for (const { snapshot, segments } of chains) {
+    const last = segments.at(-1)?.trailer
+    const to = { index: last?.index ?? snapshot.index, offset: last?.endOffset ?? 0 }
+    const ranges = reach.get(snapshot.generation) ?? []
+    ranges.push({ from: snapshot.consistentFrom, to })
+    reach.set(snapshot.generation, ranges)
   }
   return reach
 }
