@@ -1,6 +1,16 @@
 /** The package as whoever installs it has it. */
 import Database from 'better-sqlite3'
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { rolldown } from 'rolldown'
@@ -92,8 +102,16 @@ test('init runs from the tarball by npx, and finds the databases of the folder',
   const folder = temporaryFolder()
   makeDatabase(join(folder, 'app.db'))
   const tarball = readdirSync(installation).find((name) => name.endsWith('.tgz')) ?? ''
-  const npx = ['npx', '--yes', '--prefer-offline', join(installation, tarball)]
-  const running = new Running('npx', 'env', ['-C', folder, ...npx, 'init', '-list'])
+  copyFileSync(join(installation, tarball), join(folder, tarball))
+  // What npx installs goes with the test, for it would be taken for a newer tarball of the same name. What is fetched stays.
+  const cache = temporaryFolder()
+  const fetched = execFileSync('npm', ['config', 'get', 'cache'], { encoding: 'utf8' }).trim()
+  symlinkSync(join(fetched, '_cacache'), join(cache, '_cacache'))
+  const npx = ['npx', '--yes', '--prefer-offline', `./${tarball}`, 'init', '-list']
+  const running = new Running('npx', 'env', ['-C', folder, ...npx], {
+    npm_config_cache: cache,
+    npm_config_update_notifier: 'false',
+  })
   expect(await running.exit(), running.output).toBe(0)
   expect(running.stdout).toContain(join(folder, 'app.db'))
 })
