@@ -1,7 +1,8 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { AddressError } from '../../domain/errors.js'
 import { type NotReady } from '../../domain/status.js'
 import { messageOf } from '../../kit/error-text.js'
+import { http } from '../../kit/node-http.js'
 import { type MetricsFormat } from '../../usecase/ports/metrics-format.js'
 import { type ReportStatus } from '../../usecase/daemon/report-status.js'
 
@@ -35,7 +36,7 @@ export async function serveHealth(
   options: HealthServerOptions,
 ): Promise<{ readonly port: number | undefined } & AsyncDisposable> {
   const closed = new AbortController()
-  const server = createServer((request, response) => {
+  const server = http.createServer((request, response) => {
     void respond(request, response, { ...options, signal: closed.signal })
   })
   server.maxConnections = maxConnections

@@ -1,8 +1,8 @@
-import { request } from 'node:http'
 import { expandPath, findConfigFile, loadConfig } from '../../../compose/commands.js'
 import { ConfigError, NotRunningError } from '../../../domain/errors.js'
 import { formatWalPosition } from '../../../domain/wal/position.js'
 import { isAbortError } from '../../../kit/abort.js'
+import { http } from '../../../kit/node-http.js'
 import { formatBytes } from '../../../kit/quantity.js'
 import { type DaemonStatus, type Failure, type ReplicaStatus } from '../../../domain/status.js'
 import { type DaemonSubject, statusSocket } from '../../daemon/status-socket.js'
@@ -92,7 +92,7 @@ async function ask(subjects: readonly DaemonSubject[], signal: AbortSignal): Pro
 function fetchStatus(subject: DaemonSubject, signal: AbortSignal): Promise<string | undefined> {
   return new Promise((resolve, reject) => {
     const { path: socketPath } = statusSocket(subject)
-    const asked = request({ socketPath, path: '/api/status', signal, timeout: timeoutMs })
+    const asked = http.request({ socketPath, path: '/api/status', signal, timeout: timeoutMs })
     asked.on('timeout', () => {
       asked.destroy(
         new NotRunningError(`the daemon does not answer within ${timeoutMs / 1000} s`, {

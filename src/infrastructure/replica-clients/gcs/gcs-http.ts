@@ -1,6 +1,7 @@
 /** One request over Node's own client, and the bytes of its answer. */
-import { type IncomingMessage, request as httpRequest } from 'node:http'
+import { type IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
+import { http } from '../../../kit/node-http.js'
 import { type Agents } from '../object-store/agents.js'
 import { brokenBody } from '../object-store/watched-body.js'
 
@@ -23,7 +24,7 @@ export function sendRequest(
   return new Promise((resolve, reject) => {
     const options = { method, signal, headers: { ...headers, ...lengthOf(method, body) } }
     const outgoing = isPlain
-      ? httpRequest(url, { ...options, agent: httpAgent })
+      ? http.request(url, { ...options, agent: httpAgent })
       : httpsRequest(url, { ...options, agent: httpsAgent })
     // Stays for as long as the request lives: what fails after the answer has begun is told by the answer's body.
     outgoing.on('error', reject)

@@ -4,10 +4,11 @@
  * from ending.
  */
 import { readFileSync } from 'node:fs'
-import { Agent as HttpAgent } from 'node:http'
+import { type Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import { getCACertificates } from 'node:tls'
 import { ConfigError } from '../../../domain/errors.js'
+import { http } from '../../../kit/node-http.js'
 
 export interface Agents {
   readonly httpAgent: HttpAgent
@@ -44,7 +45,7 @@ export function agentsOf({ caFile, skipVerify, proxyEnv }: ConnectionSettings): 
     ...(proxyEnv === undefined ? {} : { proxyEnv }),
   }
   const agents = {
-    httpAgent: new HttpAgent(common),
+    httpAgent: new http.Agent(common),
     httpsAgent: new HttpsAgent({
       ...common,
       rejectUnauthorized: !skipVerify,
