@@ -40,7 +40,11 @@ export default tseslint.config(
     rules: {
       '@typescript-eslint/no-restricted-imports': [
         'error',
-        { name: 'node:http', allowTypeImports: true, message: 'src/kit/node-http.ts has it, and why.' },
+        {
+          name: 'node:http',
+          allowTypeImports: true,
+          message: 'src/kit/node-http.ts has it, and why.',
+        },
       ],
     },
   },

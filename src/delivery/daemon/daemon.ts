@@ -1,5 +1,3 @@
-import { monitorEventLoopDelay } from 'node:perf_hooks'
-
 import { isAbortError } from '../../kit/abort.js'
 import { type Logger } from '../../usecase/ports/logger.js'
 import { type NotStored, type Replication } from '../../usecase/daemon/replicated-databases.js'
@@ -45,8 +43,6 @@ export async function runDaemon(
 ): Promise<number> {
   const { logger, exec, service, reload, watch } = options
   const shutdown = new Shutdown(options)
-  const delay = monitorEventLoopDelay({ resolution: 20 })
-  delay.enable()
   const thrift = new MemoryThrift()
   const reloading = async (): Promise<void> => {
     if (reload !== undefined && !shutdown.stop.aborted) await service.reload(reload, replication)
@@ -81,16 +77,8 @@ export async function runDaemon(
     process.off('SIGHUP', onHangup)
     for (const signal of endingSignals) process.off(signal, shutdown.onSignal)
     for (const signal of passedOnSignals) process.off(signal, passOn)
-    delay.disable()
     thrift.end()
-    logger.debug(
-      {
-        'loop-delay-p99-ms': delay.percentile(99) / 1e6,
-        'loop-delay-max-ms': delay.max / 1e6,
-        'rss-peak-bytes': process.resourceUsage().maxRSS * 1024,
-      },
-      'resources used',
-    )
+    logger.debug({ 'rss-peak-bytes': process.resourceUsage().maxRSS * 1024 }, 'resources used')
   }
 }
 

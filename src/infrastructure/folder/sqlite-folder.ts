@@ -1,4 +1,4 @@
-import { type FSWatcher, watch } from 'chokidar'
+import { type FSWatcher } from 'chokidar'
 import { type Dirent } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
 import path from 'node:path'
@@ -101,7 +101,7 @@ export class SqliteFolder implements WatchedFolder {
   }
 
   async waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void> {
-    if (this.#isReadable) this.#watcher ??= this.#watch()
+    if (this.#isReadable) this.#watcher ??= await this.#watch()
     if (this.#isWoken) return
     await wokenOrAborted(signal, (wake) => {
       const timer = setTimeout(wake, timeoutMs)
@@ -113,7 +113,9 @@ export class SqliteFolder implements WatchedFolder {
     })
   }
 
-  #watch(): FSWatcher {
+  async #watch(): Promise<FSWatcher> {
+    // Loaded when a folder is watched: most configurations have none.
+    const { watch } = await import('chokidar')
     const { path: folder, recursive } = this.#config
     const watcher = watch(folder, {
       ignoreInitial: true,
