@@ -11,8 +11,10 @@ import { ReplicaProblems } from '../../src/usecase/replica-problems.ts'
 import { ChooseSegment } from '../../src/usecase/replica/choose-segment.ts'
 import { ConfirmStored } from '../../src/usecase/replica/confirm-stored.ts'
 import { Confirmation } from '../../src/usecase/replica/confirmation.ts'
+import { type LoopParts } from '../../src/usecase/replica/loop-parts.ts'
 import { RememberStored } from '../../src/usecase/replica/remember-stored.ts'
 import { type Place, ReplicaStanding } from '../../src/usecase/replica/replica-standing.ts'
+import { SecondLook } from '../../src/usecase/replica/second-look.ts'
 import { SendSchedule } from '../../src/usecase/replica/send-schedule.ts'
 import { SendSegments } from '../../src/usecase/replica/send-segments.ts'
 import { SendSnapshots } from '../../src/usecase/replica/send-snapshots.ts'
@@ -32,6 +34,7 @@ export class ReplicaParts implements AsyncDisposable {
   readonly confirmation: Confirmation
   readonly problems: ReplicaProblems
   readonly standing: ReplicaStanding
+  readonly parts: LoopParts
   readonly sender: SendSegments
   readonly confirm: ConfirmStored
   readonly snapshots: SendSnapshots
@@ -51,23 +54,25 @@ export class ReplicaParts implements AsyncDisposable {
     const problems = new ReplicaProblems({ logger, clock, location: client.location })
     const isEnding = (): boolean => this.isEnding
     const nobody = { owner: undefined, record: undefined }
-    const fromOutside = { name, client, feed, spool, clock, logger, isEnding, ...nobody }
-    const made = { ...fromOutside, confirmation, schedule, problems, compressor }
-    const standing = new ReplicaStanding(made)
-    const choose = new ChooseSegment({ ...made, decode: decodeFrame })
-    const sender = new SendSegments({ ...made, standing, choose })
-    const remembered = new RememberStored({ record: undefined, logger })
-    const confirm = new ConfirmStored({ ...made, standing, sender, remembered })
     const database = {
       fileSizeBytes: () => Promise.resolve(512),
       readFile: () => this.#read(),
     } as unknown as ManagedDatabase
-    const snapshots = new SendSnapshots({
-      ...{ ...made, standing, sender, confirm, database },
+    const fromOutside = { name, client, feed, spool, clock, logger, isEnding, database, ...nobody }
+    const made = { ...fromOutside, confirmation, schedule, problems, compressor }
+    const standing = new ReplicaStanding(made)
+    const parts: LoopParts = {
+      ...{ ...made, standing, decode: decodeFrame },
+      remembered: new RememberStored({ record: undefined, logger }),
+      secondLook: new SecondLook(clock),
       snapshotSlots: new Permits(1),
       snapshotIntervalMs: 30 * 24 * 3_600_000,
       retentionMs: undefined,
-    })
+    }
+    const sender = new SendSegments({ ...parts, choose: new ChooseSegment(parts) })
+    const confirm = new ConfirmStored({ ...parts, sender })
+    const snapshots = new SendSnapshots({ ...parts, sender, confirm })
+    this.parts = parts
     this.confirmation = confirmation
     this.problems = problems
     this.standing = standing

@@ -7,17 +7,12 @@ import { type SpooledSegment } from '../ports/spool.js'
 import { mergeSegments, planMerge } from './merge-segments.js'
 import { type LoopParts } from './loop-parts.js'
 
-export type ChooseSegmentOptions = Pick<
-  LoopParts,
-  'name' | 'feed' | 'spool' | 'compressor' | 'decode' | 'schedule'
->
-
 /** Chooses what is sent next: the segments that wait, as one, of which no other replica is being sent a part. */
 export class ChooseSegment {
-  readonly #options: ChooseSegmentOptions
+  readonly #parts: LoopParts
 
-  constructor(options: ChooseSegmentOptions) {
-    this.#options = options
+  constructor(parts: LoopParts) {
+    this.#parts = parts
   }
 
   /** What goes on from a position; undefined if the world has changed. */
@@ -25,7 +20,7 @@ export class ChooseSegment {
     { generation, position }: { generation: Generation; position: WalPosition | undefined },
     kill: AbortSignal,
   ): Promise<SpooledSegment | undefined> {
-    const { feed, name } = this.#options
+    const { feed, name } = this.#parts
     while (feed.merging) {
       await feed.waitForChange(kill)
       kill.throwIfAborted()
@@ -41,7 +36,7 @@ export class ChooseSegment {
 
   /** Throws unless these are in the spool as they were; else nothing leads from what is stored to what is captured. */
   async mustBeWhole(segments: readonly SpooledSegment[], kill: AbortSignal): Promise<void> {
-    const { feed, spool } = this.#options
+    const { feed, spool } = this.#parts
     for (const segment of segments) {
       if (await spool.isWhole(segment, kill)) continue
       const detail = `${spool.fileOf(segment)} is gone, or not what it was`
@@ -58,7 +53,7 @@ export class ChooseSegment {
     first: SpooledSegment,
     kill: AbortSignal,
   ): Promise<SpooledSegment> {
-    const { feed, spool, compressor, decode, schedule } = this.#options
+    const { feed, spool, compressor, decode, schedule } = this.#parts
     const limit = feed.mayMergeUpTo({ index: first.index, offset: first.startOffset })
     const pending = planMerge(current.segments, first)
     const parts = pending.filter((part) => comparePositions(endOf(part), limit) <= 0)

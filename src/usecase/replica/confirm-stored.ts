@@ -2,18 +2,12 @@ import { ReplicaError } from '../../domain/errors.js'
 import { type WalPosition } from '../../domain/wal/position.js'
 import { ignoreAbort } from '../../kit/abort.js'
 import { type FeedGeneration } from '../backlog/generation-feed.js'
-import { type Place, type ReplicaStanding } from './replica-standing.js'
+import { type Place } from './replica-standing.js'
 import { type SendSegments } from './send-segments.js'
 import { hasReached } from './take-snapshot.js'
 import { type LoopParts } from './loop-parts.js'
 
-export interface ConfirmStoredOptions extends Pick<
-  LoopParts,
-  'name' | 'feed' | 'clock' | 'problems' | 'confirmation' | 'remembered' | 'record' | 'isEnding'
-> {
-  readonly standing: ReplicaStanding
-  readonly sender: SendSegments
-}
+type ConfirmStoredParts = LoopParts & { readonly sender: SendSegments }
 
 /** So much may wait in the spool to be confirmed, and no larger share of it: beyond that, it is time. */
 const maxUnconfirmedBytes = 64 * 1024 * 1024
@@ -26,17 +20,17 @@ const pauseMs = 1000
  * what follows from it that everything is there.
  */
 export class ConfirmStored {
-  readonly #options: ConfirmStoredOptions
+  readonly #parts: ConfirmStoredParts
   /** What a snapshot waits for that is to be finished; undefined: nothing waits. */
   awaited: WalPosition | undefined
 
-  constructor(options: ConfirmStoredOptions) {
-    this.#options = options
+  constructor(parts: ConfirmStoredParts) {
+    this.#parts = parts
   }
 
   /** How long until it is to be looked whether everything is there; undefined: that is known. */
   dueInMs(place: Place | undefined): number | undefined {
-    const { feed, confirmation, standing, isEnding } = this.#options
+    const { feed, confirmation, standing, isEnding } = this.#parts
     if (place === undefined) return undefined
     const { current, firstLook } = feed
     const isAwaited = this.awaited !== undefined && hasReached(place.position, this.awaited)
@@ -52,7 +46,7 @@ export class ConfirmStored {
 
   /** Looks whether what was sent is there, when it is time for that, and sends again what is not. False: it is not time. */
   async step(place: Place, kill: AbortSignal): Promise<boolean> {
-    const { confirmation, sender, remembered, standing } = this.#options
+    const { confirmation, sender, remembered, standing } = this.#parts
     const { lost } = confirmation
     if (lost !== undefined) {
       await sender.sendAgain(place, lost, kill)
@@ -69,7 +63,7 @@ export class ConfirmStored {
 
   /** As {@link step}, but a failure of the moment does not cost the snapshot under way. */
   async stepMeanwhile(place: Place, kill: AbortSignal): Promise<boolean> {
-    const { problems, clock } = this.#options
+    const { problems, clock } = this.#parts
     try {
       return await this.step(place, kill)
     } catch (error) {
@@ -82,7 +76,7 @@ export class ConfirmStored {
 
   /** Notes when the generation is known to be restorable from here, with all that was committed before this process. */
   prove(place: Place): void {
-    const { feed, name, confirmation, standing } = this.#options
+    const { feed, name, confirmation, standing } = this.#parts
     const { generation, hasSnapshot, tiling } = place
     const { firstLook } = feed
     if (firstLook === undefined || !hasSnapshot || tiling !== undefined) return
@@ -96,7 +90,7 @@ export class ConfirmStored {
 
   /** Once all that was sent is known to be there, it may be said so in the owner object. */
   noteConfirmed({ generation, lineage, hasSnapshot, position, tiling }: Place): void {
-    const { feed, confirmation, record } = this.#options
+    const { feed, confirmation, record } = this.#parts
     const { current } = feed
     if (!confirmation.isComplete || tiling !== undefined) return
     if (current?.generation !== generation) return

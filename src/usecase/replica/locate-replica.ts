@@ -17,20 +17,6 @@ import { hasReached } from './take-snapshot.js'
 import { listGeneration } from '../stored/replica-history.js'
 import { type LoopParts } from './loop-parts.js'
 
-export type LocateReplicaOptions = Pick<
-  LoopParts,
-  | 'database'
-  | 'client'
-  | 'feed'
-  | 'clock'
-  | 'logger'
-  | 'owner'
-  | 'record'
-  | 'confirmation'
-  | 'remembered'
-  | 'secondLook'
->
-
 /** What is known of a generation's end here from before; undefined: nothing of any generation is. */
 export type KnownPlace =
   { readonly generation: Generation; readonly position: WalPosition | undefined } | undefined
@@ -53,12 +39,12 @@ export interface Located {
 
 /** Finds out what of a generation is stored on a replica, and whether the spool goes on from there. */
 export class LocateReplica {
-  readonly #options: LocateReplicaOptions
+  readonly #parts: LoopParts
   #isSwept = false
   #saidForksOf: Generation | undefined
 
-  constructor(options: LocateReplicaOptions) {
-    this.#options = options
+  constructor(parts: LoopParts) {
+    this.#parts = parts
   }
 
   /** What interrupted uploads leave is removed once; this has it done again at the next look. */
@@ -72,7 +58,7 @@ export class LocateReplica {
     known: KnownPlace,
     kill: AbortSignal,
   ): Promise<Located | Broken | undefined> {
-    const { client, feed, logger, remembered, secondLook, confirmation } = this.#options
+    const { client, feed, logger, remembered, secondLook, confirmation } = this.#parts
     const leftovers = this.#isSwept ? undefined : await this.#sweep(kill)
     const { snapshots, segments } = await listGeneration(client, generation, kill)
     const last = segments.at(-1)
@@ -160,7 +146,7 @@ export class LocateReplica {
     known: KnownPlace,
     kill: AbortSignal,
   ): Promise<Generation | undefined> {
-    const { client, feed } = this.#options
+    const { client, feed } = this.#parts
     const { generation, createdAtMs } = info
     if (lineage === undefined || feed.continued !== generation || known !== undefined) {
       return undefined
@@ -174,7 +160,7 @@ export class LocateReplica {
     place: KnownPlace,
     remembered: StoredRuns | undefined,
   ): (end: WalPosition | undefined) => boolean {
-    const recorded = this.#options.owner?.recorded
+    const recorded = this.#parts.owner?.recorded
     const known = [
       remembered?.generation === generation ? remembered.runs.at(-1)?.to : undefined,
       recorded?.generation === generation ? recorded.position : undefined,
@@ -198,7 +184,7 @@ export class LocateReplica {
     if (isBehind(end)) return true
     if (hasReached(end, capturedEnd)) return false
     // What an earlier process sent, and did not see confirmed, must not be merged with what follows it.
-    const isFirstLook = this.#options.feed.continued === generation && known === undefined
+    const isFirstLook = this.#parts.feed.continued === generation && known === undefined
     return isFirstLook || nextInLog(segments, end) === undefined
   }
 
@@ -207,7 +193,7 @@ export class LocateReplica {
    */
   async #sweep(kill: AbortSignal): Promise<ReplicaError | undefined> {
     try {
-      await this.#options.client.sweep(kill)
+      await this.#parts.client.sweep(kill)
       return undefined
     } catch (error) {
       if (!(error instanceof ReplicaError) || error.retryable) throw error
@@ -220,7 +206,7 @@ export class LocateReplica {
    * as late as its own, so that another one has to begin.
    */
   async #begin(current: FeedGeneration, kill: AbortSignal): Promise<Lineage | Broken> {
-    const { client, feed, owner, record, clock } = this.#options
+    const { client, feed, owner, record, clock } = this.#parts
     const { generation, origin } = current
     const { lineage, lastMomentMs, forks } = await findLineage(
       {
@@ -247,7 +233,7 @@ export class LocateReplica {
 
   /** Says once of a generation what it does not go on from. */
   #sayForks(generation: Generation, forks: readonly Fork[]): void {
-    const { client, logger, owner, database } = this.#options
+    const { client, logger, owner, database } = this.#parts
     if (this.#saidForksOf === generation) return
     this.#saidForksOf = generation
     for (const { generation: other, from } of forks) {

@@ -11,11 +11,12 @@ import { type Confirmation } from './confirmation.js'
 import { type OwnReplica } from './own-replica.js'
 import { type RecordStored } from './record-stored.js'
 import { type RememberStored } from './remember-stored.js'
+import { type ReplicaStanding } from './replica-standing.js'
 import { type SecondLook } from './second-look.js'
 import { type SendSchedule } from './send-schedule.js'
 
-/** What the loop of a replica is made of, and what its parts share: each takes what it needs of it. */
-export interface LoopParts {
+/** What the loop of a replica is given. */
+export interface GivenParts {
   /** Of the replica. */
   readonly name: string
   readonly database: ManagedDatabase
@@ -32,11 +33,16 @@ export interface LoopParts {
   /** Shared by all replicas of the process. */
   readonly snapshotSlots: Permits
   readonly problems: ReplicaProblems
+}
+
+/** What the loop of a replica is made of, and what its parts share. */
+export interface LoopParts extends GivenParts {
   /** Undefined: nobody else writes there. */
   readonly owner: OwnReplica | undefined
   /** Undefined: nothing is said in an owner object. */
   readonly record: RecordStored | undefined
   readonly confirmation: Confirmation
+  readonly standing: ReplicaStanding
   readonly schedule: SendSchedule
   readonly remembered: RememberStored
   readonly secondLook: SecondLook

@@ -2,30 +2,24 @@ import { endOf, nextInLog } from '../../domain/stored/segment-chain.js'
 import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
 import { type SpooledSegment } from '../ports/spool.js'
 import { type CheckTiling, type Hole } from './check-tiling.js'
-import { type Place, type ReplicaStanding } from './replica-standing.js'
+import { type Place } from './replica-standing.js'
 import { sendSegment } from './send-segment.js'
 import { type SendSnapshots } from './send-snapshots.js'
 import { type LoopParts } from './loop-parts.js'
 
-export interface MendHolesOptions extends Pick<
-  LoopParts,
-  'client' | 'spool' | 'feed' | 'logger' | 'remembered' | 'secondLook'
-> {
-  readonly standing: ReplicaStanding
-  readonly snapshots: SendSnapshots
-}
+type MendHolesParts = LoopParts & { readonly snapshots: SendSnapshots }
 
 /** Finds out whether the segments on a replica follow each other, and sees to it that they do, or need not. */
 export class MendHoles {
-  readonly #options: MendHolesOptions
+  readonly #parts: MendHolesParts
 
-  constructor(options: MendHolesOptions) {
-    this.#options = options
+  constructor(parts: MendHolesParts) {
+    this.#parts = parts
   }
 
   /** Looks a bit further. Where they do not follow each other, that is mended. */
   async step(place: Place, tiling: CheckTiling, kill: AbortSignal): Promise<void> {
-    const { standing, remembered, secondLook } = this.#options
+    const { standing, remembered, secondLook } = this.#parts
     if (!tiling.isComplete) {
       await tiling.readSome(kill)
       return
@@ -46,7 +40,7 @@ export class MendHoles {
    * generation if all of the index is there that is being captured.
    */
   async #mend(place: Place, holes: readonly Hole[], kill: AbortSignal): Promise<void> {
-    const { feed, client, logger, spool, standing, secondLook, snapshots } = this.#options
+    const { feed, client, logger, spool, standing, secondLook, snapshots } = this.#parts
     const { current } = feed
     const [first] = holes
     const last = holes.at(-1)

@@ -14,9 +14,14 @@ import {
   type Position,
   type WalPosition,
 } from '../../domain/wal/position.js'
-import { type Barrier } from '../backlog/generation-feed.js'
+import { type Barrier, type GenerationFeed } from '../backlog/generation-feed.js'
+import { type Clock } from '../ports/clock.js'
+import { type ReplicaClient } from '../ports/replica-client.js'
 import { type SpooledSegment } from '../ports/spool.js'
+import { type ReplicaProblems } from '../replica-problems.js'
 import { type CheckTiling } from './check-tiling.js'
+import { type Confirmation } from './confirmation.js'
+import { type OwnReplica } from './own-replica.js'
 import { type FinishedSnapshot, hasReached } from './take-snapshot.js'
 
 /** What others do to the replica is noticed after this long at the latest. */
@@ -53,12 +58,17 @@ export type SyncReplicaStatus = Pick<
 > & {
   readonly totals: Pick<ReplicaStatus['totals'], 'walBytes' | 'snapshots' | 'errors'>
 }
-import { type LoopParts } from './loop-parts.js'
 
-export type ReplicaStandingOptions = Pick<
-  LoopParts,
-  'name' | 'client' | 'feed' | 'clock' | 'problems' | 'confirmation' | 'owner'
->
+export interface ReplicaStandingOptions {
+  readonly name: string
+  readonly client: ReplicaClient
+  readonly feed: GenerationFeed
+  readonly clock: Clock
+  readonly problems: ReplicaProblems
+  readonly confirmation: Confirmation
+  /** Undefined: nobody else writes there. */
+  readonly owner: OwnReplica | undefined
+}
 
 /** Where one replica stands, and what people and other loops are told of that. */
 export class ReplicaStanding {

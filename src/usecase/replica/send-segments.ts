@@ -5,38 +5,24 @@ import { formatPosition } from '../../domain/wal/position.js'
 import { type SpooledSegment } from '../ports/spool.js'
 import { type ChooseSegment } from './choose-segment.js'
 import { isSame, type SentSegment } from './confirmation.js'
-import { type Place, type ReplicaStanding } from './replica-standing.js'
+import { type Place } from './replica-standing.js'
 import { sendSegment, type StoredSent } from './send-segment.js'
 import { readBehind, readByName, type StoredSegment } from './stored-end.js'
 import { type LoopParts } from './loop-parts.js'
 
-export interface SendSegmentsOptions extends Pick<
-  LoopParts,
-  | 'client'
-  | 'spool'
-  | 'feed'
-  | 'clock'
-  | 'logger'
-  | 'owner'
-  | 'confirmation'
-  | 'schedule'
-  | 'isEnding'
-> {
-  readonly standing: ReplicaStanding
-  readonly choose: ChooseSegment
-}
+type SendSegmentsParts = LoopParts & { readonly choose: ChooseSegment }
 
 /** Sends the spooled segments to a replica, in order, each when it is due, and goes on behind what is there already. */
 export class SendSegments {
-  readonly #options: SendSegmentsOptions
+  readonly #parts: SendSegmentsParts
 
-  constructor(options: SendSegmentsOptions) {
-    this.#options = options
+  constructor(parts: SendSegmentsParts) {
+    this.#parts = parts
   }
 
   /** How long until something is to be sent; undefined: there is nothing. */
   dueInMs(place: Place | undefined): number | undefined {
-    const { feed, confirmation, schedule, isEnding } = this.#options
+    const { feed, confirmation, schedule, isEnding } = this.#parts
     const { current } = feed
     if (place === undefined || current?.generation !== place.generation) return undefined
     // Behind a hole nothing can be restored.
@@ -47,8 +33,8 @@ export class SendSegments {
 
   /** Sends the next segment, if one is due. False: none is. */
   async sendNext(place: Place, kill: AbortSignal): Promise<boolean> {
-    const { feed, clock, client, logger, owner, standing, confirmation } = this.#options
-    const { schedule, choose } = this.#options
+    const { feed, clock, client, logger, owner, standing, confirmation } = this.#parts
+    const { schedule, choose } = this.#parts
     const current = feed.current
     if (current === undefined || this.dueInMs(place) !== 0) return false
     if (nextInLog(current.segments, place.position) === undefined) {
@@ -83,7 +69,7 @@ export class SendSegments {
 
   /** Sends once more what the store acknowledged and does not have. */
   async sendAgain(place: Place, lost: SentSegment, kill: AbortSignal): Promise<void> {
-    const { feed, client, spool, logger, choose, confirmation } = this.#options
+    const { feed, client, spool, logger, choose, confirmation } = this.#parts
     const { generation, index, startOffset } = lost.segment
     const path = formatObjectPath({ kind: 'wal-segment', generation, index, offset: startOffset })
     const segment = feed.current?.segments.find((each) => isSame(each, lost.segment))
@@ -104,7 +90,7 @@ export class SendSegments {
 
   /** It is there already, and is to be confirmed as if it had been sent now. */
   noteStored({ segment, storedBytes }: StoredSegment): void {
-    const { clock, logger, confirmation } = this.#options
+    const { clock, logger, confirmation } = this.#parts
     confirmation.acknowledged({ segment, storedBytes, sinceMs: clock.monotonic() })
     logger.info({ position: formatStart(segment) }, 'wal segment was already there')
   }
@@ -115,7 +101,7 @@ export class SendSegments {
     segment: SpooledSegment,
     kill: AbortSignal,
   ): Promise<StoredSent | undefined> {
-    const { client, spool } = this.#options
+    const { client, spool } = this.#parts
     try {
       return await sendSegment({ client, spool, isNew: true }, segment, kill)
     } catch (error) {
@@ -129,19 +115,19 @@ export class SendSegments {
 
   /** Goes on behind what is there already, as far as it is a piece of what we have. False: it is not, or there is nothing. */
   #passOver(place: Place, found: readonly StoredSegment[]): boolean {
-    const spooled = this.#options.feed.current?.segments ?? []
+    const spooled = this.#parts.feed.current?.segments ?? []
     const isOurs = found.map(({ segment }) => isPieceOf(spooled, segment.trailer))
     const count = isOurs.indexOf(false) === -1 ? found.length : isOurs.indexOf(false)
     for (const each of found.slice(0, count)) {
       this.noteStored(each)
       place.position = each.position
     }
-    this.#options.standing.acknowledge(place)
+    this.#parts.standing.acknowledge(place)
     return count > 0
   }
 
   #where({ generation }: Place): Parameters<typeof readByName>[0] {
-    const { client, feed } = this.#options
+    const { client, feed } = this.#parts
     return { client, generation, spooled: feed.current?.segments ?? [] }
   }
 }

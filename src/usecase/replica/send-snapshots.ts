@@ -6,27 +6,13 @@ import {
 import { type WalPosition } from '../../domain/wal/position.js'
 import { changeOrDue } from './change-or-due.js'
 import { type ConfirmStored } from './confirm-stored.js'
-import { type Place, type ReplicaStanding } from './replica-standing.js'
+import { type Place } from './replica-standing.js'
 import { type SendSegments } from './send-segments.js'
 import { SnapshotBurst } from './snapshot-burst.js'
 import { type FinishedSnapshot, GenerationEndedError, takeSnapshot } from './take-snapshot.js'
 import { type LoopParts } from './loop-parts.js'
 
-export interface SendSnapshotsOptions extends Pick<
-  LoopParts,
-  | 'database'
-  | 'client'
-  | 'compressor'
-  | 'feed'
-  | 'clock'
-  | 'logger'
-  | 'snapshotIntervalMs'
-  | 'retentionMs'
-  | 'snapshotSlots'
-  | 'owner'
-  | 'confirmation'
-> {
-  readonly standing: ReplicaStanding
+type SendSnapshotsParts = LoopParts & {
   readonly sender: SendSegments
   readonly confirm: ConfirmStored
 }
@@ -39,18 +25,18 @@ const maxTimerMs = 24 * 3_600_000
  * snapshot's body is up, because without it they are worthless, unless the spool is filling up.
  */
 export class SendSnapshots {
-  readonly #options: SendSnapshotsOptions
+  readonly #parts: SendSnapshotsParts
   /** Those that no schedule asked for. */
   readonly burst: SnapshotBurst
 
-  constructor(options: SendSnapshotsOptions) {
-    this.#options = options
-    this.burst = new SnapshotBurst(options)
+  constructor(parts: SendSnapshotsParts) {
+    this.#parts = parts
+    this.burst = new SnapshotBurst(parts)
   }
 
   /** When the next one is due, by the schedule. */
   next(place: Place): NextSnapshot {
-    const { clock, snapshotIntervalMs, retentionMs } = this.#options
+    const { clock, snapshotIntervalMs, retentionMs } = this.#parts
     if (place.newestSnapshot === undefined || place.position === undefined) return { kind: 'none' }
     return nextSnapshot(
       place.newestSnapshot,
@@ -63,12 +49,12 @@ export class SendSnapshots {
   dueInMs(place: Place): number | undefined {
     const next = this.next(place)
     if (next.kind !== 'at') return undefined
-    return Math.min(Math.max(next.timeMs - this.#options.clock.now(), 0), maxTimerMs)
+    return Math.min(Math.max(next.timeMs - this.#parts.clock.now(), 0), maxTimerMs)
   }
 
   /** Takes one. The first of a generation goes ahead of its segments. */
   async take(place: Place, reason: SnapshotReason, kill: AbortSignal): Promise<void> {
-    const { feed, clock, sender, confirm, confirmation, owner, standing } = this.#options
+    const { feed, clock, sender, confirm, confirmation, owner, standing } = this.#parts
     const ended = new AbortController()
     const hold = { isHolding: !place.hasSnapshot }
     const body = this.#takeInTurn(place, { reason, hold }, AbortSignal.any([kill, ended.signal]))
@@ -110,8 +96,8 @@ export class SendSnapshots {
     { reason, hold }: { readonly reason: SnapshotReason; readonly hold: { isHolding: boolean } },
     signal: AbortSignal,
   ): Promise<FinishedSnapshot> {
-    const { database, client, compressor, feed, clock, logger } = this.#options
-    const { standing, confirm, snapshotSlots } = this.#options
+    const { database, client, compressor, feed, clock, logger } = this.#parts
+    const { standing, confirm, snapshotSlots } = this.#parts
     const { generation, lineage } = place
     const { current } = feed
     if (current?.generation !== generation) throw new GenerationEndedError()

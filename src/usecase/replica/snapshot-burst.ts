@@ -2,20 +2,18 @@ import { unscheduledBurst, unscheduledWaitMs } from '../../domain/policy/snapsho
 import { changeOrDue } from './change-or-due.js'
 import { type LoopParts } from './loop-parts.js'
 
-export type SnapshotBurstOptions = Pick<LoopParts, 'clock' | 'logger' | 'feed'>
-
 /**
  * The first snapshots of one generation, which somebody removes: after several, the next one waits, so that the database
  * isn't sent over and over. How fast generations follow each other is decided where they begin.
  */
 export class SnapshotBurst {
-  readonly #options: SnapshotBurstOptions
+  readonly #parts: LoopParts
   /** When they were finished, by the monotonic clock. */
   #finishedAtMs: readonly number[] = []
   #isSaid = false
 
-  constructor(options: SnapshotBurstOptions) {
-    this.#options = options
+  constructor(parts: LoopParts) {
+    this.#parts = parts
   }
 
   /** Another generation begins. */
@@ -25,14 +23,14 @@ export class SnapshotBurst {
 
   /** One was finished that no schedule asked for. */
   finished(): void {
-    this.#finishedAtMs = [...this.#finishedAtMs, this.#options.clock.monotonic()].slice(
+    this.#finishedAtMs = [...this.#finishedAtMs, this.#parts.clock.monotonic()].slice(
       -unscheduledBurst,
     )
   }
 
   /** True: it waited, and the world is to be looked at again. A spool that fills is not waited for. */
   async hasWaited(stop: AbortSignal, kill: AbortSignal): Promise<boolean> {
-    const { clock, logger, feed } = this.#options
+    const { clock, logger, feed } = this.#parts
     const waitMs = unscheduledWaitMs(this.#finishedAtMs, clock.monotonic())
     if (waitMs === 0 || stop.aborted || feed.isHalfFull) {
       this.#isSaid = false

@@ -11,7 +11,7 @@ import { Confirmation } from './confirmation.js'
 import { LocateReplica } from './locate-replica.js'
 import { MendHoles } from './mend-holes.js'
 import { type OwnReplica } from './own-replica.js'
-import { type LoopParts } from './loop-parts.js'
+import { type GivenParts } from './loop-parts.js'
 import { type Place, ReplicaStanding } from './replica-standing.js'
 import { RememberStored } from './remember-stored.js'
 import { type Remembered } from '../ports/remembered.js'
@@ -24,10 +24,7 @@ import { SendSnapshots } from './send-snapshots.js'
 import { GenerationEndedError } from './take-snapshot.js'
 import { WriteClaim } from './write-claim.js'
 
-export interface SyncReplicaOptions extends Omit<
-  LoopParts,
-  'owner' | 'record' | 'confirmation' | 'schedule' | 'remembered' | 'secondLook' | 'isEnding'
-> {
+export interface SyncReplicaOptions extends GivenParts {
   readonly syncIntervalMs: number
   /** How often it is looked whether what was sent is there, while there is something new; by default once a minute. */
   readonly readBackIntervalMs?: number

@@ -3,9 +3,7 @@ import { formatPosition } from '../../../../src/domain/wal/position.js'
 import { never } from '../../../../src/kit/abort.js'
 import { CheckTiling } from '../../../../src/usecase/replica/check-tiling.js'
 import { MendHoles } from '../../../../src/usecase/replica/mend-holes.js'
-import { RememberStored } from '../../../../src/usecase/replica/remember-stored.js'
 import { type Place } from '../../../../src/usecase/replica/replica-standing.js'
-import { SecondLook } from '../../../../src/usecase/replica/second-look.js'
 import { ReplicaParts } from '../../../support/replica-parts.js'
 import { segmentBytes } from '../../../support/spooled-history.js'
 
@@ -16,12 +14,8 @@ let place: Place
 /** Three objects of one segment each. */
 beforeEach(async () => {
   parts = await ReplicaParts.open()
-  const { client, spool, feed, logger, clock, standing, snapshots, sender } = parts
-  const remembered = new RememberStored({ record: undefined, logger })
-  const secondLook = new SecondLook(clock)
-  mend = new MendHoles({
-    ...{ client, spool, feed, logger, standing, snapshots, remembered, secondLook },
-  })
+  const { clock, snapshots, sender } = parts
+  mend = new MendHoles({ ...parts.parts, snapshots })
   place = parts.found()
   for (let i = 0; i < 3; i += 1) {
     await parts.history.add(1)
