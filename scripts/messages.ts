@@ -9,7 +9,7 @@ import ts from 'typescript'
 
 const root = join(import.meta.dirname, '..')
 const levels = new Set(['debug', 'info', 'warn', 'error'])
-const helpCalls = new Set(['command', 'description', 'option', 'argument'])
+const helpCalls = new Set(['command', 'description', 'option', 'argument', 'gauge', 'counter'])
 const printCalls = new Set(['print', 'complain'])
 
 interface Message {

@@ -20,16 +20,17 @@ export interface MetricInfo {
   readonly samples: (status: DaemonStatus) => Iterable<Sample>
 }
 
+type Source = Pick<MetricInfo, 'labels' | 'samples'>
 type Database = DaemonStatus['databases'][number]
 /** Undefined: it is not known, and there is no sample. */
 type Value = number | undefined
 
 const checkpointModes: readonly CheckpointMode[] = ['PASSIVE', 'RESTART']
 
-function ofDatabase(value: (database: Database) => Value) {
+function ofDatabase(value: (database: Database) => Value): Source {
   return {
     labels: ['db'],
-    *samples({ databases }: DaemonStatus): Iterable<Sample> {
+    *samples({ databases }) {
       for (const database of databases) {
         const known = value(database)
         if (known !== undefined) yield [{ db: database.path }, known]
@@ -38,10 +39,10 @@ function ofDatabase(value: (database: Database) => Value) {
   }
 }
 
-function ofReplica(value: (replica: ReplicaStatus, nowMs: number) => Value) {
+function ofReplica(value: (replica: ReplicaStatus, nowMs: number) => Value): Source {
   return {
     labels: ['db', 'name'],
-    *samples({ databases }: DaemonStatus): Iterable<Sample> {
+    *samples({ databases }) {
       const nowMs = Date.now()
       for (const { path, replicas } of databases) {
         for (const replica of replicas) {
@@ -53,10 +54,10 @@ function ofReplica(value: (replica: ReplicaStatus, nowMs: number) => Value) {
   }
 }
 
-function ofCheckpoints(value: (database: Database, mode: CheckpointMode) => number) {
+function ofCheckpoints(value: (database: Database, mode: CheckpointMode) => number): Source {
   return {
     labels: ['db', 'mode'],
-    *samples({ databases }: DaemonStatus): Iterable<Sample> {
+    *samples({ databases }) {
       for (const database of databases) {
         for (const mode of checkpointModes) {
           if (database.totals.checkpoints[mode].count > 0) {
@@ -68,11 +69,25 @@ function ofCheckpoints(value: (database: Database, mode: CheckpointMode) => numb
   }
 }
 
+/** Counts of a database, one per value of a label. */
+function countsOfDatabase(label: string, counts: (database: Database) => Counts): Source {
+  return {
+    labels: ['db', label],
+    *samples({ databases }) {
+      for (const database of databases) {
+        for (const [value, count] of Object.entries(counts(database))) {
+          yield [{ db: database.path, [label]: value }, count]
+        }
+      }
+    },
+  }
+}
+
 /** Counts of a replica, one per value of a label. */
-function byLabel(label: string, counts: (replica: ReplicaStatus) => Counts) {
+function countsOfReplica(label: string, counts: (replica: ReplicaStatus) => Counts): Source {
   return {
     labels: ['db', 'name', label],
-    *samples({ databases }: DaemonStatus): Iterable<Sample> {
+    *samples({ databases }) {
       for (const { path, replicas } of databases) {
         for (const replica of replicas) {
           for (const [value, count] of Object.entries(counts(replica))) {
@@ -87,283 +102,198 @@ function byLabel(label: string, counts: (replica: ReplicaStatus) => Counts) {
 const seconds = (durationMs: Value): Value =>
   durationMs === undefined ? undefined : durationMs / 1000
 
-const originals: readonly MetricInfo[] = [
-  {
-    name: 'litestream_db_size',
-    help: 'Bytes of the database file.',
-    type: 'gauge',
-    ...ofDatabase(({ databaseBytes }) => databaseBytes),
-  },
-  {
-    name: 'litestream_wal_size',
-    help: "Bytes of SQLite's -wal file.",
-    type: 'gauge',
-    ...ofDatabase(({ walBytes }) => walBytes),
-  },
-  {
-    name: 'litestream_total_wal_bytes',
-    help: 'Bytes of WAL frames captured.',
-    type: 'counter',
-    ...ofDatabase(({ totals }) => totals.frameBytes),
-  },
-  {
-    name: 'litestream_shadow_wal_index',
-    help: 'WAL index being captured.',
-    type: 'gauge',
-    ...ofDatabase(({ position }) => position?.index),
-  },
-  {
-    name: 'litestream_shadow_wal_size',
-    help: 'Bytes in the spool, which takes the place of the shadow WAL; compressed.',
-    type: 'gauge',
-    ...ofDatabase(({ spoolBytes }) => spoolBytes),
-  },
-  {
-    name: 'litestream_sync_count',
-    help: 'Looks at the WAL for new commits.',
-    type: 'counter',
-    ...ofDatabase(({ totals }) => totals.syncs),
-  },
-  {
-    name: 'litestream_sync_error_count',
-    help: 'Failures to capture, of any kind.',
-    type: 'counter',
-    ...ofDatabase(({ totals }) => sum(totals.errors)),
-  },
-  {
-    name: 'litestream_sync_seconds',
-    help: 'Time spent looking for new commits and capturing them.',
-    type: 'counter',
-    ...ofDatabase(({ totals }) => seconds(totals.syncMs)),
-  },
-  {
-    name: 'litestream_checkpoint_count',
-    help: 'Checkpoints by tsreplicate. RESTART: a passive one while the writer lock was held, so that the WAL could restart.',
-    type: 'counter',
-    ...ofCheckpoints(({ totals }, mode) => totals.checkpoints[mode].count),
-  },
-  {
-    name: 'litestream_checkpoint_error_count',
-    help: 'Checkpoints by tsreplicate that failed.',
-    type: 'counter',
-    ...ofCheckpoints(({ totals }, mode) => totals.checkpoints[mode].errors),
-  },
-  {
-    name: 'litestream_checkpoint_seconds',
-    help: 'Time spent in checkpoints by tsreplicate.',
-    type: 'counter',
-    ...ofCheckpoints(({ totals }, mode) => totals.checkpoints[mode].durationMs / 1000),
-  },
-  {
-    name: 'litestream_replica_wal_bytes',
-    help: 'Bytes of WAL stored, uncompressed, headers included.',
-    type: 'counter',
-    ...ofReplica(({ totals }) => totals.walBytes),
-  },
-  {
-    name: 'litestream_replica_wal_index',
-    help: 'WAL index up to which everything is stored.',
-    type: 'gauge',
-    ...ofReplica(({ position }) => position?.index),
-  },
-  {
-    name: 'litestream_replica_wal_offset',
-    help: 'Offset in that index up to which everything is stored.',
-    type: 'gauge',
-    ...ofReplica(({ position }) => position?.offset),
-  },
-  {
-    name: 'litestream_replica_validation_total',
-    help: 'Restores that were made to validate the replica.',
-    type: 'counter',
-    ...byLabel('status', ({ totals }) => ({
+function gauge(help: string, source: Source): Omit<MetricInfo, 'name'> {
+  return { help, type: 'gauge', ...source }
+}
+
+function counter(help: string, source: Source): Omit<MetricInfo, 'name'> {
+  return { help, type: 'counter', ...source }
+}
+
+const metrics: Readonly<Record<string, Omit<MetricInfo, 'name'>>> = {
+  litestream_db_size: gauge(
+    'Bytes of the database file.',
+    ofDatabase(({ databaseBytes }) => databaseBytes),
+  ),
+  litestream_wal_size: gauge(
+    "Bytes of SQLite's -wal file.",
+    ofDatabase(({ walBytes }) => walBytes),
+  ),
+  litestream_total_wal_bytes: counter(
+    'Bytes of WAL frames captured.',
+    ofDatabase(({ totals }) => totals.frameBytes),
+  ),
+  litestream_shadow_wal_index: gauge(
+    'WAL index being captured.',
+    ofDatabase(({ position }) => position?.index),
+  ),
+  litestream_shadow_wal_size: gauge(
+    'Bytes in the spool, which takes the place of the shadow WAL; compressed.',
+    ofDatabase(({ spoolBytes }) => spoolBytes),
+  ),
+  litestream_sync_count: counter(
+    'Looks at the WAL for new commits.',
+    ofDatabase(({ totals }) => totals.syncs),
+  ),
+  litestream_sync_error_count: counter(
+    'Failures to capture, of any kind.',
+    ofDatabase(({ totals }) => sum(totals.errors)),
+  ),
+  litestream_sync_seconds: counter(
+    'Time spent looking for new commits and capturing them.',
+    ofDatabase(({ totals }) => seconds(totals.syncMs)),
+  ),
+  litestream_checkpoint_count: counter(
+    'Checkpoints by tsreplicate. RESTART: a passive one while the writer lock was held, so that the WAL could restart.',
+    ofCheckpoints(({ totals }, mode) => totals.checkpoints[mode].count),
+  ),
+  litestream_checkpoint_error_count: counter(
+    'Checkpoints by tsreplicate that failed.',
+    ofCheckpoints(({ totals }, mode) => totals.checkpoints[mode].errors),
+  ),
+  litestream_checkpoint_seconds: counter(
+    'Time spent in checkpoints by tsreplicate.',
+    ofCheckpoints(({ totals }, mode) => totals.checkpoints[mode].durationMs / 1000),
+  ),
+  litestream_replica_wal_bytes: counter(
+    'Bytes of WAL stored, uncompressed, headers included.',
+    ofReplica(({ totals }) => totals.walBytes),
+  ),
+  litestream_replica_wal_index: gauge(
+    'WAL index up to which everything is stored.',
+    ofReplica(({ position }) => position?.index),
+  ),
+  litestream_replica_wal_offset: gauge(
+    'Offset in that index up to which everything is stored.',
+    ofReplica(({ position }) => position?.offset),
+  ),
+  litestream_replica_validation_total: counter(
+    'Restores that were made to validate the replica.',
+    countsOfReplica('status', ({ totals }) => ({
       ok: totals.provenRestores,
       error: totals.failedRestores,
     })),
-  },
-]
+  ),
 
-const ours: readonly MetricInfo[] = [
-  {
-    name: 'tsreplicate_build_info',
-    help: 'Always 1.',
-    type: 'gauge',
+  tsreplicate_build_info: gauge('Always 1.', {
     labels: ['version', 'node'],
     samples: ({ version }) => [[{ version, node: process.version }, 1]],
-  },
-  {
-    name: 'tsreplicate_ready',
-    help: '1: every commit is safe within the limit, as /readyz says.',
-    type: 'gauge',
+  }),
+  tsreplicate_ready: gauge('1: every commit is safe within the limit, as /readyz says.', {
     labels: [],
     samples: ({ notReady }) => [[{}, notReady.length === 0 ? 1 : 0]],
-  },
-  {
-    name: 'tsreplicate_database_up',
-    help: '1: commits are captured. 0: there is no file, or it cannot be read.',
-    type: 'gauge',
-    ...ofDatabase(({ state }) => (state === 'replicating' ? 1 : 0)),
-  },
-  {
-    name: 'tsreplicate_database_page_bytes',
-    help: 'Page size.',
-    type: 'gauge',
-    ...ofDatabase(({ pageSizeBytes }) => pageSizeBytes),
-  },
-  {
-    name: 'tsreplicate_database_wal_offset',
-    help: 'Offset up to which the WAL index is captured.',
-    type: 'gauge',
-    ...ofDatabase(({ position }) => position?.offset),
-  },
-  {
-    name: 'tsreplicate_database_errors_total',
-    help: 'Failures to capture, by kind: the error codes of docs/errors.md, or OTHER.',
-    type: 'counter',
-    labels: ['db', 'kind'],
-    *samples({ databases }) {
-      for (const { path, totals } of databases) {
-        for (const [kind, count] of Object.entries(totals.errors)) yield [{ db: path, kind }, count]
-      }
-    },
-  },
-  {
-    name: 'tsreplicate_generations_total',
-    help: 'Generations that began, by reason.',
-    type: 'counter',
-    labels: ['db', 'reason'],
-    *samples({ databases }) {
-      for (const { path, totals } of databases) {
-        for (const [reason, count] of Object.entries(totals.generations)) {
-          yield [{ db: path, reason }, count]
-        }
-      }
-    },
-  },
-  {
-    name: 'tsreplicate_spool_limit_bytes',
-    help: 'max-spool-size.',
-    type: 'gauge',
-    ...ofDatabase(({ maxSpoolBytes }) => maxSpoolBytes),
-  },
-  {
-    name: 'tsreplicate_writer_locks_total',
-    help: 'How often the writer lock was held so that the WAL could restart.',
-    type: 'counter',
-    ...ofDatabase(({ totals }) => totals.writerLocks),
-  },
-  {
-    name: 'tsreplicate_writer_lock_seconds_total',
-    help: 'How long writers had to wait for this lock.',
-    type: 'counter',
-    ...ofDatabase(({ totals }) => seconds(totals.writerLockMs)),
-  },
-  {
-    name: 'tsreplicate_writer_lock_max_seconds',
-    help: 'The longest of these waits since the start.',
-    type: 'gauge',
-    ...ofDatabase(({ totals }) => seconds(totals.maxWriterLockMs)),
-  },
-  {
-    name: 'tsreplicate_replica_lag_seconds',
-    help: 'Age of the oldest commit that the store has not acknowledged; 0: it has acknowledged all.',
-    type: 'gauge',
-    ...ofReplica(({ lagMs }) => seconds(lagMs)),
-  },
-  {
-    name: 'tsreplicate_replica_confirmed_lag_seconds',
-    help: 'Age of the oldest commit that has not been seen in the store; 0: all have been seen.',
-    type: 'gauge',
-    ...ofReplica(({ confirmedLagMs }) => seconds(confirmedLagMs)),
-  },
-  {
-    name: 'tsreplicate_replica_lag_limit_seconds',
-    help: 'The confirmed lag above which /readyz fails: max-lag plus sync-interval.',
-    type: 'gauge',
-    ...ofReplica(({ maxLagMs }) => seconds(maxLagMs)),
-  },
-  {
-    name: 'tsreplicate_replica_pending_bytes',
-    help: 'Bytes of WAL captured and not stored, uncompressed.',
-    type: 'gauge',
-    ...ofReplica(({ pendingBytes }) => pendingBytes),
-  },
-  {
-    name: 'tsreplicate_replica_restorable',
-    help: '1: the current generation has a snapshot there.',
-    type: 'gauge',
-    ...ofReplica(({ hasSnapshot }) => (hasSnapshot ? 1 : 0)),
-  },
-  {
-    name: 'tsreplicate_replica_refused',
-    help: '1: another process owns the replica, and this one may not write to it.',
-    type: 'gauge',
-    ...ofReplica(({ refusal }) => (refusal === undefined ? 0 : 1)),
-  },
-  {
-    name: 'tsreplicate_replica_last_stored_timestamp_seconds',
-    help: 'When something was last stored; absent: not since the start.',
-    type: 'gauge',
-    ...ofReplica(({ lastStoredAtMs }) => seconds(lastStoredAtMs)),
-  },
-  {
-    name: 'tsreplicate_replica_last_snapshot_timestamp_seconds',
-    help: 'When the newest snapshot of the generation was finished.',
-    type: 'gauge',
-    ...ofReplica(({ lastSnapshotAtMs }) => seconds(lastSnapshotAtMs)),
-  },
-  {
-    name: 'tsreplicate_replica_last_retention_timestamp_seconds',
-    help: 'When retention last ran without a failure; absent: not since the start.',
-    type: 'gauge',
-    ...ofReplica(({ lastRetentionAtMs }) => seconds(lastRetentionAtMs)),
-  },
-  {
-    name: 'tsreplicate_replica_proven_restore_age_seconds',
-    help: 'How long ago the replica was last validated by a restore; absent: not known.',
-    type: 'gauge',
-    ...ofReplica(({ lastProvenAtMs }, nowMs) =>
+  }),
+  tsreplicate_database_up: gauge(
+    '1: commits are captured. 0: there is no file, or it cannot be read.',
+    ofDatabase(({ state }) => (state === 'replicating' ? 1 : 0)),
+  ),
+  tsreplicate_database_page_bytes: gauge(
+    'Page size.',
+    ofDatabase(({ pageSizeBytes }) => pageSizeBytes),
+  ),
+  tsreplicate_database_wal_offset: gauge(
+    'Offset up to which the WAL index is captured.',
+    ofDatabase(({ position }) => position?.offset),
+  ),
+  tsreplicate_database_errors_total: counter(
+    'Failures to capture, by kind: the error codes of docs/errors.md, or OTHER.',
+    countsOfDatabase('kind', ({ totals }) => totals.errors),
+  ),
+  tsreplicate_generations_total: counter(
+    'Generations that began, by reason.',
+    countsOfDatabase('reason', ({ totals }) => totals.generations),
+  ),
+  tsreplicate_spool_limit_bytes: gauge(
+    'max-spool-size.',
+    ofDatabase(({ maxSpoolBytes }) => maxSpoolBytes),
+  ),
+  tsreplicate_writer_locks_total: counter(
+    'How often the writer lock was held so that the WAL could restart.',
+    ofDatabase(({ totals }) => totals.writerLocks),
+  ),
+  tsreplicate_writer_lock_seconds_total: counter(
+    'How long writers had to wait for this lock.',
+    ofDatabase(({ totals }) => seconds(totals.writerLockMs)),
+  ),
+  tsreplicate_writer_lock_max_seconds: gauge(
+    'The longest of these waits since the start.',
+    ofDatabase(({ totals }) => seconds(totals.maxWriterLockMs)),
+  ),
+  tsreplicate_replica_lag_seconds: gauge(
+    'Age of the oldest commit that the store has not acknowledged; 0: it has acknowledged all.',
+    ofReplica(({ lagMs }) => seconds(lagMs)),
+  ),
+  tsreplicate_replica_confirmed_lag_seconds: gauge(
+    'Age of the oldest commit that has not been seen in the store; 0: all have been seen.',
+    ofReplica(({ confirmedLagMs }) => seconds(confirmedLagMs)),
+  ),
+  tsreplicate_replica_lag_limit_seconds: gauge(
+    'The confirmed lag above which /readyz fails: max-lag plus sync-interval.',
+    ofReplica(({ maxLagMs }) => seconds(maxLagMs)),
+  ),
+  tsreplicate_replica_pending_bytes: gauge(
+    'Bytes of WAL captured and not stored, uncompressed.',
+    ofReplica(({ pendingBytes }) => pendingBytes),
+  ),
+  tsreplicate_replica_restorable: gauge(
+    '1: the current generation has a snapshot there.',
+    ofReplica(({ hasSnapshot }) => (hasSnapshot ? 1 : 0)),
+  ),
+  tsreplicate_replica_refused: gauge(
+    '1: another process owns the replica, and this one may not write to it.',
+    ofReplica(({ refusal }) => (refusal === undefined ? 0 : 1)),
+  ),
+  tsreplicate_replica_last_stored_timestamp_seconds: gauge(
+    'When something was last stored; absent: not since the start.',
+    ofReplica(({ lastStoredAtMs }) => seconds(lastStoredAtMs)),
+  ),
+  tsreplicate_replica_last_snapshot_timestamp_seconds: gauge(
+    'When the newest snapshot of the generation was finished.',
+    ofReplica(({ lastSnapshotAtMs }) => seconds(lastSnapshotAtMs)),
+  ),
+  tsreplicate_replica_last_retention_timestamp_seconds: gauge(
+    'When retention last ran without a failure; absent: not since the start.',
+    ofReplica(({ lastRetentionAtMs }) => seconds(lastRetentionAtMs)),
+  ),
+  tsreplicate_replica_proven_restore_age_seconds: gauge(
+    'How long ago the replica was last validated by a restore; absent: not known.',
+    ofReplica(({ lastProvenAtMs }, nowMs) =>
       lastProvenAtMs === undefined ? undefined : Math.max(0, nowMs - lastProvenAtMs) / 1000,
     ),
-  },
-  {
-    name: 'tsreplicate_replica_errors_total',
-    help: 'Failures at the replica, by kind: the error codes of docs/errors.md, or OTHER.',
-    type: 'counter',
-    ...byLabel('kind', ({ totals }) => totals.errors),
-  },
-  {
-    name: 'tsreplicate_snapshots_total',
-    help: 'Snapshots finished, by what asked for them.',
-    type: 'counter',
-    ...byLabel('reason', ({ totals }) => totals.snapshots),
-  },
-  {
-    name: 'tsreplicate_replica_deleted_total',
-    help: 'Objects that retention deleted, by kind.',
-    type: 'counter',
-    ...byLabel('kind', ({ totals }) => ({
+  ),
+  tsreplicate_replica_errors_total: counter(
+    'Failures at the replica, by kind: the error codes of docs/errors.md, or OTHER.',
+    countsOfReplica('kind', ({ totals }) => totals.errors),
+  ),
+  tsreplicate_snapshots_total: counter(
+    'Snapshots finished, by what asked for them.',
+    countsOfReplica('reason', ({ totals }) => totals.snapshots),
+  ),
+  tsreplicate_replica_deleted_total: counter(
+    'Objects that retention deleted, by kind.',
+    countsOfReplica('kind', ({ totals }) => ({
       snapshot: totals.deletedSnapshots,
       'wal-segment': totals.deletedSegments,
     })),
-  },
-  {
-    name: 'tsreplicate_file_system_used_ratio',
-    help: 'How full the file systems of databases and local state are.',
-    type: 'gauge',
-    labels: ['folder'],
-    *samples({ fileSystems }) {
-      for (const { folder, usedBytes, availableBytes } of fileSystems) {
-        yield [{ folder }, usedBytes / Math.max(1, usedBytes + availableBytes)]
-      }
+  ),
+  tsreplicate_file_system_used_ratio: gauge(
+    'How full the file systems of databases and local state are.',
+    {
+      labels: ['folder'],
+      *samples({ fileSystems }) {
+        for (const { folder, usedBytes, availableBytes } of fileSystems) {
+          yield [{ folder }, usedBytes / Math.max(1, usedBytes + availableBytes)]
+        }
+      },
     },
-  },
-]
+  ),
+}
 
-export const metricTable: readonly MetricInfo[] = [...originals, ...ours]
+export const metricTable: readonly MetricInfo[] = Object.entries(metrics).map(([name, info]) => ({
+  name,
+  ...info,
+}))
 
 function sum(counts: Counts): number {
-  let total = 0
-  for (const count of Object.values(counts)) total += count
-  return total
+  return Object.values(counts).reduce((total, count) => total + count, 0)
 }

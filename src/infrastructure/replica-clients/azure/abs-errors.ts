@@ -104,64 +104,52 @@ const noCredentials: Refusal = {
   retryable: false,
 }
 
-const known: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
-  [
-    'ContainerNotFound',
-    {
+const known: ReadonlyMap<string, Refusal> = new Map(
+  Object.entries<Refusal>({
+    ContainerNotFound: {
       phrase: 'there is no such container',
       hint: 'create the container, or fix its name, the account or the endpoint',
       retryable: false,
     },
-  ],
-  [
-    'ContainerBeingDeleted',
-    {
+    ContainerBeingDeleted: {
       phrase: 'the container is being deleted',
       hint: 'create it again when Azure has finished, or use another one',
     },
-  ],
-  ['AuthenticationFailed', wrongKey],
-  ['AuthorizationFailure', wrongKey],
-  ['InvalidAuthenticationInfo', wrongKey],
-  ['AuthorizationPermissionMismatch', notAllowed],
-  ['AuthorizationResourceTypeMismatch', notAllowed],
-  ['AuthorizationServiceMismatch', notAllowed],
-  ['InsufficientAccountPermissions', notAllowed],
-  ['NoAuthenticationInformation', notAllowed],
-  ['PublicAccessNotPermitted', notAllowed],
-  ['CredentialUnavailableError', noCredentials],
-  ['ChainedTokenCredentialAuthenticationFailed', noCredentials],
-  ['AggregateAuthenticationError', noCredentials],
-  [
-    'AuthenticationRequiredError',
-    { ...noCredentials, phrase: 'the identity could not be authenticated' },
-  ],
-  [
-    'AccountIsDisabled',
-    { phrase: 'the account is disabled', hint: 'enable it in the Azure portal', retryable: false },
-  ],
-  [
-    'BlobImmutableDueToPolicy',
-    {
+    AuthenticationFailed: wrongKey,
+    AuthorizationFailure: wrongKey,
+    InvalidAuthenticationInfo: wrongKey,
+    AuthorizationPermissionMismatch: notAllowed,
+    AuthorizationResourceTypeMismatch: notAllowed,
+    AuthorizationServiceMismatch: notAllowed,
+    InsufficientAccountPermissions: notAllowed,
+    NoAuthenticationInformation: notAllowed,
+    PublicAccessNotPermitted: notAllowed,
+    CredentialUnavailableError: noCredentials,
+    ChainedTokenCredentialAuthenticationFailed: noCredentials,
+    AggregateAuthenticationError: noCredentials,
+    AuthenticationRequiredError: {
+      ...noCredentials,
+      phrase: 'the identity could not be authenticated',
+    },
+    AccountIsDisabled: {
+      phrase: 'the account is disabled',
+      hint: 'enable it in the Azure portal',
+      retryable: false,
+    },
+    BlobImmutableDueToPolicy: {
       phrase: 'an immutability policy protects the blob',
       hint: 'use retention: none where a policy does the retention',
       retryable: false,
     },
-  ],
-  [
-    'BlobArchived',
-    {
+    BlobArchived: {
       phrase: 'the blob is in the archive tier and cannot be read at once',
       hint: 'rehydrate it first, and use a storage-class that can be read at once',
       retryable: false,
     },
-  ],
-  [
-    'ENOTFOUND',
-    {
+    ENOTFOUND: {
       phrase: 'the host name of the endpoint does not resolve',
       hint: 'check account-name, the endpoint and this machine’s DNS',
       retryable: true,
     },
-  ],
-])
+  }),
+)

@@ -175,41 +175,31 @@ const credentialsTroubles: Readonly<Record<CredentialsTrouble, Refusal>> = {
   },
 }
 
-const known: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
-  ...Object.entries(credentialsTroubles),
-  ['retentionPolicyNotMet', retained],
-  ['objectUnderActiveHold', retained],
-  ['rateLimitExceeded', rateLimited],
-  ['userRateLimitExceeded', rateLimited],
-  [
-    'quotaExceeded',
-    {
+const known: ReadonlyMap<string, Refusal> = new Map(
+  Object.entries<Refusal>({
+    ...credentialsTroubles,
+    retentionPolicyNotMet: retained,
+    objectUnderActiveHold: retained,
+    rateLimitExceeded: rateLimited,
+    userRateLimitExceeded: rateLimited,
+    quotaExceeded: {
       phrase: 'a quota is exhausted',
       hint: 'raise the quota of the project, or wait until it is reset',
     },
-  ],
-  [
-    'accountDisabled',
-    {
+    accountDisabled: {
       phrase: 'the account or the billing of the project is disabled',
       hint: 'enable the account or the billing of the project in the Google Cloud console',
       retryable: false,
     },
-  ],
-  [
-    'userProjectMissing',
-    {
+    userProjectMissing: {
       phrase: 'the bucket requires the requester to pay',
       hint: 'use a bucket without requester pays',
       retryable: false,
     },
-  ],
-  [
-    'ENOTFOUND',
-    {
+    ENOTFOUND: {
       phrase: 'the host name of the endpoint does not resolve',
       hint: 'check the endpoint and this machine’s DNS',
       retryable: true,
     },
-  ],
-])
+  }),
+)

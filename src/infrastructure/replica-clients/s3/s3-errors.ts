@@ -148,68 +148,49 @@ const expired: Refusal = {
   hint: 'get new temporary credentials, token included, and restart; a role or profile renews them by itself',
 }
 
-const known: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
-  ['CredentialsProviderError', noCredentials],
-  ['InvalidAccessKeyId', unknownKey],
-  ['InvalidClientTokenId', unknownKey],
-  ['SignatureDoesNotMatch', wrongSecret],
-  ['AccessDenied', notAllowed],
-  ['AllAccessDisabled', notAllowed],
-  ['Forbidden', notAllowed],
-  ['ExpiredToken', expired],
-  ['ExpiredTokenException', expired],
-  ['InvalidToken', expired],
-  ['InvalidTokenId', expired],
-  ['TokenRefreshRequired', expired],
-  [
-    'RequestTimeTooSkewed',
-    {
+const known: ReadonlyMap<string, Refusal> = new Map(
+  Object.entries<Refusal>({
+    CredentialsProviderError: noCredentials,
+    InvalidAccessKeyId: unknownKey,
+    InvalidClientTokenId: unknownKey,
+    SignatureDoesNotMatch: wrongSecret,
+    AccessDenied: notAllowed,
+    AllAccessDisabled: notAllowed,
+    Forbidden: notAllowed,
+    ExpiredToken: expired,
+    ExpiredTokenException: expired,
+    InvalidToken: expired,
+    InvalidTokenId: expired,
+    TokenRefreshRequired: expired,
+    RequestTimeTooSkewed: {
       phrase: 'the clock of this machine differs too much from the store’s',
       hint: 'set the clock, and keep it right with NTP',
     },
-  ],
-  [
-    'NoSuchBucket',
-    {
+    NoSuchBucket: {
       phrase: 'there is no such bucket',
       hint: 'create the bucket, or fix its name, the endpoint or the region',
     },
-  ],
-  [
-    'InvalidBucketName',
-    { phrase: 'this is not a valid bucket name', hint: 'fix the bucket’s name' },
-  ],
-  ['PermanentRedirect', wrongRegion],
-  ['AuthorizationHeaderMalformed', wrongRegion],
-  [
-    'NoSuchUpload',
-    {
+    InvalidBucketName: { phrase: 'this is not a valid bucket name', hint: 'fix the bucket’s name' },
+    PermanentRedirect: wrongRegion,
+    AuthorizationHeaderMalformed: wrongRegion,
+    NoSuchUpload: {
       phrase: 'the store no longer knows the upload, because somebody or a lifecycle rule ended it',
     },
-  ],
-  [
-    'UserSuspended',
-    { phrase: 'the account is suspended', hint: 'ask the store’s administrator to enable it' },
-  ],
-  [
-    'QuotaExceeded',
-    {
+    UserSuspended: {
+      phrase: 'the account is suspended',
+      hint: 'ask the store’s administrator to enable it',
+    },
+    QuotaExceeded: {
       phrase: 'the quota is exhausted',
       hint: 'raise the quota of the bucket or user, or shorten the retention',
     },
-  ],
-  [
-    'InvalidObjectState',
-    {
+    InvalidObjectState: {
       phrase: 'the object is in an archive class and cannot be read at once',
       hint: 'restore it from the archive first, and use a storage-class that can be read at once',
     },
-  ],
-  [
-    'ENOTFOUND',
-    {
+    ENOTFOUND: {
       phrase: 'the host name of the endpoint does not resolve',
       hint: 'check the endpoint, the region and this machine’s DNS',
     },
-  ],
-])
+  }),
+)
