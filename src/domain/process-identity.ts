@@ -15,7 +15,6 @@ export interface ProcessIdentity {
   readonly startedAtMs: number
 }
 
-/** Whether both are the same process. */
 export function isSameProcess(a: ProcessIdentity, b: ProcessIdentity): boolean {
   return (
     a.pid === b.pid &&

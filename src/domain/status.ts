@@ -10,7 +10,6 @@ export interface Failure {
   readonly kind: string
   /** When it was seen last, milliseconds since 1970. */
   readonly atMs: number
-  /** Whether it is over. */
   readonly isOver: boolean
 }
 
@@ -38,7 +37,6 @@ export interface CaptureStatus {
   /** For how long commits may have been waiting that nobody has looked for; undefined: there are none. */
   readonly blindForMs: number | undefined
   readonly pageSizeBytes: number | undefined
-  /** Up to where commits are captured. */
   readonly position: Position | undefined
   /** For how long commits have been waiting for the generation to be stored, or its continuation by this process. */
   readonly generationForMs: number
@@ -58,14 +56,12 @@ export interface CaptureTotals {
   readonly syncMs: number
   /** By kind of error. */
   readonly errors: Counts
-  /** Bytes of frames that were captured. */
   readonly frameBytes: number
   /** By mode: PASSIVE, and RESTART for one under the writer lock. */
   readonly checkpoints: Readonly<Record<CheckpointMode, CheckpointTotals>>
   readonly writerLocks: number
   readonly writerLockMs: number
   readonly maxWriterLockMs: number
-  /** Generations that began, by reason. */
   readonly generations: Counts
 }
 
@@ -77,7 +73,6 @@ export interface CheckpointTotals {
   readonly durationMs: number
 }
 
-/** Where one replica stands. */
 export interface ReplicaStatus {
   readonly name: string
   readonly type: string
@@ -93,7 +88,6 @@ export interface ReplicaStatus {
   /** Age of the oldest commit that was not seen in the store after it had acknowledged it; never below `lagMs`. */
   readonly confirmedLagMs: number
   readonly maxLagMs: number
-  /** Bytes of WAL that it lacks. */
   readonly pendingBytes: number
   readonly lastFailure: Failure | undefined
   /** Why this process may not write to it; undefined: it may. */
@@ -140,15 +134,12 @@ export interface NotReady {
   readonly reason: string
 }
 
-/** How full a file system is. */
 export interface FileSystemUse {
-  /** A folder on it. */
   readonly folder: string
   readonly usedBytes: number
   readonly availableBytes: number
 }
 
-/** All that a daemon says of itself. */
 export interface DaemonStatus {
   readonly version: string
   readonly pid: number

@@ -3,7 +3,6 @@ import { type Counts, type Failure } from '../domain/status.js'
 import { messageOf } from '../kit/error-text.js'
 import { type Clock } from './ports/clock.js'
 
-/** Remembers the last failure and counts failures by kind. */
 export class FailureLog {
   readonly #clock: Pick<Clock, 'now'>
   readonly #counts: Record<string, number> = {}
@@ -20,7 +19,6 @@ export class FailureLog {
     this.#last = { message, kind, atMs: this.#clock.now(), isOver: false }
   }
 
-  /** What failed works again. */
   end(): void {
     if (this.#last?.isOver === false) this.#last = { ...this.#last, isOver: true }
   }

@@ -153,7 +153,6 @@ class Shutdown {
     }
   }
 
-  /** Begins it, if it has not begun. */
   begin(): void {
     if (this.stop.aborted) return
     const { logger, shutdownTimeoutMs, service } = this.#options

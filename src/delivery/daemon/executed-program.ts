@@ -76,7 +76,6 @@ export class ExecutedProgram {
     }, stopTimeoutMs)
   }
 
-  /** Ends it, if it runs. */
   async end(): Promise<void> {
     this.signal('SIGTERM', { ends: true })
     await this.#ended

@@ -12,7 +12,6 @@ const statusEveryMs = 60_000
 
 type ServedReplication = Pick<Replication, 'databases' | 'notStored' | 'failing'>
 
-/** Databases named in a status. */
 const maxNamed = 3
 
 /** Keeps the service manager informed: of the start, of reloads, of the end, and that the loops move. */

@@ -104,7 +104,6 @@ export class CheckpointPacing {
       isDone || isTooLarge ? 0 : Math.min(Math.max(this.#pauseMs * 2, firstPauseMs), longestMs)
   }
 
-  /** A checkpoint could not be carried out. */
   failed(): void {
     this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, firstFailurePauseMs), maxFailurePauseMs)
   }

@@ -62,7 +62,6 @@ export class FileWatch {
     this.#look = copiedCount === undefined ? undefined : { signs: { size, mtimeMs }, copiedCount }
   }
 
-  /** The WAL was looked at. */
   captured({ copiedCount, isAllCopied }: Copying, nowMs: number): void {
     const look = this.#look
     this.#look = undefined
@@ -128,7 +127,6 @@ export class FileWatch {
     return isProven ? 'foreign' : 'ask'
   }
 
-  /** What is suspicious, for people. */
   get change(): string {
     const [before, after] = [this.#known?.signs, this.#suspicion?.signs]
     if (before === undefined || after === undefined) return ''

@@ -17,7 +17,6 @@ import { comparePositions, type WalPosition } from '../wal/position.js'
 import { chainSegments, type StoredSegment, type StoredSnapshot } from '../stored/restore-plan.js'
 import { type ClockLeap, stampBefore } from './wall-clock.js'
 
-/** A stored snapshot and what its trailer says. */
 export interface RetainedSnapshot extends StoredSnapshot {
   /** Where it is consistent from; undefined: it is the original's, and holds nothing behind the start of its index. */
   readonly consistentFrom: WalPosition | undefined
@@ -29,16 +28,12 @@ export interface RetainedSnapshot extends StoredSnapshot {
   readonly broken: boolean
 }
 
-/** What a replica has of one generation. */
 export interface RetainedGeneration {
   readonly generation: Generation
   /** Undefined: no snapshot tells it. */
   readonly lineage: Lineage | undefined
-  /** In the order of indexes. */
   readonly snapshots: readonly RetainedSnapshot[]
-  /** In the order of positions. */
   readonly segments: readonly StoredSegment[]
-  /** Time of the last commit that is stored. */
   readonly endMs: number
   /** When the newest of its objects was created, as the store says. */
   readonly newestObjectMs: number
@@ -70,7 +65,6 @@ export interface RetentionMoment {
   readonly condemned: ReadonlySet<Generation>
 }
 
-/** Objects of one generation that are to go. */
 export interface Deletion {
   readonly generation: Generation
   /** All of the generation goes. */
@@ -339,7 +333,6 @@ function serves(snapshot: RetainedSnapshot, { cutOffMs }: Facts): boolean {
   return snapshot.commitTimeMs <= cutOffMs && snapshot.finishedAtMs <= cutOffMs
 }
 
-/** Divides a generation into what goes and what stays. */
 function split(
   each: Examined,
   verdict: Verdict,

@@ -7,12 +7,10 @@ import { comparePositions, type Position, type WalPosition } from '../wal/positi
  */
 export type SnapshotReason = 'generation' | 'interval' | 'retention'
 
-/** The newest stored snapshot of the current generation. */
 export interface NewestSnapshot {
   readonly index: number
   /** Undefined: it is the original's. */
   readonly consistentFrom: WalPosition | undefined
-  /** When it was finished. */
   readonly atMs: number
 }
 

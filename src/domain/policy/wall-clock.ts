@@ -20,7 +20,6 @@ export interface ClockLeap {
   readonly byMs: number
 }
 
-/** What is remembered of the wall clock. */
 export interface ClockMemory {
   readonly boot: string
   /** The wall clock at the start of the machine, by the last look. */

@@ -15,7 +15,6 @@ export interface FileReplicaTarget {
   readonly path: string
 }
 
-/** What every object store has. */
 interface ObjectStoreTarget {
   /** Bucket, or container. */
   readonly bucket: string

@@ -27,7 +27,6 @@ export interface WalSegmentRef {
   readonly offset: number
 }
 
-/** Names a stored object. */
 export type ObjectRef = SnapshotRef | WalSegmentRef
 
 /** The object that names the replica's writer, relative to the replica's root. */
@@ -36,12 +35,10 @@ export const ownerObjectName = 'tsreplicate-owner.json'
 /** The folder, relative to the replica's root, whose folders are the generations. */
 export const generationsFolder = 'generations'
 
-/** The folder of one generation. */
 export function generationFolder(generation: Generation): string {
   return `${generationsFolder}/${generation}`
 }
 
-/** The folder of a generation's objects of one kind. */
 export function objectFolder(generation: Generation, kind: ObjectRef['kind']): string {
   return `${generationFolder(generation)}/${kind === 'snapshot' ? 'snapshots' : 'wal'}`
 }

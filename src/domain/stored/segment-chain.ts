@@ -10,7 +10,6 @@ import { type WalPosition } from '../wal/position.js'
 import { type PreviousIndexEnd, type WalSegmentTrailer } from './trailer.js'
 import { type Checksum, sameChecksum, sameSalts, type Salts } from '../wal/wal-format.js'
 
-/** What a segment that follows has to continue. */
 export interface ChainTail {
   readonly index: number
   readonly offset: number
@@ -21,7 +20,6 @@ export interface ChainTail {
   readonly salts: Salts | undefined
 }
 
-/** How a segment begins. */
 export interface SegmentHead {
   readonly index: number
   readonly offset: number

@@ -11,11 +11,8 @@ export interface StoredName extends WalPosition {
   readonly sizeBytes: number
 }
 
-/** Segments that follow each other. */
 export interface StoredRun {
-  /** Where the first begins. */
   readonly from: WalPosition
-  /** Where the last ends. */
   readonly to: WalPosition
   readonly count: number
   /** 16 hex digits. */

@@ -51,12 +51,9 @@ export interface WalSegmentTrailer {
   readonly endOffset: number
   readonly pageSizeBytes: number
   readonly bigEndian: boolean
-  /** Database size in pages at the end. */
   readonly databaseSizePages: number
   readonly salts: Salts
-  /** Running checksum before the first frame. */
   readonly checksumBefore: Checksum
-  /** Running checksum behind the last frame. */
   readonly checksumAfter: Checksum
   /** At least one, ascending; the last one ends where the segment ends. */
   readonly captures: readonly Capture[]

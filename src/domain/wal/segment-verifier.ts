@@ -25,7 +25,6 @@ export interface SegmentStart {
   readonly wantedEndOffset: number
 }
 
-/** What the verified frames of a segment say. */
 export interface SegmentContent {
   /** In a segment at offset 0. */
   readonly header: WalHeader | undefined

@@ -121,7 +121,6 @@ export function readSalts(headerBytes: Uint8Array): Salts {
   return { salt1: data.getUint32(16), salt2: data.getUint32(20) }
 }
 
-/** Writes a header and computes its checksum. */
 export function formatWalHeader(header: Omit<WalHeader, 'checksum'>): Uint8Array {
   const bytes = new Uint8Array(walHeaderBytes)
   const data = view(bytes)
@@ -225,20 +224,16 @@ export function checksumBeforeFrame(
   return unwindChecksum(frame.subarray(0, 8), behindHeader, options.bigEndian)
 }
 
-/** What a run of frames needs to be verified. */
 export interface FrameContext {
   readonly pageSizeBytes: number
   readonly bigEndian: boolean
   readonly salts: Salts
-  /** The running checksum before the first frame. */
   readonly checksum: Checksum
 }
 
-/** What {@link verifyFrames} found. */
 export interface VerifiedFrames {
   /** Frames whose salts and checksums continue the chain, from the first on. */
   readonly frameCount: number
-  /** The running checksum behind them. */
   readonly checksum: Checksum
   /** Frames up to and including the last one that commits; 0 if none does. */
   readonly committedFrameCount: number

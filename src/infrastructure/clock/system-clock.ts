@@ -18,7 +18,6 @@ function readWallClock(): number {
   return wallMs
 }
 
-/** The time of this machine. */
 export const systemClock: Clock = {
   now: readWallClock,
   monotonic: () => performance.now(),

@@ -7,7 +7,6 @@ import {
 } from '../../usecase/ports/live-comparison.js'
 import { askProcess } from '../child-process/ask-process.js'
 
-/** What the process answers. */
 export type ComparisonReply =
   | { readonly kind: 'result'; readonly result: ComparisonResult | undefined }
   | { readonly kind: 'failed'; readonly message: string }

@@ -121,7 +121,6 @@ function readFolder(section: DatabaseSection, context: ReadContext): DatabaseFol
   return { path, pattern, recursive, watch, metaPath, database }
 }
 
-/** Where a database and its local state are. */
 export function databasePaths(
   path: string,
   metaPath?: string,

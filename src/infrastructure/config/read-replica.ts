@@ -140,7 +140,6 @@ function readUrl(section: ReplicaSection): ReplicaUrl | 'wrong' | undefined {
   return conflicts.length === 0 ? url : 'wrong'
 }
 
-/** Where a replica without URL is. */
 function readPlace(section: ReplicaSection, context: ReadContext): StoreAddress | undefined {
   const type = section.value('type')
   const path = section.value('path')

@@ -12,7 +12,6 @@ import { type StoreAddress, readTarget } from './replica-target.js'
 import { textSettings } from './settings.js'
 import { type ReplicaTarget } from '../../domain/settings/config.js'
 
-/** A URL taken apart. */
 export interface ReplicaUrl {
   readonly place: StoreAddress
   readonly query: ReadonlyMap<string, string>

@@ -3,7 +3,6 @@ import { ConfigError } from '../../domain/errors.js'
 import { type KeyOf, type Section, type ValueOf } from './keys.js'
 import { plainScalar, readScalar } from './scalars.js'
 
-/** The single values of one section. */
 export interface Settings<S extends Section> {
   has(key: KeyOf<S>): boolean
   /** The value; its default where the key is absent, or wrong and reported. */

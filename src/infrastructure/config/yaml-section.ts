@@ -29,7 +29,6 @@ interface Entry {
   readonly keyNode: Node
 }
 
-/** An item of a list. */
 export interface Item {
   readonly node: Node
   readonly path: string
@@ -123,7 +122,6 @@ export class YamlSection<S extends Section> implements Settings<S> {
     this.#file.problems.add(entry?.node ?? entry?.keyNode ?? this.#node, path, problem)
   }
 
-  /** Of an item of one of its lists. */
   itemProblem(item: Item, problem: string): void {
     this.#file.problems.add(item.node, item.path, problem)
   }

@@ -1,7 +1,6 @@
 import { realpath, stat, statfs } from 'node:fs/promises'
 import { type FileSystemInfo, type LocalDisk } from '../../usecase/ports/local-disk.js'
 
-/** What Node's `stat` and `statfs` say. */
 export const nodeDisk: LocalDisk = {
   async fileBytes(path: string): Promise<number | undefined> {
     try {

@@ -16,7 +16,6 @@ export class ByteBudget {
     }
   }
 
-  /** Counts bytes out. */
   give(sizeBytes: number): void {
     this.#usedBytes -= sizeBytes
     if (this.#usedBytes >= this.#limitBytes) return

@@ -8,7 +8,6 @@ import { LogOutput } from './log-output.js'
 export interface LoggerOptions {
   readonly level: 'debug' | 'info' | 'warn' | 'error'
   readonly type: 'text' | 'json'
-  /** The file descriptor written to. */
   readonly destination: 1 | 2
   /** Whether another program writes to it, too. */
   readonly isShared: boolean

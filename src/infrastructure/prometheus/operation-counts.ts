@@ -3,7 +3,6 @@ import { type MetricInfo, type Sample } from './metric-table.js'
 
 type Counts = Record<ReplicaOperation, number>
 
-/** What was asked of all replicas of one type. */
 class TypeCounts implements ReplicaMetrics {
   readonly operations: Counts = { PUT: 0, GET: 0, DELETE: 0, LIST: 0 }
   readonly bytes: Pick<Counts, 'PUT' | 'GET'> = { PUT: 0, GET: 0 }
@@ -18,7 +17,6 @@ class TypeCounts implements ReplicaMetrics {
   }
 }
 
-/** Counts what is asked of stores, by their type. */
 export class OperationCounts {
   readonly #types = new Map<string, TypeCounts>()
 

@@ -25,7 +25,6 @@ export interface FeedGeneration {
   /** Absent: the local state of an earlier version does not tell. */
   readonly origin?: GenerationOrigin
   segments: SpooledSegment[]
-  /** The end of the last segment. */
   end: WalPosition
 }
 
@@ -83,7 +82,6 @@ export class GenerationFeed {
   notBeforeMs = 0
   /** One replica is merging segments: no other may begin to send a part of them. */
   merging = false
-  /** Bytes that the spool may hold. */
   maxSpoolBytes = Number.POSITIVE_INFINITY
   #final: Barrier | undefined
   readonly #changed = new Signal()
@@ -160,7 +158,6 @@ export class GenerationFeed {
     return this.#replicas.get(name)?.owedSinceMs
   }
 
-  /** Nothing is kept for this replica any more. */
   removeReplica(name: string): void {
     this.#replicas.delete(name)
     this.#changed.wake()
@@ -175,7 +172,6 @@ export class GenerationFeed {
     return this.#changed.wait(signal)
   }
 
-  /** Grows with every change. */
   get changeCount(): number {
     return this.#changed.count
   }
@@ -292,7 +288,6 @@ export class GenerationFeed {
     return names
   }
 
-  /** Keeps nothing for this replica any more. */
   detach(name: string): void {
     const place = this.#replicas.get(name)
     if (place !== undefined) place.detached = true

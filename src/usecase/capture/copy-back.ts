@@ -26,7 +26,6 @@ export interface CapturingLoop {
   keep(result: CaptureResult, kill: AbortSignal): Promise<void>
   /** Waits for some work, and captures meanwhile. */
   beside<T>(work: Promise<T>, kill: AbortSignal, options?: { everyMs: number }): Promise<T>
-  /** It has gone on. */
   move(): void
 }
 

@@ -25,9 +25,7 @@ export interface GenerationLoop {
   discard(): Promise<void>
   /** Throws when the file is not the one any more that is open. */
   checkFile(): Promise<void>
-  /** Until the next look. */
   pause(): Promise<void>
-  /** It has gone on. */
   move(): void
 }
 
@@ -47,7 +45,6 @@ export interface LocalGenerationOptions {
   readonly loop: GenerationLoop
 }
 
-/** Why a generation begins. */
 export interface Beginning {
   readonly reason: BreakReason
   readonly detail: string

@@ -41,7 +41,6 @@ export class SegmentAssembly implements AsyncDisposable {
     this.#generation = options.generation
   }
 
-  /** Where the segment ends so far. */
   get end(): WalPosition {
     return this.#last?.end ?? this.start
   }

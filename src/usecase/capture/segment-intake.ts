@@ -45,12 +45,10 @@ export class SegmentIntake {
     return this.#assembly?.end ?? this.#sealer.end
   }
 
-  /** Whether everything that was captured is durable. */
   get isEmpty(): boolean {
     return this.#assembly === undefined && this.#sealer.isIdle
   }
 
-  /** Whether a segment is under way. */
   get isUnderWay(): boolean {
     return this.#assembly !== undefined
   }
@@ -65,7 +63,6 @@ export class SegmentIntake {
     return this.#sealer.isIdle && this.#options.clock.monotonic() - this.#lastSealAt >= intervalMs
   }
 
-  /** Puts captured runs into the segment under way. */
   async keep({ runs }: CaptureResult, kill: AbortSignal): Promise<void> {
     const { spool, compressor, feed, report, history, pacing, clock } = this.#options
     const current = feed.current

@@ -16,7 +16,6 @@ export class SegmentSealer {
     this.#onSealed = onSealed
   }
 
-  /** Whether all that was added is durable. */
   get isIdle(): boolean {
     return this.#waiting.length === 0
   }
@@ -30,7 +29,6 @@ export class SegmentSealer {
     return this.#waiting.at(-1)?.end
   }
 
-  /** Takes a segment that ends in a commit. */
   add(assembly: SegmentAssembly, signal: AbortSignal): void {
     this.#waiting.push(assembly)
     if (this.#failure === undefined) this.#running ??= this.#run(signal)

@@ -32,7 +32,6 @@ import { type Refusal } from '../refusal.js'
 import { FileGuard } from './file-guard.js'
 import { SegmentIntake } from './segment-intake.js'
 
-/** What may change while a database is captured. */
 export interface CaptureSettings {
   /** A segment is finished at most this often. */
   readonly sealIntervalMs: number
@@ -47,7 +46,6 @@ export interface CaptureSettings {
   readonly comesAndGoes?: boolean
 }
 
-/** What is asked of one database's capture. */
 export interface SyncDatabaseOptions {
   readonly database: ManagedDatabase
   readonly spool: Spool
@@ -108,7 +106,6 @@ export class SyncDatabase {
   readonly #guard: FileGuard
   readonly #pacing = new CheckpointPacing()
   readonly #copyBack: CopyBack
-  /** Where everything captured is spooled. */
   #latest: Barrier | undefined
   readonly #report: CaptureReport
   #stop: AbortSignal = never
@@ -202,7 +199,6 @@ export class SyncDatabase {
     }
   }
 
-  /** Goes on with other settings. */
   configure(settings: CaptureSettings): void {
     this.#settings = settings
     this.#options.feed.maxSpoolBytes = settings.maxSpoolBytes
@@ -244,12 +240,10 @@ export class SyncDatabase {
     feed.end(this.#latest)
   }
 
-  /** The file that is open now. */
   get file(): FileIdentity | undefined {
     return this.#file
   }
 
-  /** Where capturing stands. */
   status(): CaptureStatus {
     // Of an idle database the files are looked at for us.
     if (this.#isIdle) this.#report.looked()
@@ -366,7 +360,6 @@ export class SyncDatabase {
     }
   }
 
-  /** The loop of a live database. */
   async #follow(opened: OpenedDatabase, stop: AbortSignal, kill: AbortSignal): Promise<void> {
     const { database, feed, clock, watcher } = this.#options
     let changedAt = Number.NEGATIVE_INFINITY

@@ -55,7 +55,6 @@ export class FollowFolders {
     this.#options = options
   }
 
-  /** Follows these folders from now on. */
   want(folders: readonly DatabaseFolder[]): void {
     const staying = this.#followed.filter((one) =>
       folders.some((folder) => sameSettings(folder, one.folder)),
@@ -75,14 +74,12 @@ export class FollowFolders {
     )
   }
 
-  /** The folders that cannot be read now. */
   get unreadable(): readonly { readonly dir: string; readonly problem: string }[] {
     return this.#followed.flatMap(({ folder, problem }) =>
       problem === undefined ? [] : [{ dir: folder.path, problem }],
     )
   }
 
-  /** Resolves when every folder has been looked through once. */
   async scanned(): Promise<void> {
     await Promise.all(this.#followed.map(({ scanned }) => scanned))
   }

@@ -27,7 +27,6 @@ export interface NotStored {
   readonly detail: string
 }
 
-/** What one replica is made of. */
 export interface ReplicaParts {
   readonly sync: SyncReplica
   /** Undefined: nothing is ever deleted. */
@@ -39,7 +38,6 @@ export interface ReplicaParts {
 
 /** What one database is made of. Disposed, it lets go of the database and of the local state. */
 export interface DatabaseParts extends AsyncDisposable {
-  /** The local state. */
   readonly spool: AsyncDisposable
   readonly feed: GenerationFeed
   readonly capture: SyncDatabase
@@ -48,7 +46,6 @@ export interface DatabaseParts extends AsyncDisposable {
   openHeartbeats(config: HeartbeatConfig, of: HeartbeatSubject): SendHeartbeats
 }
 
-/** What heartbeats stand for. */
 export interface HeartbeatSubject {
   /** Undefined: all replicas. */
   readonly replica: string | undefined
@@ -62,7 +59,6 @@ interface RunningReplica extends ReplicaParts {
   readonly done: Promise<unknown>
 }
 
-/** What capturing goes by. */
 export function captureSettings(config: DatabaseConfig): CaptureSettings {
   return {
     sealIntervalMs: Math.min(...config.replicas.map((replica) => replica.syncIntervalMs), 60_000),
@@ -168,7 +164,6 @@ export class ReplicatedDatabase {
     )
   }
 
-  /** Where it stands now. */
   status(): DatabaseStatus {
     const captured = this.#parts.capture.status()
     return {

@@ -30,7 +30,6 @@ export interface Replication {
   /** Resolves when what is wanted is so, or at an abort. `run` has to be under way. */
   settled(signal: AbortSignal): Promise<void>
 
-  /** The databases that run now. */
   readonly databases: readonly ReplicatedDatabase[]
 
   /**

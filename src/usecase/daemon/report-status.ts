@@ -13,7 +13,6 @@ export interface ReportStatusOptions {
 /** A disk that does not answer must not keep the rest from being told. */
 const maxMeasureMs = 2000
 
-/** Tells what the daemon is doing and whether all is well. */
 export class ReportStatus {
   readonly #options: ReportStatusOptions
   readonly #startedAtMs: number
@@ -29,7 +28,6 @@ export class ReportStatus {
     return [...replication.failing, ...findNotReady(replication.status())]
   }
 
-  /** The databases whose loop hangs. */
   hanging(): readonly NotReady[] {
     return findHanging(this.#options.replication.status())
   }

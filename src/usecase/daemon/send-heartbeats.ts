@@ -41,7 +41,6 @@ export class SendHeartbeats {
     })
   }
 
-  /** Runs until `stop`. */
   async run(stop: AbortSignal): Promise<void> {
     const { clock } = this.#options
     while (!stop.aborted) {

@@ -54,7 +54,6 @@ export class WatchDisk {
     this.#options = options
   }
 
-  /** What was measured last. */
   get latest(): DiskMeasurement {
     return this.#latest
   }
@@ -69,7 +68,6 @@ export class WatchDisk {
     return this.#measuring
   }
 
-  /** Runs until `stop`. */
   async run(stop: AbortSignal): Promise<void> {
     const { clock } = this.#options
     for (let waitMs = firstMs; !stop.aborted; waitMs = intervalMs) {

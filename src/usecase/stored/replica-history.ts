@@ -130,7 +130,6 @@ export function isUnderWay(
   return record.generation === generation && !record.hasSnapshot
 }
 
-/** In the order of positions. */
 export async function listGeneration(
   client: ReplicaClient,
   generation: Generation,
