@@ -6,6 +6,7 @@ export default tseslint.config(
     ignores: [
       'dist/',
       'package/',
+      'archives/',
       '.installed/',
       'coverage/',
       'api/',

@@ -6,9 +6,15 @@
  */
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { type OutputChunk, type Plugin, rolldown } from 'rolldown'
 import ts from 'typescript'
+import type * as commandList from '../src/delivery/cli/commands.ts'
+import type * as commandText from '../src/delivery/cli/command-text.ts'
+import type * as exits from '../src/delivery/exit-codes.ts'
 import { licences } from './licences.ts'
+import { completions } from './release/completions.ts'
+import { manualPages, type TextFile } from './release/manual.ts'
 
 const built = resolve('dist')
 const target = resolve('package')
@@ -110,12 +116,32 @@ function copyTypes(file: string, done = new Set<string>()): void {
   }
 }
 
-function writeManifest(): void {
+/** Man pages, whose paths it returns, and completions for shells. */
+async function writeTexts(version: string): Promise<string[]> {
+  const load = async (path: string): Promise<unknown> =>
+    import(pathToFileURL(join(built, 'delivery', path)).href)
+  const { loadCommands } = (await load('cli/commands.js')) as typeof commandList
+  const { exitCodes } = (await load('exit-codes.js')) as typeof exits
+  const text = (await load('cli/command-text.js')) as typeof commandText
+  const program = { version, commands: await loadCommands(), exitCodes, text }
+  const write = (folder: string, files: readonly TextFile[]): void => {
+    mkdirSync(join(target, folder))
+    for (const { name, text: content } of files) writeFileSync(join(target, folder, name), content)
+  }
+  const pages = manualPages(program)
+  write('man', pages)
+  write('completions', Object.values(completions(program)))
+  return pages.map(({ name }) => `man/${name}`)
+}
+
+async function writeManifest(): Promise<void> {
   const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as Record<string, unknown> & {
+    readonly version: string
     readonly dependencies: Readonly<Record<string, string>>
   }
   const published = {
     ...Object.fromEntries(kept.map((key) => [key, manifest[key]])),
+    man: await writeTexts(manifest.version),
     dependencies: Object.fromEntries(addons.map((name) => [name, manifest.dependencies[name]])),
   }
   writeFileSync(join(target, 'package.json'), `${JSON.stringify(published, undefined, 2)}\n`)
@@ -124,7 +150,7 @@ function writeManifest(): void {
 rmSync(target, { recursive: true, force: true })
 const packages = await writeCode()
 copyTypes('index.d.ts')
-writeManifest()
+await writeManifest()
 writeFileSync(
   join(target, 'THIRD-PARTY-NOTICES.md'),
   licences(['Packages that are part of the files in `dist`, and their licences.'], (folder) =>

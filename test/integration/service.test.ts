@@ -295,7 +295,9 @@ describe.skipIf(!hasSystemdAnalyze)('the unit', () => {
   const unit = join(root, 'systemd/tsreplicate.service')
 
   it('is valid to systemd', () => {
-    const { status, stderr } = spawnSync('systemd-analyze', ['verify', unit], { encoding: 'utf8' })
+    // The man page that it names is not installed with a checkout; archive.test.ts looks for it where it is.
+    const words = ['verify', '--man=no', unit]
+    const { status, stderr } = spawnSync('systemd-analyze', words, { encoding: 'utf8' })
     expect(stderr).toBe('')
     expect(status).toBe(0)
   })

@@ -1,3 +1,12 @@
+const installations = {
+  'tar -xzf tsreplicate-*-linux-x64.tar.gz -C /opt && ln -s /opt/tsreplicate-*/bin/tsreplicate /usr/local/bin/':
+    'changes the machine; npm run test:installs does it on clean ones',
+  'dpkg -i tsreplicate_*_amd64.deb':
+    'changes the machine; npm run test:installs does it on clean ones',
+  'npm install -g ./tsreplicate-*.tgz':
+    'changes the machine; npm run pack:check installs the package into a folder',
+} as const
+
 /**
  * Blocks of the documents that are not done as the language of a block says (see `documents.ts`), by page and first line, each
  * with its reason. What is left is done: the shell reads them, commands of tsreplicate in them are parsed, and YAML is YAML.
@@ -6,11 +15,11 @@ export const exceptions: Readonly<Record<string, Readonly<Record<string, string>
   'README.md': {
     'npm ci && npm run quickstart':
       'whoever runs the tests has installed; the quickstart has a test of its own',
-    'npm run pack && npm install -g ./tsreplicate-*.tgz':
-      'changes the machine; npm run pack:check installs the package into a folder',
+    ...installations,
   },
   'docs/guide.md': {
-    'npm ci': 'whoever runs the tests has installed',
+    ...installations,
+    'rm -r /opt/tsreplicate-* /usr/local/bin/tsreplicate': 'npm run test:installs does it',
     'tsreplicate restore /var/lib/tenants/eu/7.db': 'a bucket in the cloud',
     'FROM node:24-slim': 'an image is built with Docker, from the network',
     'services:': 'needs Docker',

@@ -16,6 +16,12 @@ export interface ProgramOptions {
   readonly onTerminal: boolean
 }
 
+/** What we were started with: the launcher that brings our Node.js lays aside what is for another one. */
+function ownEnvironment(): NodeJS.ProcessEnv {
+  const { TSREPLICATE_NODE_OPTIONS: laidAside, ...env } = process.env
+  return laidAside === undefined ? env : { ...env, NODE_OPTIONS: laidAside }
+}
+
 /** The program of `exec`: its environment, stdin, stdout and stderr are ours, and signals are passed on to it. */
 export class ExecutedProgram {
   readonly #options: ProgramOptions
@@ -38,7 +44,7 @@ export class ExecutedProgram {
   run(): Promise<number> {
     const { words, env } = this.#options
     const [command = '', ...argv] = words
-    const child = spawn(command, argv, { stdio: 'inherit', env: { ...process.env, ...env } })
+    const child = spawn(command, argv, { stdio: 'inherit', env: { ...ownEnvironment(), ...env } })
     this.#child = child
     this.#ended = new Promise((resolve) => {
       const end = (code: number): void => {

@@ -1,6 +1,12 @@
 /** Prints `docs/commands.md`, and what exit codes mean, from what each command says of itself. */
 import { readFileSync } from 'node:fs'
-import { type CliCommand, type Flag, formatFlag } from '../../../src/delivery/cli/command.ts'
+import { type CliCommand, type Flag } from '../../../src/delivery/cli/command.ts'
+import {
+  formatFlagWithValue,
+  formatSentence,
+  formatSynopsis,
+  ownExitCodes,
+} from '../../../src/delivery/cli/command-text.ts'
 import { loadCommands } from '../../../src/delivery/cli/commands.ts'
 import { configFlags, jsonFlag, replicaFlag } from '../../../src/delivery/cli/flags.ts'
 import { exitCodes } from '../../../src/delivery/exit-codes.ts'
@@ -19,7 +25,7 @@ export function exitCodeMeanings(): readonly { readonly code: number; readonly m
     const own = commands.flatMap((command) =>
       ownExitCodes(command)
         .filter(([known]) => known === name)
-        .map(([, text]) => `${code(command.name)}: ${text}`),
+        .map(([, , text]) => `${code(command.name)}: ${text}`),
     )
     return {
       code: number,
@@ -38,14 +44,6 @@ export function errorsPage(): string {
   )
 }
 
-function ownExitCodes(command: CliCommand): [string, string][] {
-  return Object.entries(command.exitCodes ?? {})
-}
-
-function sentence(text: string): string {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
-}
-
 /** `docs/commands.md` */
 export function commandsReference(): string {
   return `<!-- Written by \`npm run docs:reference\` from the commands themselves. -->
@@ -54,7 +52,7 @@ export function commandsReference(): string {
 
 ${table(
   ['command', 'what it does'],
-  commands.map(({ name, summary }) => [`[${code(name)}](#${name})`, sentence(summary)]),
+  commands.map(({ name, summary }) => [`[${code(name)}](#${name})`, formatSentence(summary)]),
 )}
 
 \`DB\` is the path of a database in the configuration. \`URL\` is a replica: \`file:///FOLDER\`, \`s3://BUCKET/PATH\`, \`gcs://BUCKET/PATH\` or
@@ -67,7 +65,7 @@ Most commands take some of these flags:
 
 ${table(
   ['flag', 'what it does'],
-  sharedFlags.map((flag) => [code(nameOf(flag)), sentence(flag[1].description)]),
+  sharedFlags.map((flag) => [code(formatFlagWithValue(flag)), formatSentence(flag[1].description)]),
 )}
 
 With \`-json\`, an error is JSON on stdout as well: \`{"error": {"code": …, "message": …}}\`.
@@ -104,15 +102,14 @@ function sectionOf(command: CliCommand): string {
   const end = exitCodes[exampleEnd].code
   const all = Object.entries(command.flags)
   const own = all.filter((flag) => !isShared(flag))
-  const shared = all.filter(isShared).map(nameOf)
-  const endings = Object.entries(exitCodes).flatMap(([known, { code: number }]) =>
-    ownExitCodes(command)
-      .filter(([ending]) => ending === known)
-      .map(([, meaning]): [number, string] => [number, meaning]),
-  )
+  const shared = all.filter(isShared).map(formatFlagWithValue)
+  const endings = ownExitCodes(command).map(([, number, meaning]): [number, string] => [
+    number,
+    meaning,
+  ])
   return [
     `## ${name}`,
-    code(synopsisOf(command)),
+    code(`tsreplicate ${formatSynopsis(command)}`),
     about,
     `\`\`\`sh${end === 0 ? '' : ` exit=${end}`}\n${example}\n\`\`\``,
     ...(own.length === 0 ? [] : [flagTable(own)]),
@@ -121,34 +118,20 @@ function sectionOf(command: CliCommand): string {
   ].join('\n\n')
 }
 
-function synopsisOf({ name, arguments: named = [] }: CliCommand): string {
-  const words = named.map((argument) => {
-    const whole = argument.name.toUpperCase().replace('DATABASE-OR-URL', 'DB|URL')
-    const plain = whole.replace('DATABASE', 'DB').replace('URLS', 'URL')
-    return `[${plain}${argument.variadic === true ? '...' : ''}]`
-  })
-  return ['tsreplicate', name, '[FLAGS]', ...words].join(' ')
-}
-
 function flagTable(flags: readonly (readonly [string, Flag])[]): string {
   return table(
     ['flag', 'what it does', 'default'],
     flags.map(([name, flag]) => [
-      code(nameOf([name, flag])),
-      sentence(flag.description),
+      code(formatFlagWithValue([name, flag])),
+      formatSentence(flag.description),
       flag.default === undefined ? '' : code(flag.default),
     ]),
   )
 }
 
-/** In Go's style, as messages write flags. */
-function nameOf([name, { value }]: readonly [string, Flag]): string {
-  return formatFlag(name) + (value === undefined ? '' : ` ${value.toUpperCase()}`)
-}
-
 function exitTable(rows: readonly (readonly [number, string])[]): string {
   return table(
     ['exit code', 'meaning'],
-    rows.map(([number, meaning]) => [String(number), sentence(meaning)]),
+    rows.map(([number, meaning]) => [String(number), formatSentence(meaning)]),
   )
 }
