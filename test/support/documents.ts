@@ -28,11 +28,12 @@ export interface Block {
   readonly output: string | undefined
 }
 
-/** README.md and every page of docs/. */
+/** README.md, that of the examples, and every page of docs/. */
 export function listPages(): string[] {
   const names = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
   return [
     'README.md',
+    'examples/README.md',
     ...names.filter((name) => name.endsWith('.md')).map((name) => join('docs', name)),
   ].sort()
 }

@@ -17,6 +17,13 @@ export const exceptions: Readonly<Record<string, Readonly<Record<string, string>
       'whoever runs the tests has installed; the quickstart has a test of its own',
     ...installations,
   },
+  'examples/README.md': {
+    'cp tsreplicate.env.example tsreplicate.env':
+      'needs Docker; examples.test.ts runs what the containers run',
+    'kamal server exec "docker run --rm -v app_storage:/storage busybox chown 1000:1000 /storage"':
+      'needs Docker',
+    'fly volumes create data --size 1': "Fly's cloud; examples.test.ts runs what the machine runs",
+  },
   'docs/guide.md': {
     ...installations,
     'rm -r /opt/tsreplicate-* /usr/local/bin/tsreplicate': 'npm run test:installs does it',
