@@ -9,7 +9,12 @@ import { formatObjectPath, type ObjectRef } from './replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from './restore-plan.js'
 import { type ChainTail, succession } from './segment-chain.js'
 import { type SegmentContent } from '../wal/segment-verifier.js'
-import { type SnapshotTrailer, type Trailer, type WalSegmentTrailer } from './trailer.js'
+import {
+  isTrailerOf,
+  type SnapshotTrailer,
+  type Trailer,
+  type WalSegmentTrailer,
+} from './trailer.js'
 import { type Checksum, sameChecksum, sameSalts, type WalHeader } from '../wal/wal-format.js'
 
 /** What is stored does not go on from a place, up to which it is verified. */
@@ -80,10 +85,8 @@ export class ChainVerifier {
       this.#imageBytes = facts.sizeBytes
       const { trailer } = facts
       if (trailer === undefined) return
-      if (trailer.kind !== 'snapshot') throw new CorruptionError('its trailer is a WAL segment’s')
       if (
-        trailer.generation !== this.#snapshot.generation ||
-        trailer.index !== this.#snapshot.index ||
+        !isTrailerOf(this.#snapshot, trailer) ||
         trailer.pageSizeBytes !== (this.#pageSizeBytes ?? trailer.pageSizeBytes)
       ) {
         throw new CorruptionError('its trailer belongs to another object')
@@ -95,7 +98,7 @@ export class ChainVerifier {
   addSegment(segment: StoredSegment, facts: SegmentFacts): void {
     this.#guard(segment, () => {
       const { content, trailer } = facts
-      if (trailer !== undefined && !isOf(segment, trailer)) {
+      if (trailer !== undefined && !isTrailerOf(segment, trailer)) {
         throw new CorruptionError('its trailer belongs to another object')
       }
       this.#follow(segment, content, trailer)
@@ -254,13 +257,4 @@ export class ChainVerifier {
       )
     }
   }
-}
-
-function isOf(segment: StoredSegment, trailer: Trailer): trailer is WalSegmentTrailer {
-  return (
-    trailer.kind === 'wal-segment' &&
-    trailer.generation === segment.generation &&
-    trailer.index === segment.index &&
-    trailer.startOffset === segment.offset
-  )
 }

@@ -13,6 +13,7 @@
  */
 import { type Generation, parseGeneration } from '../wal/generation.js'
 import { type FollowedGeneration, type Lineage } from './lineage.js'
+import { type ObjectRef } from './replica-layout.js'
 import { type WalPosition } from '../wal/position.js'
 import {
   type Checksum,
@@ -81,6 +82,16 @@ export interface SnapshotTrailer {
 }
 
 export type Trailer = WalSegmentTrailer | SnapshotTrailer
+
+/** Whether a trailer is the one of an object, and not of another one that was stored under its name. */
+export function isTrailerOf<Ref extends ObjectRef>(
+  ref: Ref,
+  trailer: Trailer | undefined,
+): trailer is Extract<Trailer, { kind: Ref['kind'] }> {
+  if (trailer?.generation !== ref.generation || trailer.index !== ref.index) return false
+  if (trailer.kind === 'snapshot') return ref.kind === 'snapshot'
+  return ref.kind === 'wal-segment' && trailer.startOffset === ref.offset
+}
 
 /** What a trailer says of the header of its index, for a segment behind the one that brings it. */
 export function indexHeaderOf(trailer: Trailer | undefined): WalHeader | undefined {

@@ -10,7 +10,7 @@ import { countOf } from '../../kit/quantity.js'
 import { formatObjectPath, type ObjectRef } from './replica-layout.js'
 import { type GenerationListing, type StoredSegment, type StoredSnapshot } from './restore-plan.js'
 import { chainStart, headOf, succession, type Succession, tailOf } from './segment-chain.js'
-import { type SnapshotTrailer, type TrailerTail, type WalSegmentTrailer } from './trailer.js'
+import { isTrailerOf, type TrailerTail, type WalSegmentTrailer } from './trailer.js'
 
 /** Something that is not as it should be. `damage`: an object is missing or is not what was stored. */
 export interface Finding {
@@ -129,13 +129,8 @@ class StructureCheck {
     const tail = this.#tails.get(formatObjectPath(segment))
     if (tail?.kind === 'unreadable') return [{ ref: segment, problem: unreadable(tail) }]
     if (tail?.kind !== 'trailer') return []
-    const { trailer } = tail
-    const isItsOwn =
-      trailer.kind === 'wal-segment' &&
-      trailer.generation === segment.generation &&
-      trailer.index === segment.index &&
-      trailer.startOffset === segment.offset
-    return isItsOwn ? [] : [{ ref: segment, problem: 'its trailer belongs to another object' }]
+    if (isTrailerOf(segment, tail.trailer)) return []
+    return [{ ref: segment, problem: 'its trailer belongs to another object' }]
   }
 
   #checkTimes(before: StoredSegment, segment: StoredSegment): void {
@@ -154,7 +149,7 @@ class StructureCheck {
     if (tail?.kind === 'unreadable') this.#damage(snapshot, unreadable(tail))
     if (tail?.kind !== 'trailer') return
     const { trailer } = tail
-    if (!isOf(snapshot, trailer)) {
+    if (!isTrailerOf(snapshot, trailer)) {
       this.#damage(snapshot, 'its trailer belongs to another object')
       return
     }
@@ -233,15 +228,4 @@ function describeSuccession(segment: StoredSegment, follows: Succession): readon
 
 function unreadable({ problem }: { readonly problem: string }): string {
   return `its trailer is damaged: ${problem}`
-}
-
-function isOf(
-  snapshot: StoredSnapshot,
-  trailer: SnapshotTrailer | WalSegmentTrailer,
-): trailer is SnapshotTrailer {
-  return (
-    trailer.kind === 'snapshot' &&
-    trailer.generation === snapshot.generation &&
-    trailer.index === snapshot.index
-  )
 }

@@ -18,6 +18,7 @@ import { formatWalSegmentName, parseWalSegmentName } from '../../domain/stored/r
 import { headOf, startOf, succession, tailOf } from '../../domain/stored/segment-chain.js'
 import {
   formatTrailer,
+  isTrailerOf,
   parseTrailer,
   trailerTailBytes,
   type WalSegmentTrailer,
@@ -452,12 +453,7 @@ async function readSegment(
     if (tail.kind === 'unreadable') return unreadable(tail.problem)
     if (tail.kind !== 'trailer') return unreadable('it has no trailer')
     const { trailer } = tail
-    if (
-      trailer.kind !== 'wal-segment' ||
-      trailer.generation !== generation ||
-      trailer.index !== position.index ||
-      trailer.startOffset !== position.offset
-    ) {
+    if (!isTrailerOf({ kind: 'wal-segment', generation, ...position }, trailer)) {
       return unreadable('its trailer belongs to another object')
     }
     return { kind: 'segment', segment: describe(trailer, size) }
@@ -526,11 +522,7 @@ class FileSegmentWriter implements SegmentWriter {
   async #finish(trailer: WalSegmentTrailer): Promise<SpooledSegment> {
     this.#assertWritable()
     const { folder, name, temporaryPath, generation, position } = this.#options
-    if (
-      trailer.generation !== generation ||
-      trailer.index !== position.index ||
-      trailer.startOffset !== position.offset
-    ) {
+    if (!isTrailerOf({ kind: 'wal-segment', generation, ...position }, trailer)) {
       throw new RangeError(
         `a segment at ${formatPosition({ generation, ...position })} cannot end with the trailer of another`,
       )

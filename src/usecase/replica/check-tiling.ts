@@ -19,7 +19,7 @@ import {
   type StoredRun,
   type StoredRuns,
 } from '../../domain/stored/stored-runs.js'
-import { type WalSegmentTrailer } from '../../domain/stored/trailer.js'
+import { isTrailerOf, type WalSegmentTrailer } from '../../domain/stored/trailer.js'
 import { type ReplicaClient, type WalSegmentInfo } from '../ports/replica-client.js'
 import { type SpooledSegment } from '../ports/spool.js'
 import { readTrailer } from '../stored/trailers.js'
@@ -95,10 +95,9 @@ export class CheckTiling {
       this.#damaged.add(segment)
     }
     this.#trailers.set(segment, trailer)
-    const { index, offset } = segment
     // Where objects are encrypted, those that cannot be read may all be as they should.
-    const isOther = trailer?.index !== index || trailer.startOffset !== offset
-    if (isOther && (trailer !== undefined || !this.#client.isEncrypted)) {
+    const mayBeOurs = trailer === undefined && this.#client.isEncrypted
+    if (!isTrailerOf(segment, trailer) && !mayBeOurs) {
       this.#damaged.add(segment)
     }
   }

@@ -2,7 +2,7 @@ import { CorruptionError, ObjectNotFoundError } from '../../domain/errors.js'
 import { type NewestSnapshot } from '../../domain/policy/snapshot-schedule.js'
 import { type Lineage } from '../../domain/stored/lineage.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
-import { type SnapshotTrailer } from '../../domain/stored/trailer.js'
+import { isTrailerOf, type SnapshotTrailer } from '../../domain/stored/trailer.js'
 import { type StoredSnapshot } from '../../domain/stored/restore-plan.js'
 import { type Confirmation } from './confirmation.js'
 import { type Logger } from '../ports/logger.js'
@@ -67,9 +67,8 @@ async function trailerOf(
 ): Promise<SnapshotTrailer | undefined> {
   try {
     const found = await readTrailer(client, info, signal)
-    if (found.kind !== 'trailer' || found.trailer.kind !== 'snapshot') return undefined
-    const { generation, index } = found.trailer
-    return generation === info.generation && index === info.index ? found.trailer : undefined
+    if (found.kind !== 'trailer') return undefined
+    return isTrailerOf(info, found.trailer) ? found.trailer : undefined
   } catch (error) {
     if (error instanceof CorruptionError || error instanceof ObjectNotFoundError) return undefined
     throw error

@@ -5,7 +5,7 @@
 import { type Generation } from '../../domain/wal/generation.js'
 import { type WalPosition } from '../../domain/wal/position.js'
 import { type WalSegmentRef } from '../../domain/stored/replica-layout.js'
-import { type WalSegmentTrailer } from '../../domain/stored/trailer.js'
+import { isTrailerOf } from '../../domain/stored/trailer.js'
 import { type Checksum } from '../../domain/wal/wal-format.js'
 import { nextInLog } from '../../domain/stored/segment-chain.js'
 import { type ReplicaClient, type WalSegmentInfo } from '../ports/replica-client.js'
@@ -70,7 +70,7 @@ export async function readByName(
   const { found } = read
   if (found.kind === 'trailer') {
     const { trailer } = found
-    if (trailer.kind !== 'wal-segment' || !isAt(trailer, ref)) return undefined
+    if (!isTrailerOf(ref, trailer)) return undefined
     const { index, startOffset, endOffset } = trailer
     const walBytes = endOffset - startOffset
     const place = { generation, index, startOffset, endOffset }
@@ -138,8 +138,4 @@ async function spooledAs(
   if (same === undefined) return undefined
   const isMarked = (await client.isMarked({ ref, mark: markOf(same) }, signal)) ?? true
   return isMarked ? same : undefined
-}
-
-function isAt({ generation, index, startOffset }: WalSegmentTrailer, ref: WalSegmentRef): boolean {
-  return generation === ref.generation && index === ref.index && startOffset === ref.offset
 }

@@ -9,11 +9,7 @@ import {
   type RetainedSnapshot,
 } from '../../domain/policy/retention-policy.js'
 import { chainStart, headOf, succession, tailOf } from '../../domain/stored/segment-chain.js'
-import {
-  type SnapshotTrailer,
-  type Trailer,
-  type WalSegmentTrailer,
-} from '../../domain/stored/trailer.js'
+import { isTrailerOf, type Trailer, type WalSegmentTrailer } from '../../domain/stored/trailer.js'
 import { isAbortError } from '../../kit/abort.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
 import { readTrailer } from '../stored/trailers.js'
@@ -49,9 +45,17 @@ export class RetainedListing {
     const snapshots: RetainedSnapshot[] = []
     let lineage: Lineage | undefined
     for (const snapshot of listing.snapshots) {
-      snapshots.push(await this.#snapshot(snapshot, signal))
-      const trailer = await this.#trailer(snapshot, signal)
-      if (typeof trailer === 'object' && trailer.kind === 'snapshot') lineage = trailer.lineage
+      const found = await this.#trailer(snapshot, signal)
+      const trailer = typeof found === 'object' && isTrailerOf(snapshot, found) ? found : undefined
+      snapshots.push({
+        ...snapshot,
+        consistentFrom: trailer?.consistentFrom,
+        commitTimeMs: trailer?.commitTimeMs ?? snapshot.createdAtMs,
+        finishedAtMs: Math.max(snapshot.createdAtMs, trailer?.endTimeMs ?? 0),
+        broken:
+          (found !== 'none' && trailer === undefined) || this.#broken.has(identityOf(snapshot)),
+      })
+      if (trailer !== undefined) lineage = trailer.lineage
     }
     const last = listing.segments.at(-1)
     const trailer = last === undefined ? undefined : await this.#segmentTrailer(last, signal)
@@ -70,26 +74,12 @@ export class RetainedListing {
     }
   }
 
-  async #snapshot(snapshot: StoredSnapshot, signal: AbortSignal): Promise<RetainedSnapshot> {
-    const found = await this.#trailer(snapshot, signal)
-    const trailer: SnapshotTrailer | undefined =
-      typeof found === 'object' && found.kind === 'snapshot' ? found : undefined
-    const damaged = found !== 'none' && trailer === undefined
-    return {
-      ...snapshot,
-      consistentFrom: trailer?.consistentFrom,
-      commitTimeMs: trailer?.commitTimeMs ?? snapshot.createdAtMs,
-      finishedAtMs: Math.max(snapshot.createdAtMs, trailer?.endTimeMs ?? 0),
-      broken: damaged || this.#broken.has(identityOf(snapshot)),
-    }
-  }
-
   async #segmentTrailer(
     segment: StoredSegment,
     signal: AbortSignal,
   ): Promise<WalSegmentTrailer | undefined> {
     const found = await this.#trailer(segment, signal)
-    return typeof found === 'object' && found.kind === 'wal-segment' ? found : undefined
+    return typeof found === 'object' && isTrailerOf(segment, found) ? found : undefined
   }
 
   async #trailer(object: StoredSegment | StoredSnapshot, signal: AbortSignal): Promise<Found> {

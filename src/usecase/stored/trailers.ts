@@ -3,6 +3,7 @@ import { ObjectNotFoundError } from '../../domain/errors.js'
 import { formatObjectPath, type ObjectRef } from '../../domain/stored/replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from '../../domain/stored/restore-plan.js'
 import {
+  isTrailerOf,
   parseTrailer,
   type SnapshotTrailer,
   type Trailer,
@@ -73,17 +74,12 @@ export class TrailerReader {
   /** Undefined: it has none, or none of its own that can be read. */
   async segment(segment: StoredSegment): Promise<WalSegmentTrailer | undefined> {
     const trailer = await this.#trailer(segment)
-    const isItsOwn =
-      trailer?.kind === 'wal-segment' &&
-      trailer.index === segment.index &&
-      trailer.startOffset === segment.offset
-    return isItsOwn ? trailer : undefined
+    return isTrailerOf(segment, trailer) ? trailer : undefined
   }
 
   async snapshot(snapshot: StoredSnapshot): Promise<SnapshotTrailer | undefined> {
     const trailer = await this.#trailer(snapshot)
-    const isItsOwn = trailer?.kind === 'snapshot' && trailer.index === snapshot.index
-    return isItsOwn ? trailer : undefined
+    return isTrailerOf(snapshot, trailer) ? trailer : undefined
   }
 
   async #trailer(object: StoredSegment | StoredSnapshot): Promise<Trailer | undefined> {
@@ -93,8 +89,7 @@ export class TrailerReader {
     if (tail.kind === 'unreadable') {
       this.#notes.push(`${path} has an unreadable trailer: ${tail.problem}`)
     }
-    const isItsOwn = tail.kind === 'trailer' && tail.trailer.generation === object.generation
-    const trailer = isItsOwn ? tail.trailer : undefined
+    const trailer = tail.kind === 'trailer' ? tail.trailer : undefined
     this.#known.set(path, trailer)
     return trailer
   }

@@ -1,8 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { formatObjectPath, type ObjectRef } from '../../../../src/domain/stored/replica-layout.js'
 import { formatGeneration } from '../../../../src/domain/wal/generation.js'
 import {
   formatTrailer,
+  isTrailerOf,
   parseTrailer,
   type SnapshotTrailer,
   type Trailer,
@@ -247,4 +249,22 @@ describe('trailer', () => {
       }),
     )
   })
+})
+
+test('a trailer is that of one object: of its kind, generation and place', () => {
+  const own = (trailer: Trailer): ObjectRef =>
+    trailer.kind === 'snapshot'
+      ? { kind: 'snapshot', generation: trailer.generation, index: trailer.index }
+      : { ...trailer, offset: trailer.startOffset }
+  const trailers = fc.oneof(segmentTrailer, snapshotTrailer)
+  fc.assert(
+    fc.property(trailers, trailers, (one, other) => {
+      expect(isTrailerOf(own(one), one)).toBe(true)
+      const isSame = formatObjectPath(own(one)) === formatObjectPath(own(other))
+      expect(isTrailerOf(own(one), other)).toBe(isSame)
+      expect(isTrailerOf({ ...own(one), index: one.index + 1 }, one)).toBe(false)
+      if (one.kind === 'wal-segment')
+        expect(isTrailerOf({ ...own(one), kind: 'snapshot' }, one)).toBe(false)
+    }),
+  )
 })
