@@ -28,6 +28,8 @@ export interface CaptureStatus {
   readonly lastFailure: Failure | undefined
   /** Why frames can't be copied back into the database file for some time, while the WAL grows; undefined: they can. */
   readonly copyingProblem: string | undefined
+  /** Whether a reader of the application kept checkpoints, when they were last tried, from copying back what there was. */
+  readonly isWalPinned: boolean
   /** Why commits may pass the file that is captured; undefined: they can't. */
   readonly fileProblem: string | undefined
   /** How many generations began lately, and within which time; undefined: no more than usual. */

@@ -24,6 +24,8 @@ export class CaptureReport {
   fileProblem: string | undefined
   /** Why what is committed cannot be captured. */
   walProblem: string | undefined
+  /** Whether a reader of the application kept the last round of checkpoints from copying back what it found. */
+  isWalPinned = false
   readonly #clock: Clock
   readonly #feed: GenerationFeed
   readonly #failures: FailureLog
@@ -180,6 +182,7 @@ export class CaptureReport {
       state: this.state,
       lastFailure: this.#failures.last,
       copyingProblem: this.#copyingProblem,
+      isWalPinned: this.isWalPinned,
       fileProblem: this.fileProblem ?? this.walProblem,
       generationsLately: generationsLately(this.#beganAtMs, now),
       silentMs: Math.max(0, now - movedAt - monitorIntervalMs),

@@ -112,10 +112,11 @@ export class CopyBack {
 
   /** Copies back what is to be copied back now, and holds writers off where the WAL would not restart otherwise. */
   async ifDue(latest: CaptureResult, limits: CopyBackLimits, kill: AbortSignal): Promise<void> {
-    const { clock, pacing, fileWatch } = this.#options
+    const { clock, pacing, fileWatch, report } = this.#options
     const now = clock.monotonic()
     if (isAllCopied(latest.wal)) {
       this.#works()
+      report.isWalPinned = false
       if (latest.wal.frameCount === 0) pacing.begin(now)
       return
     }
@@ -133,6 +134,7 @@ export class CopyBack {
     if (round === undefined) return
     pacing.ended(round)
     const { wal, isDone, hasReached, isTooLarge } = round
+    report.isWalPinned = !isDone && !hasReached
     if (isDone || !hasReached || wal.frameCount < maxFrameCount) return
     if (isTooLarge) await this.#catchUp(wal, limits, kill)
     else if (pacing.mayForce(clock.monotonic())) await this.#forceRestart(wal, limits, kill)

@@ -127,13 +127,7 @@ export class WatchDisk {
     const watched = this.#watchedOf(db)
     const { databaseBytes = 0, walBytes = 0 } = sizes ?? {}
     if (watched.wal.isDue(walBytes, nowMs)) {
-      logger.warn(
-        {
-          walBytes,
-          hint: 'a read transaction of the application that does not end keeps it from being reused',
-        },
-        'the wal is large',
-      )
+      logger.warn({ walBytes, hint: whyLarge(database) }, 'the wal is large')
     }
     const grownBytes = suddenlyGrown(watched, databaseBytes, nowMs)
     if (watched.growth.isDue(grownBytes, nowMs)) {
@@ -174,6 +168,14 @@ export class WatchDisk {
     this.#watched.set(db, watched)
     return watched
   }
+}
+
+/** What is known of why a WAL is large, and what to do. */
+function whyLarge({ copyingProblem, isWalPinned }: DatabaseStatus): string {
+  if (copyingProblem !== undefined) return `its pages cannot be copied back: ${copyingProblem}`
+  return isWalPinned
+    ? 'a read transaction of the application that does not end keeps it from being reused: end that one'
+    : 'the application wrote so much in one transaction, or without a pause; SQLite uses the file again, and makes it smaller only at PRAGMA wal_checkpoint(TRUNCATE)'
 }
 
 /** By how much a database has grown in the window, where that is much for its size; else 0. */

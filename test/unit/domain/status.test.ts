@@ -46,6 +46,7 @@ const database: DatabaseStatus = {
   state: 'replicating',
   lastFailure: undefined,
   copyingProblem: undefined,
+  isWalPinned: false,
   fileProblem: undefined,
   generationsLately: undefined,
   silentMs: 10,

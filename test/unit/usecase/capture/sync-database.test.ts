@@ -627,6 +627,7 @@ describe('copying pages back', () => {
   })
 
   test('takes six tries a round, and ever longer pauses, while a reader pins the WAL', async () => {
+    const copyAll = database.copyBack
     database.copyBack = () => undefined
     database.commit(limit)
     await clock.advance(100)
@@ -639,6 +640,13 @@ describe('copying pages back', () => {
     expect(rounds).toBeGreaterThanOrEqual(8)
     expect(rounds).toBeLessThanOrEqual(12)
     expect(called('finish-wal')).toEqual([])
+    expect(sync.status().isWalPinned).toBe(true)
+    database.copyBack = copyAll
+    for (let i = 0; i < 110; i += 1) {
+      database.commit(1)
+      await clock.advance(100)
+    }
+    expect(sync.status().isWalPinned).toBe(false)
   })
 
   test('is left to an application that restarts the WAL itself, up to four times the limit', async () => {
@@ -718,6 +726,7 @@ describe('the writer lock', () => {
       const before = held.filter((heldAtMs) => heldAtMs < atMs).at(-1) ?? 0
       expect(atMs - before).toBeGreaterThanOrEqual(50)
     }
+    expect(sync.status().isWalPinned).toBe(false)
     const slowed = 'the wal grows faster than it is captured: writers are slowed down'
     expect(lines.filter((line) => line === slowed)).toHaveLength(1)
     database.forced = 'done'

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { LevelAlarm } from '../../../../src/kit/level-alarm.js'
 import { type DatabaseStatus } from '../../../../src/domain/status.js'
-import { type Logger } from '../../../../src/usecase/ports/logger.js'
+import { type LogFields, type Logger } from '../../../../src/usecase/ports/logger.js'
 import { WatchDisk } from '../../../../src/usecase/daemon/watch-disk.js'
 
 const mebibyte = 1024 * 1024
@@ -18,6 +18,7 @@ interface World {
 async function warnings(
   minutes: number,
   world: (minute: number) => Partial<World>,
+  { known = {}, hints = [] }: { known?: Partial<DatabaseStatus>; hints?: string[] } = {},
 ): Promise<string[]> {
   const log: string[] = []
   let now = 0
@@ -28,7 +29,8 @@ async function warnings(
     used: 0.1,
     ...world(Math.floor(now / minuteMs)),
   })
-  const warn = (_: object, message: string): void => {
+  const warn = ({ hint }: LogFields, message: string): void => {
+    if (typeof hint === 'string') hints.push(hint)
     log.push(`${Math.floor(now / minuteMs)} ${message}`)
   }
   const logger: Logger = { debug: warn, info: warn, warn, error: warn, child: () => logger }
@@ -50,6 +52,7 @@ async function warnings(
         metaPath: '/data/.app.db-tsreplicate',
         spoolBytes: state().spoolBytes,
         maxSpoolBytes: 100,
+        ...known,
       } as DatabaseStatus,
     ],
     clock: {
@@ -85,6 +88,19 @@ describe('warnings', () => {
       '70 the wal is large',
       '130 the wal is large',
     ])
+  })
+
+  test('why a WAL is large is said by what is known: a reader, checkpoints that fail, or much that was written', async () => {
+    const hintOf = async (known: Partial<DatabaseStatus>): Promise<string> => {
+      const hints: string[] = []
+      await warnings(1, () => ({ walBytes: 300 * mebibyte }), { known, hints })
+      return hints.join('; ')
+    }
+    expect(await hintOf({ isWalPinned: true })).toContain('a read transaction of the application')
+    expect(await hintOf({ isWalPinned: false })).toContain('wrote so much in one transaction')
+    expect(await hintOf({ isWalPinned: false, copyingProblem: 'disk I/O error' })).toBe(
+      'its pages cannot be copied back: disk I/O error',
+    )
   })
 
   test('a database that grows by half in minutes is said; a new file and slow growth are not', async () => {

@@ -126,6 +126,7 @@ const captured = (): CaptureStatus => ({
   state: 'replicating',
   lastFailure: undefined,
   copyingProblem: undefined,
+  isWalPinned: false,
   generationsLately: undefined,
   fileProblem: undefined,
   silentMs: 0,
