@@ -267,8 +267,8 @@ export class RetentionHistory {
     this.#readClock()
     line.timeMs = Math.max(line.timeMs, this.wallMs)
     const startOffset = line.offset
-    const endOffset = startOffset + (startOffset === 0 ? 32 : 0) + 4120 * (1 + this.#below(3))
-    const first = Math.round(startOffset + (endOffset - startOffset) / 2)
+    const first = startOffset + (startOffset === 0 ? 32 : 0) + 4120 * (1 + this.#below(3))
+    const endOffset = first + 4120
     this.#store({
       kind: 'wal-segment',
       generation: line.generation,

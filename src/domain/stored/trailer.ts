@@ -18,6 +18,7 @@ import { type WalPosition } from '../wal/position.js'
 import {
   type Checksum,
   checksumBytes,
+  frameBytes,
   isPageSize,
   type Salts,
   type WalHeader,
@@ -111,8 +112,12 @@ const footBytes = 8
 
 /** Bytes at an object's end that are worth reading at once to find its trailer: most trailers are shorter. */
 export const trailerTailBytes = 4096
-/** A trailer longer than this is not believed. */
-const maxTrailerBytes = 64 * 1024 * 1024
+/** A trailer longer than this is not believed, nor one with more captures: who can write to a store could fill our memory. */
+const maxTrailerBytes = 8 * 1024 * 1024
+const maxCaptures = 2 ** 18
+/** Behind it there is no date in JavaScript. */
+const maxTimeMs = 8.64e15
+const maxPageCount = 0xffff_fffe
 
 class Writer {
   #bytes = new Uint8Array(256)
@@ -270,6 +275,12 @@ function readLineage(reader: Reader): Lineage {
   return { ordinal, epoch, follows }
 }
 
+/** With fewer captures it is known less exactly when a commit was made, and that is all. The last one stays. */
+function thinned(captures: readonly Capture[]): readonly Capture[] {
+  const step = Math.ceil(captures.length / maxCaptures)
+  return captures.filter((_, i) => (captures.length - 1 - i) % step === 0)
+}
+
 /** The trailer as bytes, to be written behind the LZ4 frame. */
 export function formatTrailer(trailer: Trailer): Uint8Array {
   const body = new Writer()
@@ -307,10 +318,11 @@ export function formatTrailer(trailer: Trailer): Uint8Array {
       body.varint(trailer.source.endOffset)
       body.checksum(trailer.source.checksum)
     }
-    body.varint(trailer.captures.length)
+    const captures = thinned(trailer.captures)
+    body.varint(captures.length)
     let offset = trailer.startOffset
     let timeMs = 0
-    for (const capture of trailer.captures) {
+    for (const capture of captures) {
       body.varint(capture.endOffset - offset)
       body.varint(capture.timeMs - timeMs)
       offset = capture.endOffset
@@ -384,6 +396,26 @@ export function parseTrailer(tail: Uint8Array): TrailerTail {
   }
 }
 
+/** Undefined: no segment has these. Each one is of a frame at least. */
+function readCaptures(
+  reader: Reader,
+  { startOffset, pageSizeBytes }: { readonly startOffset: number; readonly pageSizeBytes: number },
+): readonly Capture[] | undefined {
+  const count = reader.varint()
+  if (count > maxCaptures) return undefined
+  const captures: Capture[] = []
+  let endOffset = startOffset
+  let timeMs = 0
+  for (let i = 0; i < count; i += 1) {
+    const stepBytes = reader.varint()
+    endOffset += stepBytes
+    timeMs += reader.varint()
+    if (stepBytes < frameBytes(pageSizeBytes) || timeMs > maxTimeMs) return undefined
+    captures.push({ endOffset, timeMs })
+  }
+  return captures
+}
+
 function readFields(reader: Reader): Trailer | undefined {
   const hasLineage = reader.byte() === versionWithLineage
   const kind = reader.byte()
@@ -404,7 +436,11 @@ function readFields(reader: Reader): Trailer | undefined {
       commitTimeMs: reader.varint(),
       lineage: hasLineage ? readLineage(reader) : undefined,
     }
-    return reader.atEnd ? trailer : undefined
+    const { startTimeMs, endTimeMs, commitTimeMs } = trailer
+    const isPossible =
+      trailer.pageCount <= maxPageCount &&
+      [startTimeMs, endTimeMs, commitTimeMs].every((timeMs) => timeMs <= maxTimeMs)
+    return isPossible && reader.atEnd ? trailer : undefined
   }
   if (kind !== 1 || hasLineage) return undefined
   const flags = reader.byte()
@@ -421,16 +457,9 @@ function readFields(reader: Reader): Trailer | undefined {
     (flags & flagSource) === 0
       ? undefined
       : { salts: reader.salts(), endOffset: reader.varint(), checksum: reader.checksum() }
-  const count = reader.varint()
-  const captures: Capture[] = []
-  let endOffset = startOffset
-  let timeMs = 0
-  for (let i = 0; i < count; i += 1) {
-    endOffset += reader.varint()
-    timeMs += reader.varint()
-    captures.push({ endOffset, timeMs })
-  }
-  if (count === 0 || !reader.atEnd) return undefined
+  const captures = readCaptures(reader, { startOffset, pageSizeBytes })
+  const endOffset = captures?.at(-1)?.endOffset
+  if (captures === undefined || endOffset === undefined || !reader.atEnd) return undefined
   return {
     kind: 'wal-segment',
     generation,

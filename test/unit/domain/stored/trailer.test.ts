@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { formatObjectPath, type ObjectRef } from '../../../../src/domain/stored/replica-layout.js'
 import { formatGeneration } from '../../../../src/domain/wal/generation.js'
+import { offsetAfterFrames } from '../../../../src/domain/wal/wal-format.js'
 import {
   formatTrailer,
   isTrailerOf,
@@ -24,14 +25,14 @@ const segmentTrailer = fc
   .record({
     generation,
     index,
-    startOffset: offset,
+    startFrames: fc.option(fc.integer({ min: 1, max: 2 ** 28 }), { nil: undefined }),
     pageSizeBytes,
     bigEndian: fc.boolean(),
     databaseSizePages: word,
     salts,
     checksumBefore: checksum,
     checksumAfter: checksum,
-    steps: fc.array(fc.record({ bytes: fc.integer({ min: 1, max: 2 ** 32 }), ms: fc.nat() }), {
+    steps: fc.array(fc.record({ frames: fc.integer({ min: 1, max: 2 ** 16 }), ms: fc.nat() }), {
       minLength: 1,
       maxLength: 300,
     }),
@@ -39,15 +40,18 @@ const segmentTrailer = fc
     previousIndexEnd: fc.option(fc.record({ offset, checksum }), { nil: undefined }),
     source: fc.option(fc.record({ salts, endOffset: offset, checksum }), { nil: undefined }),
   })
-  .map(({ steps, firstTimeMs, ...fields }): WalSegmentTrailer => {
-    let endOffset = fields.startOffset
+  .map(({ steps, firstTimeMs, startFrames, ...fields }): WalSegmentTrailer => {
+    const offsetAt = (frames: number): number => offsetAfterFrames(frames, fields.pageSizeBytes)
+    const startOffset = startFrames === undefined ? 0 : offsetAt(startFrames)
+    let endFrames = startFrames ?? 0
     let time = firstTimeMs
-    const captures = steps.map(({ bytes, ms }) => {
-      endOffset += bytes
+    const captures = steps.map(({ frames, ms }) => {
+      endFrames += frames
       time += ms
-      return { endOffset, timeMs: time }
+      return { endOffset: offsetAt(endFrames), timeMs: time }
     })
-    return { kind: 'wal-segment', ...fields, endOffset, captures }
+    const endOffset = offsetAt(endFrames)
+    return { kind: 'wal-segment', ...fields, startOffset, endOffset, captures }
   })
 
 const snapshotTrailer: fc.Arbitrary<SnapshotTrailer> = fc.record({
@@ -56,7 +60,7 @@ const snapshotTrailer: fc.Arbitrary<SnapshotTrailer> = fc.record({
   index,
   consistentFrom: fc.record({ index, offset }),
   pageSizeBytes,
-  pageCount: word,
+  pageCount: fc.integer({ min: 0, max: 0xffff_fffe }),
   startTimeMs: timeMs,
   endTimeMs: timeMs,
   commitTimeMs: timeMs,
@@ -234,6 +238,63 @@ describe('trailer', () => {
         expect(parseTrailer(kept).kind).not.toBe('trailer')
       }),
     )
+  })
+
+  describe('of impossible values', () => {
+    const captured = (changes: Partial<WalSegmentTrailer>): Uint8Array => {
+      const captures = changes.captures ?? segment.captures
+      const endOffset = captures.at(-1)?.endOffset ?? 0
+      return formatTrailer({ ...segment, ...changes, endOffset })
+    }
+    const end = (frames: number): number => offsetAfterFrames(frames, 4096)
+    const first = { pageSizeBytes: 4096, startOffset: 0 }
+
+    test.each<[string, Uint8Array]>([
+      [
+        'a capture of less than a frame',
+        captured({ ...first, captures: [{ endOffset: end(1) - 33, timeMs: 1 }] }),
+      ],
+      [
+        'a capture of nothing',
+        captured({ ...first, captures: [1, 2].map((timeMs) => ({ endOffset: end(1), timeMs })) }),
+      ],
+      [
+        'a time that is no date',
+        captured({ ...first, captures: [{ endOffset: end(1), timeMs: 8.64e15 + 1 }] }),
+      ],
+      ['a snapshot at no date', formatTrailer({ ...snapshot, commitTimeMs: 8.64e15 + 1 })],
+      [
+        'more pages than a database can have',
+        formatTrailer({ ...snapshot, pageCount: 0xffff_ffff }),
+      ],
+    ])('(%s) is not believed', (_, bytes) => {
+      expect(parseTrailer(bytes)).toEqual({ kind: 'unreadable', problem: 'impossible values' })
+    })
+
+    test('(more captures than are ever written) is not believed, and takes no memory', () => {
+      const bytes = captured({ ...first, captures: [{ endOffset: end(1), timeMs: 1 }] })
+      const many = Buffer.concat([
+        bytes.subarray(0, -20),
+        Buffer.alloc(9 * 1024 * 1024),
+        bytes.subarray(-20),
+      ])
+      many.writeUInt32LE(many.length, many.length - 8)
+      many.writeUInt32LE(many.length - 8, 4)
+      expect(parseTrailer(many)).toMatchObject({ problem: `impossible length ${many.length}` })
+    })
+
+    test('(more captures than may be) is never written: times are known less exactly then', () => {
+      const captures = Array.from({ length: 300_000 }, (_, i) => ({
+        endOffset: end(i + 1),
+        timeMs: i,
+      }))
+      const parsed = parseTrailer(captured({ ...first, captures }))
+      if (parsed.kind !== 'trailer' || parsed.trailer.kind !== 'wal-segment')
+        throw new Error(parsed.kind)
+      expect(parsed.trailer.captures).toHaveLength(150_000)
+      expect(parsed.trailer.captures.at(-1)).toEqual(captures.at(-1))
+      expect(captures).toEqual(expect.arrayContaining(parsed.trailer.captures.slice(0, 3)))
+    })
   })
 
   test('is not found in other bytes', () => {
