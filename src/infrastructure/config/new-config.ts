@@ -76,8 +76,11 @@ function print(databases: readonly NewDatabase[]): string {
 export function variablesOf(type: StoreType): readonly string[] {
   // Google's own library reads it, and no key names it.
   if (type === 'gcs') return ['GOOGLE_APPLICATION_CREDENTIALS']
-  return Object.values(keys.replica).flatMap(({ stores, variables }) =>
-    stores?.includes(type) === true ? (variables?.slice(0, 1) ?? []) : [],
+  return Object.entries(keys.replica).flatMap(([name, { stores, variables }]) =>
+    // Few credentials have a token.
+    stores?.includes(type) === true && name !== 'session-token'
+      ? (variables?.slice(0, 1) ?? [])
+      : [],
   )
 }
 

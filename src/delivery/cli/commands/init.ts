@@ -37,8 +37,7 @@ export const init = defineCommand({
     'Finds the SQLite databases that are in use here: in open files of processes, in `DATABASE_URL`, in the configuration of Prisma, Drizzle, Django and Rails, and in the current folder. Asks which of them to replicate, and where to, unless the command line says so. Looks at the databases and the replicas, and writes a configuration with comments. It overwrites nothing. Several databases get a place each below the URL.',
   example: 'tsreplicate init -o /data/tsreplicate.yml /data/app.db file:///backup/app',
   arguments: [
-    { name: 'database', description: 'a database file; several can be given' },
-    { name: 'urls', description: 'replica URLs', variadic: true },
+    { name: 'database-or-url', description: 'databases, and URLs of replicas', variadic: true },
   ],
   flags: {
     o: {
@@ -78,21 +77,9 @@ export const init = defineCommand({
     )
     const text = newConfigText(wanted, configPath)
     const replicas = flags.skipCheck ? [] : await lookAtReplicas(wanted, signal)
-    const errors = replicas.flatMap(({ generations: seen }) =>
-      typeof seen === 'number' ? [] : [seen],
-    )
-    for (const error of errors) {
-      if (questions === undefined) throw error
-      complain(error.message)
-      if (error.hint !== undefined) complain(`hint: ${error.hint}`)
-    }
-    if (questions !== undefined) {
-      complain(`\n${text}`)
-      const question = `Write this to ${configPath}${errors.length > 0 ? ' all the same' : ''}?`
-      if (!(await questions.confirm(question, errors.length === 0))) {
-        complain('nothing was written')
-        return exitCodes.failed.code
-      }
+    if (!(await mayWrite({ text, configPath, replicas }, questions))) {
+      complain('nothing was written')
+      return exitCodes.failed.code
     }
     const unit = unitPath ?? (await offerUnit(questions))
     await createFiles([
@@ -255,6 +242,33 @@ async function lookAtReplicas(
     }
   }
   return seen
+}
+
+/** A replica that cannot be listed ends it, unless somebody is there to say what else is to be done. */
+async function mayWrite(
+  plan: {
+    readonly text: string
+    readonly configPath: string
+    readonly replicas: readonly SeenReplica[]
+  },
+  questions: Questions | undefined,
+): Promise<boolean> {
+  const errors = plan.replicas.flatMap(({ generations }) =>
+    typeof generations === 'number' ? [] : [generations],
+  )
+  if (questions === undefined) {
+    const [first] = errors
+    if (first === undefined) return true
+    complain('nothing was written; with -skip-check, replicas are not looked at')
+    throw first
+  }
+  for (const { message, hint } of errors) {
+    complain(message)
+    if (hint !== undefined) complain(`hint: ${hint}`)
+  }
+  complain(`\n${plan.text}`)
+  const anyway = errors.length > 0 ? ' all the same' : ''
+  return questions.confirm(`Write this to ${plan.configPath}${anyway}?`, errors.length === 0)
 }
 
 /** To who may write it, where there is systemd and no unit yet. */

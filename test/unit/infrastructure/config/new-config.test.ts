@@ -46,6 +46,7 @@ it('names the variables of credentials, and holds none', () => {
     databaseAt('/a.db', 's3://bucket/a', 'gcs://bucket/a', 'abs://account@container/a'),
   )
   expect(text).toContain('AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY')
+  expect(text).not.toContain('AWS_SESSION_TOKEN')
   expect(text).toContain('GOOGLE_APPLICATION_CREDENTIALS')
   expect(text).toContain('LITESTREAM_AZURE_ACCOUNT_KEY')
   expect(text).not.toContain('=secret')
