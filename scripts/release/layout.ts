@@ -30,7 +30,7 @@ export function layOut(
   const runtime = fetchRuntime(architecture, scratch)
   put(join(runtime, 'bin/node'), 'lib/tsreplicate/node')
   put('packaging/tsreplicate', 'bin/tsreplicate')
-  for (const name of ['bin', 'dist', 'package.json']) {
+  for (const name of ['bin', 'dist', 'systemd', 'package.json']) {
     put(join('package', name), `lib/tsreplicate/${name}`, isProgram)
   }
   putAddons(put, { architecture, scratch })

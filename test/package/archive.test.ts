@@ -103,6 +103,16 @@ test('a first backup and restore', async () => {
   read.close()
 })
 
+test('init writes a configuration, and the unit', async () => {
+  const folder = temporaryFolder()
+  const db = join(folder, 'app.db')
+  const [config, unit] = [join(folder, 'tsreplicate.yml'), join(folder, 'unit')]
+  new Database(db).exec('CREATE TABLE note (text)').close()
+  const replica = `file://${join(folder, 'replica')}`
+  await tsreplicate(['init', '-o', config, '-unit', unit, db, replica])
+  expect(readFileSync(unit, 'utf8')).toContain(`replicate -config ${config}\n`)
+})
+
 test('the program that it starts has the options for Node.js that it was given itself', async () => {
   const folder = temporaryFolder()
   const db = join(folder, 'app.db')

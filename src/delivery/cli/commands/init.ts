@@ -27,6 +27,10 @@ import { formatTable } from '../table.js'
 
 const systemConfig = '/etc/tsreplicate.yml'
 const systemUnit = '/etc/systemd/system/tsreplicate.service'
+/** Where packages put it. */
+const packagedUnits = ['/usr/lib', '/lib'].map(
+  (each) => `${each}/systemd/system/tsreplicate.service`,
+)
 const urlForms =
   'file:///FOLDER, s3://BUCKET/PATH, gcs://BUCKET/PATH or abs://ACCOUNT@CONTAINER/PATH'
 
@@ -277,7 +281,7 @@ async function offerUnit(questions: Questions | undefined): Promise<string | und
     questions !== undefined &&
     process.getuid?.() === 0 &&
     existsSync(resolve(systemUnit, '..')) &&
-    !existsSync(systemUnit)
+    ![systemUnit, ...packagedUnits].some((path) => existsSync(path))
   if (!isOffered) return undefined
   const question = `Write a unit for systemd to ${systemUnit}? It is not enabled.`
   return (await questions.confirm(question, false)) ? systemUnit : undefined
