@@ -117,7 +117,7 @@ describe.each<[string, (endpoint: string) => ReplicaClient]>([
   })
 
   test('a larger object, plain and encrypted, in pieces as packets carry them', async () => {
-    const large = await objectWithFrameOf(20_000)
+    const large = objectWithFrameOf(20_000)
     const memory = new MemoryReplicaClient()
     await put(encryptObjects(memory, keys), ref, large.bytes, 1000)
     const encrypted = { ...large, bytes: await get(memory, ref) }
@@ -130,9 +130,10 @@ describe.each<[string, (endpoint: string) => ReplicaClient]>([
 })
 
 /** An object whose trailer begins at that place. */
-async function objectWithFrameOf(
-  frameBytes: number,
-): Promise<{ readonly bytes: Buffer; readonly content: Buffer }> {
+function objectWithFrameOf(frameBytes: number): {
+  readonly bytes: Buffer
+  readonly content: Buffer
+} {
   const encoder = compressor.startFrame()
   const header = encoder.header()
   const parts = [header]
@@ -141,7 +142,7 @@ async function objectWithFrameOf(
   const content = randomBytes(frameBytes - header.length - 4 * blockCount - 8)
   for (let n = 0; n < blockCount; n += 1) {
     const [from, to] = [n, n + 1].map((i) => Math.round((i * content.length) / blockCount))
-    parts.push(await encoder.block(content.subarray(from, to)))
+    parts.push(encoder.block(content.subarray(from, to)))
   }
   parts.push(encoder.end(), storedTrailer)
   return { bytes: Buffer.concat(parts), content }
@@ -155,7 +156,7 @@ test.each([
   try {
     const client = wrap(new FileReplicaClient({ path, owner: undefined }))
     for (let before = -1; before <= 5; before += 1) {
-      const object = await objectWithFrameOf(chunkBytes - before)
+      const object = objectWithFrameOf(chunkBytes - before)
       await put(client, ref, object.bytes)
       const decoded = await decode(client, object.bytes.length)
       expect(decoded.equals(object.content), `${before} bytes before the end`).toBe(true)

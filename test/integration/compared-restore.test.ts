@@ -335,7 +335,7 @@ describe('what Litestream restores with exit code 0, and is not what was stored'
     const content = Buffer.concat(parts)
     change(content)
     const encoder = (await createLz4Compressor()).startFrame()
-    const body = [encoder.header(), await encoder.block(content), encoder.end()]
+    const body = [encoder.header(), encoder.block(content), encoder.end()]
     writeFileSync(path, Buffer.concat(body))
   }
 

@@ -41,7 +41,7 @@ async function store(ref: ObjectRef, content: Uint8Array, trailer: Trailer): Pro
     path,
     Buffer.concat([
       encoder.header(),
-      await encoder.block(content),
+      encoder.block(content),
       encoder.end(),
       formatTrailer(trailer),
     ]),

@@ -17,7 +17,7 @@ async function frameOf(content: Uint8Array): Promise<Buffer> {
   const encoder = (await createLz4Compressor()).startFrame()
   const parts = [encoder.header()]
   for (let at = 0; at < content.length; at += 4 * 1024 * 1024) {
-    parts.push(await encoder.block(content.subarray(at, at + 4 * 1024 * 1024)))
+    parts.push(encoder.block(content.subarray(at, at + 4 * 1024 * 1024)))
   }
   return Buffer.concat([...parts, encoder.end()])
 }

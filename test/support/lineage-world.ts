@@ -861,7 +861,7 @@ class HostWatcher implements ChangeWatcher {
 const compressor: Compressor = {
   startFrame: () => ({
     header: () => new Uint8Array(0),
-    block: (content) => Promise.resolve(content.slice()),
+    block: (content) => content.slice(),
     end: () => new Uint8Array(0),
   }),
 }

@@ -60,7 +60,7 @@ export class SpooledHistory implements AsyncDisposable {
       const encoder = compressor.startFrame()
       await writer.write(encoder.header())
       const frames = new Uint8Array(segmentBytes).fill(start / segmentBytes)
-      await writer.write(await encoder.block(frames))
+      await writer.write(encoder.block(frames))
       await writer.write(encoder.end())
       const segment = await writer.finish({
         kind: 'wal-segment',

@@ -12,6 +12,7 @@ import {
   walHeaderBytes,
 } from '../../src/domain/wal/wal-format.ts'
 import { createLz4Compressor } from '../../src/infrastructure/lz4/frame-encoder.ts'
+import { type Compressor } from '../../src/usecase/ports/compressor.ts'
 import { MemoryReplicaClient } from './memory-replica-client.ts'
 
 const generation = formatGeneration(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8))
@@ -27,6 +28,7 @@ export async function storeHistory(options: {
   /** Runs one commit, the schema first. */
   readonly commit: (database: Database.Database, n: number) => void
 }): Promise<StoredHistory> {
+  const compressor = await createLz4Compressor()
   const folder = mkdtempSync(join(tmpdir(), 'tsreplicate-history-'))
   try {
     const path = join(folder, 'db')
@@ -41,9 +43,9 @@ export async function storeHistory(options: {
     database.pragma('wal_checkpoint(truncate)')
     database.close()
     const client = new MemoryReplicaClient()
-    await store(client, { kind: 'snapshot', generation, index: 0 }, snapshot)
+    store(client, compressor, { kind: 'snapshot', generation, index: 0 }, snapshot)
     for (const { offset, bytes } of commitsOf(wal)) {
-      await store(client, { kind: 'wal-segment', generation, index: 0, offset }, bytes)
+      store(client, compressor, { kind: 'wal-segment', generation, index: 0, offset }, bytes)
     }
     return { client, database: readFileSync(path) }
   } finally {
@@ -67,10 +69,13 @@ function commitsOf(wal: Uint8Array): { offset: number; bytes: Uint8Array }[] {
   return segments
 }
 
-const compressor = await createLz4Compressor()
-
-async function store(client: MemoryReplicaClient, ref: ObjectRef, content: Uint8Array) {
+function store(
+  client: MemoryReplicaClient,
+  compressor: Compressor,
+  ref: ObjectRef,
+  content: Uint8Array,
+) {
   const encoder = compressor.startFrame()
-  const bytes = Buffer.concat([encoder.header(), await encoder.block(content), encoder.end()])
+  const bytes = Buffer.concat([encoder.header(), encoder.block(content), encoder.end()])
   client.objects.set(formatObjectPath(ref), { bytes, createdAtMs: 1000 })
 }

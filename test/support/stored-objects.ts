@@ -49,20 +49,18 @@ export const storedTrailer = formatTrailer(segment)
 /** A snapshot and a segment as we store them, small enough to be cut at every byte: a block that shrank, and a raw one. */
 export async function storedObjects(): Promise<readonly StoredObject[]> {
   const compressor = await createLz4Compressor()
-  return Promise.all(
-    [snapshot, segment].map(async (trailer): Promise<StoredObject> => {
-      const blocks = [
-        Buffer.alloc(8000, `a page of the ${trailer.kind} `),
-        createHash('sha512').update(trailer.kind).digest(),
-      ]
-      const encoder = compressor.startFrame()
-      const parts: Uint8Array[] = [encoder.header()]
-      for (const block of blocks) parts.push(await encoder.block(block))
-      parts.push(encoder.end())
-      const frame = Buffer.concat(parts)
-      const bytes = Buffer.concat([frame, formatTrailer(trailer)])
-      const content = Buffer.concat(blocks)
-      return { name: trailer.kind, content, bytes, magics: [0, frame.length] }
-    }),
-  )
+  return [snapshot, segment].map((trailer): StoredObject => {
+    const blocks = [
+      Buffer.alloc(8000, `a page of the ${trailer.kind} `),
+      createHash('sha512').update(trailer.kind).digest(),
+    ]
+    const encoder = compressor.startFrame()
+    const parts: Uint8Array[] = [encoder.header()]
+    for (const block of blocks) parts.push(encoder.block(block))
+    parts.push(encoder.end())
+    const frame = Buffer.concat(parts)
+    const bytes = Buffer.concat([frame, formatTrailer(trailer)])
+    const content = Buffer.concat(blocks)
+    return { name: trailer.kind, content, bytes, magics: [0, frame.length] }
+  })
 }

@@ -9,6 +9,8 @@ import { type SegmentWriter, type Spool, type SpooledSegment } from '../ports/sp
 
 /** Most that is compressed at once: small enough that memory stays flat. */
 const blockBytes = 256 * 1024
+/** Written at once: what else waits for the thread gets its turn in between. */
+const maxBlocks = 4
 /** Runs below this size are gathered: LZ4 looks back no further than 64 KiB. Larger ones are spared being copied. */
 const leastBlockBytes = 64 * 1024
 
@@ -123,17 +125,17 @@ export class SegmentAssembly implements AsyncDisposable {
     await this.#writeBlocks(gathered, signal)
   }
 
-  /** Compresses bytes in blocks, all at once, writes them together, and frees them. */
+  /** Compresses bytes in blocks, writes some of them at once, and frees them. */
   async #writeBlocks(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
     const writer = await this.#writerNow(signal)
-    const compressing: Promise<Uint8Array>[] = []
+    const blocks: Uint8Array[] = []
     for (let at = 0; at < bytes.length; at += blockBytes) {
-      compressing.push(this.#encoder.block(bytes.subarray(at, at + blockBytes)))
+      blocks.push(this.#encoder.block(bytes.subarray(at, at + blockBytes)))
+      if (blocks.length < maxBlocks && at + blockBytes < bytes.length) continue
+      await writer.write(...blocks)
+      for (const block of blocks.splice(0)) freeMemory(block)
     }
-    const blocks = await Promise.all(compressing)
     freeMemory(bytes)
-    await writer.write(...blocks)
-    for (const block of blocks) freeMemory(block)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

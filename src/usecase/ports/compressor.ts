@@ -3,12 +3,12 @@ export interface Compressor {
   startFrame(): FrameEncoder
 }
 
-/** One LZ4 frame being written. Its blocks stand in the order in which they were asked for, whichever is ready first. */
+/** One LZ4 frame being written. Its blocks stand in the order in which they were asked for. */
 export interface FrameEncoder {
   /** The frame's header. Called first. */
   header(): Uint8Array
-  /** Compresses at most 4 MiB into one block. The input must not change until the promise resolves. */
-  block(content: Uint8Array): Promise<Uint8Array>
+  /** Compresses at most 4 MiB into one block. */
+  block(content: Uint8Array): Uint8Array
   /** End mark and checksum. Called last. */
   end(): Uint8Array
 }

@@ -57,7 +57,7 @@ export async function mergeSegments(
   for (const part of parts) {
     for await (const chunk of decode(spool.read(part, signal))) {
       for (let at = 0; at < chunk.length; at += maxBlockBytes) {
-        await writer.write(await encoder.block(chunk.subarray(at, at + maxBlockBytes)))
+        await writer.write(encoder.block(chunk.subarray(at, at + maxBlockBytes)))
       }
     }
   }

@@ -131,7 +131,7 @@ async function sendBody(
   await send(encoder.header())
   for await (const chunk of options.database.readFile(signal)) {
     for (let at = 0; at < chunk.length; at += maxBlockBytes) {
-      await send(await encoder.block(chunk.subarray(at, at + maxBlockBytes)))
+      await send(encoder.block(chunk.subarray(at, at + maxBlockBytes)))
     }
     readBytes += chunk.length
   }

@@ -6,7 +6,7 @@ import { createLz4Compressor } from '../../../../src/infrastructure/lz4/frame-en
 async function frame(blocks: readonly Uint8Array[]): Promise<Buffer> {
   const encoder = (await createLz4Compressor()).startFrame()
   const parts = [encoder.header()]
-  for (const block of blocks) parts.push(await encoder.block(block))
+  for (const block of blocks) parts.push(encoder.block(block))
   parts.push(encoder.end())
   return Buffer.concat(parts)
 }

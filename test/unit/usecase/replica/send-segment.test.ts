@@ -43,7 +43,7 @@ async function spooled(
   await using writer = await spool.startSegment({ index: 0, offset: 0 }, signal)
   const encoder = compressor.startFrame()
   await writer.write(encoder.header())
-  await writer.write(await encoder.block(new Uint8Array(536).fill(history)))
+  await writer.write(encoder.block(new Uint8Array(536).fill(history)))
   await writer.write(encoder.end())
   const segment = await writer.finish({
     ...{ kind: 'wal-segment', generation, index: 0, startOffset: 0, endOffset: 568 },
