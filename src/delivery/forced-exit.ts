@@ -20,11 +20,11 @@ export function exitAtOnce(code: number): never {
   process.exit(code)
 }
 
-/** Ends it when something still keeps it alive some seconds from now. The timer does not. */
-export function exitIfHanging(code: number, sayWhy: () => Promise<void> | void): void {
+/** Ends it when something still keeps it alive some seconds from now. The timer, which is returned, does not. */
+export function exitIfHanging(code: number, sayWhy: () => Promise<void> | void): NodeJS.Timeout {
   const exit = async (): Promise<void> => {
     await sayWhy()
     exitAtOnce(code)
   }
-  setTimeout(() => void exit(), leftoverMs).unref()
+  return setTimeout(() => void exit(), leftoverMs).unref()
 }

@@ -162,12 +162,13 @@ class Shutdown {
       logger.error({ 'shutdown-timeout-ms': shutdownTimeoutMs }, 'shutdown timeout reached')
       this.#kill.abort()
       // Whatever hangs in the operating system must not outlive the timeout.
-      exitIfHanging(exitCodes.notStored.code, () => {
+      this.#deadline = exitIfHanging(exitCodes.notStored.code, () => {
         logger.error({}, 'still busy after the shutdown timeout, exiting immediately')
       })
     }, shutdownTimeoutMs)
   }
 
+  /** It has ended: from here on, who ends the process sees to that. */
   settle(): void {
     clearTimeout(this.#deadline)
   }

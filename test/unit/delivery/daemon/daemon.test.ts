@@ -77,6 +77,21 @@ describe('runDaemon', () => {
     expect(messages).toContain('shutdown timeout reached')
   })
 
+  it('leaves nothing that would end the process after a late end', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const running = runUntilSigterm(async (_, kill) => {
+        await aborted(kill)
+        return [lost]
+      })
+      await vi.advanceTimersByTimeAsync(30)
+      expect((await running).exitCode).toBe(74)
+      expect(vi.getTimerCount()).toBe(0)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   it('passes other errors on and lets the signals go', async () => {
     const before = process.listenerCount('SIGTERM')
     const failing = runUntilSigterm(() => Promise.reject(new Error('broken')))
