@@ -170,7 +170,7 @@ export interface ValidationOptions {
   readonly temporaryPath: string | undefined
 }
 
-/** Proves a replica by a restore for a test, which is compared with the live database if that is here. */
+/** Validates a replica: restores it for a test, which is compared with the live database if that is here. */
 export async function validate(
   options: ValidationOptions,
   signal: AbortSignal,

@@ -84,7 +84,7 @@ export interface ReplicaStatus {
   /** Whether the current generation can be restored from it. */
   readonly hasSnapshot: boolean
   /** Whether it was seen there, since the start, that a generation can be restored. */
-  readonly isProven: boolean
+  readonly isKnownRestorable: boolean
   /** Age of the oldest commit that the store has not acknowledged; 0: it has acknowledged all. */
   readonly lagMs: number
   /** Age of the oldest commit that was not seen in the store after it had acknowledged it; never below `lagMs`. */
@@ -98,8 +98,8 @@ export interface ReplicaStatus {
   readonly lastSnapshotAtMs: number | undefined
   /** When retention last looked at it without a failure. */
   readonly lastRetentionAtMs: number | undefined
-  /** When a restore from it was last proven to be the database. */
-  readonly lastProvenAtMs: number | undefined
+  /** When it was last validated. */
+  readonly lastValidatedAtMs: number | undefined
   readonly totals: ReplicaTotals
 }
 
@@ -110,9 +110,8 @@ export interface ReplicaTotals {
   readonly errors: Counts
   readonly deletedSnapshots: number
   readonly deletedSegments: number
-  /** Restores that validated the replica. */
-  readonly provenRestores: number
-  readonly failedRestores: number
+  readonly passedValidations: number
+  readonly failedValidations: number
 }
 
 /** Sizes on the disk, as they were seen last; undefined: not yet, or there is no file. */
@@ -166,7 +165,7 @@ export interface DaemonStatus {
  * | `replicating` | captured: all up to a moment within the limit         | the last look (`blindForMs`)                     |
  * |               | durable here: all that was captured by then           | the segment's sync (`unsealedForMs`)             |
  * |               | acknowledged: all segments by then, and a snapshot    | the store's answers (`lagMs`, `hasSnapshot`)     |
- * |               | there, and restorable: the same                       | its listings (`confirmedLagMs`, `isProven`)     |
+ * |               | there, and restorable: the same                       | its listings (`confirmedLagMs`, `isKnownRestorable`)     |
  * |               | nobody else writes there                              | the owner object, before writes (`refusal`)      |
  * | `failing`     | the same; nothing is looked for: `blindForMs` grows   | the last look that went well                     |
  * | `ended`       | as it was at the end, for who asks that late          | the last look                                    |
@@ -184,8 +183,8 @@ export function areSafe(
     state !== 'gone' &&
     replicas.length > 0 &&
     replicas.every(
-      ({ hasSnapshot, isProven, refusal, confirmedLagMs, maxLagMs }) =>
-        hasSnapshot && isProven && refusal === undefined && confirmedLagMs <= maxLagMs,
+      ({ hasSnapshot, isKnownRestorable, refusal, confirmedLagMs, maxLagMs }) =>
+        hasSnapshot && isKnownRestorable && refusal === undefined && confirmedLagMs <= maxLagMs,
     )
   )
 }
@@ -242,7 +241,7 @@ function notReadyReason(database: DatabaseStatus, replica: ReplicaStatus): strin
   const { confirmedLagMs, lagMs, maxLagMs } = replica
   const isLate = confirmedLagMs > maxLagMs
   // Without a database there is nothing to be stored.
-  if (!isLate && (replica.isProven || database.state === 'waiting')) return undefined
+  if (!isLate && (replica.isKnownRestorable || database.state === 'waiting')) return undefined
   const age = (durationMs: number): string => formatDuration(Math.round(durationMs / 1000) * 1000)
   const limit = `the limit is ${formatDuration(maxLagMs)}`
   const failure = [database.lastFailure, replica.lastFailure].find(

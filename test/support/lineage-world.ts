@@ -4,7 +4,7 @@
  * of every position that was ever stored it is known which commit it is.
  */
 import { ReplicaError } from '../../src/domain/errors.ts'
-import { type BreakReason } from '../../src/domain/wal/continuity.ts'
+import { type BreakReason } from '../../src/domain/wal/break-reason.ts'
 import { type Generation } from '../../src/domain/wal/generation.ts'
 import { comparePositions, type WalPosition } from '../../src/domain/wal/position.ts'
 import { type ProcessIdentity } from '../../src/domain/process-identity.ts'

@@ -24,7 +24,7 @@ export interface RetainedSnapshot extends StoredSnapshot {
   readonly commitTimeMs: number
   /** When it was finished, by our clock and by the store's: the later of the two. */
   readonly finishedAtMs: number
-  /** Its trailer is damaged, or segments that it needs are proven to be missing: it restores nothing. */
+  /** Its trailer is damaged, or segments that it needs are known to be missing: it restores nothing. */
   readonly broken: boolean
 }
 

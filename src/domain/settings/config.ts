@@ -107,7 +107,7 @@ export interface ReplicaConfig {
   readonly maxLagMs: number
   /** As long as all is stored on this replica; undefined: none. */
   readonly heartbeat: HeartbeatConfig | undefined
-  /** How often it is proven by a restore; undefined: never. */
+  /** How often it is validated; undefined: never. */
   readonly validationIntervalMs: number | undefined
   /** Another process waits for this one as long as it gives a sign of life in each such while; undefined: it does not wait. */
   readonly leaseMs: number | undefined

@@ -1,7 +1,7 @@
 /**
- * Proves, object by object and in order, that a snapshot and the segments after it are one unbroken history up to a
+ * Verifies, object by object and in order, that a snapshot and the segments after it are one unbroken history up to a
  * commit. Whatever is less is thrown as a {@link CorruptionError} that names the object, the position and the last
- * commit that is proven: people read it when nothing else is left of their database.
+ * commit that is verified: people read it when nothing else is left of their database.
  */
 import { CorruptionError } from '../errors.js'
 import { comparePositions, formatPosition, type WalPosition } from '../wal/position.js'
@@ -45,14 +45,14 @@ export interface SegmentFacts {
   readonly problem: string | undefined
 }
 
-interface ProvenCommit {
+interface VerifiedCommit {
   readonly position: WalPosition
   readonly pageCount: number
   readonly timeMs: number | undefined
 }
 
 /** Where the proof has got to. */
-export interface Proven {
+export interface Verified {
   readonly position: WalPosition
   readonly pageSizeBytes: number | undefined
   readonly sizeBytes: number
@@ -67,7 +67,7 @@ export class ChainVerifier {
   #header: WalHeader | undefined
   #checksum: Checksum = { s0: 0, s1: 0 }
   #position: WalPosition
-  #commit: ProvenCommit | undefined
+  #commit: VerifiedCommit | undefined
   #last: ObjectRef
 
   /** `target` is where the last segment is to be cut, if it is. */
@@ -122,7 +122,7 @@ export class ChainVerifier {
   }
 
   /** The end of the history; nothing may be missing of the last transaction. */
-  finish(): Proven {
+  finish(): Verified {
     this.#guard(this.#last, () => {
       if (this.#last.kind === 'wal-segment') this.#endIndex()
       const from = this.#snapshotTrailer?.consistentFrom
@@ -140,7 +140,7 @@ export class ChainVerifier {
     }
   }
 
-  /** Nothing may be missing between what is proven and a segment, or be there twice. */
+  /** Nothing may be missing between what is verified and a segment, or be there twice. */
   #follow(
     segment: StoredSegment,
     { checksumBefore, salts }: SegmentContent,
@@ -237,7 +237,7 @@ export class ChainVerifier {
     return formatPosition({ generation, index: position.index, offset: position.offset })
   }
 
-  /** Says which object failed, and what can still be proven. */
+  /** Says which object failed, and what is verified still. */
   #guard(ref: ObjectRef, work: () => void): void {
     try {
       work()

@@ -1,5 +1,5 @@
 /**
- * Whether one stored segment continues another. Everything that has to know it asks here: planning and proving a restore,
+ * Whether one stored segment continues another. Everything that has to know it asks here: planning and verifying a restore,
  * verifying, retention, and going on with what a replica has.
  *
  * Segments of an index follow each other byte by byte, and each says with which running checksum it begins and ends. The

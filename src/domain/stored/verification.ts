@@ -179,11 +179,11 @@ class StructureCheck {
   }
 
   #damage(ref: ObjectRef, problem: string): void {
-    const proven =
+    const upTo =
       this.#verifiedTo === undefined
         ? ''
         : `; the last commit before it that can be restored ends at ${this.#at(this.#verifiedTo)}`
-    this.#add('damage', ref, `${problem}${proven}`)
+    this.#add('damage', ref, `${problem}${upTo}`)
   }
 
   #warn(ref: ObjectRef | undefined, problem: string): void {

@@ -170,8 +170,8 @@ const metrics: Readonly<Record<string, Omit<MetricInfo, 'name'>>> = {
   litestream_replica_validation_total: counter(
     'Restores that were made to validate the replica.',
     countsOfReplica('status', ({ totals }) => ({
-      ok: totals.provenRestores,
-      error: totals.failedRestores,
+      ok: totals.passedValidations,
+      error: totals.failedValidations,
     })),
   ),
 
@@ -255,10 +255,10 @@ const metrics: Readonly<Record<string, Omit<MetricInfo, 'name'>>> = {
     'When retention last ran without a failure; absent: not since the start.',
     ofReplica(({ lastRetentionAtMs }) => seconds(lastRetentionAtMs)),
   ),
-  tsreplicate_replica_proven_restore_age_seconds: gauge(
+  tsreplicate_replica_validation_age_seconds: gauge(
     'How long ago the replica was last validated by a restore; absent: not known.',
-    ofReplica(({ lastProvenAtMs }, nowMs) =>
-      lastProvenAtMs === undefined ? undefined : Math.max(0, nowMs - lastProvenAtMs) / 1000,
+    ofReplica(({ lastValidatedAtMs }, nowMs) =>
+      lastValidatedAtMs === undefined ? undefined : Math.max(0, nowMs - lastValidatedAtMs) / 1000,
     ),
   ),
   tsreplicate_replica_errors_total: counter(

@@ -4,7 +4,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DatabaseError } from '../../domain/errors.js'
 import { type FileSigns, formatFingerprint } from '../../domain/wal/file-fingerprint.js'
-import { type Continuity } from '../../domain/wal/continuity.js'
+import { type Continuity } from '../../domain/wal/break-reason.js'
 import { codeOf } from '../../kit/error-text.js'
 import { freeMemory } from '../../kit/free-memory.js'
 import {

@@ -15,7 +15,7 @@
  */
 import type Database from 'better-sqlite3'
 import fs from 'node:fs'
-import { broken, type Continuity, continuous } from '../../domain/wal/continuity.js'
+import { broken, type Continuity, continuous } from '../../domain/wal/break-reason.js'
 import {
   frameHeaderBytes,
   offsetAfterFrames,
@@ -168,7 +168,7 @@ export class WalCapture {
     }
   }
 
-  /** The first look. See the port. Undefined: more is to be read for it, see {@link prove}. */
+  /** The first look. See the port. Undefined: more is to be read for it, see {@link verifyMore}. */
   begin(cursor: CaptureCursor | undefined): Continuity | undefined {
     this.#abandonRound()
     this.#cursor = undefined

@@ -3,7 +3,7 @@
  * frame follows the one before it, and cuts what it read at commits. It knows the file's bytes and nothing of SQLite.
  */
 import { type PreviousIndexEnd, type SourceWal } from '../../domain/stored/trailer.js'
-import { broken, type Broken, type Continuity, continuous } from '../../domain/wal/continuity.js'
+import { broken, type Broken, type Continuity, continuous } from '../../domain/wal/break-reason.js'
 import { maxIndex, type WalPosition } from '../../domain/wal/position.js'
 import {
   type Checksum,
@@ -29,7 +29,7 @@ import {
 } from '../../usecase/ports/managed-database.js'
 import { type WalFile } from './wal-file.js'
 
-/** Of a WAL that is proven to be the one that was captured, this much is read in one call. */
+/** Of a WAL that is verified to be the one that was captured, this much is read in one call. */
 const verifiedBytesAtOnce = 16 * 1024 * 1024
 /** And this much at once. */
 const verifiedChunkBytes = 4 * 1024 * 1024
@@ -100,7 +100,7 @@ export class WalCursor {
 
   /**
    * Goes on where `cursor` ends, if this is the WAL that was captured up to there. Undefined: more is to be read to know,
-   * see {@link prove}.
+   * see {@link verifyMore}.
    */
   resume(
     cursor: CaptureCursor,

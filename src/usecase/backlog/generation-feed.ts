@@ -2,7 +2,7 @@
  * What a database's capture loop and its replicas' loops share: the current generation and its spooled segments, how
  * far each replica has confirmed, and the wishes that one has of the other. In memory only; the spool is the truth.
  */
-import { type BreakReason } from '../../domain/wal/continuity.js'
+import { type BreakReason } from '../../domain/wal/break-reason.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { type GenerationOrigin } from '../../domain/stored/lineage.js'
 import { comparePositions, type WalPosition } from '../../domain/wal/position.js'

@@ -1,4 +1,4 @@
-import { type BreakReason } from '../../domain/wal/continuity.js'
+import { type BreakReason } from '../../domain/wal/break-reason.js'
 import {
   generationsLately,
   generationWaitMs,

@@ -1,5 +1,5 @@
 import { FileWatch } from '../../domain/policy/file-watch.js'
-import { type Broken, broken } from '../../domain/wal/continuity.js'
+import { type Broken, broken } from '../../domain/wal/break-reason.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { ignoreAbort, never } from '../../kit/abort.js'
 import { type Clock } from '../ports/clock.js'

@@ -1,5 +1,5 @@
 import { DatabaseError } from '../../domain/errors.js'
-import { type BreakReason, bringsOtherContent } from '../../domain/wal/continuity.js'
+import { type BreakReason, bringsOtherContent } from '../../domain/wal/break-reason.js'
 import { formatGeneration, type Generation } from '../../domain/wal/generation.js'
 import { formatWalPosition, type WalPosition } from '../../domain/wal/position.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'

@@ -2,7 +2,7 @@
  * The loop that captures one database. In one file because when it looks, waits, rests, gives up and begins again are one
  * order of events: how a generation begins, what guards the file, what copies back and what takes in segments lie beside it.
  */
-import { type Broken } from '../../domain/wal/continuity.js'
+import { type Broken } from '../../domain/wal/break-reason.js'
 import { CheckpointPacing } from '../../domain/policy/checkpoint-pacing.js'
 import { DatabaseError, InUseError } from '../../domain/errors.js'
 import { type CaptureStatus } from '../../domain/status.js'

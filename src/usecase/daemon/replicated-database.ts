@@ -258,13 +258,13 @@ function replicaStatus(
     refusal:
       sync.standing.takenBy === undefined ? undefined : `taken over by ${sync.standing.takenBy}`,
     lastRetentionAtMs: lastAtMs,
-    lastProvenAtMs: validated.lastValidatedAtMs,
+    lastValidatedAtMs: validated.lastValidatedAtMs,
     totals: {
       ...totals,
       deletedSnapshots,
       deletedSegments,
-      provenRestores: validated.valid,
-      failedRestores: validated.failed,
+      passedValidations: validated.valid,
+      failedValidations: validated.failed,
     },
   }
 }

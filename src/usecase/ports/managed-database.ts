@@ -2,7 +2,7 @@
  * The port to a live database. It holds a read transaction from `open` to `close`, renews it only after everything up
  * to its mark has been captured, and never closes a writable connection last.
  */
-import { type Continuity } from '../../domain/wal/continuity.js'
+import { type Continuity } from '../../domain/wal/break-reason.js'
 import { type FileSigns } from '../../domain/wal/file-fingerprint.js'
 import { type WalPosition } from '../../domain/wal/position.js'
 import { type PreviousIndexEnd, type SourceWal } from '../../domain/stored/trailer.js'

@@ -38,7 +38,7 @@ export class ConfirmStored {
     const limitBytes = Math.min(maxUnconfirmedBytes, feed.maxSpoolBytes * unconfirmedShare)
     const isFilling = confirmation.unconfirmedBytes > limitBytes
     const isFirst =
-      !standing.isProven &&
+      !standing.isKnownRestorable &&
       firstLook?.generation === place.generation &&
       hasReached(place.position, firstLook.position)
     return confirmation.dueInMs({ isUrgent: isAwaited || isLast || isFilling || isFirst })
@@ -75,7 +75,7 @@ export class ConfirmStored {
   }
 
   /** Notes when the generation is known to be restorable from here, with all that was committed before this process. */
-  prove(place: Place): void {
+  noteRestorable(place: Place): void {
     const { feed, name, confirmation, standing } = this.#parts
     const { generation, hasSnapshot, tiling } = place
     const { firstLook } = feed
@@ -84,7 +84,7 @@ export class ConfirmStored {
     // The snapshot of a later generation has all that.
     const isSame = firstLook.generation === generation
     if (isSame && !standing.isConfirmed(place, firstLook.position)) return
-    standing.isProven = true
+    standing.isKnownRestorable = true
     feed.restorable(name, generation)
   }
 

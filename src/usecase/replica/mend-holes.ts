@@ -50,7 +50,7 @@ export class MendHoles {
     const format = (position: WalPosition): string =>
       formatPosition({ generation: place.generation, ...position })
     const range = `${format(first.from)} to ${format(first.to)}`
-    standing.isProven = false
+    standing.isKnownRestorable = false
     if (await secondLook.isDue(range, kill)) {
       standing.forget()
       return

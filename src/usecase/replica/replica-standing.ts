@@ -48,7 +48,7 @@ export type SyncReplicaStatus = Pick<
   | 'location'
   | 'position'
   | 'hasSnapshot'
-  | 'isProven'
+  | 'isKnownRestorable'
   | 'lagMs'
   | 'confirmedLagMs'
   | 'pendingBytes'
@@ -81,7 +81,7 @@ export class ReplicaStanding {
   /** The first snapshot of the generation was acknowledged, and whether it is there is not known yet. */
   #isFirstUnconfirmed = false
   /** There was something to restore here when it was last looked at, in this generation or the one before. */
-  #isProven = false
+  #isKnownRestorable = false
   readonly #snapshotCounts: Record<SnapshotReason, number> = {
     generation: 0,
     interval: 0,
@@ -123,7 +123,7 @@ export class ReplicaStanding {
     this.#place = place
     this.#last = place
     const isEmptied = former?.generation === place.generation && former.hasSnapshot
-    if (isEmptied && !place.hasSnapshot) this.#isProven = false
+    if (isEmptied && !place.hasSnapshot) this.#isKnownRestorable = false
     this.#doubtfulSinceMs = undefined
     this.#locatedAt = this.#options.clock.monotonic()
   }
@@ -147,12 +147,12 @@ export class ReplicaStanding {
   }
 
   /** Whether it is known that a generation can be restored from here. */
-  get isProven(): boolean {
-    return this.#isProven
+  get isKnownRestorable(): boolean {
+    return this.#isKnownRestorable
   }
 
-  set isProven(isProven: boolean) {
-    this.#isProven = isProven
+  set isKnownRestorable(isKnownRestorable: boolean) {
+    this.#isKnownRestorable = isKnownRestorable
   }
 
   /** The newest snapshot was seen there. */
@@ -263,7 +263,7 @@ export class ReplicaStanding {
       location: client.location,
       position: place === undefined ? undefined : storedUpTo(place),
       hasSnapshot: place?.hasSnapshot ?? false,
-      isProven: this.#isProven,
+      isKnownRestorable: this.#isKnownRestorable,
       lagMs,
       confirmedLagMs: longest([
         lagMs,

@@ -201,7 +201,7 @@ export class SyncReplica {
       await this.#mend.step(place, tiling, kill)
       return false
     }
-    this.#confirm.prove(place)
+    this.#confirm.noteRestorable(place)
     this.#confirm.noteConfirmed(place)
     if (this.#record?.dueInMs === 0) {
       await this.#record.write(kill)

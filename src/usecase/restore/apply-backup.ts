@@ -1,4 +1,4 @@
-/** Builds the image of a database from the objects of a chosen backup, and proves it on the way. */
+/** Builds the image of a database from the objects of a chosen backup, and verifies it on the way. */
 import { ChainVerifier } from '../../domain/stored/chain-verifier.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from '../../domain/stored/restore-plan.js'
@@ -114,7 +114,7 @@ class Application {
     for (const segment of segments) {
       if (segment.offset === 0) header = first = undefined
       else header ??= await first?.header
-      // Its index has no header that could be read, which whoever proves it reports.
+      // Its index has no header that could be read, which whoever verifies it reports.
       if (segment.offset !== 0 && header === undefined) return
       const { offset, index } = segment
       const start = { offset, header, wantedEndOffset: this.#wantedEndOffset(index) }

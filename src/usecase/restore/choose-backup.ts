@@ -1,4 +1,4 @@
-/** Chooses what to restore from among the replicas: the newest by lineage, never less than what one of them proves. */
+/** Chooses what to restore from among the replicas: the newest by lineage, never less than what one of them says to be stored. */
 import { AmbiguousBackupError, NoBackupError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { ancestorsOf, type GenerationFacts } from '../../domain/stored/lineage.js'

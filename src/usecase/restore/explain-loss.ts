@@ -7,7 +7,7 @@ import { type Generation } from '../../domain/wal/generation.js'
 import { comparePositions, formatWalPosition, type WalPosition } from '../../domain/wal/position.js'
 import { newestBut, type ReplicaHistory, type StoredGeneration } from '../stored/replica-history.js'
 import { type TrailerReader } from '../stored/trailers.js'
-import { lastProvable, type ProvableCommit } from './last-provable.js'
+import { lastRestorable, type RestorableCommit } from './last-restorable.js'
 import {
   type Backup,
   describeEnd,
@@ -40,7 +40,7 @@ export class ExplainLoss {
   shortOf(
     stored: StoredGeneration,
     end: WalPosition,
-    proven: WalPosition,
+    storedTo: WalPosition,
     snapshot: StoredSnapshot | undefined,
   ): Loss {
     const { generation, extent } = stored
@@ -48,13 +48,13 @@ export class ExplainLoss {
       snapshot === undefined
         ? extent?.evidence
         : `${formatObjectPath(snapshot)} was finished when everything was stored`
-    const range = `${describeEnd(generation, end)} to ${describeEnd(generation, proven)}`
+    const range = `${describeEnd(generation, end)} to ${describeEnd(generation, storedTo)}`
     return this.#loss({
       generation,
-      position: proven,
+      position: storedTo,
       timeMs: extent?.timeMs ?? 0,
       problem: `WAL is missing from ${range}: ${evidence} up to there`,
-      left: () => lastProvable(stored, end, this.#options.trailers),
+      left: () => lastRestorable(stored, end, this.#options.trailers),
     })
   }
 
@@ -69,7 +69,7 @@ export class ExplainLoss {
       position: last && place(last),
       timeMs: extent?.timeMs ?? last?.createdAtMs ?? 0,
       problem: `${path} is missing: nothing is stored from ${range}`,
-      left: () => lastProvable(stored, from, this.#options.trailers),
+      left: () => lastRestorable(stored, from, this.#options.trailers),
     })
   }
 
@@ -81,7 +81,7 @@ export class ExplainLoss {
   #loss({
     left,
     ...lost
-  }: Lost & { readonly left: () => Promise<ProvableCommit | undefined> }): Loss {
+  }: Lost & { readonly left: () => Promise<RestorableCommit | undefined> }): Loss {
     const explain = async (): Promise<Error> =>
       this.#explain(lost.generation, lost.problem, await left())
     return { source: this.#options.source, ...lost, explain }
@@ -90,7 +90,7 @@ export class ExplainLoss {
   async #explain(
     generation: Generation,
     problem: string,
-    left: ProvableCommit | undefined,
+    left: RestorableCommit | undefined,
   ): Promise<Error> {
     const what = `replica ${this.#options.source.name}: ${problem}`
     if (left !== undefined) {
@@ -126,7 +126,7 @@ export class ExplainLoss {
       // What lies before where the snapshot can be used is restored from an older one.
       const limit = { index: from.index, offset: from.offset - 1 }
       const isBefore = verifiedTo !== undefined && comparePositions(verifiedTo, limit) < 0
-      const left = await lastProvable(
+      const left = await lastRestorable(
         listing,
         isBefore ? verifiedTo : limit,
         this.#options.trailers,
@@ -148,7 +148,7 @@ export class ExplainLoss {
   /** What can be restored of the newest of the generations that do not come after one. */
   async #generationBefore(
     last: Generation,
-  ): Promise<{ readonly generation: Generation; readonly commit: ProvableCommit } | undefined> {
+  ): Promise<{ readonly generation: Generation; readonly commit: RestorableCommit } | undefined> {
     const { facts, order } = this.#options.history
     const after = facts.filter(({ generation }) => order.isBefore(last, generation))
     const passedOver = [last, ...after.map(({ generation }) => generation)]
@@ -164,12 +164,12 @@ export class ExplainLoss {
   }
 
   /** The end of a generation, or what is left of it. */
-  async #endOf(generation: Generation): Promise<ProvableCommit | undefined> {
+  async #endOf(generation: Generation): Promise<RestorableCommit | undefined> {
     const { history, trailers, judgeNewest } = this.#options
     const stored = history.generations.find((each) => each.generation === generation)
     if (stored === undefined) return undefined
     const end = { index: Number.MAX_SAFE_INTEGER, offset: 0 }
-    const left = await lastProvable(stored, end, trailers)
+    const left = await lastRestorable(stored, end, trailers)
     const judged = await judgeNewest(generation)
     const isWhole =
       left !== undefined &&

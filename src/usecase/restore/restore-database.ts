@@ -1,6 +1,6 @@
 /**
  * Restores a database from a replica: chooses a backup from listings and trailers, then builds an image of it that gets
- * its name only when all of it is proven.
+ * its name only when all of it is verified.
  */
 import { CorruptionError, ObjectNotFoundError } from '../../domain/errors.js'
 import { isAbortError } from '../../kit/abort.js'

@@ -97,7 +97,7 @@ export interface Backup {
   readonly explainDamage: (error: CorruptionError) => Promise<Error>
 }
 
-/** What is proven to have been stored, and cannot be restored. */
+/** What is known to have been stored, and cannot be restored. */
 export interface Loss {
   readonly source: RestoreSource
   readonly generation: Generation

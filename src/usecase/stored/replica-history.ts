@@ -1,4 +1,4 @@
-/** Reads what a replica holds of each generation, which of them is the newest, and what is proven to have been stored. */
+/** Reads what a replica holds of each generation, which of them is the newest, and what is known to have been stored. */
 import { ReplicaError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import {
@@ -34,7 +34,7 @@ export interface StoredExtent {
 export interface StoredGeneration extends GenerationListing {
   /** Of the newest snapshot that has a trailer which can be read. */
   readonly newestTrailer: SnapshotTrailer | undefined
-  /** The furthest; undefined: nothing proves anything. */
+  /** The furthest; undefined: nothing tells. */
   readonly extent: StoredExtent | undefined
 }
 

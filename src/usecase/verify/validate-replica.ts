@@ -1,5 +1,5 @@
 /**
- * Proves a replica by restoring it: the newest commit is restored into scratch space, checked by SQLite, and compared page
+ * Validates a replica: the newest commit is restored into scratch space, checked by SQLite, and compared page
  * by page with the live database at that commit, if it is here.
  */
 import { CorruptionError } from '../../domain/errors.js'

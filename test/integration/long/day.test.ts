@@ -280,7 +280,7 @@ async function totals(url: string): Promise<string> {
           all + Number(Object.entries(of).find(([k]) => k === key)?.[1] ?? 0),
         0,
       )
-  return `${sum('deletedSnapshots')} snapshots and ${sum('deletedSegments')} segments deleted, ${sum('provenRestores')} restores proven`
+  return `${sum('deletedSnapshots')} snapshots and ${sum('deletedSegments')} segments deleted, ${sum('passedValidations')} restores proven`
 }
 
 /** The median of the slopes between all pairs (Theil and Sen), per step: single values that are off do not move it. */

@@ -18,7 +18,7 @@ const replica: ReplicaStatus = {
   location: '/r',
   position: { generation, index: 0, offset: 32 },
   hasSnapshot: true,
-  isProven: true,
+  isKnownRestorable: true,
   lagMs: 0,
   confirmedLagMs: 0,
   maxLagMs: 300_000,
@@ -28,15 +28,15 @@ const replica: ReplicaStatus = {
   lastStoredAtMs: undefined,
   lastSnapshotAtMs: undefined,
   lastRetentionAtMs: undefined,
-  lastProvenAtMs: undefined,
+  lastValidatedAtMs: undefined,
   totals: {
     walBytes: 0,
     snapshots: { generation: 1, interval: 0, retention: 0 },
     errors: {},
     deletedSnapshots: 0,
     deletedSegments: 0,
-    provenRestores: 0,
-    failedRestores: 0,
+    passedValidations: 0,
+    failedValidations: 0,
   },
 }
 
@@ -112,12 +112,12 @@ describe('findNotReady', () => {
     ],
     [
       'nothing is known yet, as right after the start',
-      { isProven: false, hasSnapshot: false },
+      { isKnownRestorable: false, hasSnapshot: false },
       'nothing that can be restored has been seen there since the start',
     ],
     [
       'nothing is known, and why',
-      { isProven: false, hasSnapshot: false, lastFailure: failure },
+      { isKnownRestorable: false, hasSnapshot: false, lastFailure: failure },
       'nothing that can be restored has been seen there since the start: the store is away',
     ],
     ['another owner', { refusal: 'taken over by host b' }, 'taken over by host b'],
@@ -126,7 +126,9 @@ describe('findNotReady', () => {
   })
 
   test('not where there is no database yet', () => {
-    expect(reasonOf({ isProven: false, hasSnapshot: false }, { state: 'waiting' })).toBeUndefined()
+    expect(
+      reasonOf({ isKnownRestorable: false, hasSnapshot: false }, { state: 'waiting' }),
+    ).toBeUndefined()
   })
 
   test('checkpoints that keep failing', () => {
@@ -177,7 +179,8 @@ test('a lag is the longest of what waits', () => {
 
 test('where nothing is known to be restorable, a database that is there is not ready', () => {
   const notReady = (state: CaptureState): number =>
-    findNotReady([{ ...database, state, replicas: [{ ...replica, isProven: false }] }]).length
+    findNotReady([{ ...database, state, replicas: [{ ...replica, isKnownRestorable: false }] }])
+      .length
   const states: readonly CaptureState[] = ['opening', 'replicating', 'failing', 'gone']
   for (const state of states) expect(notReady(state)).toBeGreaterThan(0)
   expect(notReady('waiting')).toBe(0)

@@ -31,9 +31,9 @@ const segments = (generation?: Generation): string[] =>
     .filter((path) => path.includes(`${generation ?? ''}/wal/`))
     .sort()
 
-const isProven = (): boolean => {
+const isKnownRestorable = (): boolean => {
   const { capture, sync } = host.daemon!
-  return sync.standing.status(capture.status()).isProven
+  return sync.standing.status(capture.status()).isKnownRestorable
 }
 
 async function restored(): Promise<number | undefined> {
@@ -61,7 +61,7 @@ describe('at a start', () => {
     operations.length = 0
     host.start()
     await world.pass(10 * secondMs)
-    expect(isProven()).toBe(true)
+    expect(isKnownRestorable()).toBe(true)
     // The newest snapshot's and the last segment's.
     expect(reads()).toBeLessThanOrEqual(4)
   })
@@ -72,7 +72,7 @@ describe('at a start', () => {
     operations.length = 0
     host.start()
     await world.pass(10 * secondMs)
-    expect(isProven()).toBe(true)
+    expect(isKnownRestorable()).toBe(true)
     expect(reads()).toBeGreaterThan(30)
     expect(host.said('commits are missing')).toEqual([])
   })
@@ -95,12 +95,12 @@ describe('at a start', () => {
       if (!remembers) host.state.stored = undefined
       host.start()
       await world.pass(2 * secondMs)
-      expect(isProven()).toBe(false)
+      expect(isKnownRestorable()).toBe(false)
       await world.pass(30 * secondMs)
       expect(host.said('commits are missing on the replica')).toHaveLength(1)
       const last = await write(3)
       await world.pass(10 * secondMs)
-      expect(isProven()).toBe(true)
+      expect(isKnownRestorable()).toBe(true)
       expect(await restored()).toBe(last.number)
       expect(world.overwritten).toEqual([])
     })
@@ -116,7 +116,7 @@ describe('at a start', () => {
       await world.pass(30 * secondMs)
       const last = await write(3)
       await world.pass(10 * secondMs)
-      expect(isProven()).toBe(true)
+      expect(isKnownRestorable()).toBe(true)
       expect(await restored()).toBe(last.number)
     })
   })
@@ -134,7 +134,7 @@ describe('at a start', () => {
     await world.pass(30 * secondMs)
     expect(world.client.objects.get(lost)?.bytes).toEqual(bytes)
     expect(segments(generation)).toHaveLength(paths.length)
-    expect(isProven()).toBe(true)
+    expect(isKnownRestorable()).toBe(true)
   })
 
   test('a listing that lags is no loss', async () => {
@@ -146,7 +146,7 @@ describe('at a start', () => {
     await world.pass(2 * secondMs)
     world.client.objects.set(lost!, object)
     await world.pass(20 * secondMs)
-    expect(isProven()).toBe(true)
+    expect(isKnownRestorable()).toBe(true)
     expect(host.said('commits are missing')).toEqual([])
   })
 })

@@ -192,7 +192,7 @@ const replicaColumns = [
   'pending',
   'last snapshot',
   'last retention',
-  'last verified',
+  'last validated',
   'last error',
 ]
 
@@ -205,7 +205,7 @@ function replicaCells(replica: ReplicaStatus): readonly string[] {
     sizeText(replica.pendingBytes),
     timeText(replica.lastSnapshotAtMs),
     timeText(replica.lastRetentionAtMs),
-    timeText(replica.lastProvenAtMs),
+    timeText(replica.lastValidatedAtMs),
     replica.refusal ?? failureText(replica.lastFailure),
   ]
 }

@@ -92,14 +92,14 @@ test('while a snapshot is taken, a failure of the moment is said and waited out,
 test('it is proven when all of the first look and a snapshot were seen there', async () => {
   const { confirm, sender, history, standing, feed, generation } = parts
   const place = parts.found()
-  confirm.prove(place)
-  expect(standing.isProven).toBe(false)
+  confirm.noteRestorable(place)
+  expect(standing.isKnownRestorable).toBe(false)
   await history.add(1)
   feed.firstLook = { generation, position: { index: 0, offset: segmentBytes } }
   await sender.sendNext(place, never)
-  confirm.prove(place)
-  expect(standing.isProven).toBe(false)
+  confirm.noteRestorable(place)
+  expect(standing.isKnownRestorable).toBe(false)
   await confirm.step(place, never)
-  confirm.prove(place)
-  expect(standing.isProven).toBe(true)
+  confirm.noteRestorable(place)
+  expect(standing.isKnownRestorable).toBe(true)
 })

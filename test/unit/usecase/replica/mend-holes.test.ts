@@ -50,9 +50,9 @@ test('what is missing is looked for twice before it is sent again from the spool
   const path = history.nameOf(1)
   const object = client.objects.get(path)
   client.objects.delete(path)
-  standing.isProven = true
+  standing.isKnownRestorable = true
   await look()
-  expect(standing.isProven).toBe(false)
+  expect(standing.isKnownRestorable).toBe(false)
   expect(standing.place).toBeUndefined()
   expect(client.objects.has(path)).toBe(false)
   await look()

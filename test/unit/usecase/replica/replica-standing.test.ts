@@ -105,15 +105,15 @@ test('what is known is gone by for a day, and not when it is of another generati
 test('after a loss of its snapshot it is not proven any more, and is looked at at once', () => {
   const place = placeOf()
   standing.found(place)
-  standing.isProven = true
+  standing.isKnownRestorable = true
   standing.loseSnapshot(place)
   expect(standing.trustedForMs).toBe(0)
   expect(standing.status(capture).hasSnapshot).toBe(false)
   const before = placeOf()
   standing.found(before)
-  standing.isProven = true
+  standing.isKnownRestorable = true
   standing.found(placeOf({ hasSnapshot: false }))
-  expect(standing.isProven).toBe(false)
+  expect(standing.isKnownRestorable).toBe(false)
 })
 
 test('lag is the age of what is not acknowledged, of what is not seen there, and of a doubt', async () => {

@@ -4,6 +4,7 @@ import { formatGeneration } from '../../../../src/domain/wal/generation.js'
 import { never } from '../../../../src/kit/abort.js'
 import { GenerationEndedError } from '../../../../src/usecase/replica/take-snapshot.js'
 import { ReplicaParts } from '../../../support/replica-parts.js'
+import { Patience } from '../../../support/patience.js'
 import { segmentBytes } from '../../../support/spooled-history.js'
 
 const dayMs = 24 * 3_600_000
@@ -22,7 +23,8 @@ async function taking(taken: Promise<unknown>): Promise<void> {
   const state = { isDone: false }
   const done = taken.finally(() => (state.isDone = true))
   void done.catch(() => undefined)
-  for (let round = 0; round < 2000 && !state.isDone; round += 1) {
+  const patience = new Patience(10_000)
+  while (!state.isDone && !patience.isOver) {
     const { current } = feed
     const asked = feed.takeBarriers()
     if (current !== undefined) {

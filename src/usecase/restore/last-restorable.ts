@@ -12,7 +12,7 @@ import { type TrailerReader } from '../stored/trailers.js'
 const maxReadsAtOnce = 16
 
 /** A commit that can be restored, and how that is asked for. */
-export interface ProvableCommit {
+export interface RestorableCommit {
   readonly position: WalPosition
   /** Undefined: nothing tells. */
   readonly timeMs: number | undefined
@@ -23,11 +23,11 @@ export interface ProvableCommit {
  * The last commit of a generation at or before `limit` that a snapshot and an unbroken chain of segments lead to, as their
  * trailers say. Reads the tails of all of them: for those who ask what is left when something is lost.
  */
-export async function lastProvable(
+export async function lastRestorable(
   listing: GenerationListing,
   limit: WalPosition,
   trailers: TrailerReader,
-): Promise<ProvableCommit | undefined> {
+): Promise<RestorableCommit | undefined> {
   const { generation } = listing
   for (const snapshot of listing.snapshots.toReversed()) {
     const start: WalPosition = { index: snapshot.index, offset: 0 }

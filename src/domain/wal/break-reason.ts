@@ -1,9 +1,7 @@
 /**
- * Whether what is in a WAL now continues what was captured before. "Not continuous" is a value with a reason: it ends
- * the generation and begins the next, and the reason is logged.
+ * Every reason for which a generation ends and the next one begins, and whether what follows may be something else than what
+ * was captured before. That a WAL does not continue what was captured is a value with such a reason, which is logged.
  */
-
-/** Every reason for which a generation begins, and whether what follows may be something else than what was captured before. */
 const breakReasons = {
   'no generation exists': { isOtherContent: false },
   'local state is unreadable': { isOtherContent: false },
