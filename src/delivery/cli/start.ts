@@ -2,12 +2,14 @@
 import { Lifetime } from '../../compose/lifetime.js'
 import { holdSignals } from '../daemon/early-signals.js'
 import { exitIfHanging } from '../forced-exit.js'
+import { favourMemory } from './favour-memory.js'
 import { becomeInit } from './init-process.js'
 import { complain } from './output.js'
 
 /** Runs a command line and returns the exit code of the process, which ends by itself: nothing is left that runs. */
 export async function start(argv: readonly string[]): Promise<number> {
   if (argv[0] === 'replicate') {
+    favourMemory()
     holdSignals()
     if (process.pid === 1) becomeInit()
   }
