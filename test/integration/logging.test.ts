@@ -167,3 +167,22 @@ describe('what an error says of its remedy', () => {
     }
   })
 })
+
+test('a name that a terminal would obey is shown, and not obeyed', async () => {
+  const folder = temporaryFolder()
+  const db = join(folder, 'a\u001b[2J\u009b2J\u202ebd.\nlevel=ERROR')
+  new Database(db).exec('create table t (x)').close()
+  const url = `file://${join(folder, 'replica')}`
+  const shown = 'a\\u001b[2J\\u009b2J\\u202ebd.'
+  const logged = await run('replicate', '-exec', 'true', db, url)
+  const config = join(folder, 'c.yml')
+  writeFileSync(config, JSON.stringify({ dbs: [{ path: db, replicas: [{ url }] }] }))
+  const listed = await run('databases', '-config', config)
+  const failed = await run('restore', '-config', config, `${db}\u001b[2J`)
+  for (const { stdout, stderr } of [logged, listed, failed]) {
+    expect(stdout + stderr).toContain(shown)
+    expect(stdout + stderr).not.toMatch(/[\u001b\u009b\u202e]/)
+  }
+  expect(listed.stdout.split('\n')).toHaveLength(3)
+  expect(failed.code).not.toBe(0)
+})

@@ -1,5 +1,7 @@
 /** What commands print: results to stdout, what goes wrong to stderr. `replicate` prints nothing: both belong to its log. */
 
+import { printable } from '../../kit/printable.js'
+
 let failure: NodeJS.ErrnoException | undefined
 let isUsed = false
 let hasComplained = false
@@ -10,12 +12,13 @@ function stdout(): NodeJS.WriteStream {
   return process.stdout
 }
 
+/** Text for people. */
 export function print(text: string): void {
-  stdout().write(text)
+  stdout().write(printable(text, { keepsLines: true }))
 }
 
 export function printJson(value: unknown): void {
-  print(`${JSON.stringify(value, null, 2)}\n`)
+  stdout().write(`${JSON.stringify(value, null, 2)}\n`)
 }
 
 /** Resolves when what was printed is written: with why it could not be. A reader that has seen enough (`| head`) is no failure. */
@@ -32,5 +35,5 @@ export async function printed(): Promise<string | undefined> {
 export function complain(line: string): void {
   if (!hasComplained) process.stderr.on('error', () => undefined)
   hasComplained = true
-  process.stderr.write(`${line}\n`)
+  process.stderr.write(`${printable(line, { keepsLines: true })}\n`)
 }

@@ -1,11 +1,12 @@
 import { formatDuration } from '../../kit/duration.js'
+import { printable } from '../../kit/printable.js'
 
 /** Columns padded to the widest cell and two spaces, the last one not padded. */
 export function formatTable(
   header: readonly string[],
   rows: readonly (readonly string[])[],
 ): string {
-  const lines = [header, ...rows]
+  const lines = [header, ...rows.map((cells) => cells.map((cell) => printable(cell)))]
   const widths = header.map((_, column) => {
     let width = 0
     for (const line of lines) width = Math.max(width, line[column]?.length ?? 0)

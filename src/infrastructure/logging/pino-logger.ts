@@ -1,6 +1,7 @@
 import pino from 'pino'
 
 import { codeOf } from '../../kit/error-text.js'
+import { printable } from '../../kit/printable.js'
 import { type LogFields, type Logger, withHint } from '../../usecase/ports/logger.js'
 import { openLogDescriptor } from './log-descriptor.js'
 import { LogOutput } from './log-output.js'
@@ -99,5 +100,5 @@ function appendField(parts: string[], key: string, value: unknown): void {
 }
 
 function quote(text: string): string {
-  return text === '' || /[\s"=\p{C}]/u.test(text) ? JSON.stringify(text) : text
+  return text === '' || /[\s"=\p{C}]/u.test(text) ? printable(JSON.stringify(text)) : text
 }

@@ -9,7 +9,7 @@ import { type DaemonSubject, statusSocket } from '../../daemon/status-socket.js'
 import { defineCommand } from '../command.js'
 import { type ConfigFlags, configFlags, jsonFlag } from '../flags.js'
 import { formatLag, formatTable, formatTime } from '../table.js'
-import { print } from '../output.js'
+import { print, printJson } from '../output.js'
 import { exitCodes } from '../../exit-codes.js'
 
 const timeoutMs = 10_000
@@ -39,7 +39,8 @@ export const status = defineCommand({
         : await ask([{ socket: await expandPath(flags.socket) }], signal)
     const whole = parseStatus(text)
     const shown = path === undefined ? whole : onlyDatabase(whole, path)
-    print(flags.json ? `${JSON.stringify(shown, undefined, 2)}\n` : formatStatus(shown))
+    if (flags.json) printJson(shown)
+    else print(formatStatus(shown))
     return shown.notReady.length === 0 ? exitCodes.done.code : exitCodes.failed.code
   },
 })
