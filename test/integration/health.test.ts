@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { createServer, type Server } from 'node:http'
-import { type AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { basename, join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
@@ -551,6 +551,27 @@ describe('addr', () => {
     expect(daemon.output).toContain('0.0.0.0:0 for all its addresses')
     await daemon.stop()
   })
+})
+
+test('connections that ask nothing neither shut out a probe nor stay', async () => {
+  const places = scene()
+  const { daemon, url } = await startServing(configure(places, {}))
+  const { port } = new URL(url)
+  const silent = Array.from({ length: 200 }, () => {
+    const socket = connect(Number(port), '127.0.0.1')
+      .on('error', () => undefined)
+      .resume()
+    return socket.on('connect', () => void socket.write('GET /healthz HTTP/1.1\r\n'))
+  })
+  try {
+    await until(() => silent.every((socket) => !socket.connecting), 20_000, 'connections')
+    expect((await fetch(`${url}/healthz`)).status).toBe(200)
+    await until(() => silent.every((socket) => socket.closed), 30_000, 'their end')
+    expect((await fetch(`${url}/healthz`)).status).toBe(200)
+    expect(await daemon.stop()).toBe(0)
+  } finally {
+    for (const socket of silent) socket.destroy()
+  }
 })
 
 describe('tsreplicate status', () => {

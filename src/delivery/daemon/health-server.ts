@@ -1,4 +1,5 @@
 import { type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { type Socket } from 'node:net'
 import { AddressError } from '../../domain/errors.js'
 import { type NotReady } from '../../domain/status.js'
 import { messageOf } from '../../kit/error-text.js'
@@ -26,6 +27,13 @@ interface Answer {
 const plain = 'text/plain; charset=utf-8'
 const json = 'application/json; charset=utf-8'
 const maxConnections = 64
+/** Whoever connects and says nothing is gone soon. */
+const limits = {
+  headersTimeout: 5000,
+  requestTimeout: 10_000,
+  keepAliveTimeout: 5000,
+  connectionsCheckingInterval: 1000,
+}
 
 /**
  * Answers /metrics, /healthz, /readyz and /api/status. Throws {@link AddressError} when the address is not to be had.
@@ -36,10 +44,10 @@ export async function serveHealth(
   options: HealthServerOptions,
 ): Promise<{ readonly port: number | undefined } & AsyncDisposable> {
   const closed = new AbortController()
-  const server = http.createServer((request, response) => {
+  const server = http.createServer(limits, (request, response) => {
     void respond(request, response, { ...options, signal: closed.signal })
   })
-  server.maxConnections = maxConnections
+  keepFewConnections(server)
   await listen(server, listening)
   const address = server.address()
   return {
@@ -50,6 +58,28 @@ export async function serveHealth(
       await new Promise((resolve) => server.close(resolve))
     },
   }
+}
+
+/** Whoever holds many connections loses the oldest ones of those that ask nothing: there is always room for a probe. */
+function keepFewConnections(server: Server): void {
+  const idle = new Set<Socket>()
+  let count = 0
+  server.on('connection', (socket: Socket) => {
+    count += 1
+    idle.add(socket)
+    socket.once('close', () => {
+      count -= 1
+      idle.delete(socket)
+    })
+    const [oldest] = idle
+    if (count > maxConnections) oldest?.destroy()
+  })
+  server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
+    idle.delete(socket)
+    response.once('close', () => {
+      if (!socket.destroyed) idle.add(socket)
+    })
+  })
 }
 
 function listen(server: Server, listening: Listening): Promise<void> {
