@@ -5,23 +5,32 @@ import {
   chmodSync,
   chownSync,
   copyFileSync,
+  existsSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { createRequire } from 'node:module'
+import { basename, dirname, join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { cleanUp, root, temporaryFolder, until } from '../support/cli.ts'
+import { cleanUp, listObjects, program, root, run, temporaryFolder, until } from '../support/cli.ts'
+import { lackOfSystemd, Systemd } from '../support/systemd.ts'
 import { sayAtTheEnd } from '../support/last-lines.ts'
 import { Container, whyNoContainers } from '../support/containers.ts'
 
 afterEach(() => cleanUp())
 
+const require = createRequire(import.meta.url)
+
 const example = (name: string): string => join(root, 'examples', name)
 const textOf = (name: string): string => readFileSync(example(name), 'utf8')
 const user = '1000:1000'
+/** Of the user `daemon`, whom every machine has. */
+const daemonUid = 1
 
 /** An application: it writes a row every now and then, and one more when it is told to end. */
 const application = `
@@ -240,6 +249,64 @@ test.skipIf(whyNoContainers !== undefined)(
     expect(await job(0)).toBe('')
     expect(await job(1)).toBe('')
     db.close()
+  },
+)
+
+test.skipIf(lackOfSystemd !== undefined)(
+  'systemd: an empty folder is restored for the user of the application, which stops first; without a restore it does not start',
+  async () => {
+    // Not in a folder for temporary files: the unit has one of its own.
+    const folder = mkdtempSync('/var/lib/tsreplicate-test-')
+    try {
+      await using systemd = await Systemd.start()
+      const at = (name: string): string => join(folder, name)
+      const replica = at('replica')
+      const seed = new Database(at('seed.db'))
+      seed.exec(
+        "PRAGMA journal_mode = wal; CREATE TABLE note (text); INSERT INTO note VALUES ('old')",
+      )
+      seed.close()
+      const stored = await run('replicate', '-exec', 'true', at('seed.db'), `file://${replica}`)
+      expect(stored.code, stored.stderr).toBe(0)
+      const config = textOf('systemd/tsreplicate.yml')
+        .replace('/var/lib/app', at('app'))
+        .replace(/s3:.*$/m, `file://${replica}`)
+      writeFileSync(at('tsreplicate.yml'), config)
+      const code = application
+        .replace('/opt/tsreplicate/node_modules/better-sqlite3', require.resolve('better-sqlite3'))
+        .replace('/data/app.db', at('app/app.db'))
+      writeFileSync(at('app.cjs'), code)
+      chmodSync(folder, 0o755)
+      const paths = `BindReadOnlyPaths=${root} ${dirname(process.execPath)}`
+      const replicate = `${process.execPath} ${program} replicate -config ${at('tsreplicate.yml')}`
+      const units = {
+        'tsreplicate.service': readFileSync(join(root, 'systemd/tsreplicate.service'), 'utf8'),
+        'tsreplicate.service.d/test.conf': `[Service]\nExecStart=\nExecStart=${replicate}\n${paths}\n`,
+        'app.service': textOf('systemd/app.service'),
+        'app.service.d/test.conf': `[Service]\nUser=daemon\nStateDirectory=\nStateDirectory=${basename(folder)}/app\nExecStart=\nExecStart=${process.execPath} ${at('app.cjs')}\n${paths}\n`,
+      }
+      for (const [name, text] of Object.entries(units)) systemd.addUnit(name, text)
+      systemd.control('start', 'app.service')
+      expect(systemd.show('tsreplicate.service')['ActiveState']).toBe('active')
+      const written = (): unknown[] => notesIn(at('app'))
+      await until(() => written().includes('now and then'), 30_000, 'the application')
+      expect(written()[0]).toBe('old')
+      expect(statSync(at('app/app.db')).uid).toBe(daemonUid)
+      systemd.control('stop', 'tsreplicate.service', 'app.service')
+      expect(written().at(-1)).toBe('end')
+      const restored = await run('restore', '-o', at('restored/app.db'), `file://${replica}`)
+      expect(restored.code, restored.stderr).toBe(0)
+      expect(notesIn(at('restored'))).toEqual(written())
+
+      rmSync(at('app'), { recursive: true })
+      const snapshots = listObjects(replica).filter((name) => name.includes('/snapshots/'))
+      for (const name of snapshots) writeFileSync(join(replica, name), 'damaged')
+      expect(() => systemd.control('start', 'app.service')).toThrow('app.service')
+      expect(systemd.show('app.service')['ActiveState']).toBe('inactive')
+      expect(existsSync(at('app/app.db'))).toBe(false)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
   },
 )
 
