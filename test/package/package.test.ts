@@ -139,6 +139,7 @@ test('the version is printed with what that takes, and nothing else is loaded', 
     'delivery/cli/command.ts',
     'delivery/cli/commands.ts',
     'delivery/cli/commands/version.ts',
+    'delivery/cli/favour-memory.ts',
     'delivery/cli/flags.ts',
     'delivery/cli/go-flags.ts',
     'delivery/cli/init-process.ts',
@@ -152,6 +153,7 @@ test('the version is printed with what that takes, and nothing else is loaded', 
     'domain/errors.ts',
     'kit/abort.ts',
     'kit/nearest-name.ts',
+    'kit/printable.ts',
   ])
   const packages = sources.map((source) => /node_modules\/([^/]+)/.exec(source)?.[1])
   expect(new Set(packages.filter((name) => name !== undefined))).toEqual(new Set(['commander']))
