@@ -59,6 +59,12 @@ const readers: {
 } = { s3: readS3, gcs: readGcs, abs: readAbs }
 
 function readCommon(place: ObjectStoreAddress, settings: Settings<'replica'>): CommonSettings {
+  if (/^([^/]*:\/\/)?[^/?#]*@/.test(settings.value('endpoint') ?? '')) {
+    settings.problem(
+      'endpoint',
+      'must not name a user or a password: set the credentials by their own keys',
+    )
+  }
   return {
     bucket: place.bucket,
     prefix: place.prefix,

@@ -53,9 +53,20 @@ export function splitReplicaUrl(url: string): ReplicaUrl {
     /^([^/?#]*)([^?#]*)(?:\?([^#]*))?/.exec(match[2]) ?? []
   const at = authority.lastIndexOf('@')
   const host = decode(authority.slice(at + 1))
-  const user = decode(authority.slice(0, Math.max(at, 0)).split(':')[0] ?? '')
+  const [user = '', password] = authority.slice(0, Math.max(at, 0)).split(':').map(decode)
+  if (password !== undefined || (user !== '' && type !== 'abs')) {
+    throw new ConfigError(`${withoutSecrets(url)}: credentials in a url are not used`, {
+      hint: credentialHints[type],
+    })
+  }
   const prefix = cleanPrefix(decode(path))
   return { place: placeOf(type, { host, user, prefix }), query: parseQuery(type, query) }
+}
+
+const credentialHints: Readonly<Record<ObjectStoreType, string>> = {
+  s3: 'Remove what stands before the @, and set access-key-id and secret-access-key of the replica, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.',
+  gcs: 'Remove what stands before the @, and set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account’s key.',
+  abs: 'Remove the password, and set account-key or sas-token of the replica, or LITESTREAM_AZURE_ACCOUNT_KEY.',
 }
 
 function typeOfScheme(scheme: string): ObjectStoreType {
