@@ -7,6 +7,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -217,6 +218,24 @@ describe('without a terminal', () => {
     }
     expect(readFileSync(config, 'utf8')).toBe(text)
     expect(existsSync(`${config}.2`)).toBe(false)
+  })
+
+  test('adds to a file that has only comments, and leaves that as it was when it fails', async () => {
+    const folder = temporaryFolder()
+    makeDatabase(join(folder, 'app.db'))
+    const config = join(folder, 'tsreplicate.yml')
+    const comments = '# As a package brings it.\n#dbs:\n\n'
+    writeFileSync(config, comments, { mode: 0o640 })
+    const words = ['-o', config, 'app.db', `file://${folder}/replica`]
+    const failing = init(folder, [...words, '-unit', 'no/unit'])
+    expect(await failing.exit(), failing.output).toBe(1)
+    expect(readFileSync(config, 'utf8')).toBe(comments)
+    const writing = init(folder, words)
+    expect(await writing.exit(), writing.output).toBe(0)
+    expect(readFileSync(config, 'utf8').startsWith(comments)).toBe(true)
+    expect(statSync(config).mode & 0o777).toBe(0o640)
+    const listed = await run('databases', '-config', config)
+    expect(listed.stdout, listed.stderr).toContain(join(folder, 'app.db'))
   })
 
   test('leaves nothing behind where a database or a replica cannot be read', async () => {

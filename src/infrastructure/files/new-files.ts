@@ -1,4 +1,4 @@
-import { lstat, open, rm } from 'node:fs/promises'
+import { lstat, open, readFile, rm, truncate } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { OutputError, OutputExistsError } from '../../domain/errors.js'
 import { codeOf, messageOf } from '../../kit/error-text.js'
@@ -9,27 +9,47 @@ export interface NewFile {
   readonly text: string
 }
 
-/** Creates all of these files or none. Throws {@link OutputExistsError} where there is something already, a link included. */
+/**
+ * Creates all of these files or none. Throws {@link OutputExistsError} where there is something already, a link included;
+ * to a file of nothing but comments, as a package may bring it, the text is added.
+ */
 export async function createFiles(files: readonly NewFile[]): Promise<void> {
-  const created: string[] = []
+  const undo: (() => Promise<void>)[] = []
   try {
     for (const file of files) {
-      await createFile(file, () => created.push(file.path))
+      const size = await sizeOfComments(file.path)
+      await writeNewFile(file, { isThere: size !== undefined }, () =>
+        undo.push(() =>
+          size === undefined ? rm(file.path, { force: true }) : truncate(file.path, size),
+        ),
+      )
       await syncFolder(dirname(file.path))
     }
   } catch (error) {
-    for (const path of created) await rm(path, { force: true })
+    for (const step of undo) await step()
     throw error
   }
 }
 
-/** Throws {@link OutputExistsError} where there is something already, a link included. */
+/** Throws {@link OutputExistsError} where {@link createFiles} would. */
 export async function refuseExisting(path: string): Promise<void> {
   const isThere = await lstat(path).then(
     () => true,
     () => false,
   )
-  if (isThere) throw existsError(path)
+  if (isThere && (await sizeOfComments(path)) === undefined) throw existsError(path)
+}
+
+/** The size of a file that says nothing; undefined: there is none, or it says something, or cannot be read. */
+async function sizeOfComments(path: string): Promise<number | undefined> {
+  try {
+    const status = await lstat(path)
+    if (!status.isFile()) return undefined
+    const lines = (await readFile(path, 'utf8')).split('\n')
+    return lines.every((line) => /^\s*(#|$)/.test(line)) ? status.size : undefined
+  } catch {
+    return undefined
+  }
 }
 
 function existsError(path: string): OutputExistsError {
@@ -38,10 +58,14 @@ function existsError(path: string): OutputExistsError {
   })
 }
 
-async function createFile({ path, text }: NewFile, onCreated: () => void): Promise<void> {
+async function writeNewFile(
+  { path, text }: NewFile,
+  { isThere }: { readonly isThere: boolean },
+  onOpened: () => void,
+): Promise<void> {
   try {
-    await using file = await open(path, 'wx', 0o644)
-    onCreated()
+    await using file = await open(path, isThere ? 'a' : 'wx', 0o644)
+    onOpened()
     await file.writeFile(text)
     await file.sync()
   } catch (cause) {

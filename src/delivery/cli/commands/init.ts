@@ -310,15 +310,16 @@ function nextSteps(
     databases.flatMap(({ replicas }) => replicas.map(({ target }) => target.type)),
   )
   const variables = [...types].flatMap(variablesOf)
-  const where = unit === undefined ? 'the environment' : '/etc/tsreplicate.env'
+  const isPackaged = configPath === systemConfig && packagedUnits.some((path) => existsSync(path))
+  const isServed = unit !== undefined || isPackaged
+  const where = isServed ? '/etc/tsreplicate.env' : 'the environment'
   const flag = configPath === systemConfig ? '' : ` -config ${quote(configPath)}`
   return [
     ...(variables.length === 0
       ? []
       : [`put ${variables.join(' and ')} into ${where}, unless the machine has a role`]),
-    ...(unit === undefined
-      ? [`tsreplicate replicate${flag}`]
-      : ['systemctl daemon-reload', 'systemctl enable --now tsreplicate']),
+    ...(unit === undefined ? [] : ['systemctl daemon-reload']),
+    isServed ? 'systemctl enable --now tsreplicate' : `tsreplicate replicate${flag}`,
     `tsreplicate status${flag}`,
   ]
 }
