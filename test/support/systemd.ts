@@ -22,16 +22,32 @@ const unitFolder = '/run/units-of-a-test'
 /** What every service and this one ask for; here they are empty. */
 const targets = ['nothing', 'sysinit', 'basic', 'shutdown', 'network-online', 'multi-user']
 
-const script = `
+/** `root`: the folder with the files of another machine, whose systemd is started, and whose own units are there, too. */
+const scriptIn = (root: string | undefined): string => `
 set -e
+${root === undefined ? '' : goInto(root)}
 mount -t tmpfs tmpfs /run
 mkdir -p ${unitFolder} /run/systemd /run/lock
 for target in ${targets.join(' ')}; do
   printf '[Unit]\\nDescription=empty\\nDefaultDependencies=no\\n' > ${unitFolder}/$target.target
 done
-export container=test SYSTEMD_UNIT_PATH=${unitFolder} SYSTEMD_GENERATOR_PATH=/nowhere
-exec ${systemd} --system --unit=nothing.target --log-target=console --show-status=no
+export container=test SYSTEMD_GENERATOR_PATH=/nowhere
+export SYSTEMD_UNIT_PATH=${[unitFolder, ...(root === undefined ? [] : machineUnits)].join(':')}
+exec ${root === undefined ? systemd : '/lib/systemd/systemd'} --system --unit=nothing.target --log-target=console --show-status=no
 `
+
+const machineUnits = ['/etc/systemd/system', '/usr/lib/systemd/system']
+
+function goInto(root: string): string {
+  return `
+mount --bind '${root}' '${root}'
+cd '${root}'
+mount -t proc proc proc
+mount --rbind /sys sys
+mount --rbind /dev dev
+pivot_root . mnt
+umount --lazy /mnt`
+}
 
 const cgroupsNow = (): string[] => globSync('/sys/fs/cgroup/**/{init.scope,*.slice,*.service}')
 
@@ -39,16 +55,16 @@ export class Systemd implements AsyncDisposable {
   readonly #unshare: Running
   readonly #cgroupsBefore = cgroupsNow()
 
-  private constructor() {
+  private constructor(root: string | undefined) {
     const namespaces = ['--fork', '--kill-child', '--pid', '--mount-proc', '--mount', '--cgroup']
-    this.#unshare = new Running('systemd', 'unshare', [...namespaces, 'sh', '-c', script])
+    this.#unshare = new Running('systemd', 'unshare', [...namespaces, 'sh', '-c', scriptIn(root)])
   }
 
-  /** Throws what it printed if it does not come up. */
-  static async start(): Promise<Systemd> {
-    const started = new Systemd()
+  /** Throws what it printed if it does not come up. With `root`, it is that of the machine whose files are there. */
+  static async start({ root }: { readonly root?: string } = {}): Promise<Systemd> {
+    const started = new Systemd(root)
     for (const patience = new Patience(30_000); ;) {
-      const state = started.#run('systemctl', 'is-system-running').stdout.trim()
+      const state = started.run('systemctl', 'is-system-running').stdout.trim()
       if (state === 'running') return started
       if (started.#unshare.ended || patience.isOver) {
         throw new Error(`systemd is ${state}:\n${started.#unshare.output}`)
@@ -67,7 +83,7 @@ export class Systemd implements AsyncDisposable {
 
   /** Runs `systemctl`; throws what it printed if it fails. */
   control(...args: string[]): string {
-    const { status, stdout, stderr } = this.#run('systemctl', ...args)
+    const { status, stdout, stderr } = this.run('systemctl', ...args)
     if (status !== 0) throw new Error(`systemctl ${args.join(' ')}: ${stdout}${stderr}`)
     return stdout
   }
@@ -82,7 +98,7 @@ export class Systemd implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     // Their private folders go with them.
-    this.#run('systemctl', 'stop', '*.service')
+    this.run('systemctl', 'stop', '*.service')
     await this.#unshare.kill()
     const isGone = (path: string): boolean => {
       try {
@@ -103,7 +119,8 @@ export class Systemd implements AsyncDisposable {
     return ['--target', children[0] ?? '', '--mount', '--pid', '--']
   }
 
-  #run(...command: string[]): { status: number | null; stdout: string; stderr: string } {
+  /** Runs a program beside it. */
+  run(...command: string[]): { status: number | null; stdout: string; stderr: string } {
     return spawnSync('nsenter', [...this.#inside, ...command], { encoding: 'utf8' })
   }
 }
