@@ -28,7 +28,9 @@ export const exceptions: Readonly<Record<string, Readonly<Record<string, string>
     ...installations,
     'rm -r /opt/tsreplicate-* /usr/local/bin/tsreplicate': 'npm run test:installs does it',
     'tsreplicate restore /var/lib/tenants/eu/7.db': 'a bucket in the cloud',
-    'FROM node:24-slim': 'an image is built with Docker, from the network',
+    'docker run --volume data:/data --volume ./tsreplicate.yml:/etc/tsreplicate.yml:ro tsreplicate':
+      'needs Docker',
+    'FROM my-app': 'an image is built with Docker',
     'services:': 'needs Docker',
     "tsreplicate replicate -restore-if-db-not-exists -exec 'myapp --port 8080' /data/app.db s3://my-bucket/app":
       'a bucket in the cloud',
