@@ -7,6 +7,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -15,13 +16,20 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { rolldown } from 'rolldown'
 import { afterEach, describe, expect, test } from 'vitest'
-import { cleanUp, root, Running, temporaryFolder } from '../support/cli.ts'
+import { cleanUp, root, Running, temporaryFolder, until } from '../support/cli.ts'
 import { installation } from '../support/installed.ts'
 
 afterEach(cleanUp)
 
 const modules = join(installation, 'node_modules')
 const command = join(modules, '.bin/tsreplicate')
+
+/** Packages whose code a daemon runs that replicates to a folder: what reads configurations, what logs, and a checksum. */
+const loadedByDaemon = [
+  ...['@pinojs', 'atomic-sleep', 'commander', 'on-exit-leak-free', 'pino', 'pino-std-serializers'],
+  ...['quick-format-unescaped', 'safe-stable-stringify', 'sonic-boom', 'thread-stream'],
+  ...['xxhash-wasm', 'yaml'],
+]
 
 interface Lock {
   readonly packages: Readonly<Record<string, { readonly hasInstallScript?: boolean }>>
@@ -161,6 +169,52 @@ test('the version is printed with what that takes, and nothing else is loaded', 
   // Each of these takes as long as all the rest.
   expect(builtIn).not.toContain('node:http')
   expect(builtIn).not.toContain('node:crypto')
+})
+
+test('a daemon of one database loads what it needs, and at rest it is small', async () => {
+  const folder = temporaryFolder()
+  const db = join(folder, 'app.db')
+  makeDatabase(db)
+  const config = join(folder, 'c.yml')
+  const dbs = [{ path: db, replicas: [{ path: join(folder, 'replica') }] }]
+  writeFileSync(config, JSON.stringify({ logging: { level: 'debug' }, dbs }))
+  const { sources, builtIn } = await loadedBy('replicate', '-config', config, '-exec', 'true')
+  const packages = sources.flatMap((source) => /node_modules\/([^/]+)/.exec(source)?.[1] ?? [])
+  expect([...new Set(packages)].sort()).toEqual(loadedByDaemon)
+  // An import of it takes 13 MB.
+  expect(builtIn).not.toContain('node:http')
+
+  const daemon = new Running('tsreplicate', process.execPath, [
+    ...[command, 'replicate', '-config', config],
+  ])
+  await daemon.waitFor(/msg="at rest"/)
+  const held = (): { threads: number; ofCode: number; ofDatabase: number; all: number } => {
+    const tasks = readdirSync(`/proc/${daemon.pid}/task`)
+    const names = tasks.map((task) => readFileSync(`/proc/${daemon.pid}/task/${task}/comm`, 'utf8'))
+    const open = readdirSync(`/proc/${daemon.pid}/fd`).map((fd) => {
+      try {
+        return readlinkSync(`/proc/${daemon.pid}/fd/${fd}`)
+      } catch {
+        return ''
+      }
+    })
+    return {
+      threads: names.length,
+      ofCode: names.filter((name) => name.trim() === 'WorkerThread').length,
+      ofDatabase: open.filter((path) => path.startsWith(db)).length,
+      all: open.length,
+    }
+  }
+  // Threads without work end after five seconds.
+  await until(() => held().ofCode === 1, 30_000, 'all threads but one to end')
+  const { threads, ofDatabase, all } = held()
+  expect(threads).toBeLessThanOrEqual(9)
+  expect(ofDatabase).toBeLessThanOrEqual(5)
+  expect(all).toBeLessThanOrEqual(40)
+  const status = readFileSync(`/proc/${daemon.pid}/status`, 'utf8')
+  const residentMib = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024
+  expect(residentMib).toBeLessThan(90)
+  expect(await daemon.stop()).toBe(0)
 })
 
 describe.each(['es', 'cjs'] as const)('an application that is bundled as %s', (format) => {
