@@ -32,11 +32,9 @@ import { GenerationFeed } from '../usecase/backlog/generation-feed.js'
 import { OwnReplica } from '../usecase/replica/own-replica.js'
 import { type Compressor } from '../usecase/ports/compressor.js'
 import { type Logger } from '../usecase/ports/logger.js'
-import { type MachineClock } from '../usecase/ports/clock.js'
 import { type Processes } from '../usecase/ports/processes.js'
 import { type ReplicaClient } from '../usecase/ports/replica-client.js'
 import { type ReplicaMetrics } from '../usecase/ports/replica-metrics.js'
-import { type RetentionRecord } from '../usecase/ports/retention-record.js'
 import { ReplicatedDatabases, type Replication } from '../usecase/daemon/replicated-databases.js'
 import {
   captureSettings,
@@ -182,38 +180,32 @@ async function composeDatabase(
   }
 }
 
-async function composeReplica(
-  replica: ReplicaConfig,
-  parts: {
-    readonly config: DatabaseConfig
-    readonly owner: FileOwnership
-    readonly database: SqliteDatabase
-    readonly spool: FolderSpool
-    readonly feed: GenerationFeed
-    readonly logger: Logger
-    readonly shared: SharedParts
-  },
-): Promise<ReplicaParts> {
-  const { config, owner, database, spool, feed, shared } = parts
-  const logger = parts.logger.child({ replica: replica.name })
-  const {
-    client,
-    problems,
-    owner: ownership,
-  } = await openDaemonReplica(replica, {
+/** What the parts of a replica are put together from. */
+interface OfDatabase {
+  readonly config: DatabaseConfig
+  readonly owner: FileOwnership
+  readonly database: SqliteDatabase
+  readonly spool: FolderSpool
+  readonly feed: GenerationFeed
+  readonly logger: Logger
+  readonly shared: SharedParts
+}
+
+async function composeReplica(replica: ReplicaConfig, of: OfDatabase): Promise<ReplicaParts> {
+  const { config, database, spool, feed, shared } = of
+  const { name, target } = replica
+  const logger = of.logger.child({ replica: name })
+  const state = { path: config.metaPath, replica: name, ...of.owner }
+  const { client, problems, owner } = await openDaemonReplica(replica, {
     ownershipOf: config.path,
-    uploads: new FolderUploadRecord({ path: config.metaPath, replica: replica.name, ...owner }),
-    metrics: shared.metricsOf?.({
-      database: config.path,
-      replica: replica.name,
-      type: replica.target.type,
-    }),
+    uploads: new FolderUploadRecord(state),
+    metrics: shared.metricsOf?.({ database: config.path, replica: name, type: target.type }),
     logger,
     own: (plain) =>
       new OwnReplica({
         client: plain,
         processes: shared.processes,
-        record: openClaimRecord({ path: config.metaPath, replica: replica.name, ...owner }),
+        record: openClaimRecord(state),
         clock: systemClock,
         logger,
         refusal: shared.refusal,
@@ -221,13 +213,8 @@ async function composeReplica(
         leaseMs: replica.leaseMs,
       }),
   })
-  const record = new FolderRetentionRecord({
-    path: config.metaPath,
-    replica: replica.name,
-    ...owner,
-  })
   const sync = new SyncReplica({
-    name: replica.name,
+    name,
     database,
     client,
     spool,
@@ -242,57 +229,32 @@ async function composeReplica(
     snapshotSlots: shared.snapshotSlots,
     problems,
     readBackIntervalMs: Math.min(replica.maxLagMs / 4, 60_000),
-    owner: ownership,
-    storedRecord: openStoredRecord({
-      path: config.metaPath,
-      replica: replica.name,
-      ...owner,
-    }),
+    owner,
+    storedRecord: openStoredRecord(state),
   })
-  const isOurs = (): boolean => ownership.isOurs
-  const validated = new ValidatedRestores()
+  const made = { ...of, logger, state, client, sync, validated: new ValidatedRestores() }
   return {
     sync,
-    retention: composeRetention(replica, {
-      client,
-      record,
-      feed,
-      sync,
-      isOurs,
-      machine: machineClock(shared.processes.self),
-      logger,
-    }),
-    validated,
-    validation: await composeValidation(replica, {
-      config,
-      owner,
-      client,
-      feed,
-      sync,
-      validated,
-      logger,
-      shared,
-    }),
+    retention: composeRetention(replica, made, () => owner.isOurs),
+    validated: made.validated,
+    validation: await composeValidation(replica, made),
   }
+}
+
+interface OfReplica extends OfDatabase {
+  /** Where its records are. */
+  readonly state: FileOwnership & { readonly path: string; readonly replica: string }
+  readonly client: ReplicaClient
+  readonly sync: SyncReplica
+  readonly validated: ValidatedRestores
 }
 
 /** Undefined where nothing is ever validated. */
 async function composeValidation(
-  replica: ReplicaConfig,
-  parts: {
-    readonly config: DatabaseConfig
-    readonly owner: FileOwnership
-    readonly client: ReplicaClient
-    readonly feed: GenerationFeed
-    readonly sync: SyncReplica
-    readonly validated: ValidatedRestores
-    readonly logger: Logger
-    readonly shared: SharedParts
-  },
+  { validationIntervalMs: intervalMs, name }: ReplicaConfig,
+  { config, state, client, feed, sync, validated, logger, shared }: OfReplica,
 ): Promise<ScheduleValidation | undefined> {
-  const { validationIntervalMs: intervalMs, name } = replica
   if (intervalMs === undefined) return undefined
-  const { config, owner, client, feed, sync, validated, logger, shared } = parts
   const { scratchOf, validate } = await import('./validation.js')
   const scratch = scratchOf(config, name)
   const stored = { feed, standing: sync.standing, clock: systemClock, timeoutMs: maxStoredWaitMs }
@@ -305,7 +267,7 @@ async function composeValidation(
   return new ScheduleValidation({
     validate: (signal) => validate(options, signal),
     sweep: () => scratch.sweep(),
-    record: openValidationRecord({ path: config.metaPath, replica: name, ...owner }),
+    record: openValidationRecord(state),
     intervalMs,
     slots: shared.validationSlots,
     clock: systemClock,
@@ -317,32 +279,24 @@ async function composeValidation(
 
 /** Undefined where nothing is ever deleted. */
 function composeRetention(
-  config: ReplicaConfig,
-  parts: {
-    client: ReplicaClient
-    record: RetentionRecord
-    feed: GenerationFeed
-    sync: SyncReplica
-    isOurs: () => boolean
-    machine: MachineClock
-    logger: Logger
-  },
+  { retention: rules, retentionCheckIntervalMs, target }: ReplicaConfig,
+  { state, client, feed, sync, logger, shared }: OfReplica,
+  isOurs: () => boolean,
 ): ScheduleRetention | undefined {
-  if (config.retention === undefined) return undefined
-  const { client, record, feed, sync, isOurs, machine, logger } = parts
+  if (rules === undefined) return undefined
   return new ScheduleRetention({
     retention: new EnforceRetention({
       client,
-      record,
-      rules: config.retention,
+      record: new FolderRetentionRecord(state),
+      rules,
       currentGeneration: () => feed.current?.generation,
       // The times of a folder's files are ours.
-      lastSent: () => (config.target.type === 'file' ? undefined : sync.standing.lastSent),
+      lastSent: () => (target.type === 'file' ? undefined : sync.standing.lastSent),
       clock: systemClock,
-      machine,
+      machine: machineClock(shared.processes.self),
       logger,
     }),
-    checkIntervalMs: config.retentionCheckIntervalMs,
+    checkIntervalMs: retentionCheckIntervalMs,
     storedState: () => sync.standing.storedState,
     isOurs,
     clock: systemClock,

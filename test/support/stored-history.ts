@@ -5,12 +5,7 @@ import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { formatGeneration } from '../../src/domain/wal/generation.ts'
 import { formatObjectPath, type ObjectRef } from '../../src/domain/stored/replica-layout.ts'
-import {
-  frameBytes,
-  frameCommitSizePages,
-  parseWalHeader,
-  walHeaderBytes,
-} from '../../src/domain/wal/wal-format.ts'
+import { frameBytes, parseWalHeader, walHeaderBytes } from '../../src/domain/wal/wal-format.ts'
 import { createLz4Compressor } from '../../src/infrastructure/lz4/frame-encoder.ts'
 import { type Compressor } from '../../src/usecase/ports/compressor.ts'
 import { MemoryReplicaClient } from './memory-replica-client.ts'
@@ -62,7 +57,8 @@ function commitsOf(wal: Uint8Array): { offset: number; bytes: Uint8Array }[] {
   const segments: { offset: number; bytes: Uint8Array }[] = []
   let offset = 0
   for (let at = walHeaderBytes; at + stepBytes <= wal.length; at += stepBytes) {
-    if (frameCommitSizePages(data, at) === 0) continue
+    // The size of the database that it commits; 0: it does not commit.
+    if (data.getUint32(at + 4) === 0) continue
     segments.push({ offset, bytes: wal.subarray(offset, at + stepBytes) })
     offset = at + stepBytes
   }

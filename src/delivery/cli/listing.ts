@@ -16,6 +16,13 @@ export async function openSubjectOf(
   return openSubject(await nameSubject(name, flags, required), flags)
 }
 
+/** Columns as the rows have them. */
+export function columnsOf<Name extends string>(
+  ...names: readonly Name[]
+): Listing<Readonly<Record<Name, string | number>>>['columns'] {
+  return Object.fromEntries(names.map((name) => [name, (row) => String(row[name])]))
+}
+
 /** What a command lists of each replica. A row is printed as it is with `--json`, else by its columns. */
 interface Listing<Row> {
   /** Logged of a replica that cannot be listed. */

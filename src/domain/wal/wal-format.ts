@@ -62,14 +62,6 @@ export function offsetAfterFrames(frameCount: number, pageSizeBytes: number): nu
   return walHeaderBytes + frameCount * frameBytes(pageSizeBytes)
 }
 
-/** Whether the offset is 0 or lies on a frame boundary. */
-export function isFrameBoundary(offset: number, pageSizeBytes: number): boolean {
-  return (
-    offset === 0 ||
-    (offset >= walHeaderBytes && (offset - walHeaderBytes) % frameBytes(pageSizeBytes) === 0)
-  )
-}
-
 export function isPageSize(bytes: number): boolean {
   return bytes >= 512 && bytes <= 65536 && (bytes & (bytes - 1)) === 0
 }
@@ -317,9 +309,4 @@ export function readFrameSalts(frame: Uint8Array): Salts {
 /** The page number of the frame that starts at `at`. */
 export function framePageNumber(bytes: DataView, at: number): number {
   return bytes.getUint32(at)
-}
-
-/** Database size in pages that the frame at `at` commits, or 0 if it does not commit. */
-export function frameCommitSizePages(bytes: DataView, at: number): number {
-  return bytes.getUint32(at + 4)
 }

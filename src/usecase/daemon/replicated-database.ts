@@ -100,10 +100,6 @@ export class ReplicatedDatabase {
     return this.#config
   }
 
-  get feed(): GenerationFeed {
-    return this.#parts.feed
-  }
-
   get capture(): SyncDatabase {
     return this.#parts.capture
   }

@@ -1,7 +1,7 @@
 import { listSnapshots } from '../../../usecase/stored/list-backups.js'
 import { defineCommand } from '../command.js'
 import { configFlags, jsonFlag, replicaFlag, subjectArguments } from '../flags.js'
-import { openSubjectOf, show } from '../listing.js'
+import { columnsOf, openSubjectOf, show } from '../listing.js'
 import { formatTime } from '../table.js'
 
 export const snapshots = defineCommand({
@@ -24,13 +24,7 @@ export const snapshots = defineCommand({
           created: formatTime(createdAtMs),
         }))
       },
-      columns: {
-        replica: ({ replica }) => replica,
-        generation: ({ generation }) => generation,
-        index: ({ index }) => String(index),
-        size: ({ size }) => String(size),
-        created: ({ created }) => created,
-      },
+      columns: columnsOf('replica', 'generation', 'index', 'size', 'created'),
     })
   },
 })

@@ -3,7 +3,7 @@ import { parseGeneration } from '../../../domain/wal/generation.js'
 import { listWalSegments } from '../../../usecase/stored/list-backups.js'
 import { defineCommand } from '../command.js'
 import { configFlags, jsonFlag, replicaFlag, subjectArguments } from '../flags.js'
-import { openSubjectOf, show } from '../listing.js'
+import { columnsOf, openSubjectOf, show } from '../listing.js'
 import { formatTime } from '../table.js'
 
 export const wal = defineCommand({
@@ -36,14 +36,7 @@ export const wal = defineCommand({
           created: formatTime(createdAtMs),
         }))
       },
-      columns: {
-        replica: ({ replica }) => replica,
-        generation: ({ generation }) => generation,
-        index: ({ index }) => String(index),
-        offset: ({ offset }) => String(offset),
-        size: ({ size }) => String(size),
-        created: ({ created }) => created,
-      },
+      columns: columnsOf('replica', 'generation', 'index', 'offset', 'size', 'created'),
     })
   },
 })

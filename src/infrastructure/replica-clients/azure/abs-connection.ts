@@ -10,28 +10,18 @@ import {
 import { type AbsReplicaTarget } from '../../../domain/settings/config.js'
 import { ConfigError } from '../../../domain/errors.js'
 import { agentsOf } from '../object-store/agents.js'
-import { TimedRequests } from '../object-store/timed-requests.js'
+import { type StoreTimeouts, TimedRequests, usualTimeouts } from '../object-store/timed-requests.js'
 import { type AbsFailure, describeFailure, toReplicaError } from './abs-errors.js'
 
-export interface AbsTimeouts {
-  /** Until an answer has begun, on top of the time for the bytes that are sent. */
-  readonly requestMs: number
-  /** How long a wait for bytes of a body may take. */
-  readonly noProgressMs: number
-}
-
-/** A store that is there again after it had swallowed a request is used again within half a minute. */
-const defaultTimeouts: AbsTimeouts = { requestMs: 20_000, noProgressMs: 20_000 }
-
 export class AbsConnection {
-  readonly timeouts: AbsTimeouts
+  readonly timeouts: StoreTimeouts
   readonly #target: AbsReplicaTarget
   readonly #requests = new TimedRequests(describeFailure)
   #container: Promise<ContainerClient> | undefined
 
-  constructor(target: AbsReplicaTarget, timeouts: Partial<AbsTimeouts>) {
+  constructor(target: AbsReplicaTarget, timeouts: Partial<StoreTimeouts>) {
     this.#target = target
-    this.timeouts = { ...defaultTimeouts, ...timeouts }
+    this.timeouts = { ...usualTimeouts, ...timeouts }
   }
 
   /** A blob for people. */

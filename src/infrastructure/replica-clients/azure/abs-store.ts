@@ -24,7 +24,8 @@ import {
   type WantedFolder,
   type WantedObject,
 } from '../object-store/object-store-client.js'
-import { AbsConnection, type AbsTimeouts } from './abs-connection.js'
+import { type StoreTimeouts } from '../object-store/timed-requests.js'
+import { AbsConnection } from './abs-connection.js'
 import { describeFailure, toReplicaError } from './abs-errors.js'
 import { AbsUpload } from './abs-upload.js'
 
@@ -42,7 +43,7 @@ const maxConcurrentDeletions = 16
 /** A replica in a container. */
 export function openAbsReplica(
   target: AbsReplicaTarget,
-  timeouts: Partial<AbsTimeouts> = {},
+  timeouts: Partial<StoreTimeouts> = {},
 ): ReplicaClient {
   return new ObjectStoreClient(new AbsStore(target, timeouts), target.prefix)
 }
@@ -52,7 +53,7 @@ class AbsStore implements ObjectStore {
   readonly #target: AbsReplicaTarget
   readonly connection: AbsConnection
 
-  constructor(target: AbsReplicaTarget, timeouts: Partial<AbsTimeouts>) {
+  constructor(target: AbsReplicaTarget, timeouts: Partial<StoreTimeouts>) {
     this.#target = target
     this.connection = new AbsConnection(target, timeouts)
   }

@@ -9,7 +9,7 @@ import { type GcsReplicaTarget } from '../../../domain/settings/config.js'
 import { ConfigError } from '../../../domain/errors.js'
 import { agentsOf } from '../object-store/agents.js'
 import { type Attempt, type RequestFailure } from '../object-store/refused-request.js'
-import { TimedRequests } from '../object-store/timed-requests.js'
+import { type StoreTimeouts, TimedRequests, usualTimeouts } from '../object-store/timed-requests.js'
 import {
   describeBreak,
   describeCredentialsFailure,
@@ -18,15 +18,6 @@ import {
 } from './gcs-errors.js'
 import { type GcsRequest, readText, sendRequest } from './gcs-http.js'
 
-export interface GcsTimeouts {
-  /** Until an answer has begun, on top of the time for the bytes that are sent. */
-  readonly requestMs: number
-  /** How long a wait for bytes of a body may take. */
-  readonly noProgressMs: number
-}
-
-/** A store that is there again after it had swallowed a request is used again within half a minute. */
-const defaultTimeouts: GcsTimeouts = { requestMs: 20_000, noProgressMs: 20_000 }
 const usualEndpoint = 'https://storage.googleapis.com'
 
 /** The part of the vendor's client that is used. */
@@ -45,16 +36,16 @@ class FailedRequest extends Error {
 }
 
 export class GcsConnection {
-  readonly timeouts: GcsTimeouts
+  readonly timeouts: StoreTimeouts
   readonly #target: GcsReplicaTarget
   readonly #requests = new TimedRequests((error) =>
     error instanceof FailedRequest ? error.failure : describeBreak(error),
   )
   #credentials: Promise<Credentials> | undefined
 
-  constructor(target: GcsReplicaTarget, timeouts: Partial<GcsTimeouts>) {
+  constructor(target: GcsReplicaTarget, timeouts: Partial<StoreTimeouts>) {
     this.#target = target
-    this.timeouts = { ...defaultTimeouts, ...timeouts }
+    this.timeouts = { ...usualTimeouts, ...timeouts }
   }
 
   /** An object for people. */

@@ -18,7 +18,8 @@ import {
   type WantedObject,
 } from '../object-store/object-store-client.js'
 import { type Attempt } from '../object-store/refused-request.js'
-import { GcsConnection, type GcsTimeouts } from './gcs-connection.js'
+import { type StoreTimeouts } from '../object-store/timed-requests.js'
+import { GcsConnection } from './gcs-connection.js'
 import { describeBreak, isMissingObject, toNotFoundError, toReplicaError } from './gcs-errors.js'
 import { readText } from './gcs-http.js'
 import { type ListingPage, parseListing } from './gcs-listing.js'
@@ -36,7 +37,7 @@ const maxConcurrentDeletions = 16
 /** A replica in a bucket. */
 export function openGcsReplica(
   target: GcsReplicaTarget,
-  timeouts: Partial<GcsTimeouts> = {},
+  timeouts: Partial<StoreTimeouts> = {},
 ): ReplicaClient {
   return new ObjectStoreClient(new GcsStore(target, timeouts), target.prefix)
 }
@@ -47,7 +48,7 @@ class GcsStore implements ObjectStore {
   readonly #target: GcsReplicaTarget
   readonly connection: GcsConnection
 
-  constructor(target: GcsReplicaTarget, timeouts: Partial<GcsTimeouts>) {
+  constructor(target: GcsReplicaTarget, timeouts: Partial<StoreTimeouts>) {
     this.#target = target
     this.connection = new GcsConnection(target, timeouts)
   }

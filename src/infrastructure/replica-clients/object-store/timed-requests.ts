@@ -3,6 +3,16 @@ import { ConfigError } from '../../../domain/errors.js'
 import { orAborted } from '../../../kit/abort.js'
 import { UploadPace } from './upload-pace.js'
 
+export interface StoreTimeouts {
+  /** Until an answer has begun, on top of the time for the bytes that are sent. */
+  readonly requestMs: number
+  /** How long a wait for bytes of a body may take. */
+  readonly noProgressMs: number
+}
+
+/** A store that is there again after it had swallowed a request is used again within half a minute. */
+export const usualTimeouts: StoreTimeouts = { requestMs: 20_000, noProgressMs: 20_000 }
+
 export interface RequestTimes {
   readonly signal: AbortSignal
   /** Until the answer is there, on top of the time for the bytes. */

@@ -7,7 +7,6 @@ import {
   formatWalHeader,
   frameBytes,
   type FrameContext,
-  isFrameBoundary,
   offsetAfterFrames,
   parseWalHeader,
   readSalts,
@@ -217,15 +216,8 @@ describe('frames', () => {
     )
   })
 
-  test('boundaries are where frames end', () => {
-    fc.assert(
-      fc.property(pageSizeBytes, fc.nat({ max: 100_000 }), (size, count) => {
-        const offset = offsetAfterFrames(count, size)
-        expect(isFrameBoundary(offset, size)).toBe(true)
-        expect(isFrameBoundary(offset + 1, size)).toBe(false)
-        expect(isFrameBoundary(offset - 1, size)).toBe(false)
-      }),
-    )
-    expect(isFrameBoundary(0, 4096)).toBe(true)
+  test('frames follow the header, each with its page', () => {
+    expect(offsetAfterFrames(0, 512)).toBe(32)
+    expect(offsetAfterFrames(3, 512)).toBe(32 + 3 * (24 + 512))
   })
 })
