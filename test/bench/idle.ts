@@ -34,9 +34,10 @@ export async function benchIdle(results: Results): Promise<void> {
   }
 }
 
-async function measureIdle(
+export async function measureIdle(
   tool: (typeof tools)[number],
   count: number,
+  start = startTool,
 ): Promise<Record<string, number>> {
   const folder = temporaryFolder()
   const names = Array.from({ length: count }, (_, i) => `${i}.db`)
@@ -51,7 +52,7 @@ async function measureIdle(
   }))
   writeFileSync(config, JSON.stringify({ dbs }))
   const started = performance.now()
-  const daemon = startTool(tool, 'replicate', '-config', config)
+  const daemon = start(tool, 'replicate', '-config', config)
   const waiting = new Set(names)
   await until(
     () => {

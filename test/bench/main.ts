@@ -1,10 +1,11 @@
 /**
  * `npm run bench [-- --json] [-- --only capture,restore]`: tsreplicate beside Litestream 0.3.13, and beside 0.5.17 where
  * TSREPLICATE_BENCH_LITESTREAM05 gives its path, in one run on this machine. Medians of BENCH_ROUNDS (3) rounds; captures
- * last BENCH_SECONDS (20). `stores` is tsreplicate alone, on a MinIO that it starts. Progress goes to stderr, the table or the JSON to stdout.
+ * last BENCH_SECONDS (20). `stores` is tsreplicate alone, on a MinIO that it starts; `footprint` measures the installed package. Progress goes to stderr, the table or the JSON to stdout.
  */
 import { cleanUp } from '../support/cli.ts'
 import { benchCapture, benchFullSpeed } from './capture.ts'
+import { benchFootprint } from './footprint.ts'
 import { benchIdle } from './idle.ts'
 import { Results } from './measure.ts'
 import { benchMemory } from './memory.ts'
@@ -19,6 +20,7 @@ const parts: Record<string, (results: Results) => Promise<void>> = {
   memory: benchMemory,
   stores: benchStores,
   idle: benchIdle,
+  footprint: benchFootprint,
 }
 
 const only = process.argv.find((_, i, all) => all[i - 1] === '--only')?.split(',')

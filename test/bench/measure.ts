@@ -3,10 +3,20 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { litestream, program, Running, until } from '../support/cli.ts'
+import { findLitestream05 } from '../support/litestream05.ts'
 
 export type Tool = 'nothing' | 'tsreplicate' | 'litestream 0.3.13' | 'litestream 0.5.17'
 
 const litestream05 = process.env['TSREPLICATE_BENCH_LITESTREAM05']
+
+/** The same, and where its path is not given, as pip installs it. Undefined: it is not to be had, and that is said. */
+export function litestream05OrNone(): string | undefined {
+  if (litestream05 !== undefined) return litestream05
+  const found = findLitestream05()
+  if ('path' in found) return found.path
+  process.stderr.write(`litestream 0.5.17 is not measured: ${found.missing}\n`)
+  return undefined
+}
 
 /** The replicating tools of this run: 0.5.17 where its path is given. */
 export const tools: readonly Exclude<Tool, 'nothing'>[] = [
