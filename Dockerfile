@@ -1,6 +1,6 @@
 # The container image, of the archives that `npm run dist` has made:
 #   docker build --tag tsreplicate .
-# It holds tsreplicate with its Node.js, four libraries and a shell of Debian, and no distribution.
+# It holds tsreplicate with its Node.js, the C and C++ libraries and a shell of Debian, and no more of it.
 ARG DEBIAN=debian:trixie-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f
 
 FROM ${DEBIAN} AS debian

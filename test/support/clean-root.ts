@@ -19,7 +19,7 @@ export const lackOfRoots = ((): string | undefined => {
 })()
 
 /** Made once for each suite; `~/.cache/tsreplicate-roots` may be removed. */
-function baseOf(suite: string): string {
+export function baseOf(suite: string): string {
   const base = join(cache, suite)
   if (existsSync(base)) return base
   const unfinished = `${base}.unfinished`
@@ -28,6 +28,18 @@ function baseOf(suite: string): string {
   execFileSync('debootstrap', ['--variant=minbase', `--include=${packages}`, suite, unfinished])
   renameSync(unfinished, base)
   return base
+}
+
+/** The first process in the namespaces of what `unshare` runs. */
+export function processOneOf({ pid }: Running): number {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
+  return Number(children[0])
+}
+
+/** SIGTERM for it, as `unshare` passes no signal on, and the exit code. */
+export async function stopProcessOne(unshare: Running): Promise<number> {
+  process.kill(processOneOf(unshare), 'SIGTERM')
+  return unshare.exit()
 }
 
 export class CleanRoot {
@@ -51,14 +63,6 @@ export class CleanRoot {
       exec chroot '${this.folder}' env -i PATH=${path} HOME=/root sh -c 'cd; eval "$0"' "$0"`
     const namespaces = ['--mount', '--pid', '--fork', '--kill-child']
     return new Running('root', 'unshare', [...namespaces, 'sh', '-ec', inside, script])
-  }
-
-  /** SIGTERM for what {@link start} has started, and its exit code: its starter passes no signal on. */
-  async stop(started: Running): Promise<number> {
-    const { pid } = started
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
-    process.kill(Number(children[0]), 'SIGTERM')
-    return started.exit()
   }
 
   /** Runs a script to its end, and returns what it printed. Throws if its exit code is not 0. */

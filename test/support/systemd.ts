@@ -49,7 +49,8 @@ pivot_root . mnt
 umount --lazy /mnt`
 }
 
-const cgroupsNow = (): string[] => globSync('/sys/fs/cgroup/**/{init.scope,*.slice,*.service}')
+const cgroupsNow = (): string[] =>
+  globSync('/sys/fs/cgroup/**/{init.scope,*.slice,*.service,*.mount,*.socket}')
 
 export class Systemd implements AsyncDisposable {
   readonly #unshare: Running

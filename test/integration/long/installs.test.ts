@@ -1,11 +1,25 @@
 /** Each way of installation, on clean machines: what the documents say is typed there, and nothing of it remains. */
 import Database from 'better-sqlite3'
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { CleanRoot, lackOfRoots } from '../../support/clean-root.ts'
-import { cleanUp, root as project, temporaryFolder, until } from '../../support/cli.ts'
+import {
+  baseOf,
+  CleanRoot,
+  lackOfRoots,
+  processOneOf,
+  stopProcessOne,
+} from '../../support/clean-root.ts'
+import { cleanUp, root as project, Running, temporaryFolder, until } from '../../support/cli.ts'
 import { firstLine, readBlocks } from '../../support/documents.ts'
 import { sayAtTheEnd } from '../../support/last-lines.ts'
 import { lastAcknowledged, restoreAndVerify, startWriter } from '../../support/ledger.ts'
@@ -79,7 +93,7 @@ async function followReadme(machine: CleanRoot): Promise<void> {
   await machine.run(restore.replace(/\d{4}-\d\d-\d\dT[\d:]+Z/, moment))
   expect(notesIn(machine.at('restored/now.db'))).toEqual(['kept', 'late'])
   expect(notesIn(machine.at('restored/before.db'))).toEqual(['kept'])
-  expect(await machine.stop(replicating), replicating.output).toBe(0)
+  expect(await stopProcessOne(replicating), replicating.output).toBe(0)
 }
 
 /** The same as a later version. */
@@ -177,5 +191,43 @@ describe.skipIf(lack !== undefined).each(suites)('on a clean %s', (suite) => {
       expect(paths()).toEqual(before)
       expect(existsSync(at('data/ledger.db'))).toBe(true)
     })
+  })
+})
+
+describe.skipIf(lack !== undefined)('the files of the container image', () => {
+  afterAll(() => cleanUp())
+
+  test('replicate as process 1 of an unprivileged user, are healthy, and restore', async () => {
+    const image = join(temporaryFolder(), 'image')
+    const make = join(project, 'packaging/image-root')
+    execFileSync(make, [baseOf('trixie'), join(archives, tarball), image])
+    for (const folder of ['proc', 'dev']) mkdirSync(join(image, folder))
+    makeDatabase(join(image, 'data/app.db'))
+    chownSync(join(image, 'data/app.db'), 65532, 65532)
+    const config = 'dbs: [{ path: /data/app.db, replicas: [{ path: /data/backup }] }]\n'
+    writeFileSync(join(image, 'etc/tsreplicate.yml'), config)
+    const enter = (user: number): string[] => [
+      ...['env', '-i', 'PATH=/usr/bin', '/usr/sbin/chroot', `--userspec=${user}:${user}`],
+      ...[image, 'tsreplicate'],
+    ]
+    const mounts = `mount -t proc proc '${image}/proc'; mount --rbind /dev '${image}/dev'`
+    const daemon = new Running('image', 'unshare', [
+      ...['--mount', '--pid', '--fork', '--kill-child'],
+      ...['sh', '-ec', `${mounts}; exec "$@"`, 'sh', ...enter(65532), 'replicate'],
+    ])
+    await daemon.waitFor(/snapshot written/)
+    const run = async (user: number, ...words: string[]): Promise<Running> => {
+      const inside = ['--target', String(processOneOf(daemon)), '--mount', '--pid', '--']
+      const running = new Running('tsreplicate', 'nsenter', [...inside, ...enter(user), ...words])
+      await running.exit()
+      return running
+    }
+    const isHealthy = async (): Promise<boolean> =>
+      (await run(65532, 'status')).child.exitCode === 0
+    await until(isHealthy, 30_000, 'it to be healthy')
+    const asRoot = await run(0, 'restore', '-o', '/data/restored.db', '/data/app.db')
+    expect(asRoot.child.exitCode, asRoot.output).toBe(0)
+    expect(notesIn(join(image, 'data/restored.db'))).toEqual(['kept'])
+    expect(await stopProcessOne(daemon), daemon.output).toBe(0)
   })
 })
