@@ -3,6 +3,9 @@
 /** A signal that is never aborted. */
 export const never: AbortSignal = new AbortController().signal
 
+/** Why a wait is aborted that nobody waits for any more. One for all: each of its own would cost the making of a stack. */
+export const waitIsOver = new DOMException('the wait is over', 'AbortError')
+
 /**
  * True for the error of an aborted signal, that of `AbortSignal.timeout()` included. It is passed through untouched
  * everywhere. Errors of vendors that only share its name, `TimeoutError`, are none.

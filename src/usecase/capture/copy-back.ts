@@ -1,6 +1,6 @@
 import { type CheckpointPacing } from '../../domain/policy/checkpoint-pacing.js'
 import { type FileWatch } from '../../domain/policy/file-watch.js'
-import { ignoreAbort, isAbortError, never } from '../../kit/abort.js'
+import { ignoreAbort, isAbortError, never, waitIsOver } from '../../kit/abort.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
@@ -299,7 +299,7 @@ export class CopyBack {
     try {
       return await work()
     } finally {
-      over.abort()
+      over.abort(waitIsOver)
       await holding
     }
   }

@@ -6,7 +6,7 @@ import { type Broken } from '../../domain/wal/break-reason.js'
 import { CheckpointPacing } from '../../domain/policy/checkpoint-pacing.js'
 import { DatabaseError, InUseError } from '../../domain/errors.js'
 import { type CaptureStatus } from '../../domain/status.js'
-import { ignoreAbort, isAbortError, never } from '../../kit/abort.js'
+import { ignoreAbort, isAbortError, never, waitIsOver } from '../../kit/abort.js'
 import { pauseAfter } from '../../kit/pause.js'
 import { asError, codeOf, messageOf } from '../../kit/error-text.js'
 import { type Barrier, type GenerationFeed } from '../backlog/generation-feed.js'
@@ -489,7 +489,7 @@ export class SyncDatabase {
     } finally {
       this.#isIdle = false
       this.#move()
-      woken.abort()
+      woken.abort(waitIsOver)
     }
     this.#report.looked()
     if (stop.aborted || feed.hasWish) return 'wish'
@@ -599,7 +599,7 @@ export class SyncDatabase {
       () => false,
     )
     const mustLetGo = await Promise.race([isOver, isHung])
-    answered.abort()
+    answered.abort(waitIsOver)
     if (!mustLetGo) return work
     logger.error(
       {
@@ -639,8 +639,8 @@ export class SyncDatabase {
     const { clock, feed } = this.#options
     const ended = new AbortController()
     const settled = work.then(
-      () => ended.abort(),
-      () => ended.abort(),
+      () => ended.abort(waitIsOver),
+      () => ended.abort(waitIsOver),
     )
     while (capture && !this.#generation.isBroken) {
       await Promise.race([settled, clock.sleep(everyMs, kill).catch(ignoreAbort)])

@@ -1,4 +1,4 @@
-import { ignoreAbort } from '../../kit/abort.js'
+import { ignoreAbort, waitIsOver } from '../../kit/abort.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { earliest } from '../backlog/waiting-commits.js'
 import { type Clock } from '../ports/clock.js'
@@ -15,5 +15,5 @@ export async function changeOrDue(
   const first = earliest(dueInMs)
   if (first !== undefined) waits.push(clock.sleep(first, any).catch(ignoreAbort))
   await Promise.race(waits)
-  woken.abort()
+  woken.abort(waitIsOver)
 }
