@@ -209,8 +209,9 @@ export const daemonPoints: readonly CrashPoint[] = [
 /** Calls of the daemon that are no step of anything that must survive. */
 export const unnamedPaths = new RegExp(
   [
-    // SQLite's shared memory, which is made anew after a crash.
+    // SQLite's shared memory, which is made anew after a crash, and the empty log of a check of what is restored.
     '-shm$',
+    '\\.tsreplicate-restore-[0-9]+-\\w+/database\\.tmp-wal$',
     // Made once in a lifetime, with the same code as the folders of a generation.
     `${meta}$`,
     `${meta}/spool$`,
@@ -239,6 +240,14 @@ export const restorePoints: readonly CrashPoint[] = [
     ),
   ),
   point('restore: renamed', 'rename', '/out/out\\.db', { from: 'start' }),
+  point(
+    'restore: its own folder removed',
+    'rmdir',
+    '/out/\\.out\\.db\\.tsreplicate-restore-[0-9]+-\\w+',
+    {
+      from: 'start',
+    },
+  ),
   point('restore: folder synced', 'sync', '/out', { from: 'start' }),
 ]
 
