@@ -62,6 +62,8 @@ async function writeCode(): Promise<Set<string>> {
     ),
     external: [...addons, ...absent],
     platform: 'node',
+    // Paths are in the files: they are those within the project, wherever node_modules lies.
+    resolve: { symlinks: false },
     plugins: [startedByUrl],
     onLog(level, { message }) {
       throw new Error(`${level} of the bundler: ${message}`)
