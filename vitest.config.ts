@@ -31,6 +31,8 @@ export default defineConfig({
           // No unit test changes what a module holds: loaded once, it serves all files of a process.
           isolate: false,
           env: temporary === undefined ? {} : { TMPDIR: temporary },
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
           ...limits,
         },
       },
@@ -41,6 +43,8 @@ export default defineConfig({
           // These need servers that npm does not install.
           exclude: ['test/contract/**/*.stores.test.ts'],
           pool: 'forks',
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
           ...limits,
         },
       },
@@ -52,6 +56,7 @@ export default defineConfig({
           exclude: ['test/integration/long/**'],
           pool: 'forks',
           maxWorkers: 2,
+          sequence: { groupOrder: 2 },
           ...limits,
         },
       },
