@@ -7,7 +7,15 @@
  *     --output FOLDER        instead of `archives`
  */
 import { createHash } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -51,8 +59,16 @@ async function makeArchives(architecture: Architecture): Promise<void> {
   }
 }
 
+/** All of it is removed first. */
+function refuseForeign(folder: string): void {
+  const names = existsSync(folder) ? readdirSync(folder) : []
+  if (names.length === 0 || names.includes('SHA256SUMS')) return
+  throw new Error(`${folder} has files that this did not make: name another folder with --output`)
+}
+
 const wanted = architectures.filter((each) => each === (values.architecture ?? each))
 if (wanted.length === 0) throw new Error(`there is no Node.js for ${values.architecture ?? ''}`)
+refuseForeign(target)
 rmSync(target, { recursive: true, force: true })
 mkdirSync(target)
 for (const architecture of wanted) await makeArchives(architecture)

@@ -34,7 +34,10 @@ export async function countGenerations(
 /** The unit of systemd for a daemon with this configuration. */
 export function unitText(configPath: string): string {
   const unit = readFileSync(packageFile('systemd/tsreplicate.service'), 'utf8')
-  const written = configPath.replaceAll('%', '%%').replaceAll(/["\\$]/g, String.raw`\$&`)
-  const word = /[^\w./%-]/.test(written) ? `"${written}"` : written
+  const written = configPath
+    .replaceAll('%', '%%')
+    .replaceAll('$', () => '$$')
+    .replaceAll(/["\\]/g, String.raw`\$&`)
+  const word = /[^\w./%$-]/.test(written) ? `"${written}"` : written
   return unit.replaceAll('/etc/tsreplicate.yml', () => word)
 }

@@ -39,12 +39,12 @@ const db = new Database('/data/app.db')
 db.exec('PRAGMA journal_mode = wal; CREATE TABLE IF NOT EXISTS note (text)')
 const insert = db.prepare('INSERT INTO note VALUES (?)')
 insert.run('begin')
-console.log('serving with', db.prepare('SELECT count(*) FROM note').pluck().get())
 setInterval(() => insert.run('now and then'), 100)
 process.on('SIGTERM', () => {
   insert.run('end')
   process.exit(0)
 })
+console.log('serving with', db.prepare('SELECT count(*) FROM note').pluck().get())
 `
 
 /** A folder that containers of that user share. */
@@ -129,8 +129,8 @@ test.skipIf(whyNoContainers !== undefined)(
     const { app, replicate } = await up(first)
     const [, ...check] = services['replicate']?.healthcheck?.test ?? []
     await until(async () => (await replicate.exec(...check)).code === 0, 30_000, 'health')
-    const asked = await app.exec('tsreplicate', 'status', '-socket', '/data/tsreplicate.sock')
-    expect(asked.code, asked.output).toBe(0)
+    const status = ['tsreplicate', 'status', '-socket', '/data/tsreplicate.sock']
+    await until(async () => (await app.exec(...status)).code === 0, 30_000, 'status 0')
     expect((await app.exec('tsreplicate', 'status', '/data/app.db')).code).toBe(3)
     expect(await app.stop(), app.output).toBe(0)
     expect(await replicate.stop(), replicate.output).toBe(0)
@@ -203,8 +203,9 @@ test.skipIf(whyNoContainers !== undefined)(
     for (const path of [probe, '/metrics']) {
       const url = `http://127.0.0.1:9090${path}`
       const look = `fetch('${url}').then(({ status }) => process.exit(status === 200 ? 0 : 1))`
-      const seen = await machine.exec('node', '-e', look)
-      expect(seen.code, seen.output).toBe(0)
+      const isAnswered = async (): Promise<boolean> =>
+        (await machine.exec('node', '-e', look)).code === 0
+      await until(isAnswered, 30_000, `an answer to ${path}`)
     }
     expect(await machine.stop(), machine.output).toBe(0)
     expect(notesIn(first).at(-1)).toBe('end')
@@ -282,10 +283,16 @@ test.skipIf(lackOfSystemd !== undefined)(
       const units = {
         'tsreplicate.service': readFileSync(join(root, 'systemd/tsreplicate.service'), 'utf8'),
         'tsreplicate.service.d/test.conf': `[Service]\nExecStart=\nExecStart=${replicate}\n${paths}\n`,
-        'app.service': textOf('systemd/app.service'),
+        'app.service': textOf('systemd/app.service').replace(
+          'chown -R app: /var/lib/app',
+          `chown -R daemon: ${at('app')}`,
+        ),
         'app.service.d/test.conf': `[Service]\nUser=daemon\nStateDirectory=\nStateDirectory=${basename(folder)}/app\nExecStart=\nExecStart=${process.execPath} ${at('app.cjs')}\n${paths}\n`,
       }
       for (const [name, text] of Object.entries(units)) systemd.addUnit(name, text)
+      // Only the files were lost: systemd itself changes nothing in a folder that has the right owner.
+      mkdirSync(at('app'))
+      chownSync(at('app'), daemonUid, daemonUid)
       systemd.control('start', 'app.service')
       expect(systemd.show('tsreplicate.service')['ActiveState']).toBe('active')
       const written = (): unknown[] => notesIn(at('app'))

@@ -57,7 +57,13 @@ export function loadConfig(options: LoadConfigOptions): Config {
 export function findConfigFile(
   options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'home'>,
 ): string {
-  return findFile(options).path
+  try {
+    return findFile(options).path
+  } catch (error) {
+    // It is there, and that is what was asked.
+    if (error instanceof UnreadableFileError) return error.path
+    throw error
+  }
 }
 
 function findFile(options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'home'>): {
@@ -76,7 +82,7 @@ function findFile(options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'hom
       const code = codeOf(error)
       if (code !== 'ENOENT') {
         const reason = readErrors[code ?? ''] ?? String(code)
-        throw new ConfigError(`config file cannot be read: ${path}: ${reason}`, { cause: error })
+        throw new UnreadableFileError(path, reason, error)
       }
     }
   }
@@ -86,6 +92,15 @@ function findFile(options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'hom
     message,
     options.path === undefined ? { hint: 'LITESTREAM_CONFIG names it.' } : {},
   )
+}
+
+class UnreadableFileError extends ConfigError {
+  readonly path: string
+
+  constructor(path: string, reason: string, cause: unknown) {
+    super(`config file cannot be read: ${path}: ${reason}`, { cause })
+    this.path = path
+  }
 }
 
 const readErrors: Readonly<Record<string, string>> = {

@@ -94,7 +94,7 @@ function refuseOther(wanted: readonly NewDatabase[], read: readonly DatabaseConf
   )
   if (lost === undefined) return
   throw new ConfigError(`cannot be written in a configuration: ${lost.path} or its replica`, {
-    hint: 'A $ is taken for a variable there: choose a place without it, or make a link to the database.',
+    hint: 'A $ is taken for a variable there: choose a place without it, or write the configuration by hand and use it with -no-expand-env.',
   })
 }
 

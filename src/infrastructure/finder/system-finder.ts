@@ -43,6 +43,9 @@ const variableBases = ['.', 'prisma']
 
 type Variables = ReadonlyMap<string, string>
 
+/** Not the ones that only show what could be set, or are for tests. */
+const environmentFile = /(^|\/)\.env(\.(?!example|sample|template|test)\w+)*$/
+
 /** What is open on this machine, what the environment names, and what is in a folder. */
 export class SystemFinder implements DatabaseFinder {
   readonly #folder: string
@@ -83,7 +86,7 @@ export class SystemFinder implements DatabaseFinder {
       }
     }
     await addVariables(this.#environment, this.#folder, ' in the environment')
-    for (const file of files.filter((each) => /(^|\/)\.env(\.\w+)*$/.test(each))) {
+    for (const file of files.filter((each) => environmentFile.test(each))) {
       const read = parseVariables(await this.#text(file))
       for (const [name, value] of read) if (!variables.has(name)) variables.set(name, value)
       await addVariables(read, path.dirname(path.join(this.#folder, file)), ` in ${file}`)

@@ -23,7 +23,7 @@ export async function findDatabases(
 ): Promise<readonly FoundDatabase[]> {
   const signs = new Map<string, { readonly sizeBytes: number; readonly signs: Sign[] }>()
   for (const { path, sizeBytes, sign } of await finder.find(signal)) {
-    if (!isBelow(folder, path) && (temporary.test(path) || hidden.test(path))) continue
+    if (isPassedOver(folder, path)) continue
     const known = signs.get(path) ?? { sizeBytes, signs: [] }
     signs.set(path, known)
     known.signs.push(sign)
@@ -39,6 +39,13 @@ export async function findDatabases(
     })
     .sort((a, b) => (a.rank < b.rank ? -1 : 1))
     .map(({ found }) => found)
+}
+
+/** Below the folder, temporary files may be meant; those of browsers are not, as in a home folder. */
+function isPassedOver(folder: string, path: string): boolean {
+  return isBelow(folder, path)
+    ? hidden.test(path.slice(folder.length))
+    : temporary.test(path) || hidden.test(path)
 }
 
 function isBelow(folder: string, path: string): boolean {

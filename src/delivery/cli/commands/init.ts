@@ -38,7 +38,7 @@ export const init = defineCommand({
   name: 'init',
   summary: 'finds databases and writes a first configuration',
   about:
-    'Finds the SQLite databases that are in use here: in open files of processes, in `DATABASE_URL`, in the configuration of Prisma, Drizzle, Django and Rails, and in the current folder. Asks which of them to replicate, and where to, unless the command line says so. Looks at the databases and the replicas, and writes a configuration with comments. It overwrites nothing. Several databases get a place each below the URL.',
+    'Finds the SQLite databases that are in use here: in open files of processes, in `DATABASE_URL`, in the configuration of Prisma, Drizzle, Django and Rails, and in the current folder. Asks which of them to replicate, and where to, unless the command line says so. Looks at the databases and the replicas, and writes a configuration with comments. It overwrites nothing, and adds to a file of only comments. Several databases get a place each below the URL.',
   example: 'tsreplicate init -o /data/tsreplicate.yml /data/app.db file:///backup/app',
   arguments: [
     { name: 'database-or-url', description: 'databases, and URLs of replicas', variadic: true },
@@ -49,7 +49,9 @@ export const init = defineCommand({
       description: `the file to write (${systemConfig} for root, or tsreplicate.yml here)`,
     },
     unit: { value: 'path', description: 'also write a unit for systemd; it is not enabled' },
-    yes: { description: 'ask nothing: take the databases that are in use' },
+    yes: {
+      description: 'ask nothing: take the databases that are open, or named by the project here',
+    },
     list: { description: 'only list what is found' },
     skipCheck: { description: 'do not look at the replicas' },
     ...jsonFlag,

@@ -55,6 +55,8 @@ it('passes over temporary files and those of browsers, but not in the folder its
     (await find(folder, ...seen)).map(({ path }) => path)
   expect(await pathsIn('/srv')).toEqual(['/data/app.db'])
   expect(await pathsIn('/tmp/app')).toEqual(['/tmp/app/x.db', '/data/app.db'])
+  expect(await pathsIn('/home/me')).toEqual(['/data/app.db'])
+  expect(await pathsIn('/home/me/.mozilla')).toContain('/home/me/.mozilla/places.sqlite')
 })
 
 it.each([
