@@ -5,6 +5,8 @@ import { fileURLToPath } from 'node:url'
 import { onAbort } from '../../kit/abort.js'
 
 export interface ProcessLimits {
+  /** Without anything read, from a file or the cache of the system: it does not get on. Looked at on Linux. */
+  readonly maxIdleMs?: number
   /** From the request on. */
   readonly maxMs?: number
   /** Resident. It is looked at ten times a second, on Linux. */
@@ -42,8 +44,14 @@ export async function askProcess(
   })
   using _stopping = onAbort(signal, () => resolve({ kind: 'ended', why: 'it was stopped' }))
   using _deadline = timer(limits.maxMs, () => resolve({ kind: 'late' }))
-  using _memory = interval(limits.maxBytes, async (maxBytes) => {
+  let read = { bytes: 0, atMs: performance.now() }
+  using _looks = interval(async () => {
+    const { maxBytes = Infinity, maxIdleMs = Infinity } = limits
     if ((await residentBytes(child.pid)) > maxBytes) resolve({ kind: 'too large' })
+    const bytes = await readBytes(child.pid)
+    const nowMs = performance.now()
+    if (bytes === undefined || bytes !== read.bytes) read = { bytes: bytes ?? 0, atMs: nowMs }
+    else if (nowMs - read.atMs > maxIdleMs) resolve({ kind: 'late' })
   })
   child.once('spawn', () => {
     lowerPriority(child.pid, priority)
@@ -66,18 +74,21 @@ function timer(ms: number | undefined, act: () => void): Disposable {
   return { [Symbol.dispose]: () => clearTimeout(running) }
 }
 
-function interval(
-  maxBytes: number | undefined,
-  look: (maxBytes: number) => Promise<void>,
-): Disposable {
-  const running =
-    maxBytes === undefined ? undefined : setInterval(() => void look(maxBytes), lookMs)
+function interval(look: () => Promise<void>): Disposable {
+  const running = setInterval(() => void look(), lookMs)
   return { [Symbol.dispose]: () => clearInterval(running) }
 }
 
 async function residentBytes(pid: number | undefined): Promise<number> {
   const pages = await readFile(`/proc/${pid}/statm`, 'utf8').catch(() => '')
   return Number(pages.split(' ')[1] ?? 0) * pageBytes
+}
+
+/** Undefined: nobody tells. */
+async function readBytes(pid: number | undefined): Promise<number | undefined> {
+  const io = await readFile(`/proc/${pid}/io`, 'utf8').catch(() => '')
+  const bytes = /^rchar: (\d+)$/m.exec(io)?.[1]
+  return bytes === undefined ? undefined : Number(bytes)
 }
 
 function lowerPriority(pid: number | undefined, priority: number): void {

@@ -101,7 +101,12 @@ export class SqliteFolder implements WatchedFolder {
   }
 
   async waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void> {
-    if (this.#isReadable) this.#watcher ??= await this.#watch()
+    try {
+      if (this.#isReadable) this.#watcher ??= await this.#watch()
+    } catch (error) {
+      // Such as the package being replaced meanwhile: the folder is looked at on the interval.
+      this.#watchProblem = messageOf(error)
+    }
     if (this.#isWoken) return
     await wokenOrAborted(signal, (wake) => {
       const timer = setTimeout(wake, timeoutMs)

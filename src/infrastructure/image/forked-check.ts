@@ -1,11 +1,17 @@
 import { askProcess } from '../child-process/ask-process.js'
 import { type CheckRequest, type CheckResult } from './image-messages.js'
 
-/** Of Node itself some 60 MiB, of SQLite's cache 16, and of a 1 TB database's list of pages 32. */
-const maxBytes = 256 * 1024 * 1024
-/** A disk reads faster than this, and SQLite checks faster. */
-const slowestBytesPerMs = 5 * 1024
-const leastMs = 120_000
+const mebibyte = 1024 * 1024
+/**
+ * Of Node itself some 80 MiB, of SQLite's cache 16, and of a 1 TB database's list of pages 32. A full check computes what is
+ * indexed, and holds a large row three times for that.
+ */
+const maxMebibytes = { quick_check: 256, integrity_check: 512 }
+/** One row takes less, and the slowest disk answers sooner. */
+const maxIdleMs = 120_000
+/** A page for each row and index, from a disk that takes milliseconds for it: nobody is longer about it who gets on. */
+const leastMs = 3600_000
+const slowestBytesPerMs = 128
 
 /**
  * Lets SQLite check a file of that size in a process of its own, `entry`. What is stored says what is computed for it: a
@@ -17,14 +23,16 @@ export async function checkInProcess(
   { sizeBytes, signal }: { readonly sizeBytes: number; readonly signal: AbortSignal },
 ): Promise<CheckResult> {
   const maxMs = leastMs + sizeBytes / slowestBytesPerMs
-  const answer = await askProcess(entry, request, { limits: { maxMs, maxBytes }, signal })
+  const mebibytes = maxMebibytes[request.pragma]
+  const limits = { maxMs, maxIdleMs, maxBytes: mebibytes * mebibyte }
+  const answer = await askProcess(entry, request, { limits, signal })
   switch (answer.kind) {
     case 'answer':
       return answer.value as CheckResult
     case 'late':
-      return { verdict: 'unfinished', detail: `it did not end in ${Math.round(maxMs / 1000)} s` }
+      return { verdict: 'unfinished', detail: 'it did not get on' }
     case 'too large':
-      return { verdict: 'unfinished', detail: `it took more than ${maxBytes >> 20} MiB of memory` }
+      return { verdict: 'unfinished', detail: `it took more than ${mebibytes} MiB of memory` }
     case 'ended':
       return { verdict: 'failed', detail: `the process for it ended: ${answer.why}` }
   }

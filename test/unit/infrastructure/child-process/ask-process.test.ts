@@ -18,6 +18,12 @@ test('one that is late is killed', async () => {
   expect(await ask('spin', { limits: { maxMs: 200 } })).toEqual({ kind: 'late' })
 })
 
+test('one that does not get on is killed, and one that reads is not', async () => {
+  expect(await ask('spin', { limits: { maxIdleMs: 300 } })).toEqual({ kind: 'late' })
+  const limits = { maxIdleMs: 1000 }
+  expect(await ask('read for two seconds', { limits })).toMatchObject({ kind: 'answer' })
+})
+
 test('one that takes too much memory is killed', async () => {
   const limits = { maxBytes: 200 * 1024 * 1024 }
   expect(await ask('take memory', { limits })).toEqual({ kind: 'too large' })
