@@ -6,12 +6,12 @@
 import fs from 'node:fs'
 import { parentPort } from 'node:worker_threads'
 import { codeOf, messageOf } from '../../kit/error-text.js'
-import { connect } from './connection.js'
 import { FileLooks } from './file-looks.js'
 import { requireSafeSqlite } from './sqlite-version.js'
 import { identifyLogFile } from './log-files.js'
 import { WalCapture } from './wal-capture.js'
 import { anotherWal } from './wal-file.js'
+import { checkpoint } from './wal-reader.js'
 import { WriterLock } from './writer-lock.js'
 import {
   type LookOrder,
@@ -72,15 +72,7 @@ function answer(request: SqliteRequest): unknown {
     case 'checkpoint': {
       // The sync of the WAL is paid before the checkpoint's lock is taken, which an application's own checkpoint finds busy.
       syncWal(request)
-      // Opened for this call alone: a writable connection that is closed last, at exit, would delete the WAL.
-      const connection = connect(request.path)
-      try {
-        const [row] = connection.prepare('PRAGMA wal_checkpoint(PASSIVE)').raw().all()
-        const [busy, log, copied] = Array.isArray(row) ? row.map(Number) : []
-        return { busy: busy === 1, frameCount: log ?? 0, copiedBackCount: copied ?? 0 }
-      } finally {
-        connection.close()
-      }
+      return checkpoint(request.path)
     }
   }
 }

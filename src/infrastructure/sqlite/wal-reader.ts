@@ -120,17 +120,25 @@ export function openReaderOfWal(path: string): WalReader | undefined {
   return undefined
 }
 
-/** Copies back what it can. `busy`: somebody else does so now. `failed`: it could not even be tried. */
-export function tryCheckpoint(path: string): 'done' | 'busy' | 'failed' {
-  let connection: Database.Database | undefined
+/** Copies back what it can. `busy`: somebody else does so now. */
+export function checkpoint(path: string): WalState & { readonly busy: boolean } {
+  // Opened for this call alone: a writable connection that is closed last, at exit, would delete the WAL.
+  const connection = connect(path)
   try {
-    connection = connect(path)
     const row = connection.prepare('PRAGMA wal_checkpoint(PASSIVE)').raw().get()
-    return parseCheckpointRow(row).busy === 0 ? 'done' : 'busy'
+    const { busy, log, checkpointed } = parseCheckpointRow(row)
+    return { busy: busy === 1, frameCount: log, copiedBackCount: checkpointed }
+  } finally {
+    connection.close()
+  }
+}
+
+/** The same, but for what it fails with. `failed`: it could not even be tried. */
+export function tryCheckpoint(path: string): 'done' | 'busy' | 'failed' {
+  try {
+    return checkpoint(path).busy ? 'busy' : 'done'
   } catch {
     return 'failed'
-  } finally {
-    connection?.close()
   }
 }
 
