@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 
 import {
   type Config,
@@ -35,7 +35,8 @@ export interface LoadConfigOptions extends ConfigContext {
 
 /** Reads and validates a configuration file. All problems are in one {@link ConfigError}, one line each. */
 export function loadConfig(options: LoadConfigOptions): Config {
-  const { path, text } = findFile(options)
+  const path = findConfigFile(options)
+  const text = readText(path)
   if (!options.expandEnv) return parseConfig(text, path, options)
   const unset = findUnset(text, options.env)
   const warnings =
@@ -53,39 +54,17 @@ export function loadConfig(options: LoadConfigOptions): Config {
   }
 }
 
-/** The configuration file that a command reads. Throws {@link ConfigError} if there is none. */
+/** The configuration file that a command reads, whether it can or not. Throws {@link ConfigError} if there is none. */
 export function findConfigFile(
   options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'home'>,
 ): string {
-  try {
-    return findFile(options).path
-  } catch (error) {
-    // It is there, and that is what was asked.
-    if (error instanceof UnreadableFileError) return error.path
-    throw error
-  }
-}
-
-function findFile(options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'home'>): {
-  path: string
-  text: string
-} {
   const given = options.path ?? options.env['LITESTREAM_CONFIG']
   const isNamed = given !== undefined && given !== ''
   const candidates = isNamed
     ? [expandPath(given, options)]
     : ['/etc/tsreplicate.yml', '/etc/litestream.yml']
-  for (const path of candidates) {
-    try {
-      return { path, text: readFileSync(path, 'utf8') }
-    } catch (error) {
-      const code = codeOf(error)
-      if (code !== 'ENOENT') {
-        const reason = readErrors[code ?? ''] ?? String(code)
-        throw new UnreadableFileError(path, reason, error)
-      }
-    }
-  }
+  const found = candidates.find(isThere)
+  if (found !== undefined) return found
   const message = `config file not found: ${candidates[0] ?? ''}`
   if (!isNamed) throw new ConfigError(message, { hint: noFileHint })
   throw new ConfigError(
@@ -94,12 +73,22 @@ function findFile(options: Pick<LoadConfigOptions, 'path' | 'env' | 'cwd' | 'hom
   )
 }
 
-class UnreadableFileError extends ConfigError {
-  readonly path: string
+function isThere(path: string): boolean {
+  try {
+    statSync(path)
+    return true
+  } catch (error) {
+    return codeOf(error) !== 'ENOENT'
+  }
+}
 
-  constructor(path: string, reason: string, cause: unknown) {
-    super(`config file cannot be read: ${path}: ${reason}`, { cause })
-    this.path = path
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    const code = codeOf(error)
+    const reason = readErrors[code ?? ''] ?? String(code)
+    throw new ConfigError(`config file cannot be read: ${path}: ${reason}`, { cause: error })
   }
 }
 

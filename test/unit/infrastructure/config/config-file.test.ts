@@ -8,6 +8,7 @@ import { databaseAt } from '../../../../src/domain/settings/database-folder.ts'
 import { ConfigError } from '../../../../src/domain/errors.ts'
 import {
   configFromUrls,
+  findConfigFile,
   loadConfig,
   parseConfig,
 } from '../../../../src/infrastructure/config/config-file.ts'
@@ -431,6 +432,12 @@ describe('loadConfig', () => {
     expect(() => loadConfig({ ...context, path, env, expandEnv: true })).toThrow(
       expect.objectContaining({ hint: 'set to nothing: $NAME (line 2)' }),
     )
+  })
+
+  it('is found where it is, also by who may not read it', () => {
+    const find = (path: string): string => findConfigFile({ ...context, path, env: {} })
+    expect(find(folder)).toBe(folder)
+    expect(() => find(join(folder, 'none.yml'))).toThrow('config file not found')
   })
 
   it('says in words why a file cannot be read', () => {
