@@ -165,7 +165,7 @@ export interface DaemonStatus {
  * | `replicating` | captured: all up to a moment within the limit         | the last look (`blindForMs`)                     |
  * |               | durable here: all that was captured by then           | the segment's sync (`unsealedForMs`)             |
  * |               | acknowledged: all segments by then, and a snapshot    | the store's answers (`lagMs`, `hasSnapshot`)     |
- * |               | there, and restorable: the same                       | its listings (`confirmedLagMs`, `isKnownRestorable`)     |
+ * |               | there, and restorable: the same                       | listings: `confirmedLagMs`, `isKnownRestorable`  |
  * |               | nobody else writes there                              | the owner object, before writes (`refusal`)      |
  * | `failing`     | the same; nothing is looked for: `blindForMs` grows   | the last look that went well                     |
  * | `ended`       | as it was at the end, for who asks that late          | the last look                                    |

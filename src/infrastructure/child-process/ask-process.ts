@@ -19,7 +19,7 @@ export type ProcessAnswer =
   | { readonly kind: 'late' | 'too large' }
   | { readonly kind: 'ended'; readonly why: string }
 
-/** Beyond this it is looked for by the kernel's number of pages, which are 4 KiB nearly everywhere. */
+/** The kernel counts memory in pages, which have 4 KiB nearly everywhere. */
 const pageBytes = 4096
 const lookMs = 100
 
@@ -44,9 +44,10 @@ export async function askProcess(
   })
   using _stopping = onAbort(signal, () => resolve({ kind: 'ended', why: 'it was stopped' }))
   using _deadline = timer(limits.maxMs, () => resolve({ kind: 'late' }))
+  const { maxBytes = Infinity, maxIdleMs = Infinity } = limits
+  const isWatched = maxBytes !== Infinity || maxIdleMs !== Infinity
   let read = { bytes: 0, atMs: performance.now() }
-  using _looks = interval(async () => {
-    const { maxBytes = Infinity, maxIdleMs = Infinity } = limits
+  using _looks = interval(isWatched ? lookMs : undefined, async () => {
     if ((await residentBytes(child.pid)) > maxBytes) resolve({ kind: 'too large' })
     const bytes = await readBytes(child.pid)
     const nowMs = performance.now()
@@ -74,8 +75,8 @@ function timer(ms: number | undefined, act: () => void): Disposable {
   return { [Symbol.dispose]: () => clearTimeout(running) }
 }
 
-function interval(look: () => Promise<void>): Disposable {
-  const running = setInterval(() => void look(), lookMs)
+function interval(ms: number | undefined, look: () => Promise<void>): Disposable {
+  const running = ms === undefined ? undefined : setInterval(() => void look(), ms)
   return { [Symbol.dispose]: () => clearInterval(running) }
 }
 

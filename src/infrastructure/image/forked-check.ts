@@ -7,15 +7,15 @@ const mebibyte = 1024 * 1024
  * indexed, and holds a large row three times for that.
  */
 const maxMebibytes = { quick_check: 256, integrity_check: 512 }
-/** One row takes less, and the slowest disk answers sooner. */
+/** How long nothing may be read: any row takes less, and any disk answers sooner. */
 const maxIdleMs = 120_000
-/** A page for each row and index, from a disk that takes milliseconds for it: nobody is longer about it who gets on. */
+/** How long it may take that reads on. A full check looks up each row in each index, on a slow disk in milliseconds each. */
 const leastMs = 3600_000
 const slowestBytesPerMs = 128
 
 /**
- * Lets SQLite check a file of that size in a process of its own, `entry`. What is stored says what is computed for it: a
- * constraint can take hours, or a GB, in one row, and SQLite cannot be interrupted there.
+ * Lets SQLite check a file of that size in a process of its own, `entry`. What is computed for it, what is stored says: a
+ * column can take hours, or a GB, in one row, and SQLite cannot be interrupted there.
  */
 export async function checkInProcess(
   entry: URL,
