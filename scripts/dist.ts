@@ -19,7 +19,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { debName, writeDeb } from './release/deb.ts'
+import { debName, type Manifest, writeDeb } from './release/deb.ts'
 import { layOut } from './release/layout.ts'
 import { type Architecture, architectures } from './release/npm-packages.ts'
 import { writeTarball } from './release/pack-tree.ts'
@@ -31,12 +31,7 @@ const { values } = parseArgs({
   },
 })
 const target = values.output
-const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as {
-  readonly version: string
-  readonly description: string
-  readonly author: string
-  readonly homepage: string
-}
+const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as Manifest
 
 async function makeArchives(architecture: Architecture): Promise<void> {
   const work = mkdtempSync(join(tmpdir(), 'tsreplicate-dist-'))

@@ -9,7 +9,8 @@ import { arArchive, filesIn, writeTarball } from './pack-tree.ts'
 const debianNames: Readonly<Record<Architecture, string>> = { x64: 'amd64', arm64: 'arm64' }
 const scripts = ['postinst', 'prerm', 'postrm']
 
-interface Manifest {
+/** Of package.json, what the packages say. */
+export interface Manifest {
   readonly version: string
   readonly description: string
   readonly author: string
