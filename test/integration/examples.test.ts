@@ -21,6 +21,7 @@ import { cleanUp, listObjects, program, root, run, temporaryFolder, until } from
 import { lackOfSystemd, Systemd } from '../support/systemd.ts'
 import { sayAtTheEnd } from '../support/last-lines.ts'
 import { Container, whyNoContainers } from '../support/containers.ts'
+import { notesIn as readNotes } from '../support/notes.ts'
 
 afterEach(() => cleanUp())
 
@@ -59,14 +60,7 @@ function sharedFolder(...names: string[]): string[] {
   })
 }
 
-function notesIn(data: string): unknown[] {
-  const db = new Database(join(data, 'app.db'), { readonly: true })
-  try {
-    return db.prepare('SELECT text FROM note').pluck().all()
-  } finally {
-    db.close()
-  }
-}
+const notesIn = (data: string): unknown[] => readNotes(join(data, 'app.db'))
 
 interface Service {
   readonly image: string

@@ -1,5 +1,4 @@
 /** `tsreplicate init` on a machine as people have it: processes that run, and projects of the usual frameworks. */
-import Database from 'better-sqlite3'
 import { once } from 'node:events'
 import { spawn } from 'node:child_process'
 import {
@@ -23,15 +22,14 @@ import {
   start,
   temporaryFolder,
 } from '../support/cli.ts'
+import { makeNotes } from '../support/notes.ts'
 
 afterEach(() => cleanUp())
 
 function makeDatabase(...paths: string[]): void {
   for (const path of paths) {
     mkdirSync(dirname(path), { recursive: true })
-    const db = new Database(path)
-    db.exec('PRAGMA journal_mode = wal; CREATE TABLE note (text)')
-    db.close()
+    makeNotes(path)
   }
 }
 

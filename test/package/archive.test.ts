@@ -1,5 +1,4 @@
 /** The self-contained archive and the .deb of this machine's architecture, as `npm run dist` makes them of the package. */
-import Database from 'better-sqlite3'
 import { execFileSync } from 'node:child_process'
 import {
   accessSync,
@@ -15,6 +14,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadCommands } from '../../src/delivery/cli/commands.ts'
 import { cleanUp, root, Running, temporaryFolder } from '../support/cli.ts'
+import { makeNotes, notesIn } from '../support/notes.ts'
 
 afterAll(() => cleanUp())
 
@@ -93,21 +93,17 @@ test('a first backup and restore', async () => {
   const folder = temporaryFolder()
   const [db, restored] = [join(folder, 'app.db'), join(folder, 'restored.db')]
   const replica = `file://${join(folder, 'replica')}`
-  const made = new Database(db)
-  made.exec("PRAGMA journal_mode = wal; CREATE TABLE note (text); INSERT INTO note VALUES ('kept')")
-  made.close()
+  makeNotes(db, 'kept')
   await tsreplicate(['replicate', '-exec', '/bin/true', db, replica])
   await tsreplicate(['restore', '-o', restored, replica])
-  const read = new Database(restored, { readonly: true })
-  expect(read.prepare('SELECT text FROM note').pluck().all()).toEqual(['kept'])
-  read.close()
+  expect(notesIn(restored)).toEqual(['kept'])
 })
 
 test('init writes a configuration, and the unit', async () => {
   const folder = temporaryFolder()
   const db = join(folder, 'app.db')
   const [config, unit] = [join(folder, 'tsreplicate.yml'), join(folder, 'unit')]
-  new Database(db).exec('CREATE TABLE note (text)').close()
+  makeNotes(db)
   const replica = `file://${join(folder, 'replica')}`
   await tsreplicate(['init', '-o', config, '-unit', unit, db, replica])
   expect(readFileSync(unit, 'utf8')).toContain(`replicate -config ${config}\n`)
@@ -116,7 +112,7 @@ test('init writes a configuration, and the unit', async () => {
 test('the program that it starts has the options for Node.js that it was given itself', async () => {
   const folder = temporaryFolder()
   const db = join(folder, 'app.db')
-  new Database(db).exec('CREATE TABLE note (text)').close()
+  makeNotes(db)
   const words = ['replicate', '-exec', '/usr/bin/env', db, `file://${join(folder, 'replica')}`]
   const printed = await tsreplicate(words, { NODE_OPTIONS: '--no-such-option' })
   expect(printed).toMatch(/^NODE_OPTIONS=--no-such-option$/m)

@@ -1,5 +1,4 @@
 /** The package as whoever installs it has it. */
-import Database from 'better-sqlite3'
 import { execFileSync } from 'node:child_process'
 import {
   copyFileSync,
@@ -18,6 +17,7 @@ import { rolldown } from 'rolldown'
 import { afterEach, describe, expect, test } from 'vitest'
 import { cleanUp, root, Running, temporaryFolder, until } from '../support/cli.ts'
 import { installation } from '../support/installed.ts'
+import { makeNotes, notesIn } from '../support/notes.ts'
 
 afterEach(cleanUp)
 
@@ -43,21 +43,6 @@ const run = async (program: string, args: readonly string[], env = {}): Promise<
   const running = new Running(program, process.execPath, args, env)
   expect(await running.exit(), running.output).toBe(0)
   return running.stdout
-}
-
-function makeDatabase(path: string): void {
-  const db = new Database(path)
-  db.exec("PRAGMA journal_mode = wal; CREATE TABLE note (text); INSERT INTO note VALUES ('kept')")
-  db.close()
-}
-
-function notesIn(path: string): unknown[] {
-  const db = new Database(path, { readonly: true })
-  try {
-    return db.prepare('SELECT text FROM note').pluck().all()
-  } finally {
-    db.close()
-  }
 }
 
 /** What a command loads: files, the sources that they are made of, and modules of Node. */
@@ -108,7 +93,7 @@ test('has all that package.json, its exports and the documents name', () => {
 
 test('init runs from the tarball by npx, and finds the databases of the folder', async () => {
   const folder = temporaryFolder()
-  makeDatabase(join(folder, 'app.db'))
+  makeNotes(join(folder, 'app.db'), 'kept')
   const tarball = readdirSync(installation).find((name) => name.endsWith('.tgz')) ?? ''
   copyFileSync(join(installation, tarball), join(folder, tarball))
   // What npx installs goes with the test, for it would be taken for a newer tarball of the same name. What is fetched stays.
@@ -127,7 +112,7 @@ test('init runs from the tarball by npx, and finds the databases of the folder',
 test('a restore from a folder loads few files, and nothing of a vendor', async () => {
   const folder = temporaryFolder()
   const db = join(folder, 'app.db')
-  makeDatabase(db)
+  makeNotes(db, 'kept')
   const replica = `file://${join(folder, 'replica')}`
   await run('replicate', [command, 'replicate', '-exec', 'true', db, replica])
   const output = join(folder, 'restored.db')
@@ -174,7 +159,7 @@ test('the version is printed with what that takes, and nothing else is loaded', 
 test('a daemon of one database loads what it needs, and at rest it is small', async () => {
   const folder = temporaryFolder()
   const db = join(folder, 'app.db')
-  makeDatabase(db)
+  makeNotes(db, 'kept')
   const config = join(folder, 'c.yml')
   const dbs = [{ path: db, replicas: [{ path: join(folder, 'replica') }] }]
   writeFileSync(config, JSON.stringify({ logging: { level: 'debug' }, dbs }))
@@ -244,7 +229,7 @@ describe.each(['es', 'cjs'] as const)('an application that is bundled as %s', (f
     const file = join(folder, name.replace('[name]', 'application'))
     const scene = temporaryFolder()
     const [db, output] = [join(scene, 'app.db'), join(scene, 'restored.db')]
-    makeDatabase(db)
+    makeNotes(db, 'kept')
     await run(file, [file, db, `file://${join(scene, 'replica')}`, output])
     expect(notesIn(output)).toEqual(['kept'])
   })

@@ -24,6 +24,7 @@ import { firstLine, readBlocks } from '../../support/documents.ts'
 import { sayAtTheEnd } from '../../support/last-lines.ts'
 import { lastAcknowledged, restoreAndVerify, startWriter } from '../../support/ledger.ts'
 import { lackOfSystemd, Systemd } from '../../support/systemd.ts'
+import { makeNotes, notesIn } from '../../support/notes.ts'
 
 const suites = ['bookworm', 'trixie']
 const unit = 'tsreplicate.service'
@@ -54,26 +55,11 @@ function typed(page: string, start: string): string {
   return block.text
 }
 
-function makeDatabase(path: string): void {
-  const db = new Database(path)
-  db.exec("PRAGMA journal_mode = wal; CREATE TABLE note (text); INSERT INTO note VALUES ('kept')")
-  db.close()
-}
-
-function notesIn(path: string): unknown[] {
-  const db = new Database(path, { readonly: true })
-  try {
-    return db.prepare('SELECT text FROM note ORDER BY rowid').pluck().all()
-  } finally {
-    db.close()
-  }
-}
-
 /** A machine of a user: a folder with a database, and where the documents put backups. */
 function newMachine(suite: string, file: string): CleanRoot {
   const machine = new CleanRoot(suite)
   for (const folder of ['data', 'backup', 'restored']) mkdirSync(machine.at(folder))
-  makeDatabase(machine.at('data/app.db'))
+  makeNotes(machine.at('data/app.db'), 'kept')
   copyFileSync(join(archives, file), machine.at(`root/${file}`))
   return machine
 }
@@ -202,7 +188,7 @@ describe.skipIf(lack !== undefined)('the files of the container image', () => {
     const make = join(project, 'packaging/image-root')
     execFileSync(make, [baseOf('trixie'), join(archives, tarball), image])
     for (const folder of ['proc', 'dev']) mkdirSync(join(image, folder))
-    makeDatabase(join(image, 'data/app.db'))
+    makeNotes(join(image, 'data/app.db'), 'kept')
     chownSync(join(image, 'data/app.db'), 65532, 65532)
     const config = 'dbs: [{ path: /data/app.db, replicas: [{ path: /data/backup }] }]\n'
     writeFileSync(join(image, 'etc/tsreplicate.yml'), config)
