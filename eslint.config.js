@@ -1,6 +1,12 @@
 import js from '@eslint/js'
 import tseslint from 'typescript-eslint'
 
+/** Calls that follow links, wait for who writes to a FIFO, or make a file under a name that may be taken. */
+const opening = [
+  ...['open', 'readFile', 'writeFile', 'appendFile', 'truncate', 'utimes', 'mkdir', 'mkdtemp'],
+  ...['chown', 'chmod', 'createReadStream', 'createWriteStream'],
+]
+
 export default tseslint.config(
   {
     ignores: [
@@ -45,6 +51,22 @@ export default tseslint.config(
           name: 'node:http',
           allowTypeImports: true,
           message: 'src/kit/node-http.ts has it, and why.',
+        },
+      ],
+    },
+  },
+  {
+    // Where others may have put something under a name of ours: a link, a FIFO.
+    files: ['src/infrastructure/{spool,folder,replica-clients/file}/**/*.ts'],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          paths: ['node:fs', 'node:fs/promises'].map((name) => ({
+            name,
+            importNames: opening.flatMap((call) => [call, `${call}Sync`]),
+            message: 'src/infrastructure/files opens, reads and makes files, safely.',
+          })),
         },
       ],
     },

@@ -187,7 +187,6 @@ export interface RetentionOptions {
   /** Undefined: there is no local state; the newest generation is then taken for the current one. */
   readonly local?: {
     readonly metaPath: string
-    readonly databasePath: string
     readonly replica: string
   }
 }
@@ -198,14 +197,12 @@ export async function createRetention(options: RetentionOptions): Promise<Enforc
     { EnforceRetention: Enforce },
     { systemClock, machineClock },
     { openSystemProcesses },
-    { ownershipOf },
     spool,
     records,
   ] = await Promise.all([
     import('../usecase/retention/enforce-retention.js'),
     import('../infrastructure/clock/system-clock.js'),
     import('../infrastructure/processes/system-processes.js'),
-    import('../infrastructure/files/ownership.js'),
     import('../infrastructure/spool/folder-spool.js'),
     import('../infrastructure/spool/folder-retention-record.js'),
   ])
@@ -218,7 +215,6 @@ export async function createRetention(options: RetentionOptions): Promise<Enforc
       : new records.FolderRetentionRecord({
           path: local.metaPath,
           replica: local.replica,
-          ...(await ownershipOf(local.databasePath)),
         })
   return new Enforce({
     client,

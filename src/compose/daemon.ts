@@ -1,7 +1,6 @@
 /** Puts a daemon together: validated configuration in, running databases out. Loaded only by `replicate`. */
 import { randomFillSync } from 'node:crypto'
 import { type Config, type DatabaseConfig, type ReplicaConfig } from '../domain/settings/config.js'
-import { type FileOwnership, ownershipOf } from '../infrastructure/files/ownership.js'
 import { type Lifetime } from './lifetime.js'
 import { checkReplicas, openDaemonReplica } from './stores.js'
 import { machineClock, systemClock } from '../infrastructure/clock/system-clock.js'
@@ -20,6 +19,7 @@ import {
   openStoredRecord,
   openValidationRecord,
 } from '../infrastructure/spool/folder-records.js'
+import { type JsonRecordOptions } from '../infrastructure/spool/json-record.js'
 import { FolderSpool } from '../infrastructure/spool/folder-spool.js'
 import { refuseForeignDatabase } from '../infrastructure/sqlite/database-access.js'
 import { SqliteDatabase } from '../infrastructure/sqlite/sqlite-database.js'
@@ -128,7 +128,6 @@ async function composeDatabase(
   await refuseForeignDatabase(config.path)
   await clearLeft(config.metaPath)
   shared.descriptors.databaseOpened()
-  const owner = await ownershipOf(config.path)
   const threads = shared.threads.assign()
   const database = new SqliteDatabase({
     path: config.path,
@@ -138,14 +137,13 @@ async function composeDatabase(
   const spool = new FolderSpool({
     path: config.metaPath,
     processes: shared.processes,
-    ...owner,
   })
   const watcher = new DatabaseWatcher(config.path, { ...threads, watches: shared.watches })
   const feed = new GenerationFeed()
   const capture = new SyncDatabase({
     database,
     spool,
-    record: new FolderFileRecord({ path: config.metaPath, ...owner }),
+    record: new FolderFileRecord({ path: config.metaPath }),
     compressor: shared.compressor,
     watcher,
     feed,
@@ -161,7 +159,7 @@ async function composeDatabase(
     capture,
     spool,
     openReplica: (replica) =>
-      composeReplica(replica, { config, owner, database, spool, feed, logger, shared }),
+      composeReplica(replica, { config, database, spool, feed, logger, shared }),
     openHeartbeats: ({ url, intervalMs }, { replica, isSafe }) =>
       new SendHeartbeats({
         url,
@@ -183,7 +181,6 @@ async function composeDatabase(
 /** What the parts of a replica are put together from. */
 interface OfDatabase {
   readonly config: DatabaseConfig
-  readonly owner: FileOwnership
   readonly database: SqliteDatabase
   readonly spool: FolderSpool
   readonly feed: GenerationFeed
@@ -195,7 +192,7 @@ async function composeReplica(replica: ReplicaConfig, of: OfDatabase): Promise<R
   const { config, database, spool, feed, shared } = of
   const { name, target } = replica
   const logger = of.logger.child({ replica: name })
-  const state = { path: config.metaPath, replica: name, ...of.owner }
+  const state = { path: config.metaPath, replica: name }
   const { client, problems, owner } = await openDaemonReplica(replica, {
     ownershipOf: config.path,
     uploads: new FolderUploadRecord(state),
@@ -243,7 +240,7 @@ async function composeReplica(replica: ReplicaConfig, of: OfDatabase): Promise<R
 
 interface OfReplica extends OfDatabase {
   /** Where its records are. */
-  readonly state: FileOwnership & { readonly path: string; readonly replica: string }
+  readonly state: JsonRecordOptions
   readonly client: ReplicaClient
   readonly sync: SyncReplica
   readonly validated: ValidatedRestores

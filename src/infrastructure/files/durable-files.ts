@@ -1,8 +1,15 @@
-/** Durable steps on files: what is written stays after a power cut. */
+/**
+ * Durable steps on files: what is written stays after a power cut. Others may have put something under any name here: what is
+ * created is new, under a name that nobody can guess, and gets its owner by its descriptor.
+ */
+import { randomBytes } from 'node:crypto'
+import { constants } from 'node:fs'
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { codeOf } from '../../kit/error-text.js'
-import { giveTo, type FileOwnership } from './ownership.js'
+import { type FileOwnership } from './ownership.js'
+
+const folderFlags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
 
 /**
  * Creates a folder and those above it. Existing ones are left as they are. Not Node's own, which never ends where nothing
@@ -10,7 +17,7 @@ import { giveTo, type FileOwnership } from './ownership.js'
  */
 export async function createFolder(
   path: string,
-  owner: FileOwnership,
+  owner: FileOwnership = {},
   { isDurable } = { isDurable: true },
 ): Promise<void> {
   const make = async (): Promise<void> => {
@@ -20,7 +27,7 @@ export async function createFolder(
       if (codeOf(error) === 'EEXIST') return
       throw error
     }
-    await giveTo(path, owner)
+    await giveFolder(path, owner)
     if (isDurable) await syncFolder(dirname(path))
   }
   try {
@@ -30,6 +37,45 @@ export async function createFolder(
     await createFolder(dirname(path), owner, { isDurable })
     await make()
   }
+}
+
+async function giveFolder(path: string, owner: FileOwnership): Promise<void> {
+  if (owner.uid === undefined) return
+  await using folder = await open(path, folderFlags)
+  await giveTo(folder, { ...owner, mode: owner.directoryMode })
+}
+
+/** Creates a file, which nobody has before; `path` is best one of {@link temporaryName}. */
+export async function createFile(path: string, owner: FileOwnership = {}): Promise<FileHandle> {
+  const file = await open(path, 'wx+', owner.fileMode ?? 0o600)
+  try {
+    await giveTo(file, { ...owner, mode: owner.fileMode })
+    return file
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}
+
+/** Only root may give away: that somebody else may not is no error. */
+async function giveTo(
+  made: FileHandle,
+  { uid, gid, mode }: Pick<FileOwnership, 'uid' | 'gid'> & { readonly mode: number | undefined },
+): Promise<void> {
+  if (uid === undefined || gid === undefined) return
+  try {
+    await made.chown(uid, gid)
+  } catch (error) {
+    if (codeOf(error) === 'EPERM') return
+    throw error
+  }
+  // Whatever the umask took from it.
+  if (mode !== undefined) await made.chmod(mode)
+}
+
+/** A name beside `path` that is not to be guessed. */
+export function temporaryName(path: string): string {
+  return `${path}.${randomBytes(8).toString('hex')}.tmp`
 }
 
 /** Makes what was created, renamed or removed in a folder durable. */
@@ -56,41 +102,20 @@ export async function writeAll(file: FileHandle, ...chunks: readonly Uint8Array[
 }
 
 /** Puts `content` in the place of the file, so that a crash leaves the old one or the new one. */
-export async function replaceFile(
-  path: string,
-  content: Uint8Array,
-  owner: FileOwnership,
-): Promise<void> {
-  const temporary = `${path}.tmp`
+export async function replaceFile(path: string, content: Uint8Array): Promise<void> {
+  const temporary = temporaryName(path)
   try {
-    const file = await open(temporary, 'w', owner.fileMode ?? 0o600)
+    const file = await createFile(temporary)
     try {
       await writeAll(file, content)
       await file.sync()
     } finally {
       await file.close()
     }
-    await giveTo(temporary, owner)
     await rename(temporary, path)
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined)
     throw error
   }
   await syncFolder(dirname(path))
-}
-
-/** Reads `length` bytes at `offset`; fewer only at the file's end. */
-export async function readAt(
-  file: FileHandle,
-  offset: number,
-  length: number,
-): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length)
-  let filled = 0
-  while (filled < length) {
-    const { bytesRead } = await file.read(bytes, filled, length - filled, offset + filled)
-    if (bytesRead === 0) break
-    filled += bytesRead
-  }
-  return bytes.subarray(0, filled)
 }

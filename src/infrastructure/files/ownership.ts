@@ -1,5 +1,5 @@
 /** Mode and owner of the files that are created: those of the database that they belong to. */
-import { chown, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /** What is missing is this process's own, and nobody else may read it. */
@@ -8,12 +8,6 @@ export interface FileOwnership {
   readonly directoryMode?: number
   readonly uid?: number
   readonly gid?: number
-}
-
-/** Gives a created file or folder its owner; that only root may do so is no error. */
-export async function giveTo(path: string, owner: FileOwnership): Promise<void> {
-  if (owner.uid === undefined || owner.gid === undefined) return
-  await chown(path, owner.uid, owner.gid).catch(() => undefined)
 }
 
 /** What files beside a database get: its own modes and owner, and its folder's. */

@@ -2,20 +2,18 @@
  * The local state of databases that have gone from a folder. Whoever has stored all of one leaves a mark in its state, which
  * goes when the database is replicated again: state with an old mark, whose database is not there, is of no use to anybody.
  */
-import { lstat, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { lstat, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { databaseOfState, isStateFolder } from '../../domain/settings/database-folder.js'
 import { codeOf } from '../../kit/error-text.js'
+import { replaceFile } from '../files/durable-files.js'
 
 const markName = 'left'
 
 /** All of a database is stored, and it is gone. */
 export async function markLeft(metaPath: string): Promise<void> {
-  const mark = join(metaPath, markName)
-  const now = new Date()
   try {
-    await writeFile(mark, '', { mode: 0o600 })
-    await utimes(mark, now, now)
+    await replaceFile(join(metaPath, markName), new Uint8Array())
   } catch {
     // The state is gone with its folder, or stays.
   }
@@ -41,7 +39,7 @@ export async function removeLeft(
         if (recursive && !isStateFolder(entry.name)) await look(join(below, entry.name))
         continue
       }
-      const mark = await stat(join(path, markName)).catch(() => undefined)
+      const mark = await lstat(join(path, markName)).catch(() => undefined)
       if (mark === undefined || mark.mtimeMs >= markedBeforeMs) continue
       if (await exists(join(folder, below, name))) continue
       await rm(path, { recursive: true, force: true })

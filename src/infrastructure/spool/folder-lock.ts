@@ -5,7 +5,7 @@
  * Containers do not see each other's processes. Whoever is in one therefore holds a lock of the kernel's, too, on a file
  * beside it. Outside that would be one more open file for each of many databases.
  */
-import { link, open, readFile, rename, rm } from 'node:fs/promises'
+import { link, rename, rm } from 'node:fs/promises'
 import { InUseError, LocalStateError } from '../../domain/errors.js'
 import {
   describeProcess,
@@ -14,6 +14,8 @@ import {
 } from '../../domain/process-identity.js'
 import { codeOf } from '../../kit/error-text.js'
 import { type Processes } from '../../usecase/ports/processes.js'
+import { createFile, temporaryName } from '../files/durable-files.js'
+import { readSmallFileIfThere, UnfitFileError } from '../files/regular-files.js'
 import { type KernelLock, tryKernelLock } from './kernel-lock.js'
 
 /** A lock that this process holds. */
@@ -22,8 +24,6 @@ export interface FolderLock {
   isHeld(): Promise<boolean>
   release(): Promise<void>
 }
-
-let counter = 0
 
 /** Takes the lock whose file is `path`. Throws {@link InUseError} while another living process has it. */
 export async function takeFolderLock(
@@ -34,7 +34,7 @@ export async function takeFolderLock(
   const { isContained } = processes.self
   const kernel = isContained ? await tryKernelLock(kernelPath) : undefined
   if (isContained && kernel === undefined) {
-    throw inUse(folder, path, parseHolder((await readIfThere(path)) ?? ''))
+    throw inUse(folder, path, parseHolder((await readSmallFileIfThere(path)) ?? ''))
   }
   try {
     const lock = await takeFile(path, { folder, processes, kernelPath })
@@ -64,11 +64,11 @@ async function takeFile(
   for (let attempt = 0; attempt < 20; attempt += 1) {
     if (await tryCreate(path, mine)) {
       return {
-        isHeld: async () => (await readIfThere(path)) === mine,
+        isHeld: () => isMine(path, mine),
         release: () => release(path, mine),
       }
     }
-    const found = await readIfThere(path)
+    const found = await readSmallFileIfThere(path)
     if (found === undefined) continue
     const holder = parseHolder(found)
     if (holder !== undefined && (await isAlive(holder, processes, kernelPath))) {
@@ -106,10 +106,9 @@ async function isAlive(
 
 /** Creates the lock with its content in one step, so that nobody ever reads half of it. */
 async function tryCreate(path: string, content: string): Promise<boolean> {
-  counter += 1
-  const temporary = `${path}.${process.pid}-${counter}.tmp`
+  const temporary = temporaryName(path)
   try {
-    const file = await open(temporary, 'wx', 0o600)
+    const file = await createFile(temporary)
     try {
       await file.writeFile(content)
     } finally {
@@ -128,8 +127,7 @@ async function tryCreate(path: string, content: string): Promise<boolean> {
 
 /** Removes a lock whose content is still `content`; one that somebody else has taken meanwhile is put back. */
 async function removeStale(path: string, content: string): Promise<void> {
-  counter += 1
-  const aside = `${path}.stale-${process.pid}-${counter}.tmp`
+  const aside = temporaryName(path)
   try {
     await rename(path, aside)
   } catch (error) {
@@ -137,7 +135,7 @@ async function removeStale(path: string, content: string): Promise<void> {
     throw error
   }
   try {
-    if ((await readIfThere(aside)) !== content) await link(aside, path)
+    if ((await readSmallFileIfThere(aside)) !== content) await link(aside, path)
   } catch (error) {
     if (codeOf(error) !== 'EEXIST' && codeOf(error) !== 'ENOENT') throw error
   } finally {
@@ -146,14 +144,15 @@ async function removeStale(path: string, content: string): Promise<void> {
 }
 
 async function release(path: string, mine: string): Promise<void> {
-  if ((await readIfThere(path)) === mine) await rm(path, { force: true })
+  if (await isMine(path, mine)) await rm(path, { force: true })
 }
 
-async function readIfThere(path: string): Promise<string | undefined> {
+/** What has taken its place and is no lock at all is not ours either. */
+async function isMine(path: string, mine: string): Promise<boolean> {
   try {
-    return await readFile(path, 'utf8')
+    return (await readSmallFileIfThere(path)) === mine
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined
+    if (error instanceof UnfitFileError) return false
     throw error
   }
 }

@@ -8,7 +8,7 @@
  *
  * In one file because what is read at a start is what every step before it may have left, in that order.
  */
-import { type FileHandle, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LocalStateError } from '../../domain/errors.js'
 import { type Generation, parseGeneration } from '../../domain/wal/generation.js'
@@ -31,8 +31,15 @@ import {
   type SpooledSegment,
   type SpoolState,
 } from '../../usecase/ports/spool.js'
-import { createFolder, readAt, replaceFile, syncFolder, writeAll } from '../files/durable-files.js'
-import { giveTo, type FileOwnership } from '../files/ownership.js'
+import {
+  createFile,
+  createFolder,
+  replaceFile,
+  syncFolder,
+  temporaryName,
+  writeAll,
+} from '../files/durable-files.js'
+import { openRegularFile, readAt, readSmallFileIfThere } from '../files/regular-files.js'
 import { type FolderLock, takeFolderLock } from './folder-lock.js'
 import { orLocalStateError, toLocalStateError } from './local-state-errors.js'
 
@@ -49,25 +56,19 @@ type ReadSegment =
 
 export class FolderSpool implements Spool {
   readonly #path: string
-  readonly #owner: FileOwnership
   readonly #processes: Processes
   #lock: FolderLock | undefined
   #generation: Generation | undefined
-  /** Tells apart the temporary files of writers, which may be at the same position. */
-  #writerCount = 0
 
-  constructor(options: { path: string; processes: Processes } & FileOwnership) {
+  constructor(options: { path: string; processes: Processes }) {
     this.#processes = options.processes
     this.#path = options.path
-    this.#owner = options
   }
 
   async open(signal: AbortSignal): ReturnType<Spool['open']> {
     signal.throwIfAborted()
     if (this.#lock === undefined) {
-      await orLocalStateError(`create the folder ${this.#path}`, () =>
-        createFolder(this.#path, this.#owner),
-      )
+      await orLocalStateError(`create the folder ${this.#path}`, () => createFolder(this.#path))
       this.#lock = await orLocalStateError(`lock the folder ${this.#path}`, () =>
         takeFolderLock(join(this.#path, 'lock'), {
           folder: this.#path,
@@ -90,7 +91,7 @@ export class FolderSpool implements Spool {
     const { generation } = state.file
     await this.#removeOtherGenerations(generation)
     const folder = this.#generationFolder(generation)
-    await createFolder(folder, this.#owner)
+    await createFolder(folder)
     await removeTemporaries(folder)
     const loaded = await loadSegments(folder, generation, signal)
     if (loaded.kind === 'unreadable') {
@@ -114,8 +115,8 @@ export class FolderSpool implements Spool {
     const { generation } = begun
     this.#assertOpen()
     await orLocalStateError(`begin generation ${generation} in ${this.#path}`, async () => {
-      await createFolder(this.#generationFolder(generation), this.#owner)
-      await replaceFile(this.#statePath, new TextEncoder().encode(formatState(begun)), this.#owner)
+      await createFolder(this.#generationFolder(generation))
+      await replaceFile(this.#statePath, new TextEncoder().encode(formatState(begun)))
       this.#generation = generation
       await this.#removeOtherGenerations(generation)
     })
@@ -124,20 +125,10 @@ export class FolderSpool implements Spool {
   async startSegment(position: WalPosition, signal: AbortSignal): Promise<SegmentWriter> {
     signal.throwIfAborted()
     const generation = this.#assertGeneration()
-    this.#writerCount += 1
     const folder = this.#generationFolder(generation)
-    return startFile({
-      folder,
-      name: formatWalSegmentName(position),
-      temporaryPath: join(
-        folder,
-        `${formatWalSegmentName(position)}.${this.#writerCount}${temporarySuffix}`,
-      ),
-      generation,
-      position,
-      owner: this.#owner,
-      signal,
-    })
+    const name = formatWalSegmentName(position)
+    const temporaryPath = temporaryName(join(folder, name))
+    return startFile({ folder, name, temporaryPath, generation, position, signal })
   }
 
   async *read(
@@ -147,7 +138,7 @@ export class FolderSpool implements Spool {
   ): AsyncIterable<Uint8Array> {
     const path = this.fileOf(segment)
     signal.throwIfAborted()
-    const file = await orLocalStateError(`read ${path}`, () => open(path, 'r'))
+    const file = await orLocalStateError(`read ${path}`, () => openRegularFile(path))
     try {
       const { size } = await orLocalStateError(`read ${path}`, () => file.stat())
       if (size !== segment.sizeBytes) {
@@ -309,13 +300,8 @@ async function readStateFile(
   | { readonly kind: 'unreadable'; readonly problem: string }
   | { readonly kind: 'state'; readonly file: StateFile }
 > {
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return { kind: 'none' }
-    throw error
-  }
+  const text = await readSmallFileIfThere(path)
+  if (text === undefined) return { kind: 'none' }
   const file = parseState(text)
   return file === undefined
     ? { kind: 'unreadable', problem: `${path} is damaged or of a later version` }
@@ -435,7 +421,7 @@ async function readSegment(
   generation: Generation,
   position: WalPosition,
 ): Promise<ReadSegment> {
-  const file = await open(path, 'r')
+  const file = await openRegularFile(path)
   try {
     const { size } = await file.stat()
     const readTail = async (lengthBytes: number): Promise<Uint8Array> => {
@@ -480,17 +466,12 @@ interface WriterOptions {
   readonly temporaryPath: string
   readonly generation: Generation
   readonly position: WalPosition
-  readonly owner: FileOwnership
   readonly signal: AbortSignal
 }
 
 async function startFile(options: WriterOptions): Promise<SegmentWriter> {
   const path = options.temporaryPath
-  const file = await orLocalStateError(`create ${path}`, async () => {
-    const created = await open(path, 'wx+', options.owner.fileMode ?? 0o600)
-    await giveTo(path, options.owner)
-    return created
-  })
+  const file = await orLocalStateError(`create ${path}`, () => createFile(path))
   return new FileSegmentWriter(file, options)
 }
 

@@ -1,12 +1,11 @@
 /** A small file of JSON beside the spool, put in place whole: `<what>-<name of the replica>.json`. */
-import { readFile, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { codeOf } from '../../kit/error-text.js'
 import { createFolder, replaceFile, syncFolder } from '../files/durable-files.js'
-import { type FileOwnership } from '../files/ownership.js'
+import { readSmallFileIfThere } from '../files/regular-files.js'
 import { orLocalStateError } from './local-state-errors.js'
 
-export interface JsonRecordOptions extends FileOwnership {
+export interface JsonRecordOptions {
   /** The folder of the local state. */
   readonly path: string
   readonly replica: string
@@ -14,37 +13,31 @@ export interface JsonRecordOptions extends FileOwnership {
 
 export class JsonRecord {
   readonly #path: string
-  readonly #owner: FileOwnership
 
   constructor(what: string, options: JsonRecordOptions) {
     this.#path = join(options.path, `${what}-${encodeURIComponent(options.replica)}.json`)
-    this.#owner = options
   }
 
   /** The fields of what is there; none where nothing is, or nothing that can be understood. */
   async load(): Promise<Readonly<Record<string, unknown>>> {
     return orLocalStateError(`read ${this.#path}`, async () => {
-      try {
-        return parseFields(await readFile(this.#path, 'utf8'))
-      } catch (error) {
-        if (codeOf(error) === 'ENOENT') return {}
-        throw error
-      }
+      const text = await readSmallFileIfThere(this.#path)
+      return text === undefined ? {} : parseFields(text)
     })
   }
 
   async save(fields: object): Promise<void> {
     await orLocalStateError(`write ${this.#path}`, async () => {
-      await createFolder(dirname(this.#path), this.#owner)
+      await createFolder(dirname(this.#path))
       const text = `${JSON.stringify({ version: 1, ...fields }, undefined, 2)}\n`
-      await replaceFile(this.#path, new TextEncoder().encode(text), this.#owner)
+      await replaceFile(this.#path, new TextEncoder().encode(text))
     })
   }
 
   async remove(): Promise<void> {
     await orLocalStateError(`remove ${this.#path}`, async () => {
       const folder = dirname(this.#path)
-      await createFolder(folder, this.#owner)
+      await createFolder(folder)
       await rm(this.#path, { force: true })
       await syncFolder(folder)
     })

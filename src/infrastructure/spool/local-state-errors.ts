@@ -2,6 +2,7 @@
 import { LocalStateError, TsreplicateError } from '../../domain/errors.js'
 import { isAbortError } from '../../kit/abort.js'
 import { codeOf } from '../../kit/error-text.js'
+import { unfitPhrases } from '../files/regular-files.js'
 
 /** Runs `action`; what the file system throws becomes a {@link LocalStateError} that begins with `cannot <what>`. */
 export async function orLocalStateError<T>(what: string, action: () => Promise<T>): Promise<T> {
@@ -22,11 +23,16 @@ export function toLocalStateError(what: string, error: unknown): unknown {
   })
 }
 
+const unfitHint = 'find out who put it there; without the local state a new generation begins'
+
 const hints: Readonly<Record<string, string>> = {
   ENOSPC: 'free some space on that disk',
   EDQUOT: 'raise the quota or free some space',
   EACCES: 'give the user that runs tsreplicate access to it',
   EPERM: 'give the user that runs tsreplicate access to it',
+  LINK: unfitHint,
+  NOT_REGULAR: unfitHint,
+  TOO_LARGE: unfitHint,
   EROFS: 'put the meta folder on a writable file system with `meta-path`',
 }
 
@@ -39,6 +45,7 @@ const phrases: Readonly<Record<string, string>> = {
   ENOENT: 'no such file or folder',
   ENOTDIR: 'a part of the path is not a folder',
   EIO: 'input/output error',
+  ...unfitPhrases,
 }
 
 function describe(code: string): string {

@@ -135,7 +135,7 @@ async function jobsOfDatabase(
           : await createRetention({
               ...options,
               rules,
-              local: { metaPath: database.metaPath, databasePath: database.path, replica: name },
+              local: { metaPath: database.metaPath, replica: name },
             }),
     })
   }

@@ -1,6 +1,7 @@
 import { ReplicaError } from '../../../domain/errors.js'
 import { isAbortError } from '../../../kit/abort.js'
 import { codeOf, messageOf } from '../../../kit/error-text.js'
+import { unfitPhrases } from '../../files/regular-files.js'
 
 /** What the file system threw while we tried to do `what`, as an error for people. Abort passes through. */
 export function toReplicaError(
@@ -24,6 +25,8 @@ export function toReplicaError(
 
 const accessHint = 'give the user that runs tsreplicate access to the replica’s folder'
 
+const unfitHint = 'find out who put it there, and remove it'
+
 const known: Readonly<Record<string, { readonly phrase: string; readonly hint?: string }>> = {
   ENOSPC: {
     phrase: 'no space left on device',
@@ -43,5 +46,8 @@ const known: Readonly<Record<string, { readonly phrase: string; readonly hint?: 
   ENOTDIR: { phrase: 'a part of the path is not a folder' },
   EISDIR: { phrase: 'it is a folder' },
   EIO: { phrase: 'input/output error', hint: 'check the disk of the replica' },
+  LINK: { phrase: unfitPhrases.LINK, hint: unfitHint },
+  NOT_REGULAR: { phrase: unfitPhrases.NOT_REGULAR, hint: unfitHint },
+  TOO_LARGE: { phrase: unfitPhrases.TOO_LARGE, hint: unfitHint },
   EMFILE: { phrase: 'too many open files' },
 }

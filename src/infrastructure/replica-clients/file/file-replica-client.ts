@@ -3,7 +3,8 @@
  * there whole, or not at all.
  */
 import assert from 'node:assert/strict'
-import { type FileHandle, link, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { randomInt } from 'node:crypto'
+import { type FileHandle, link, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { ObjectExistsError, ObjectNotFoundError, TsreplicateError } from '../../../domain/errors.js'
 import { type Generation, parseGeneration } from '../../../domain/wal/generation.js'
@@ -30,9 +31,10 @@ import {
   type UploadOptions,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
-import { createFolder, syncFolder } from '../../files/durable-files.js'
-import { giveTo, type FileOwnership } from '../../files/ownership.js'
+import { createFile, createFolder, syncFolder } from '../../files/durable-files.js'
+import { type FileOwnership } from '../../files/ownership.js'
 import { isAlive } from '../../files/process-lives.js'
+import { openRegularFile } from '../../files/regular-files.js'
 import { toReplicaError } from './file-errors.js'
 import { isOwnerFile, linkOwnerFile, ownerFilePath, readOwnerFile } from './owner-file.js'
 
@@ -41,8 +43,8 @@ const uploadPartBytes = 4 * 1024 * 1024
 /** Temporary files of the original, which has no way to tell whose they are, are left alone for this long. */
 const foreignTemporaryAgeMs = 60 * 60 * 1000
 
-/** Tells apart the temporary files of one process; from those of an earlier one of the same number, too. */
-let uploadCount = Date.now()
+/** What a temporary file's name ends with: whose it is, and what nobody can guess. */
+const temporarySuffix = (): string => `.${process.pid}-${randomInt(2 ** 47)}.tsr.tmp`
 
 /** The temporary files that this process is writing now. */
 const livePaths = new Set<string>()
@@ -98,8 +100,7 @@ export class FileReplicaClient implements ReplicaClient {
   ): Promise<ObjectUpload> {
     signal.throwIfAborted()
     const path = this.#pathOf(ref)
-    uploadCount += 1
-    const temporaryPath = `${path}.${process.pid}-${uploadCount}.tsr.tmp`
+    const temporaryPath = `${path}${temporarySuffix()}`
     livePaths.add(temporaryPath)
     try {
       const isLinked =
@@ -172,9 +173,8 @@ export class FileReplicaClient implements ReplicaClient {
     signal: AbortSignal,
   ): Promise<string | undefined> {
     signal.throwIfAborted()
-    uploadCount += 1
     const ordinal = Number(replaces ?? 0) + 1
-    const temporaryPath = `${ownerFilePath(this.#root, ordinal)}.${process.pid}-${uploadCount}.tsr.tmp`
+    const temporaryPath = `${ownerFilePath(this.#root, ordinal)}${temporarySuffix()}`
     return attempt(`write the owner of ${this.#root}`, async () => {
       try {
         const file = await this.#createFile(temporaryPath)
@@ -224,9 +224,7 @@ export class FileReplicaClient implements ReplicaClient {
     for (let tries = 1; ; tries += 1) {
       await createFolder(dirname(path), this.#owner)
       try {
-        const file = await open(path, 'wx', this.#owner.fileMode ?? 0o600)
-        await giveTo(path, this.#owner)
-        return file
+        return await createFile(path, this.#owner)
       } catch (error) {
         if (codeOf(error) !== 'ENOENT' || tries === 3) throw error
       }
@@ -377,7 +375,7 @@ async function attempt<T>(what: string, action: () => Promise<T>): Promise<T> {
 
 async function openObject(path: string): Promise<FileHandle> {
   try {
-    return await open(path, 'r')
+    return await openRegularFile(path)
   } catch (error) {
     if (codeOf(error) === 'ENOENT') {
       throw new ObjectNotFoundError(`${path} does not exist`, { cause: error })

@@ -3,10 +3,11 @@
  * several create a name: so each version is a file of its own, `tsreplicate-owner.<ordinal>.json`, and who creates the
  * next one has replaced the one before. The highest counts.
  */
-import { constants, copyFile, link, readdir, readFile, rm } from 'node:fs/promises'
+import { constants, copyFile, link, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ownerObjectName } from '../../../domain/stored/replica-layout.js'
 import { codeOf } from '../../../kit/error-text.js'
+import { readSmallFile } from '../../files/regular-files.js'
 import { type OwnerObject } from '../../../usecase/ports/replica-client.js'
 
 const [base, extension] = ownerObjectName.split('.')
@@ -30,7 +31,7 @@ export async function readOwnerFile(root: string): Promise<OwnerObject | undefin
     const newest = Math.max(...(await listOrdinals(root)))
     if (newest === -Infinity) return undefined
     try {
-      const content = await readFile(ownerFilePath(root, newest), 'utf8')
+      const content = await readSmallFile(ownerFilePath(root, newest))
       return { content, version: String(newest) }
     } catch (error) {
       // The next one has just taken its place.
