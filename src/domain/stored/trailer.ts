@@ -84,14 +84,25 @@ export interface SnapshotTrailer {
 
 export type Trailer = WalSegmentTrailer | SnapshotTrailer
 
+/** What the trailer of an object is. */
+export type TrailerOf<Ref extends ObjectRef> = Extract<Trailer, { kind: Ref['kind'] }>
+
 /** Whether a trailer is the one of an object, and not of another one that was stored under its name. */
 export function isTrailerOf<Ref extends ObjectRef>(
   ref: Ref,
   trailer: Trailer | undefined,
-): trailer is Extract<Trailer, { kind: Ref['kind'] }> {
+): trailer is TrailerOf<Ref> {
   if (trailer?.generation !== ref.generation || trailer.index !== ref.index) return false
   if (trailer.kind === 'snapshot') return ref.kind === 'snapshot'
   return ref.kind === 'wal-segment' && trailer.startOffset === ref.offset
+}
+
+/** The trailer that the end of an object has, if it is the object's own. */
+export function ownTrailer<Ref extends ObjectRef>(
+  ref: Ref,
+  tail: TrailerTail | undefined,
+): TrailerOf<Ref> | undefined {
+  return tail?.kind === 'trailer' && isTrailerOf(ref, tail.trailer) ? tail.trailer : undefined
 }
 
 /** What a trailer says of the header of its index, for a segment behind the one that brings it. */

@@ -10,7 +10,7 @@ import { countOf } from '../../kit/quantity.js'
 import { formatObjectPath, type ObjectRef } from './replica-layout.js'
 import { type GenerationListing, type StoredSegment, type StoredSnapshot } from './restore-plan.js'
 import { chainStart, headOf, succession, type Succession, tailOf } from './segment-chain.js'
-import { isTrailerOf, type TrailerTail, type WalSegmentTrailer } from './trailer.js'
+import { isTrailerOf, ownTrailer, type TrailerTail, type WalSegmentTrailer } from './trailer.js'
 
 /** Something that is not as it should be. `damage`: an object is missing or is not what was stored. */
 export interface Finding {
@@ -168,10 +168,7 @@ class StructureCheck {
   }
 
   #segmentTrailer(segment: StoredSegment): WalSegmentTrailer | undefined {
-    const tail = this.#tails.get(formatObjectPath(segment))
-    return tail?.kind === 'trailer' && tail.trailer.kind === 'wal-segment'
-      ? tail.trailer
-      : undefined
+    return ownTrailer(segment, this.#tails.get(formatObjectPath(segment)))
   }
 
   #at(position: WalPosition): string {

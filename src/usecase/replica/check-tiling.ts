@@ -19,7 +19,7 @@ import {
   type StoredRun,
   type StoredRuns,
 } from '../../domain/stored/stored-runs.js'
-import { isTrailerOf, type WalSegmentTrailer } from '../../domain/stored/trailer.js'
+import { ownTrailer, type WalSegmentTrailer } from '../../domain/stored/trailer.js'
 import { type ReplicaClient, type WalSegmentInfo } from '../ports/replica-client.js'
 import { type SpooledSegment } from '../ports/spool.js'
 import { readTrailer } from '../stored/trailers.js'
@@ -87,19 +87,19 @@ export class CheckTiling {
 
   async #readOne(segment: WalSegmentInfo, signal: AbortSignal): Promise<void> {
     let trailer: WalSegmentTrailer | undefined
+    let isForeign = false
     try {
       const found = await readTrailer(this.#client, segment, signal)
-      if (found.kind === 'trailer' && found.trailer.kind === 'wal-segment') trailer = found.trailer
+      trailer = ownTrailer(segment, found)
+      isForeign = found.kind === 'trailer' && trailer === undefined
     } catch (error) {
       if (!(error instanceof CorruptionError || error instanceof ObjectNotFoundError)) throw error
       this.#damaged.add(segment)
     }
     this.#trailers.set(segment, trailer)
     // Where objects are encrypted, those that cannot be read may all be as they should.
-    const mayBeOurs = trailer === undefined && this.#client.isEncrypted
-    if (!isTrailerOf(segment, trailer) && !mayBeOurs) {
-      this.#damaged.add(segment)
-    }
+    const mayBeOurs = !isForeign && this.#client.isEncrypted
+    if (trailer === undefined && !mayBeOurs) this.#damaged.add(segment)
   }
 
   /** As far as it is known: what is missing, in order, and what is to be remembered if nothing is. */

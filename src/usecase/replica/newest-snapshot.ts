@@ -2,7 +2,7 @@ import { CorruptionError, ObjectNotFoundError } from '../../domain/errors.js'
 import { type NewestSnapshot } from '../../domain/policy/snapshot-schedule.js'
 import { type Lineage } from '../../domain/stored/lineage.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
-import { isTrailerOf, type SnapshotTrailer } from '../../domain/stored/trailer.js'
+import { ownTrailer, type SnapshotTrailer } from '../../domain/stored/trailer.js'
 import { type StoredSnapshot } from '../../domain/stored/restore-plan.js'
 import { type Confirmation } from './confirmation.js'
 import { type Logger } from '../ports/logger.js'
@@ -66,9 +66,7 @@ async function trailerOf(
   signal: AbortSignal,
 ): Promise<SnapshotTrailer | undefined> {
   try {
-    const found = await readTrailer(client, info, signal)
-    if (found.kind !== 'trailer') return undefined
-    return isTrailerOf(info, found.trailer) ? found.trailer : undefined
+    return ownTrailer(info, await readTrailer(client, info, signal))
   } catch (error) {
     if (error instanceof CorruptionError || error instanceof ObjectNotFoundError) return undefined
     throw error

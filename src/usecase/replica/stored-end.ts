@@ -5,7 +5,7 @@
 import { type Generation } from '../../domain/wal/generation.js'
 import { type WalPosition } from '../../domain/wal/position.js'
 import { type WalSegmentRef } from '../../domain/stored/replica-layout.js'
-import { isTrailerOf } from '../../domain/stored/trailer.js'
+import { ownTrailer } from '../../domain/stored/trailer.js'
 import { type Checksum } from '../../domain/wal/wal-format.js'
 import { nextInLog } from '../../domain/stored/segment-chain.js'
 import { type ReplicaClient, type WalSegmentInfo } from '../ports/replica-client.js'
@@ -45,8 +45,8 @@ export async function readEnd(
   const { client } = where
   const found = await readTrailer(client, stored, signal)
   if (found.kind === 'trailer') {
-    const { trailer } = found
-    if (trailer.kind !== 'wal-segment') return undefined
+    const trailer = ownTrailer(stored, found)
+    if (trailer === undefined) return undefined
     const position = { index: stored.index, offset: trailer.endOffset }
     return { position, checksum: trailer.checksumAfter }
   }
@@ -69,8 +69,8 @@ export async function readByName(
   if (read === undefined) return undefined
   const { found } = read
   if (found.kind === 'trailer') {
-    const { trailer } = found
-    if (!isTrailerOf(ref, trailer)) return undefined
+    const trailer = ownTrailer(ref, found)
+    if (trailer === undefined) return undefined
     const { index, startOffset, endOffset } = trailer
     const walBytes = endOffset - startOffset
     const place = { generation, index, startOffset, endOffset }

@@ -12,7 +12,7 @@ import { chainStart, headOf, succession, tailOf } from '../../domain/stored/segm
 import { isTrailerOf, type Trailer, type WalSegmentTrailer } from '../../domain/stored/trailer.js'
 import { isAbortError } from '../../kit/abort.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
-import { readTrailer } from '../stored/trailers.js'
+import { readTrailerOrDamage } from '../stored/trailers.js'
 import { listGeneration, storedSpan } from '../stored/replica-history.js'
 
 type Found = Trailer | 'none' | 'unreadable'
@@ -86,7 +86,7 @@ export class RetainedListing {
     const key = identityOf(object)
     let found = this.#trailers.get(key) ?? this.#used.get(key)
     if (found === undefined) {
-      const read = await readTrailer(this.#client, object, signal)
+      const read = await readTrailerOrDamage(this.#client, object, signal)
       found = read.kind === 'trailer' ? read.trailer : read.kind
     }
     this.#used.set(key, found)

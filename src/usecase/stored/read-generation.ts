@@ -1,12 +1,13 @@
 import { ObjectNotFoundError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { type FoundGeneration } from '../../domain/stored/lineage.js'
+import { type ObjectRef } from '../../domain/stored/replica-layout.js'
 import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
-import { type StoredSegment, type StoredSnapshot } from '../../domain/stored/restore-plan.js'
-import { type SnapshotTrailer, type Trailer } from '../../domain/stored/trailer.js'
+import { type StoredSnapshot } from '../../domain/stored/restore-plan.js'
+import { ownTrailer, type SnapshotTrailer, type TrailerOf } from '../../domain/stored/trailer.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
 import { listGeneration, storedSpan } from './replica-history.js'
-import { readTrailer } from './trailers.js'
+import { readTrailerOrDamage } from './trailers.js'
 
 /**
  * What of a stored generation tells its place among the others: the listing, and the trailers of its newest snapshot and
@@ -23,8 +24,7 @@ export async function readGeneration(
   const { snapshots } = listing
   const last = listing.segments.at(-1)
   const snapshot = await newestTrailer(client, snapshots, signal)
-  const found = last === undefined ? undefined : await trailerOf(client, last, signal)
-  const segment = found?.kind === 'wal-segment' ? found : undefined
+  const segment = last === undefined ? undefined : await trailerOf(client, last, signal)
   const ends: WalPosition[] = []
   const moments: number[] = []
   if (segment !== undefined) {
@@ -53,20 +53,19 @@ async function newestTrailer(
 ): Promise<SnapshotTrailer | undefined> {
   for (const snapshot of snapshots.toReversed()) {
     const trailer = await trailerOf(client, snapshot, signal)
-    if (trailer?.kind === 'snapshot') return trailer
+    if (trailer !== undefined) return trailer
   }
   return undefined
 }
 
-/** Undefined: it has none that can be read, or is deleted under our eyes. */
-async function trailerOf(
+/** Undefined: it has none of its own that can be read, or is deleted under our eyes. */
+async function trailerOf<Ref extends ObjectRef>(
   client: ReplicaClient,
-  object: StoredSnapshot | StoredSegment,
+  object: Ref & { readonly sizeBytes: number },
   signal: AbortSignal,
-): Promise<Trailer | undefined> {
+): Promise<TrailerOf<Ref> | undefined> {
   try {
-    const found = await readTrailer(client, object, signal)
-    return found.kind === 'trailer' ? found.trailer : undefined
+    return ownTrailer<Ref>(object, await readTrailerOrDamage(client, object, signal))
   } catch (error) {
     if (error instanceof ObjectNotFoundError) return undefined
     throw error

@@ -1,4 +1,4 @@
-import { ReplicaError } from '../../domain/errors.js'
+import { CorruptionError, ReplicaError } from '../../domain/errors.js'
 import { formatObjectPath, type ObjectRef } from '../../domain/stored/replica-layout.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
 
@@ -14,11 +14,7 @@ export async function refuseEncrypted(
   ref: ObjectRef,
   signal: AbortSignal,
 ): Promise<void> {
-  let start = ''
-  for await (const bytes of client.read(ref, { offset: 0, length: ageStart.length }, signal)) {
-    start += String.fromCharCode(...bytes)
-  }
-  if (start !== ageStart) return
+  if (!(await isAgeFile(client, ref, signal))) return
   throw new ReplicaError(
     `cannot read ${formatObjectPath(ref)} on ${client.location}: it is encrypted with age and no identity was given`,
     {
@@ -26,4 +22,22 @@ export async function refuseEncrypted(
       hint: 'use -config with a configuration that has the secret key of the replica under age.identities',
     },
   )
+}
+
+async function isAgeFile(
+  client: ReplicaClient,
+  ref: ObjectRef,
+  signal: AbortSignal,
+): Promise<boolean> {
+  let start = ''
+  try {
+    for await (const bytes of client.read(ref, { offset: 0, length: ageStart.length }, signal)) {
+      start += String.fromCharCode(...bytes)
+    }
+  } catch (error) {
+    // It has been tried to open it: there is an identity.
+    if (error instanceof CorruptionError) return false
+    throw error
+  }
+  return start === ageStart
 }

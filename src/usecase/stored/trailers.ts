@@ -1,12 +1,11 @@
 /** Trailers, read from the ends of stored objects. */
-import { ObjectNotFoundError } from '../../domain/errors.js'
+import { CorruptionError, ObjectNotFoundError } from '../../domain/errors.js'
 import { formatObjectPath, type ObjectRef } from '../../domain/stored/replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from '../../domain/stored/restore-plan.js'
 import {
-  isTrailerOf,
+  ownTrailer,
   parseTrailer,
   type SnapshotTrailer,
-  type Trailer,
   trailerTailBytes,
   type TrailerTail,
   type WalSegmentTrailer,
@@ -28,6 +27,20 @@ export async function readTrailer(
     { ...stored, sizeBytes: await client.contentBytes(stored, signal) },
     signal,
   )
+}
+
+/** The same, where the damage of one object is to be that object's alone: of one that cannot be decrypted it is `unreadable`. */
+export async function readTrailerOrDamage(
+  client: ReplicaClient,
+  object: ObjectRef & { readonly sizeBytes: number },
+  signal: AbortSignal,
+): Promise<FoundTrailer> {
+  try {
+    return await readTrailer(client, object, signal)
+  } catch (error) {
+    if (!(error instanceof CorruptionError)) throw error
+    return { kind: 'unreadable', problem: error.message }
+  }
 }
 
 /**
@@ -63,7 +76,7 @@ export class TrailerReader {
   readonly #client: ReplicaClient
   readonly #notes: string[]
   readonly #signal: AbortSignal
-  readonly #known = new Map<string, Trailer | undefined>()
+  readonly #known = new Map<string, FoundTrailer>()
 
   constructor(client: ReplicaClient, notes: string[], signal: AbortSignal) {
     this.#client = client
@@ -73,25 +86,23 @@ export class TrailerReader {
 
   /** Undefined: it has none, or none of its own that can be read. */
   async segment(segment: StoredSegment): Promise<WalSegmentTrailer | undefined> {
-    const trailer = await this.#trailer(segment)
-    return isTrailerOf(segment, trailer) ? trailer : undefined
+    return ownTrailer(segment, await this.#tail(segment))
   }
 
   async snapshot(snapshot: StoredSnapshot): Promise<SnapshotTrailer | undefined> {
-    const trailer = await this.#trailer(snapshot)
-    return isTrailerOf(snapshot, trailer) ? trailer : undefined
+    return ownTrailer(snapshot, await this.#tail(snapshot))
   }
 
-  async #trailer(object: StoredSegment | StoredSnapshot): Promise<Trailer | undefined> {
+  async #tail(object: StoredSegment | StoredSnapshot): Promise<FoundTrailer> {
     const path = formatObjectPath(object)
-    if (this.#known.has(path)) return this.#known.get(path)
-    const tail = await readTrailer(this.#client, object, this.#signal)
+    const known = this.#known.get(path)
+    if (known !== undefined) return known
+    const tail = await readTrailerOrDamage(this.#client, object, this.#signal)
     if (tail.kind === 'unreadable') {
       this.#notes.push(`${path} has an unreadable trailer: ${tail.problem}`)
     }
-    const trailer = tail.kind === 'trailer' ? tail.trailer : undefined
-    this.#known.set(path, trailer)
-    return trailer
+    this.#known.set(path, tail)
+    return tail
   }
 }
 

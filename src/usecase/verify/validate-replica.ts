@@ -14,7 +14,7 @@ import {
 import { countOf } from '../../kit/quantity.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
 import { SegmentVerifier } from '../../domain/wal/segment-verifier.js'
-import { indexHeaderOf, type WalSegmentTrailer } from '../../domain/stored/trailer.js'
+import { indexHeaderOf, ownTrailer, type WalSegmentTrailer } from '../../domain/stored/trailer.js'
 import { frameBytes, framePageNumber } from '../../domain/wal/wal-format.js'
 import { type Clock } from '../ports/clock.js'
 import { type LiveComparison, type WalEnd } from '../ports/live-comparison.js'
@@ -260,9 +260,7 @@ class LaterSegments {
     segment: WalSegmentInfo,
     signal: AbortSignal,
   ): Promise<WalSegmentTrailer | undefined> {
-    const tail = await readTrailer(this.#options.source.client, segment, signal)
-    if (tail.kind !== 'trailer' || tail.trailer.kind !== 'wal-segment') return undefined
-    return tail.trailer
+    return ownTrailer(segment, await readTrailer(this.#options.source.client, segment, signal))
   }
 
   async #pagesOf(segment: WalSegmentInfo, signal: AbortSignal): Promise<ReadonlySet<number>> {

@@ -7,17 +7,22 @@ import {
   type SegmentFacts,
   type SnapshotFacts,
 } from '../../domain/stored/chain-verifier.js'
-import { CorruptionError, ObjectNotFoundError } from '../../domain/errors.js'
+import { CorruptionError, ObjectNotFoundError, ReplicaError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { type WalPosition } from '../../domain/wal/position.js'
-import { formatObjectPath } from '../../domain/stored/replica-layout.js'
+import { formatObjectPath, type ObjectRef } from '../../domain/stored/replica-layout.js'
 import {
   type GenerationListing,
   type StoredSegment,
   type StoredSnapshot,
 } from '../../domain/stored/restore-plan.js'
 import { SegmentVerifier } from '../../domain/wal/segment-verifier.js'
-import { indexHeaderOf, type Trailer, type TrailerTail } from '../../domain/stored/trailer.js'
+import {
+  indexHeaderOf,
+  ownTrailer,
+  type Trailer,
+  type TrailerTail,
+} from '../../domain/stored/trailer.js'
 import {
   checkStructure,
   type Finding,
@@ -27,7 +32,6 @@ import {
 import { databasePageSize, type WalHeader } from '../../domain/wal/wal-format.js'
 import { mapAtOnce } from '../../kit/map-at-once.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
-import { readTrailer } from '../stored/trailers.js'
 import { refuseEncrypted } from '../stored/refuse-encrypted.js'
 import {
   inOrder,
@@ -36,7 +40,7 @@ import {
   readHistory,
   type ReplicaHistory,
 } from '../stored/replica-history.js'
-import { TrailerReader } from '../stored/trailers.js'
+import { readTrailerOrDamage, TrailerReader } from '../stored/trailers.js'
 
 export type Decode = (source: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>
 
@@ -66,8 +70,8 @@ const maxObjectsAtOnce = 8
 const maxListings = 3
 
 /**
- * Verifies all generations, the newest last. An abort ends it between two objects. Throws a `ReplicaError` when it is
- * encrypted and the client has no key: nothing is known of it then.
+ * Verifies all generations, the newest last. An abort ends it between two objects. Throws a `ReplicaError` when none of them
+ * may be read, as where they are encrypted and the client has no key: nothing is known of them then.
  */
 export async function verifyReplica(
   options: VerifyReplicaOptions,
@@ -81,11 +85,20 @@ export async function verifyReplica(
   )
   const stored = inOrder(history)
   const verified: VerifiedGeneration[] = []
+  const refusals: ReplicaError[] = []
   for (const [at, each] of stored.entries()) {
     const isNewest = at === stored.length - 1
     const known = await knownOf(each, { history, isNewest, trailers })
-    verified.push(await verifyGeneration(each.generation, options, { known, signal }))
+    try {
+      verified.push(await verifyGeneration(each.generation, options, { known, signal }))
+    } catch (error) {
+      if (!(error instanceof ReplicaError) || error.retryable) throw error
+      refusals.push(error)
+      verified.push(describeRefused(each, error))
+    }
   }
+  const [refused] = refusals
+  if (refused !== undefined && refusals.length === stored.length) throw refused
   const [gone] = history.order.newest.filter(
     (name) => !stored.some(({ generation }) => generation === name),
   )
@@ -116,16 +129,21 @@ async function knownOf(
 /** The newest generation, as the owner object says, of which nothing is left. */
 function describeGone(generation: Generation): VerifiedGeneration {
   const problem = 'all of it is missing, although the owner of the replica had stored it'
-  const finding: Finding = { severity: 'damage', generation, object: undefined, problem }
   return {
-    generation,
-    snapshots: 0,
-    segments: 0,
-    storedBytes: 0,
-    firstCommitMs: undefined,
-    lastCommitMs: undefined,
-    end: undefined,
-    findings: [finding],
+    ...summarize({ generation, snapshots: [], segments: [] }, new Map()),
+    findings: [{ severity: 'damage', generation, object: undefined, problem }],
+  }
+}
+
+/** A generation that cannot be read, where others can. */
+function describeRefused(
+  listing: GenerationListing,
+  { message }: ReplicaError,
+): VerifiedGeneration {
+  const { generation } = listing
+  return {
+    ...summarize(listing, new Map()),
+    findings: [{ severity: 'damage', generation, object: undefined, problem: message }],
   }
 }
 
@@ -161,7 +179,7 @@ async function readTails(
   signal: AbortSignal,
 ): Promise<Tails> {
   const tails = await mapAtOnce([...snapshots, ...segments], parallelism, async (object) => {
-    const tail = await readTrailer(client, object, signal)
+    const tail = await readTrailerOrDamage(client, object, signal)
     return [formatObjectPath(object), tail] as const
   })
   return new Map<string, TrailerTail>(tails)
@@ -173,26 +191,23 @@ function summarize(
 ): Omit<VerifiedGeneration, 'findings'> {
   const [first] = snapshots
   const last = segments.at(-1)
-  const firstTrailer = first && trailerOf(tails, first)
-  const lastTrailer = last && trailerOf(tails, last)
-  const snapshotMs = snapshots.map((snapshot) => {
-    const trailer = trailerOf(tails, snapshot)
-    return trailer?.kind === 'snapshot' ? trailer.commitTimeMs : 0
-  })
-  const segment = lastTrailer?.kind === 'wal-segment' ? lastTrailer : undefined
+  const tailOf = (object: ObjectRef): TrailerTail | undefined => tails.get(formatObjectPath(object))
+  const snapshotMs = snapshots.map((each) => ownTrailer(each, tailOf(each))?.commitTimeMs ?? 0)
+  const segment = last && ownTrailer(last, tailOf(last))
   const lastMs = Math.max(0, ...snapshotMs, segment?.captures.at(-1)?.timeMs ?? 0)
   return {
     generation,
     snapshots: snapshots.length,
     segments: segments.length,
     storedBytes: [...snapshots, ...segments].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-    firstCommitMs: firstTrailer?.kind === 'snapshot' ? firstTrailer.commitTimeMs : undefined,
+    firstCommitMs: first && ownTrailer(first, tailOf(first))?.commitTimeMs,
     lastCommitMs: lastMs === 0 ? undefined : lastMs,
     end: segment === undefined ? undefined : { index: segment.index, offset: segment.endOffset },
   }
 }
 
-function trailerOf(tails: Tails, object: StoredSegment | StoredSnapshot): Trailer | undefined {
+/** Whatever object it is of: the chain says of a foreign one that it is. */
+function anyTrailer(tails: Tails, object: StoredSegment | StoredSnapshot): Trailer | undefined {
   const tail = tails.get(formatObjectPath(object))
   return tail?.kind === 'trailer' ? tail.trailer : undefined
 }
@@ -272,15 +287,16 @@ class GenerationReading {
       if (sizeBytes === 0) pageSizeBytes = pageSizeOf(block)
       sizeBytes += block.length
     })
-    return { sizeBytes, pageSizeBytes, trailer: trailerOf(this.#tails, snapshot), problem }
+    return { sizeBytes, pageSizeBytes, trailer: anyTrailer(this.#tails, snapshot), problem }
   }
 
   async #segmentFacts(
     segment: StoredSegment,
     indexHeader: WalHeader | undefined,
   ): Promise<{ facts: SegmentFacts; header: WalHeader | undefined }> {
-    const trailer = trailerOf(this.#tails, segment)
-    const header = segment.offset === 0 ? undefined : (indexHeader ?? indexHeaderOf(trailer))
+    const tail = this.#tails.get(formatObjectPath(segment))
+    const header =
+      segment.offset === 0 ? undefined : (indexHeader ?? indexHeaderOf(ownTrailer(segment, tail)))
     const { offset } = segment
     const verifier = new SegmentVerifier({ offset, header, wantedEndOffset: Infinity })
     const problem = await this.#decode(
@@ -291,7 +307,7 @@ class GenerationReading {
       },
     )
     return {
-      facts: { content: verifier.content, trailer, problem },
+      facts: { content: verifier.content, trailer: anyTrailer(this.#tails, segment), problem },
       header: verifier.header,
     }
   }
