@@ -177,7 +177,8 @@ export async function validate(
 ): Promise<ValidationReport> {
   const { scratchFor, validate: run } = await import('./validation.js')
   const { source, database } = options
-  return run({ source, databasePath: database?.path, scratch: scratchFor(options) }, signal)
+  const scratch = await scratchFor(options)
+  return run({ source, databasePath: database?.path, scratch }, signal)
 }
 
 export interface RetentionOptions {
@@ -186,7 +187,7 @@ export interface RetentionOptions {
   readonly logger: Logger
   /** Undefined: there is no local state; the newest generation is then taken for the current one. */
   readonly local?: {
-    readonly metaPath: string
+    readonly database: DatabaseConfig
     readonly replica: string
   }
 }
@@ -199,23 +200,22 @@ export async function createRetention(options: RetentionOptions): Promise<Enforc
     { openSystemProcesses },
     spool,
     records,
+    { findState },
   ] = await Promise.all([
     import('../usecase/retention/enforce-retention.js'),
     import('../infrastructure/clock/system-clock.js'),
     import('../infrastructure/processes/system-processes.js'),
     import('../infrastructure/spool/folder-spool.js'),
     import('../infrastructure/spool/folder-retention-record.js'),
+    import('../infrastructure/spool/state-place.js'),
   ])
   const { client, rules, logger, local } = options
-  const current =
-    local === undefined ? undefined : await spool.readCurrentGeneration(local.metaPath)
+  const path = local === undefined ? undefined : await findState(local.database)
+  const current = path === undefined ? undefined : await spool.readCurrentGeneration(path)
   const record =
-    local === undefined
+    path === undefined || local === undefined
       ? undefined
-      : new records.FolderRetentionRecord({
-          path: local.metaPath,
-          replica: local.replica,
-        })
+      : new records.FolderRetentionRecord({ path, replica: local.replica })
   return new Enforce({
     client,
     rules,
@@ -274,18 +274,22 @@ export async function openServiceManager(logger: Logger): Promise<ServiceManager
 export async function findOtherOwner(
   replica: {
     readonly client: ReplicaClient
-    readonly metaPath: string
+    readonly database: DatabaseConfig
     readonly replica: string
   },
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const [{ findOtherOwner: find }, { openClaimRecord }, { openSystemProcesses }] =
+  const [{ findOtherOwner: find }, { openClaimRecord }, { openSystemProcesses }, { findState }] =
     await Promise.all([
       import('../usecase/replica/find-other-owner.js'),
       import('../infrastructure/spool/folder-records.js'),
       import('../infrastructure/processes/system-processes.js'),
+      import('../infrastructure/spool/state-place.js'),
     ])
-  const record = openClaimRecord({ path: replica.metaPath, replica: replica.replica })
+  const record = openClaimRecord({
+    path: await findState(replica.database),
+    replica: replica.replica,
+  })
   const { self } = await openSystemProcesses()
   return find({ client: replica.client, record, self }, signal)
 }

@@ -5,6 +5,7 @@ import { type Lifetime } from './lifetime.js'
 import { checkReplicas, openDaemonReplica } from './stores.js'
 import { machineClock, systemClock } from '../infrastructure/clock/system-clock.js'
 import { fetchHeartbeatClient } from '../infrastructure/heartbeat/fetch-heartbeat-client.js'
+import { ownershipOf } from '../infrastructure/files/ownership.js'
 import { clearLeft, markLeft } from '../infrastructure/folder/left-state.js'
 import { SqliteFolder } from '../infrastructure/folder/sqlite-folder.js'
 import { decodeFrame } from '../infrastructure/lz4/frame-decoder.js'
@@ -21,6 +22,7 @@ import {
 } from '../infrastructure/spool/folder-records.js'
 import { type JsonRecordOptions } from '../infrastructure/spool/json-record.js'
 import { FolderSpool } from '../infrastructure/spool/folder-spool.js'
+import { findState, settleState } from '../infrastructure/spool/state-place.js'
 import { refuseForeignDatabase } from '../infrastructure/sqlite/database-access.js'
 import { SqliteDatabase } from '../infrastructure/sqlite/sqlite-database.js'
 import { SqliteThreads } from '../infrastructure/sqlite/sqlite-threads.js'
@@ -95,7 +97,7 @@ export async function composeReplication(
   const replication = new ReplicatedDatabases({
     open: (database) => composeDatabase(database, shared),
     openFolder: (folder) => new SqliteFolder(folder),
-    left: ({ metaPath }) => markLeft(metaPath),
+    left: async (database) => markLeft(await findState(database)),
     refusal,
     clock: systemClock,
     logger,
@@ -120,12 +122,20 @@ interface SharedParts {
 }
 
 async function composeDatabase(
-  config: DatabaseConfig,
+  configured: DatabaseConfig,
   shared: SharedParts,
 ): Promise<DatabaseParts> {
-  const logger = shared.logger.child({ db: config.path })
+  const logger = shared.logger.child({ db: configured.path })
   // Not even the local state is created.
-  await refuseForeignDatabase(config.path)
+  await refuseForeignDatabase(configured.path)
+  const { path: metaPath, movedFrom } = await settleState(configured, {
+    owner: (await ownershipOf(configured.path)).uid,
+    maxBytes: 2 * configured.maxSpoolBytes,
+  })
+  if (movedFrom !== undefined) {
+    logger.info({ from: movedFrom, to: metaPath }, 'local state moved to where only root writes')
+  }
+  const config = { ...configured, metaPath }
   await clearLeft(config.metaPath)
   shared.descriptors.databaseOpened()
   const threads = shared.threads.assign()
@@ -155,6 +165,7 @@ async function composeDatabase(
     refusal: shared.refusal,
   })
   return {
+    metaPath,
     feed,
     capture,
     spool,

@@ -8,6 +8,7 @@ import { systemClock } from '../infrastructure/clock/system-clock.js'
 import { forkedComparison } from '../infrastructure/comparison/forked-comparison.js'
 import { decodeFrame } from '../infrastructure/lz4/frame-decoder.js'
 import { FolderScratch } from '../infrastructure/scratch/folder-scratch.js'
+import { findState } from '../infrastructure/spool/state-place.js'
 import { type ReplicaClient } from '../usecase/ports/replica-client.js'
 import { type RestoreSource } from '../usecase/restore/restore-types.js'
 import {
@@ -68,14 +69,14 @@ export function scratchOf(
 }
 
 /** Where a command puts a restored copy. */
-export function scratchFor(options: {
+export async function scratchFor(options: {
   readonly source: RestoreSource
   readonly database: DatabaseConfig | undefined
   readonly temporaryPath: string | undefined
-}): FolderScratch {
+}): Promise<FolderScratch> {
   const { source, database, temporaryPath } = options
   if (database === undefined || temporaryPath !== undefined) {
     return new FolderScratch(join(temporaryPath ?? tmpdir(), 'tsreplicate-verify'))
   }
-  return scratchOf(database, source.name)
+  return scratchOf({ ...database, metaPath: await findState(database) }, source.name)
 }

@@ -10,6 +10,13 @@ export function makeNotes(path: string, ...notes: readonly string[]): void {
   db.close()
 }
 
+/** The application adds one. */
+export function addNote(path: string, note: string): void {
+  const db = new Database(path)
+  db.prepare('INSERT INTO note VALUES (?)').run(note)
+  db.close()
+}
+
 /** Its notes, in the order in which they were written. */
 export function notesIn(path: string): unknown[] {
   const db = new Database(path, { readonly: true })

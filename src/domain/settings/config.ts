@@ -120,6 +120,8 @@ export interface DatabaseConfig {
   readonly linkTarget?: string
   /** Absolute path of the folder that holds the local state. */
   readonly metaPath: string
+  /** As root, where the local state lies instead when others can change the folder of `metaPath`; absent: it was named. */
+  readonly stateBase?: string
   /** How often files are looked at when nothing announces a change. Above 0. */
   readonly monitorIntervalMs: number
   /** Pages of a WAL are copied back at least this often; undefined: only by size. */

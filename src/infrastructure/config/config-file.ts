@@ -1,4 +1,5 @@
 import { readFileSync, statSync } from 'node:fs'
+import { resolve } from 'node:path'
 
 import {
   type Config,
@@ -108,6 +109,7 @@ export function parseConfig(text: string, file: string, context: ConfigContext):
     ...context,
     accessKeyId: root.value('access-key-id'),
     secretAccessKey: root.value('secret-access-key'),
+    stateBase: readStateBase(root, context),
     places: new Map(),
     warnings: new Set(),
   }
@@ -133,7 +135,9 @@ export function configFromUrls(
 ): Config {
   const parsed = parseDatabasePath(databasePath, context)
   if (parsed.kind === 'problem') throw new ConfigError(`the database ${parsed.problem}`)
-  const paths = databasePaths(parsed.path)
+  const paths = databasePaths(parsed.path, {
+    stateBase: readStateBase(noSettings('global'), context),
+  })
   const places = new Set<string>()
   const replicas = urls.map((url, i) => {
     const target = parseReplicaUrl(url, context.env)
@@ -159,6 +163,10 @@ export function configFromUrls(
     ...readTimeouts(noSettings('global')),
     warnings: [],
   }
+}
+
+function readStateBase(settings: Settings<'global'>, { cwd }: ConfigContext): string {
+  return resolve(cwd, settings.value('state-path'))
 }
 
 function readLogging(settings: Settings<'logging'>): LoggingConfig {

@@ -101,6 +101,12 @@ const table = {
       default: '30s',
       description: 'How long storing the last commits may take at shutdown.',
     },
+    'state-path': {
+      type: 'string',
+      default: '/var/lib/tsreplicate',
+      description:
+        'As root, the local state of a database in a folder that others can change is below this one, which only root may write. `meta-path` goes before.',
+    },
     logging: { type: 'section', litestream: true, description: 'What is logged, and where.' },
     'access-key-id': {
       type: 'string',

@@ -11,6 +11,8 @@ export interface ReadContext extends ConfigContext {
   /** Of the whole configuration, for replicas without their own. */
   readonly accessKeyId: string | undefined
   readonly secretAccessKey: string | undefined
+  /** Where local state is that others must not reach. */
+  readonly stateBase: string
   /** Where replicas are, each with the path of its entry. */
   readonly places: Map<string, string>
   /** What the operator should know though it is valid; once is enough. */

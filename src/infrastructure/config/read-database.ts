@@ -70,7 +70,7 @@ function readDatabase(section: DatabaseSection, context: ReadContext): DatabaseC
   const replicas = readReplicas(section, context)
   if (path === undefined) return undefined
   const database = {
-    ...databasePaths(path, metaPath),
+    ...databasePaths(path, { metaPath, stateBase: context.stateBase }),
     ...settings,
     replicas,
   }
@@ -117,20 +117,23 @@ function readFolder(section: DatabaseSection, context: ReadContext): DatabaseFol
     )
   }
   const watch = section.value('watch')
-  const database = { ...settings, replicas }
+  const stateBase = metaPath === undefined ? { stateBase: context.stateBase } : {}
+  const database = { ...settings, ...stateBase, replicas }
   return { path, pattern, recursive, watch, metaPath, database }
 }
 
 export function databasePaths(
   path: string,
-  metaPath?: string,
-): Pick<DatabaseConfig, 'path' | 'linkTarget' | 'metaPath'> {
+  { metaPath, stateBase }: { readonly metaPath?: string | undefined; readonly stateBase: string },
+): Pick<DatabaseConfig, 'path' | 'linkTarget' | 'metaPath' | 'stateBase'> {
   const file = followLinks(path)
   return {
     path,
     ...(file === path ? {} : { linkTarget: file }),
     // Beside the file itself: whatever link leads to it, it has one writer.
-    metaPath: metaPath ?? join(dirname(file), `.${basename(file)}-tsreplicate`),
+    ...(metaPath === undefined
+      ? { metaPath: join(dirname(file), `.${basename(file)}-tsreplicate`), stateBase }
+      : { metaPath }),
   }
 }
 
@@ -138,7 +141,7 @@ export function databasePaths(
 export function readDatabaseSettings(
   settings: Settings<'database'>,
   context: PathContext,
-): Omit<DatabaseConfig, 'path' | 'linkTarget' | 'metaPath' | 'replicas'> {
+): Omit<DatabaseConfig, 'path' | 'linkTarget' | 'metaPath' | 'stateBase' | 'replicas'> {
   const validationPath = settings.value('validation-path')
   return {
     monitorIntervalMs: settings.value('monitor-interval'),

@@ -5,8 +5,9 @@
 import { lstat, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { databaseOfState, isStateFolder } from '../../domain/settings/database-folder.js'
-import { codeOf } from '../../kit/error-text.js'
 import { replaceFile } from '../files/durable-files.js'
+import { isTaken, removeWhole } from '../files/held-folder.js'
+import { whoCanChange } from '../files/who-can-change.js'
 
 const markName = 'left'
 
@@ -41,19 +42,13 @@ export async function removeLeft(
       }
       const mark = await lstat(join(path, markName)).catch(() => undefined)
       if (mark === undefined || mark.mtimeMs >= markedBeforeMs) continue
-      if (await exists(join(folder, below, name))) continue
-      await rm(path, { recursive: true, force: true })
+      if (await isTaken(join(folder, below, name))) continue
+      // Theirs as well as ours: as root nothing is removed by a path that leads through it.
+      if (process.geteuid?.() === 0 && (await whoCanChange(path)) !== undefined) continue
+      await removeWhole(path)
       removed.push(path)
     }
   }
   await look('')
   return removed
-}
-
-/** Whatever cannot be looked at may be there. */
-async function exists(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    (error: unknown) => codeOf(error) !== 'ENOENT',
-  )
 }

@@ -97,7 +97,15 @@ export class SqliteFolder implements WatchedFolder {
 
   async removeLeftState(beforeMs: number): Promise<readonly string[]> {
     const { path: folder, metaPath, recursive } = this.#config
-    return removeLeft({ folder, base: metaPath ?? folder, recursive }, beforeMs)
+    const { stateBase } = this.#config.database
+    const bases = [
+      metaPath ?? folder,
+      ...(stateBase === undefined ? [] : [path.join(stateBase, folder)]),
+    ]
+    const removed = await Promise.all(
+      bases.map((base) => removeLeft({ folder, base, recursive }, beforeMs)),
+    )
+    return removed.flat()
   }
 
   async waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void> {

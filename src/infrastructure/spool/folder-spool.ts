@@ -39,6 +39,7 @@ import {
   temporaryName,
   writeAll,
 } from '../files/durable-files.js'
+import { removeWhole } from '../files/held-folder.js'
 import { openRegularFile, readAt, readSmallFileIfThere } from '../files/regular-files.js'
 import { type FolderLock, takeFolderLock } from './folder-lock.js'
 import { orLocalStateError, toLocalStateError } from './local-state-errors.js'
@@ -245,7 +246,7 @@ export class FolderSpool implements Spool {
   async #removeOtherGenerations(generation: Generation): Promise<void> {
     for (const name of await readFolder(this.#spoolFolder)) {
       if (name !== generation) {
-        await rm(join(this.#spoolFolder, name), { recursive: true, force: true })
+        await removeWhole(join(this.#spoolFolder, name))
       }
     }
   }

@@ -38,6 +38,8 @@ export interface ReplicaParts {
 
 /** What one database is made of. Disposed, it lets go of the database and of the local state. */
 export interface DatabaseParts extends AsyncDisposable {
+  /** The folder of the local state, wherever it was to be. */
+  readonly metaPath: string
   readonly spool: AsyncDisposable
   readonly feed: GenerationFeed
   readonly capture: SyncDatabase
@@ -165,7 +167,7 @@ export class ReplicatedDatabase {
     return {
       ...captured,
       path: this.#config.path,
-      metaPath: this.#config.metaPath,
+      metaPath: this.#parts.metaPath,
       replicas: this.replicas.map((replica) => replicaStatus(replica, captured)),
     }
   }

@@ -127,15 +127,14 @@ async function jobsOfDatabase(
     const options = { client, rules, logger: logger.child({ db: database.path, replica: name }) }
     jobs.push({
       replica: name,
-      checkOwner: (signal) =>
-        refuseOther({ client, metaPath: database.metaPath, replica: name }, signal),
+      checkOwner: (signal) => refuseOther({ client, database, replica: name }, signal),
       retention:
         rules === undefined
           ? undefined
           : await createRetention({
               ...options,
               rules,
-              local: { metaPath: database.metaPath, replica: name },
+              local: { database, replica: name },
             }),
     })
   }

@@ -43,6 +43,7 @@ describe('parseConfig', () => {
         {
           path: '/home/me/app.db',
           metaPath: '/home/me/.app.db-tsreplicate',
+          stateBase: '/var/lib/tsreplicate',
           monitorIntervalMs: 1000,
           checkpointIntervalMs: 60_000,
           minCheckpointPageCount: 1000,

@@ -33,7 +33,7 @@ describe('in a file', () => {
     ['level: debug', 'c.yml:1: level: unknown key here, it belongs to logging'],
     [
       'zzz: 1',
-      'c.yml:1: zzz: unknown key (known here: dbs, addr, socket, exec, first-sync-timeout, shutdown-timeout, logging, access-key-id, secret-access-key)',
+      'c.yml:1: zzz: unknown key (known here: dbs, addr, socket, exec, first-sync-timeout, shutdown-timeout, state-path, logging, access-key-id, secret-access-key)',
     ],
     ['logging: debug', 'c.yml:1: logging: must be "key: value" lines, not a single value'],
     [

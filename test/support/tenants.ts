@@ -1,0 +1,78 @@
+/** Users of one machine whose databases one daemon of root replicates. */
+import { execFileSync } from 'node:child_process'
+import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { temporaryFolder } from './cli.ts'
+import { sayAtTheEnd } from './last-lines.ts'
+import { makeNotes } from './notes.ts'
+
+export const isRoot = process.getuid?.() === 0
+if (!isRoot) sayAtTheEnd('tenants of one machine were not tested: that takes root')
+
+const firstUser = 61_100
+
+export interface Tenant {
+  readonly name: string
+  readonly user: number
+  readonly home: string
+  readonly db: string
+}
+
+export interface Host {
+  /** All is below it, and only root writes in it. */
+  readonly folder: string
+  readonly homes: string
+  /** Where local state is that no tenant reaches. */
+  readonly state: string
+  readonly replicas: string
+  readonly tenants: readonly Tenant[]
+}
+
+/** A machine whose tenants have a database of one note each, which is their name. */
+export function makeHost(...names: readonly string[]): Host {
+  const folder = temporaryFolder()
+  chmodSync(folder, 0o755)
+  const [homes, state, replicas] = ['homes', 'state', 'replicas'].map((name) => join(folder, name))
+  mkdirSync(homes!)
+  const tenants = names.map((name, i) => {
+    const [user, home] = [firstUser + i, join(homes!, name)]
+    mkdirSync(home)
+    const db = join(home, 'app.db')
+    makeNotes(db, name)
+    for (const file of readdirSync(home)) chownSync(join(home, file), user, user)
+    chownSync(home, user, user)
+    return { name, user, home, db }
+  })
+  return { folder, homes: homes!, state: state!, replicas: replicas!, tenants }
+}
+
+/** What a script of the shell does as the tenant, in his home. */
+export function does({ user, home }: Tenant, script: string): string {
+  const args = [`--reuid=${user}`, `--regid=${user}`, '--clear-groups', 'sh', '-ec', script]
+  return execFileSync('setpriv', args, { cwd: home, encoding: 'utf8' })
+}
+
+/** Each database named, or their folder. */
+export function configOf(
+  { folder, homes, state, replicas, tenants }: Host,
+  { by, ...more }: { readonly by: 'path' | 'dir' } & Readonly<Record<string, unknown>>,
+): string {
+  const replicaOf = (path: string): object => ({ path, 'sync-interval': '100ms' })
+  const dbs =
+    by === 'dir'
+      ? [{ dir: homes, recursive: true, replicas: [replicaOf(replicas)], ...more }]
+      : tenants.map(({ name, db }) => ({
+          path: db,
+          replicas: [replicaOf(join(replicas, name, 'app.db'))],
+          ...more,
+        }))
+  const path = join(folder, 'tsreplicate.yml')
+  writeFileSync(path, JSON.stringify({ 'state-path': state, dbs }))
+  return path
+}
+
+/** Whose something is, and with which mode. */
+export function rightsOf(path: string): string {
+  const { uid, mode } = lstatSync(path)
+  return `${uid} ${(mode & 0o7777).toString(8)}`
+}
