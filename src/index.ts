@@ -49,6 +49,7 @@ export {
   replicate,
   type ReplicateOptions,
   type RunningReplication,
+  type StoredOptions,
 } from './delivery/library/replicate.js'
 export { restore, type RestoreOptions } from './delivery/library/restore.js'
 export {
@@ -66,7 +67,8 @@ export {
   type UploadOptions,
   type WalSegmentInfo,
 } from './usecase/ports/replica-client.js'
-export { type NotStored } from './usecase/daemon/replicated-databases.js'
+export { type Stored } from './usecase/daemon/commit-waits.js'
+export { type NotStored } from './domain/status.js'
 export {
   type RestoreProgress,
   type RestoreReport,

@@ -166,6 +166,7 @@ async function composeDatabase(
   })
   return {
     metaPath,
+    clock: systemClock,
     feed,
     capture,
     spool,
@@ -232,6 +233,7 @@ async function composeReplica(replica: ReplicaConfig, of: OfDatabase): Promise<R
     clock: systemClock,
     logger,
     syncIntervalMs: replica.syncIntervalMs,
+    urgentSyncIntervalMs: replica.urgentSyncIntervalMs,
     snapshotIntervalMs: replica.snapshotIntervalMs,
     retentionMs: replica.retention?.retentionMs,
     snapshotSlots: shared.snapshotSlots,

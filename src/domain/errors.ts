@@ -2,6 +2,7 @@
  * The errors of tsreplicate. Each class is a decision somebody takes; `code` is stable and documented in
  * docs/errors.md (a test holds the two together). A bug is none of these: it fails an assertion.
  */
+import { type NotStored } from './status.js'
 
 /** What every error of ours has: a stable code, a message that names the objects, and a hint that says what to do. */
 export abstract class TsreplicateError extends Error {
@@ -105,9 +106,19 @@ export class NotRunningError extends TsreplicateError {
   readonly code = 'NOT_RUNNING'
 }
 
-/** Shutdown ended before everything captured was stored. */
+/** Commits are not stored in time, or will not be by this process. They are safe in the database. */
 export class NotStoredError extends TsreplicateError {
   readonly code = 'NOT_STORED'
+  /** What is not stored where, and why, as far as that is known. */
+  readonly missing: readonly NotStored[]
+
+  constructor(
+    message: string,
+    options: { cause?: unknown; hint?: string; missing?: readonly NotStored[] } = {},
+  ) {
+    super(message, options)
+    this.missing = options.missing ?? []
+  }
 }
 
 /** What can be done about something that was thrown, if it says so. */

@@ -50,7 +50,7 @@ export class ReplicaParts implements AsyncDisposable {
     const { feed, spool } = history
     feed.addReplica(name)
     const confirmation = new Confirmation({ client, clock, intervalMs: 60_000 })
-    const schedule = new SendSchedule({ clock, intervalMs: 1000 })
+    const schedule = new SendSchedule({ clock, intervalMs: 1000, hurriedIntervalMs: 50 })
     const problems = new ReplicaProblems({ logger, clock, location: client.location })
     const isEnding = (): boolean => this.isEnding
     const nobody = { owner: undefined, record: undefined }

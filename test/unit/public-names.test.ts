@@ -64,6 +64,8 @@ const types = [
   'RunningReplication',
   'SnapshotInfo',
   'SnapshotRef',
+  'Stored',
+  'StoredOptions',
   'UploadOptions',
   'WalPosition',
   'WalSegmentInfo',

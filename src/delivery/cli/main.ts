@@ -134,7 +134,8 @@ function report(error: unknown, argv: readonly string[]): number {
   const { code, message, hint } = error
   for (const line of message.split('\n')) complain(`tsreplicate: ${line}`)
   if (hint !== undefined) complain(`hint: ${hint}`)
-  printErrorJson(argv, { code, message, hint })
+  const missing = error instanceof NotStoredError ? error.missing : undefined
+  printErrorJson(argv, { code, message, hint, missing })
   if (error instanceof UsageError) return exitCodes.usage.code
   if (error instanceof ConfigError) return exitCodes.config.code
   if (error instanceof InUseError) return exitCodes.inUse.code

@@ -1,6 +1,7 @@
 import { isAbortError } from '../../kit/abort.js'
 import { type Logger } from '../../usecase/ports/logger.js'
-import { type NotStored, type Replication } from '../../usecase/daemon/replicated-databases.js'
+import { type NotStored } from '../../domain/status.js'
+import { type Replication } from '../../usecase/daemon/replicated-databases.js'
 import { takeHangup } from './early-signals.js'
 import { type ExecutedProgram } from './executed-program.js'
 import { MemoryThrift } from './memory-thrift.js'

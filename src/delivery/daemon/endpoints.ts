@@ -3,6 +3,7 @@ import { type Lifetime } from '../../compose/lifetime.js'
 import { type Config } from '../../domain/settings/config.js'
 import { AddressError } from '../../domain/errors.js'
 import { type Logger } from '../../usecase/ports/logger.js'
+import { controlOf } from './control.js'
 import { serveHealth } from './health-server.js'
 import { serveSocketFile } from './socket-file.js'
 import { statusSocket } from './status-socket.js'
@@ -13,18 +14,20 @@ export async function serveDaemon(
   daemon: Daemon,
   { logger, lifetime }: { readonly logger: Logger; readonly lifetime: Lifetime },
 ): Promise<void> {
+  const { report, metrics, replication } = daemon
+  const local = { report, metrics, control: controlOf(replication) }
   if (addr !== undefined) {
-    const { port = addr.port } = lifetime.add(await serveHealth(addr, daemon))
+    const { port = addr.port } = lifetime.add(await serveHealth(addr, { report, metrics }))
     const host = addr.host.includes(':') ? `[${addr.host}]` : addr.host
     logger.info({ url: `http://${host}:${port}/metrics` }, 'serving metrics on')
   }
   if (socket !== undefined) {
-    lifetime.add(await serveSocketFile(socket, daemon))
+    lifetime.add(await serveSocketFile(socket, local))
     logger.info({ socket: socket.path }, 'answering tsreplicate status on')
   }
   const subject = source === undefined ? { database: databases[0]?.path ?? '' } : { config: source }
   try {
-    lifetime.add(await serveHealth(statusSocket(subject), daemon))
+    lifetime.add(await serveHealth(statusSocket(subject), local))
   } catch (err) {
     if (!(err instanceof AddressError)) throw err
     logger.warn(

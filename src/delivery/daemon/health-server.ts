@@ -1,16 +1,19 @@
 import { type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type Socket } from 'node:net'
-import { AddressError } from '../../domain/errors.js'
+import { AddressError, UsageError } from '../../domain/errors.js'
 import { type NotReady } from '../../domain/status.js'
 import { messageOf } from '../../kit/error-text.js'
 import { http } from '../../kit/node-http.js'
 import { type MetricsFormat } from '../../usecase/ports/metrics-format.js'
 import { type ReportStatus } from '../../usecase/daemon/report-status.js'
+import { type Control, refusal } from './control.js'
 
 export interface HealthServerOptions {
   readonly report: ReportStatus
   /** Undefined: there are no metrics. */
   readonly metrics: MetricsFormat | undefined
+  /** What can be asked for with POST; absent: nothing. */
+  readonly control?: Control
 }
 
 /** Where to listen: an address of the network, or a socket of this machine; a file has a mode. */
@@ -27,6 +30,7 @@ interface Answer {
 const plain = 'text/plain; charset=utf-8'
 const json = 'application/json; charset=utf-8'
 const maxConnections = 64
+const maxBodyLength = 64 * 1024
 /** Whoever connects and says nothing is gone soon. */
 const limits = {
   headersTimeout: 5000,
@@ -149,7 +153,10 @@ async function respond(
 ): Promise<void> {
   let answer: Answer
   try {
-    answer = await answerTo(request, options)
+    answer =
+      request.method === 'POST' && options.control !== undefined
+        ? await act(request, response, { ...options, control: options.control })
+        : await answerTo(request, options)
   } catch (error) {
     const reason = messageOf(error)
     answer = { status: 500, contentType: plain, body: `cannot answer: ${reason}\n` }
@@ -162,6 +169,46 @@ async function respond(
     'x-content-type-options': 'nosniff',
   })
   response.end(request.method === 'HEAD' ? undefined : body)
+}
+
+/** Does what is asked for, as long as whoever asks is there. */
+async function act(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { control, signal }: { readonly control: Control; readonly signal: AbortSignal },
+): Promise<Answer> {
+  const action = control.get(request.url ?? '')
+  if (action === undefined) {
+    return { status: 404, contentType: plain, body: `see ${[...control.keys()].join(', ')}\n` }
+  }
+  const gone = new AbortController()
+  response.once('close', () => gone.abort())
+  const answer = (status: number, body: object): Answer => ({
+    status,
+    contentType: json,
+    body: `${JSON.stringify(body, undefined, 2)}\n`,
+  })
+  try {
+    const asked = await readJson(request)
+    return answer(200, await action(asked, AbortSignal.any([signal, gone.signal])))
+  } catch (error) {
+    const { status, body } = refusal(error)
+    return answer(status, body)
+  }
+}
+
+/** Throws {@link UsageError} for what is no JSON, or too long. Nothing is an object without anything in it. */
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  let text = ''
+  for await (const chunk of request.setEncoding('utf8')) {
+    text += String(chunk)
+    if (text.length > maxBodyLength) throw new UsageError('the request is too long')
+  }
+  try {
+    return JSON.parse(text || '{}')
+  } catch (cause) {
+    throw new UsageError('the request is not JSON', { cause })
+  }
 }
 
 async function answerTo(

@@ -5,10 +5,11 @@
  */
 import { composeDaemon, restoreMissing } from '../../compose/commands.js'
 import { Lifetime } from '../../compose/lifetime.js'
-import { NotStoredError } from '../../domain/errors.js'
+import { NotStoredError, UsageError } from '../../domain/errors.js'
 import { onAbort } from '../../kit/abort.js'
 import { asError } from '../../kit/error-text.js'
 import { type LogFields, type Logger, withHint } from '../../usecase/ports/logger.js'
+import { type Replication } from '../../usecase/daemon/replicated-databases.js'
 import { version } from '../cli/version.js'
 import { serveDaemon } from '../daemon/endpoints.js'
 import { exitCodes } from '../exit-codes.js'
@@ -32,9 +33,44 @@ const stop = new AbortController()
 process.once('disconnect', () => stop.abort())
 process.on('message', (packed) => {
   const message = unpackToEngine(packed)
-  if (message.kind === 'stop') stop.abort()
-  else void run(message)
+  switch (message.kind) {
+    case 'start':
+      return void run(message)
+    case 'stop':
+      return stop.abort()
+    case 'await':
+      return void answer(message)
+    case 'forget':
+      return waiting.get(message.id)?.abort()
+  }
 })
+
+const replicating = Promise.withResolvers<Replication>()
+/** Those who wait for their commits, by their numbers. */
+const waiting = new Map<number, AbortController>()
+
+/** Tells whoever waits for his commits when they are stored, or why they are not. */
+async function answer({ id, request }: Extract<ToEngine, { kind: 'await' }>): Promise<void> {
+  const forget = new AbortController()
+  waiting.set(id, forget)
+  try {
+    const replication = await replicating.promise
+    const path = request.database ?? onlyDatabase(replication.wanted)
+    const stored = await replication.awaitStored(path, request, forget.signal)
+    await tell({ kind: 'stored', id, stored })
+  } catch (error) {
+    if (!forget.signal.aborted) await tell({ kind: 'refused', id, error: asError(error) })
+  } finally {
+    waiting.delete(id)
+  }
+}
+
+function onlyDatabase(paths: readonly string[]): string {
+  const [only, ...others] = paths
+  if (only !== undefined && others.length === 0) return only
+  const hint = `Name one of: ${paths.join(', ') || 'none'}.`
+  throw new UsageError('there are several databases: which one is meant?', { hint })
+}
 
 /** Replicates until the end, and leaves nothing that keeps the process alive. */
 async function run(start: Start): Promise<void> {
@@ -57,6 +93,7 @@ async function runReplication(
     if (restores) await restoreMissing(config.databases, restoring, stop.signal)
     const daemon = await composeDaemon(config, { logger: log, version: version(), lifetime })
     await serveDaemon(config, daemon, { logger: log, lifetime })
+    replicating.resolve(daemon.replication)
     void tell({ kind: 'running' })
     void daemon.watchDisk.run(stop.signal)
     return { kind: 'ended', notStored: await daemon.replication.run(stop.signal, kill.signal) }

@@ -4,6 +4,7 @@
  */
 import { type Config } from '../../domain/settings/config.js'
 import {
+  AddressError,
   AmbiguousBackupError,
   ConfigError,
   CorruptionError,
@@ -11,14 +12,19 @@ import {
   InUseError,
   LocalStateError,
   NoBackupError,
+  NotRunningError,
   NotStoredError,
+  ObjectNotFoundError,
   OutputError,
   OutputExistsError,
   ReplicaError,
+  UsageError,
 } from '../../domain/errors.js'
 import { Secret } from '../../domain/settings/secret.js'
+import { type Stored } from '../../usecase/daemon/commit-waits.js'
 import { type LogFields } from '../../usecase/ports/logger.js'
-import { type NotStored } from '../../usecase/daemon/replicated-databases.js'
+import { type NotStored } from '../../domain/status.js'
+import { type SyncRequest } from '../daemon/sync-request.js'
 
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const
 export type LogLevel = (typeof logLevels)[number]
@@ -31,6 +37,10 @@ export type ToEngine =
       readonly restores: boolean
     }
   | { readonly kind: 'stop' }
+  /** Somebody waits until his commits are stored. */
+  | { readonly kind: 'await'; readonly id: number; readonly request: SyncRequest }
+  /** He does not any longer. */
+  | { readonly kind: 'forget'; readonly id: number }
 
 export type FromEngine =
   | { readonly kind: 'running' }
@@ -42,6 +52,8 @@ export type FromEngine =
     }
   | { readonly kind: 'ended'; readonly notStored: readonly NotStored[] }
   | { readonly kind: 'failed'; readonly error: Error }
+  | { readonly kind: 'stored'; readonly id: number; readonly stored: Stored }
+  | { readonly kind: 'refused'; readonly id: number; readonly error: Error }
 
 type Message = ToEngine | FromEngine
 
@@ -60,20 +72,24 @@ export function unpackFromEngine(packed: unknown): FromEngine {
   return unpack(packed) as FromEngine
 }
 
-/** What a start can fail with. */
+/** What the engine can fail with. `ReplicaError` stands for those of its kind, which share its code. */
 const classes = [
-  { code: 'AMBIGUOUS', of: AmbiguousBackupError },
-  { code: 'CONFIG', of: ConfigError },
-  { code: 'CORRUPTION', of: CorruptionError },
-  { code: 'DATABASE', of: DatabaseError },
-  { code: 'IN_USE', of: InUseError },
-  { code: 'LOCAL_STATE', of: LocalStateError },
-  { code: 'NO_BACKUP', of: NoBackupError },
-  { code: 'NOT_STORED', of: NotStoredError },
-  { code: 'OUTPUT', of: OutputError },
-  { code: 'OUTPUT_EXISTS', of: OutputExistsError },
-  { code: 'REPLICA', of: ReplicaError },
-]
+  AddressError,
+  AmbiguousBackupError,
+  ConfigError,
+  CorruptionError,
+  DatabaseError,
+  InUseError,
+  LocalStateError,
+  NoBackupError,
+  NotRunningError,
+  NotStoredError,
+  ObjectNotFoundError,
+  OutputError,
+  OutputExistsError,
+  ReplicaError,
+  UsageError,
+].map((of) => ({ code: new of('').code, of }))
 
 const secretMark = '$tsreplicate-secret'
 const errorMark = '$tsreplicate-error'
@@ -90,20 +106,25 @@ function pack(value: unknown): unknown {
   return typeof value === 'object' && value !== null ? packFields({ ...value }) : value
 }
 
-interface PackedError {
+/** What else some of them say. */
+const details = ['hint', 'retryable', 'missing'] as const
+
+interface PackedError extends Readonly<Partial<Record<(typeof details)[number], unknown>>> {
   readonly name: string
   readonly message: string
   readonly stack: string | undefined
   readonly code: unknown
-  readonly hint: unknown
   readonly cause: unknown
 }
 
 function packError(error: Error): PackedError {
   const { name, message, stack, cause } = error
   const code: unknown = Reflect.get(error, 'code')
-  const hint: unknown = Reflect.get(error, 'hint')
-  return { name, message, stack, code: pack(code), hint: pack(hint), cause: pack(cause) }
+  const others = details.map((detail) => [detail, pack(Reflect.get(error, detail))] as const)
+  return {
+    ...{ name, message, stack, code: pack(code), cause: pack(cause) },
+    ...Object.fromEntries(others),
+  }
 }
 
 function unpack(value: unknown): unknown {
@@ -116,12 +137,13 @@ function unpack(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, unpack(entry)]))
 }
 
-function unpackError({ name, message, stack, code, hint, cause }: PackedError): Error {
+function unpackError({ name, message, stack, code, cause, ...others }: PackedError): Error {
+  const said = Object.entries(others).filter(([, value]) => value !== undefined)
   const options = {
+    ...Object.fromEntries(said.map(([detail, value]) => [detail, unpack(value)])),
     ...(cause === undefined ? {} : { cause: unpack(cause) }),
-    ...(typeof hint === 'string' ? { hint } : {}),
   }
   const Known = classes.find(({ code: its }) => its === code)?.of
   if (Known !== undefined) return new Known(message, options)
-  return Object.assign(new Error(message, options), { name, stack, code, hint })
+  return Object.assign(new Error(message, options), { name, stack, code })
 }

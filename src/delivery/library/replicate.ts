@@ -4,19 +4,41 @@
  * with the first descriptor that it closes.
  */
 import { type ChildProcess, fork } from 'node:child_process'
+import { resolve } from 'node:path'
 import { createLogger } from '../../compose/commands.js'
 import { packageFile } from '../../compose/package-file.js'
 import { type Config } from '../../domain/settings/config.js'
 import { ConfigError, InUseError, NotStoredError } from '../../domain/errors.js'
+import { never } from '../../kit/abort.js'
 import { asError } from '../../kit/error-text.js'
 import { pauseAfter } from '../../kit/pause.js'
 import { type Logger } from '../../usecase/ports/logger.js'
-import { type NotStored } from '../../usecase/daemon/replicated-databases.js'
+import { type NotStored } from '../../domain/status.js'
+import { type Stored, type WantedStored } from '../../usecase/daemon/commit-waits.js'
+import { parseSyncRequest } from '../daemon/sync-request.js'
 import { packMessage, type ToEngine, unpackFromEngine } from './messages.js'
+import { StoredWaits } from './stored-waits.js'
 
 export interface ReplicateOptions {
   /** Takes what the engine logs, from `logging.level` on; by default it goes to stderr as `logging` says. */
   readonly logger?: Logger
+}
+
+/** What is waited for, and how long. */
+export interface StoredOptions {
+  /** The path of the database; by default the only one that is replicated. */
+  readonly database?: string | undefined
+  /** All of its replicas (by default), whichever has it first, or those of these names. */
+  readonly replicas?: WantedStored['replicas'] | undefined
+  /**
+   * `ride` (by default): it is stored with the next `sync-interval`. `now`: at once; all who wait share one upload, of which
+   * there is at most one per `urgent-sync-interval` (50 ms) and replica.
+   */
+  readonly urgency?: WantedStored['urgency'] | undefined
+  /** By default 30,000. */
+  readonly timeoutMs?: number | undefined
+  /** Ends the wait. What was asked for is stored all the same. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /** Databases being replicated in a process of their own. It does not keep the application alive. */
@@ -29,6 +51,16 @@ export interface RunningReplication extends AsyncDisposable {
    * before it had said. Twice is harmless.
    */
   stop(): Promise<readonly NotStored[]>
+  /**
+   * Resolves once everything that was committed before the call is acknowledged by the stores, with what is stored then.
+   * Rejects with {@link NotStoredError}, which says what is not stored where and why, when that is not so in time, when
+   * another writer has taken a replica over, or at the end; the commits are safe in the database all the same. Rejects
+   * with `UsageError` for options that are wrong, {@link ConfigError} for a database that is not replicated, and the
+   * signal's reason at an abort. While the process of the engine is started anew, it waits.
+   */
+  stored(options?: StoredOptions): Promise<Stored>
+  /** Runs `work`, waits until what it has committed is {@link stored}, and resolves with what `work` did. */
+  durable<T>(work: () => T | Promise<T>, options?: StoredOptions): Promise<T>
 }
 
 const entry = 'dist/delivery/library/engine.js'
@@ -63,6 +95,7 @@ export async function replicate(
 class Engine implements RunningReplication {
   readonly #config: Config
   readonly #logger: Logger
+  readonly #waits: StoredWaits
   #child: ChildProcess | undefined
   #restart: NodeJS.Timeout | undefined
   #failures = 0
@@ -73,6 +106,7 @@ class Engine implements RunningReplication {
   constructor(config: Config, logger: Logger) {
     this.#config = config
     this.#logger = logger
+    this.#waits = new StoredWaits()
   }
 
   get pid(): number | undefined {
@@ -86,6 +120,17 @@ class Engine implements RunningReplication {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
+  }
+
+  async stored({ signal = never, database, ...options }: StoredOptions = {}): Promise<Stored> {
+    const named = database === undefined ? {} : { database: resolve(database) }
+    return this.#waits.wait(parseSyncRequest({ ...options, ...named }), signal)
+  }
+
+  async durable<T>(work: () => T | Promise<T>, options?: StoredOptions): Promise<T> {
+    const result = await work()
+    await this.stored(options)
+    return result
   }
 
   /** Starts the process; resolves when it runs, rejects when it does not come to that. */
@@ -107,7 +152,9 @@ class Engine implements RunningReplication {
       if (message.kind === 'log') this.#logger[message.level](message.fields, message.message)
       if (message.kind === 'failed') failure = message.error
       if (message.kind === 'ended') notStored = message.notStored
+      if (message.kind === 'stored' || message.kind === 'refused') this.#waits.answered(message)
       if (message.kind !== 'running') return
+      this.#waits.engineRuns((toEngine) => send(child, toEngine))
       runningSinceMs = performance.now()
       running.resolve(undefined)
       if (this.#stopped === undefined) release(child)
@@ -117,6 +164,7 @@ class Engine implements RunningReplication {
       const how = signal ?? `exit code ${String(code)}`
       const error = failure ?? new NotStoredError(`the process of the engine ended by ${how}`)
       this.#child = undefined
+      this.#waits.engineEnded(how, { isLast: this.#stopped !== undefined })
       running.reject(error)
       if (notStored === undefined) ended.reject(error)
       else ended.resolve(notStored)
@@ -145,6 +193,7 @@ class Engine implements RunningReplication {
   async #stop(): Promise<readonly NotStored[]> {
     clearTimeout(this.#restart)
     const child = this.#child
+    if (child === undefined) this.#waits.engineEnded('stop()', { isLast: true })
     if (child !== undefined) {
       child.ref()
       child.channel?.ref()

@@ -97,6 +97,8 @@ export interface ReplicaConfig {
   readonly age: AgeKeys | undefined
   /** At most one WAL segment is sent per interval. Above 0. */
   readonly syncIntervalMs: number
+  /** At most one per interval while somebody waits for his commits. Above 0. */
+  readonly urgentSyncIntervalMs: number
   /** A snapshot is due when the newest is this old; undefined: only the first of a generation. */
   readonly snapshotIntervalMs: number | undefined
   /** Undefined: nothing is ever deleted. */

@@ -301,6 +301,12 @@ const table = {
       description:
         'The shortest time between two uploads of new commits. Longer means fewer requests, and more to lose with the disk.',
     },
+    'urgent-sync-interval': {
+      type: 'duration',
+      default: '50ms',
+      description:
+        'The same while somebody waits for a commit and wants it stored at once (`tsreplicate sync -now`, or `stored` of the library): all who wait share an upload.',
+    },
     retention: {
       type: 'duration-or-none',
       default: '24h',

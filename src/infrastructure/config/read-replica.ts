@@ -63,6 +63,7 @@ export function readReplicaSettings(
   }
   return {
     syncIntervalMs: settings.value('sync-interval'),
+    urgentSyncIntervalMs: settings.value('urgent-sync-interval'),
     snapshotIntervalMs: settings.value('snapshot-interval'),
     retention: retentionMs === undefined ? undefined : { retentionMs, keep },
     retentionCheckIntervalMs: Math.min(

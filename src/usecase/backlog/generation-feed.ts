@@ -42,6 +42,28 @@ interface ReplicaPlace {
   restorable: Generation | undefined
   /** Since when commits wait that were to be stored in earlier generations; undefined: there are none. */
   owedSinceMs: number | undefined
+  /** Somebody waits until everything up to there is stored, and not for the next interval. */
+  hurriedTo: Pick<Barrier, 'generation' | 'position'> | undefined
+}
+
+interface BarrierWaiter {
+  /** Resolved with the next segment: none is finished early for it. */
+  readonly rides: boolean
+  readonly resolve: (barrier: Barrier) => void
+  readonly reject: (error: Error) => void
+}
+
+/** Barriers that were asked for before a look at the database. */
+export interface TakenBarriers {
+  readonly count: number
+  /** Whether a segment is to be finished for one of them. */
+  readonly isUrgent: boolean
+  resolve(barrier: Barrier): void
+  reject(error: Error): void
+  /** Another look is to take them. */
+  giveBack(): void
+  /** All up to the barrier is captured: those that ride are resolved once it is spooled, too. */
+  ride(barrier: Barrier): void
 }
 
 /** Resolves its waiters all at once; a second wake-up before anybody waits is the same one. */
@@ -90,7 +112,9 @@ export class GenerationFeed {
   /** Since when each segment waits, by the monotonic clock. */
   readonly #sinceMs = new WeakMap<SpooledSegment, number>()
   #currentSinceMs = Number.POSITIVE_INFINITY
-  #barriers: { resolve: (barrier: Barrier) => void; reject: (error: Error) => void }[] = []
+  #barriers: BarrierWaiter[] = []
+  /** Those for which everything is captured, and not spooled yet, in the order of their positions. */
+  #riding: { readonly barrier: Barrier; readonly taken: TakenBarriers }[] = []
   #newGeneration: { reason: BreakReason; detail: string } | undefined
 
   /** One that takes the place of another of this name stands where that one stood, until it has looked. */
@@ -104,6 +128,7 @@ export class GenerationFeed {
       detached: false,
       restorable: undefined,
       owedSinceMs: undefined,
+      hurriedTo: undefined,
     })
   }
 
@@ -185,6 +210,16 @@ export class GenerationFeed {
     return this.#newGeneration !== undefined || this.#barriers.length > 0
   }
 
+  /** A barrier waits for which a segment is to be finished. */
+  get hasUrgentWish(): boolean {
+    return this.#newGeneration !== undefined || this.#barriers.some(({ rides }) => !rides)
+  }
+
+  /** As {@link waitForWish}, but one that rides is no reason to look before the time. */
+  async waitForUrgentWish(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && !this.hasUrgentWish) await this.#wanted.wait(signal)
+  }
+
   requestNewGeneration(reason: BreakReason, detail: string): void {
     this.#newGeneration ??= { reason, detail }
     this.#wanted.wake()
@@ -206,34 +241,77 @@ export class GenerationFeed {
     const waiting = this.takeBarriers()
     if (final === undefined) waiting.reject(new Error('capture has ended'))
     else waiting.resolve(final)
+    this.dropRiding(new Error('capture has ended'))
     this.#changed.wake()
   }
 
-  /** Everything committed by now, captured and spooled. Rejects when capturing fails meanwhile. */
-  async barrier(): Promise<Barrier> {
+  /**
+   * Everything committed by now, captured and spooled. Rejects when capturing fails meanwhile. One that `rides` waits for
+   * the segment that is finished next in any case.
+   */
+  async barrier({ rides = false }: { readonly rides?: boolean } = {}): Promise<Barrier> {
     if (this.ended) {
       if (this.#final === undefined) throw new Error('capture has ended')
       return this.#final
     }
     return new Promise<Barrier>((resolve, reject) => {
-      this.#barriers.push({ resolve, reject })
+      this.#barriers.push({ rides, resolve, reject })
       this.#wanted.wake()
     })
   }
 
   /** The barriers asked for so far; the caller captures, spools, and settles them. */
-  takeBarriers(): {
-    readonly count: number
-    resolve(barrier: Barrier): void
-    reject(error: Error): void
-  } {
-    const taken = this.#barriers
+  takeBarriers(): TakenBarriers {
+    const waiting = this.#barriers
     this.#barriers = []
-    return {
-      count: taken.length,
-      resolve: (barrier) => taken.forEach((waiting) => waiting.resolve(barrier)),
-      reject: (error) => taken.forEach((waiting) => waiting.reject(error)),
+    const taken: TakenBarriers = {
+      count: waiting.length,
+      isUrgent: waiting.some(({ rides }) => !rides),
+      resolve: (barrier) => waiting.forEach((each) => each.resolve(barrier)),
+      reject: (error) => waiting.forEach((each) => each.reject(error)),
+      giveBack: () => {
+        this.#barriers.unshift(...waiting)
+      },
+      ride: (barrier) => {
+        if (waiting.length > 0) this.#riding.push({ barrier, taken })
+      },
     }
+    return taken
+  }
+
+  /** Everything up to the end of what is current is spooled. */
+  settleRiding(): void {
+    const current = this.current
+    const riding = this.#riding
+    const isSpooled = ({ barrier }: { readonly barrier: Barrier }): boolean =>
+      barrier.generation === current?.generation &&
+      comparePositions(barrier.position, current.end) <= 0
+    this.#riding = riding.filter((each) => !isSpooled(each))
+    for (const each of riding.filter(isSpooled)) each.taken.resolve(each.barrier)
+  }
+
+  /** What was captured for those that ride, and not spooled, is lost: it is captured anew, and may end elsewhere then. */
+  dropRiding(error: Error): void {
+    const riding = this.#riding
+    this.#riding = []
+    for (const { taken } of riding) taken.reject(error)
+  }
+
+  /** Everything up to the barrier is to be sent to a replica before its next interval. */
+  hurry(name: string, { generation, position }: Barrier): void {
+    const place = this.#replicas.get(name)
+    if (place === undefined) return
+    const { hurriedTo } = place
+    const isFurther =
+      hurriedTo?.generation !== generation || comparePositions(position, hurriedTo.position) > 0
+    if (isFurther) place.hurriedTo = { generation, position }
+    this.#changed.wake()
+  }
+
+  /** Up to where a replica is to have the generation as soon as may be; undefined: it has its time. */
+  hurriedTo(name: string, generation: Generation): WalPosition | undefined {
+    const hurriedTo = this.#replicas.get(name)?.hurriedTo
+    return hurriedTo?.generation === generation ? hurriedTo.position : undefined
   }
 
   /** Whether the spool is filled so far that nothing may wait for something better. */

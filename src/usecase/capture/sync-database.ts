@@ -370,17 +370,20 @@ export class SyncDatabase {
       const wish = feed.takeNewGeneration()
       if (wish !== undefined) await this.#generation.begin(opened, wish, kill)
       const now = clock.monotonic()
-      const lookMs = this.#guard.lookInMs(this.#settings)
-      if (now - identifiedAt >= lookMs || stopping) {
-        identifiedAt = now
-        await this.#checkFile()
-      }
-      const holds = this.#guard.watch.holds(now) && !stopping
-      const barriers = holds ? noBarriers : feed.takeBarriers()
-      const wanted = stopping || barriers.count > 0
+      const barriers = feed.takeBarriers()
       let result: CaptureResult
       try {
-        result = await this.#captureAll(kill, { isEager: this.#isEager && !wanted })
+        const lookMs = this.#guard.lookInMs(this.#settings)
+        // After the barriers were taken: commits to another file in its place must not be said to be captured.
+        if (now - identifiedAt >= lookMs || stopping || barriers.count > 0) {
+          identifiedAt = now
+          await this.#checkFile()
+        }
+        const holds = this.#guard.watch.holds(now) && !stopping
+        if (holds) barriers.giveBack()
+        const isAsked = barriers.count > 0 && !holds
+        const wanted = stopping || (barriers.isUrgent && !holds)
+        result = await this.#captureAll(kill, { isEager: this.#isEager && !wanted && !isAsked })
         if (result.continuity.kind === 'broken') {
           barriers.reject(new Error(`the generation ended: ${result.continuity.reason}`))
           await this.#generation.begin(opened, result.continuity, kill)
@@ -399,31 +402,29 @@ export class SyncDatabase {
         }
         const due = this.#intake.isDue({ intervalMs: this.#settings.sealIntervalMs })
         const end = this.#intake.end ?? feed.current?.end
+        const commitTimeMs = this.#history.lastMs
         if ((due && !holds) || wanted) await this.#intake.seal(kill)
         if (wanted) await this.#beside(this.#intake.settled(), kill, { capture: !stopping })
         this.#intake.throwFailure()
         const current = feed.current
-        const isSpooled = this.#intake.isEmpty
-        if (
-          current !== undefined &&
-          end !== undefined &&
-          !this.#generation.isBroken &&
-          (wanted || isSpooled)
-        ) {
-          this.#latest = {
-            generation: current.generation,
-            position: end,
-            schemaCookie: result.schemaCookie,
-            commitTimeMs: this.#history.lastMs,
+        if (current !== undefined && end !== undefined && !this.#generation.isBroken) {
+          const { generation } = current
+          const { schemaCookie } = result
+          const captured = { generation, position: end, schemaCookie, commitTimeMs }
+          if (isAsked) this.#generation.used()
+          if (wanted || this.#intake.isEmpty) {
+            this.#latest = captured
+            if (feed.firstLook === undefined) {
+              feed.firstLook = captured
+              feed.announce()
+            }
+            if (!holds) barriers.resolve(captured)
+            this.#recovered()
+          } else if (isAsked) {
+            barriers.ride(captured)
+            feed.settleRiding()
           }
-          if (barriers.count > 0) this.#generation.used()
-          if (feed.firstLook === undefined) {
-            feed.firstLook = this.#latest
-            feed.announce()
-          }
-          barriers.resolve(this.#latest)
-          this.#recovered()
-        } else {
+        } else if (!holds) {
           barriers.reject(new Error('the generation ended'))
         }
         await this.#release(kill)
@@ -465,9 +466,22 @@ export class SyncDatabase {
         else await watcher.disarm()
       } else {
         await watcher.disarm()
-        await clock.sleep(this.#isEager ? eagerPollMs : busyPollMs, stop).catch(ignoreAbort)
+        await this.#pauseBusy(stop)
       }
     }
+  }
+
+  /** The pause between two looks at a busy database. It ends when somebody waits for the next one, unless that tells him nothing. */
+  async #pauseBusy(stop: AbortSignal): Promise<void> {
+    const { clock, feed } = this.#options
+    const over = new AbortController()
+    const any = AbortSignal.any([stop, over.signal])
+    const waits = [
+      clock.sleep(this.#isEager ? eagerPollMs : busyPollMs, any).catch(ignoreAbort),
+      ...(this.#guard.watch.suspects() ? [] : [feed.waitForUrgentWish(any)]),
+    ]
+    await Promise.race(waits)
+    over.abort(waitIsOver)
   }
 
   /** Waits for a sign of life: an event, a changed file, a wish of a replica, or a checkpoint that is due. */
@@ -627,6 +641,7 @@ export class SyncDatabase {
     current.segments.push(segment)
     current.end = { index: segment.index, offset: segment.endOffset }
     this.#generation.spooled(current.generation, current.segments)
+    feed.settleRiding()
     feed.announce()
   }
 
@@ -681,6 +696,7 @@ export class SyncDatabase {
 
   async #discard(): Promise<void> {
     this.#latest = undefined
+    this.#options.feed.dropRiding(new Error('what was captured was given up'))
     await this.#intake.discard()
   }
 }
@@ -688,8 +704,6 @@ export class SyncDatabase {
 function bytesOf(segments: readonly SpooledSegment[]): number {
   return segments.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
 }
-
-const noBarriers = { count: 0, resolve: (): void => undefined, reject: (): void => undefined }
 
 /** One problem has a message for each file that it concerns; what the system calls it stays the same. */
 function kindOf(error: unknown): string {

@@ -8,6 +8,7 @@ import {
   areSafe,
   type CaptureStatus,
   type DatabaseStatus,
+  type NotStored,
   type ReplicaStatus,
 } from '../../domain/status.js'
 import { onAbort } from '../../kit/abort.js'
@@ -17,15 +18,10 @@ import { type SendHeartbeats } from './send-heartbeats.js'
 import { type ScheduleRetention } from '../retention/schedule-retention.js'
 import { type ScheduleValidation } from '../verify/schedule-validation.js'
 import { type CaptureSettings, type SyncDatabase } from '../capture/sync-database.js'
+import { type Clock } from '../ports/clock.js'
 import { type SyncReplica } from '../replica/sync-replica.js'
+import { CommitWaits } from './commit-waits.js'
 import { waitForBarrier } from './wait-until-stored.js'
-
-/** Something captured, or still to be captured, that a replica does not have. */
-export interface NotStored {
-  readonly database: string
-  readonly replica: string
-  readonly detail: string
-}
 
 export interface ReplicaParts {
   readonly sync: SyncReplica
@@ -40,6 +36,7 @@ export interface ReplicaParts {
 export interface DatabaseParts extends AsyncDisposable {
   /** The folder of the local state, wherever it was to be. */
   readonly metaPath: string
+  readonly clock: Clock
   readonly spool: AsyncDisposable
   readonly feed: GenerationFeed
   readonly capture: SyncDatabase
@@ -83,11 +80,21 @@ export class ReplicatedDatabase {
   readonly #captured: Promise<void>
   #config: DatabaseConfig
   #heartbeats = new AbortController()
+  /** Those who wait for their commits. */
+  readonly waits: CommitWaits
 
   private constructor(config: DatabaseConfig, parts: DatabaseParts) {
     this.#config = config
     this.#parts = parts
     this.#captured = parts.capture.run(this.#stop.signal, this.#kill.signal)
+    this.waits = new CommitWaits({
+      feed: parts.feed,
+      clock: parts.clock,
+      config: () => this.#config,
+      standings: () =>
+        new Map([...this.#replicas].map(([name, { sync }]) => [name, sync.standing] as const)),
+      captureProblem: () => this.#captureProblem,
+    })
   }
 
   static async start(config: DatabaseConfig, parts: DatabaseParts): Promise<ReplicatedDatabase> {
@@ -151,7 +158,16 @@ export class ReplicatedDatabase {
     this.#stop.abort()
     const running = [...this.#replicas.values()]
     await Promise.all([this.#captured, ...running.map(({ done }) => done)])
+    this.waits.end()
     return this.notStored
+  }
+
+  /** Why nothing of the database can be captured now; undefined: it can. */
+  get #captureProblem(): string | undefined {
+    const { state, fileProblem, lastFailure } = this.#parts.capture.status()
+    if (state === 'waiting' || state === 'gone') return 'there is no database file'
+    if (fileProblem !== undefined) return fileProblem
+    return lastFailure?.isOver === false ? `nothing is captured: ${lastFailure.message}` : undefined
   }
 
   /** What is not stored at this moment. */

@@ -4,10 +4,11 @@ import {
   type DatabaseFolder,
   type ReplicaTarget,
 } from '../../domain/settings/config.js'
+import { ConfigError } from '../../domain/errors.js'
 import { aborted, ignoreAbort } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
 import { sameSettings } from '../../domain/settings/same-settings.js'
-import { type DatabaseStatus, type NotReady } from '../../domain/status.js'
+import { type DatabaseStatus, type NotReady, type NotStored } from '../../domain/status.js'
 import { messageOf } from '../../kit/error-text.js'
 import { pauseAfter } from '../../kit/pause.js'
 import { FollowFolders } from './follow-folders.js'
@@ -15,9 +16,9 @@ import { type Clock } from '../ports/clock.js'
 import { type LogFields, type Logger } from '../ports/logger.js'
 import { type WatchedFolder } from '../ports/watched-folder.js'
 import { type Refusal } from '../refusal.js'
-import { type DatabaseParts, type NotStored, ReplicatedDatabase } from './replicated-database.js'
-
-export { type NotStored } from './replicated-database.js'
+import { type AwaitedDatabase, awaitStored, type StoredRequest } from './await-stored.js'
+import { type Stored } from './commit-waits.js'
+import { type DatabaseParts, ReplicatedDatabase } from './replicated-database.js'
 
 /** Databases being replicated, which come and go. */
 export interface Replication {
@@ -42,6 +43,14 @@ export interface Replication {
    * be under way.
    */
   stored(signal: AbortSignal): Promise<void>
+  /** The paths of the databases that are wanted. */
+  readonly wanted: readonly string[]
+  /**
+   * Resolves once everything that was committed before the call to the database of this path is stored, as the request
+   * wants it. Rejects with {@link NotStoredError} when that is not so in time, or will not be; with {@link ConfigError} for
+   * a database that is not wanted.
+   */
+  awaitStored(path: string, request: StoredRequest, signal: AbortSignal): Promise<Stored>
   /** What is not stored at this moment. */
   readonly notStored: readonly NotStored[]
   /** Where everything that runs stands now. Looks at nothing outside of memory. */
@@ -178,6 +187,27 @@ export class ReplicatedDatabases implements Replication {
         await slot.running?.stored(signal)
       }),
     )
+  }
+
+  get wanted(): readonly string[] {
+    return [...this.#slots.values()].flatMap(({ wanted }) => wanted?.path ?? [])
+  }
+
+  async awaitStored(path: string, request: StoredRequest, signal: AbortSignal): Promise<Stored> {
+    const { clock } = this.#options
+    return awaitStored(() => this.#awaited(path), request, { clock, signal })
+  }
+
+  #awaited(path: string): AwaitedDatabase {
+    const slot =
+      this.#slots.get(path) ?? [...this.#slots.values()].find(({ wanted }) => wanted?.path === path)
+    if (slot?.wanted === undefined) {
+      throw new ConfigError(`database not replicated: ${path}`, {
+        hint: `Replicated are: ${this.wanted.join(', ') || 'none'}`,
+      })
+    }
+    const { running, settling, problem } = slot
+    return { path, waits: running?.waits, changed: settling, problem }
   }
 
   get notStored(): readonly NotStored[] {

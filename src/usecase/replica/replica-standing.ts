@@ -200,6 +200,27 @@ export class ReplicaStanding {
     return hasReached(place.position, position)
   }
 
+  /**
+   * As {@link hasStored}, as far as this process knows: what lies before was found to follow each other, nothing of it is
+   * known to be lost, and nobody else writes here.
+   */
+  isRestorableTo(barrier: Pick<Barrier, 'generation' | 'position'>): boolean {
+    const { confirmation, owner } = this.#options
+    if (owner?.isOurs === false || confirmation.isMending) return false
+    return this.#place?.tiling === undefined && this.hasStored(barrier)
+  }
+
+  /** When the store last acknowledged something; undefined: nothing since the start. */
+  get lastStoredAtMs(): number | undefined {
+    return this.#lastStoredAtMs
+  }
+
+  /** What keeps failing here; undefined: nothing does. */
+  get failure(): string | undefined {
+    const { last } = this.#options.problems.log
+    return last?.isOver === false ? last.message : undefined
+  }
+
   /** When the last segment that is stored was begun to be sent; undefined: none was by this process. */
   get lastSent(): Sent | undefined {
     return this.#lastSent
@@ -217,10 +238,33 @@ export class ReplicaStanding {
     return this.#options.owner?.takenBy
   }
 
-  /** What is not stored here, for people; undefined when all is. */
+  /** What is not stored here, or not known to be there, for people; undefined when all is. */
   get missing(): string | undefined {
     const { feed, confirmation } = this.#options
     const { current } = feed
+    const lacking = this.#lacking
+    if (current === undefined || lacking !== undefined || confirmation.isComplete) return lacking
+    const { from } = confirmation
+    const what =
+      from === undefined
+        ? 'a snapshot'
+        : `the commits from ${formatPosition({ generation: current.generation, ...from })}`
+    return `the store acknowledged ${what}, but has not listed them since`
+  }
+
+  /** What whoever waits for his commits is still waiting for, for people. */
+  get awaited(): string {
+    const place = this.#place
+    const stored = place === undefined ? undefined : storedUpTo(place)
+    return (
+      this.#lacking ??
+      `the newest commits${stored === undefined ? '' : `, behind ${formatPosition(stored)}`}`
+    )
+  }
+
+  /** What the store has not acknowledged of what is spooled. */
+  get #lacking(): string | undefined {
+    const { current } = this.#options.feed
     if (current === undefined) return undefined
     if (this.takenBy !== undefined) return `it was taken over by ${this.takenBy}`
     const place = this.#place
@@ -230,11 +274,7 @@ export class ReplicaStanding {
     if (!place.hasSnapshot) return `generation ${current.generation} has no snapshot`
     const formatPlace = (position: WalPosition): string =>
       formatPosition({ generation: current.generation, ...position })
-    if (hasReached(place.position, current.end)) {
-      if (confirmation.isComplete) return undefined
-      const what = confirmation.from
-      return `the store acknowledged ${what === undefined ? 'a snapshot' : `the commits from ${formatPlace(what)}`} , but has not listed them since`
-    }
+    if (hasReached(place.position, current.end)) return undefined
     const from = place.position ?? { index: 0, offset: 0 }
     return `the commits from ${formatPlace(from)} to ${formatPlace(current.end)}`
   }

@@ -3,29 +3,43 @@ import { type Clock } from '../ports/clock.js'
 import { hasReached } from './take-snapshot.js'
 
 /**
- * When what is pending for one replica is sent: once per interval, all that there is at that moment. What is due is
- * decided here, before anything is waited for or sent, so that the replica's loop has its time for everything else.
+ * When what is pending for one replica is sent: once per interval, all that there is at that moment; sooner what somebody
+ * waits for, in a shorter one. What is due is decided here, before anything is waited for or sent, so that the replica's loop has its time for everything else.
  */
 export class SendSchedule {
   readonly #clock: Pick<Clock, 'monotonic'>
   readonly #intervalMs: number
+  readonly #hurriedIntervalMs: number
   #startedAt = Number.NEGATIVE_INFINITY
   /** Where that ended which was pending when it was due: without a break, it is one sending. */
   #upTo: WalPosition | undefined
 
-  constructor(options: { readonly clock: Pick<Clock, 'monotonic'>; readonly intervalMs: number }) {
+  constructor(options: {
+    readonly clock: Pick<Clock, 'monotonic'>
+    readonly intervalMs: number
+    readonly hurriedIntervalMs: number
+  }) {
     this.#clock = options.clock
     this.#intervalMs = options.intervalMs
+    this.#hurriedIntervalMs = Math.min(options.hurriedIntervalMs, options.intervalMs)
   }
 
-  /** How long until what lies between `position` and `end` is to be sent; undefined: there is nothing. */
+  /**
+   * How long until what lies between `position` and `end` is to be sent; undefined: there is nothing. Somebody waits for
+   * what lies before `hurriedTo`.
+   */
   dueInMs(
     { position, end }: { readonly position: WalPosition | undefined; readonly end: WalPosition },
-    { isUrgent }: { readonly isUrgent: boolean },
+    {
+      isUrgent,
+      hurriedTo,
+    }: { readonly isUrgent: boolean; readonly hurriedTo?: WalPosition | undefined },
   ): number | undefined {
     if (hasReached(position, end)) return undefined
     if (isUrgent || this.#isUnderWay(position)) return 0
-    return Math.max(0, this.#startedAt + this.#intervalMs - this.#clock.monotonic())
+    const isHurried = hurriedTo !== undefined && !hasReached(position, hurriedTo)
+    const intervalMs = isHurried ? this.#hurriedIntervalMs : this.#intervalMs
+    return Math.max(0, this.#startedAt + intervalMs - this.#clock.monotonic())
   }
 
   /** Something is about to be sent from `position` on; all up to `end` belongs to it. */

@@ -22,13 +22,14 @@ export class SendSegments {
 
   /** How long until something is to be sent; undefined: there is nothing. */
   dueInMs(place: Place | undefined): number | undefined {
-    const { feed, confirmation, schedule, isEnding } = this.#parts
+    const { name, feed, confirmation, schedule, isEnding } = this.#parts
     const { current } = feed
     if (place === undefined || current?.generation !== place.generation) return undefined
     // Behind a hole nothing can be restored.
     if (confirmation.isMending) return undefined
     const isUrgent = isEnding() || !place.hasSnapshot
-    return schedule.dueInMs({ position: place.position, end: current.end }, { isUrgent })
+    const hurriedTo = feed.hurriedTo(name, place.generation)
+    return schedule.dueInMs({ position: place.position, end: current.end }, { isUrgent, hurriedTo })
   }
 
   /** Sends the next segment, if one is due. False: none is. */

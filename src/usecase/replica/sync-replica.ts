@@ -26,6 +26,8 @@ import { WriteClaim } from './write-claim.js'
 
 export interface SyncReplicaOptions extends GivenParts {
   readonly syncIntervalMs: number
+  /** The shortest time between two sendings for who waits; by default the same. */
+  readonly urgentSyncIntervalMs?: number
   /** How often it is looked whether what was sent is there, while there is something new; by default once a minute. */
   readonly readBackIntervalMs?: number
   /** Absent: nobody else writes there. */
@@ -65,7 +67,8 @@ export class SyncReplica {
     const { name, client, clock, feed, logger, owner, storedRecord } = options
     const { syncIntervalMs, readBackIntervalMs = usualReadBackIntervalMs } = options
     const confirmation = new Confirmation({ client, clock, intervalMs: readBackIntervalMs })
-    const schedule = new SendSchedule({ clock, intervalMs: syncIntervalMs })
+    const hurriedIntervalMs = options.urgentSyncIntervalMs ?? syncIntervalMs
+    const schedule = new SendSchedule({ clock, intervalMs: syncIntervalMs, hurriedIntervalMs })
     const record = owner && new RecordStored({ owner, clock, logger })
     const standing = new ReplicaStanding({ ...options, confirmation, owner })
     const parts = {

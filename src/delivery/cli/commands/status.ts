@@ -1,13 +1,12 @@
-import { expandPath, findConfigFile, loadConfig } from '../../../compose/commands.js'
-import { ConfigError, NotRunningError } from '../../../domain/errors.js'
+import { expandPath } from '../../../compose/commands.js'
+import { ConfigError } from '../../../domain/errors.js'
 import { formatWalPosition } from '../../../domain/wal/position.js'
-import { isAbortError } from '../../../kit/abort.js'
-import { http } from '../../../kit/node-http.js'
 import { formatBytes } from '../../../kit/quantity.js'
 import { type DaemonStatus, type Failure, type ReplicaStatus } from '../../../domain/status.js'
-import { type DaemonSubject, statusSocket } from '../../daemon/status-socket.js'
+import { askDaemon } from '../../daemon/ask-daemon.js'
 import { defineCommand } from '../command.js'
-import { type ConfigFlags, configFlags, jsonFlag } from '../flags.js'
+import { jsonFlag } from '../flags.js'
+import { daemonFlags, possibleDaemons } from '../possible-daemons.js'
 import { formatLag, formatTable, formatTime } from '../table.js'
 import { print, printJson } from '../output.js'
 import { exitCodes } from '../../exit-codes.js'
@@ -23,8 +22,7 @@ export const status = defineCommand({
   exampleEnd: 'notRunning',
   arguments: [{ name: 'database', description: 'only this database' }],
   flags: {
-    socket: { value: 'path', description: 'ask the daemon that has made this socket file' },
-    ...configFlags,
+    ...daemonFlags,
     ...jsonFlag,
   },
   exitCodes: {
@@ -33,10 +31,11 @@ export const status = defineCommand({
   },
   async run([database], flags, { signal }) {
     const path = database === undefined ? undefined : await expandPath(database)
-    const text =
-      flags.socket === undefined
-        ? await ask(await possibleDaemons(path, flags), signal)
-        : await ask([{ socket: await expandPath(flags.socket) }], signal)
+    const { text } = await askDaemon(
+      await possibleDaemons(path, flags),
+      { method: 'GET', path: '/api/status', timeoutMs },
+      signal,
+    )
     const whole = parseStatus(text)
     const shown = path === undefined ? whole : onlyDatabase(whole, path)
     if (flags.json) printJson(shown)
@@ -44,82 +43,6 @@ export const status = defineCommand({
     return shown.notReady.length === 0 ? exitCodes.done.code : exitCodes.failed.code
   },
 })
-
-/** The daemon of the configuration, and the one that was started with the database alone. */
-async function possibleDaemons(
-  path: string | undefined,
-  flags: ConfigFlags,
-): Promise<readonly DaemonSubject[]> {
-  const subjects: DaemonSubject[] = []
-  try {
-    const file = await findConfigFile(flags.config)
-    subjects.push({ config: file }, ...(await socketOf(file, flags)))
-  } catch (error) {
-    if (!(error instanceof ConfigError) || path === undefined || flags.config !== undefined) {
-      throw error
-    }
-  }
-  if (path !== undefined && flags.config === undefined) subjects.push({ database: path })
-  return subjects
-}
-
-/** The socket file that the configuration names. What else is wrong in it is no matter here. */
-async function socketOf(path: string, flags: ConfigFlags): Promise<readonly DaemonSubject[]> {
-  try {
-    const { socket } = await loadConfig({ path, expandEnv: !flags.noExpandEnv })
-    return socket === undefined ? [] : [{ socket: socket.path }]
-  } catch (error) {
-    if (error instanceof ConfigError) return []
-    throw error
-  }
-}
-
-/** The answer of the first that answers. */
-async function ask(subjects: readonly DaemonSubject[], signal: AbortSignal): Promise<string> {
-  for (const subject of subjects) {
-    const text = await fetchStatus(subject, signal)
-    if (text !== undefined) return text
-  }
-  const names = subjects.map((subject) => {
-    if ('socket' in subject) return `at ${subject.socket}`
-    return 'config' in subject ? `with ${subject.config}` : `for ${subject.database} alone`
-  })
-  throw new NotRunningError(`no daemon is running ${names.join(' or ')}`, {
-    hint: 'start it with `tsreplicate replicate`; for one in another container, run this command there, or give both -socket',
-  })
-}
-
-/** Undefined: nobody answers there. */
-function fetchStatus(subject: DaemonSubject, signal: AbortSignal): Promise<string | undefined> {
-  return new Promise((resolve, reject) => {
-    const { path: socketPath } = statusSocket(subject)
-    const asked = http.request({ socketPath, path: '/api/status', signal, timeout: timeoutMs })
-    asked.on('timeout', () => {
-      asked.destroy(
-        new NotRunningError(`the daemon does not answer within ${timeoutMs / 1000} s`, {
-          hint: 'it may hang: look at its log',
-        }),
-      )
-    })
-    asked.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(undefined)
-      else if (isAbortError(error) || error instanceof NotRunningError) reject(error)
-      else {
-        const message = `the daemon cannot be asked at ${socketPath}: ${error.message}`
-        const hint = 'a socket file is for the user of the daemon, if it has no other permissions'
-        reject(new NotRunningError(message, { cause: error, hint }))
-      }
-    })
-    asked.on('response', (response) => {
-      let text = ''
-      response.setEncoding('utf8')
-      response.on('data', (chunk: string) => (text += chunk))
-      response.on('end', () => resolve(text))
-      response.on('error', reject)
-    })
-    asked.end()
-  })
-}
 
 /** The daemon and this command are of one installation: the form is not looked at. */
 function parseStatus(text: string): DaemonStatus {

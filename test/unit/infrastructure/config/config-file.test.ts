@@ -57,6 +57,7 @@ describe('parseConfig', () => {
               name: 'file',
               target: { type: 'file', path: '/backup/app' },
               syncIntervalMs: 1000,
+              urgentSyncIntervalMs: 50,
               snapshotIntervalMs: undefined,
               retention: {
                 retentionMs: 86_400_000,
@@ -115,6 +116,7 @@ describe('parseConfig', () => {
           name: 'n',
           target: { type: 'file', path: '/work/r' },
           syncIntervalMs: 10_000,
+          urgentSyncIntervalMs: 50,
           snapshotIntervalMs: 86_400_000,
           retention: {
             retentionMs: 86_400_000,

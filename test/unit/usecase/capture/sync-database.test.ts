@@ -49,6 +49,8 @@ class FakeDatabase implements ManagedDatabase {
   /** What comes of finishing the WAL under the writer lock. */
   forced: 'done' | 'blocked' = 'done'
   failure: Error | undefined
+  /** Another file is in its place. */
+  isReplaced = false
   /** Of each commit that is captured. */
   runBytes = 100
   /** Its reader is lost. */
@@ -206,6 +208,7 @@ class FakeDatabase implements ManagedDatabase {
   }
 
   async look(): ReturnType<ManagedDatabase['look']> {
+    if (this.isReplaced) return { kind: 'replaced' }
     await turn()
     return { kind: 'same', signs: this.signs }
   }
@@ -528,6 +531,45 @@ describe('whoever waits for all to be captured', () => {
     expect(told).toEqual({ positions: fifty(3), refused: 0 })
     expect(since('capture', askedAt).length).toBeLessThanOrEqual(2)
     expect(since('sealed', askedAt)).toHaveLength(1)
+  })
+
+  test('is answered with the next segment when he rides, and none is finished early for it', async () => {
+    await clock.advance(5000)
+    database.commit(3)
+    watcher.event()
+    await clock.advance(100)
+    expect(called('sealed')).toHaveLength(1)
+    database.commit(3)
+    const positions: WalPosition[] = []
+    void feed.barrier({ rides: true }).then(({ position }) => positions.push(position))
+    await clock.advance(500)
+    expect(called('sealed')).toHaveLength(1)
+    expect(positions).toEqual([])
+    await clock.advance(500)
+    expect(called('sealed')).toHaveLength(2)
+    expect(positions).toEqual(fifty(6).slice(0, 1))
+  })
+
+  test('does not wait for the next look at a busy database', async () => {
+    await clock.advance(5000)
+    database.commit(3)
+    watcher.event()
+    await clock.advance(1005)
+    database.commit(3)
+    const told = askFifty()
+    await clock.advance(1)
+    expect(told).toEqual({ positions: fifty(6), refused: 0 })
+  })
+
+  test('is not told of the file that was, when another is in its place', async () => {
+    await clock.advance(5000)
+    database.commit(3)
+    watcher.event()
+    await clock.advance(1005)
+    database.isReplaced = true
+    const told = askFifty()
+    await clock.advance(1)
+    expect(told).toEqual({ positions: [], refused: 50 })
   })
 
   test('is answered at the end, which a slow disk holds up, and after it', async () => {

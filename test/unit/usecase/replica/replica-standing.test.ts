@@ -37,6 +37,9 @@ beforeEach(() => {
     get takenBy() {
       return takenBy
     },
+    get isOurs() {
+      return takenBy === undefined
+    },
   } as unknown as OwnReplica
   const problems = new ReplicaProblems({ logger: silent, clock, location: 'memory' })
   standing = new ReplicaStanding({ name, client, feed, clock, problems, confirmation, owner })
@@ -168,6 +171,22 @@ test('the spool keeps what is not confirmed, and everything until the segments t
   place.tiling = undefined
   standing.acknowledge(place)
   expect(feed.releasable({ isFull: false })).toEqual([first])
+})
+
+test('nobody is told that his commits are stored behind what may be a hole, or where somebody else writes', () => {
+  const place = placeOf({ tiling: new CheckTiling(unread), hasSnapshot: false })
+  standing.found(place)
+  send(place, spool())
+  const barrier = { generation, position: { index: 0, offset: 100 } }
+  expect(standing.isRestorableTo(barrier)).toBe(false)
+  place.hasSnapshot = true
+  expect(standing.isRestorableTo(barrier)).toBe(false)
+  place.tiling = undefined
+  expect(standing.isRestorableTo(barrier)).toBe(true)
+  expect(standing.isRestorableTo({ ...barrier, generation: other })).toBe(false)
+  expect(standing.isRestorableTo({ generation, position: { index: 0, offset: 101 } })).toBe(false)
+  takenBy = 'somebody'
+  expect(standing.isRestorableTo(barrier)).toBe(false)
 })
 
 test('what is missing is said, in the order in which it matters', () => {

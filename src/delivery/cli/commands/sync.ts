@@ -1,0 +1,115 @@
+import { expandPath } from '../../../compose/commands.js'
+import {
+  ConfigError,
+  NotRunningError,
+  NotStoredError,
+  type TsreplicateError,
+  UsageError,
+} from '../../../domain/errors.js'
+import { type NotStored } from '../../../domain/status.js'
+import { formatPosition } from '../../../domain/wal/position.js'
+import { parseDuration } from '../../../kit/duration.js'
+import { type Stored } from '../../../usecase/daemon/commit-waits.js'
+import { askDaemon, type DaemonAnswer } from '../../daemon/ask-daemon.js'
+import { defaultSyncTimeoutMs, type SyncRequest } from '../../daemon/sync-request.js'
+import { exitCodes } from '../../exit-codes.js'
+import { defineCommand } from '../command.js'
+import { jsonFlag } from '../flags.js'
+import { daemonFlags, possibleDaemons } from '../possible-daemons.js'
+import { print, printJson } from '../output.js'
+import { formatTable, formatTime } from '../table.js'
+
+/** Beyond what the daemon itself waits. */
+const answerMs = 5000
+
+export const sync = defineCommand({
+  name: 'sync',
+  summary: 'has the running daemon store everything that is committed',
+  about:
+    'Asks the running daemon to store everything that is committed now, of one database or of all. With `-wait` it ends when that is stored, and its exit code says so. Without `-wait` it ends when all is captured and on its way. It finds the daemon as `status` does.',
+  example: 'tsreplicate sync -wait -now /data/app.db',
+  exampleEnd: 'notRunning',
+  arguments: [{ name: 'database', description: 'only this database' }],
+  flags: {
+    wait: { description: 'wait until it is stored' },
+    now: {
+      description:
+        'with -wait, store it at once; without, it is stored with the next sync-interval',
+    },
+    replica: { value: 'name', description: 'only on this replica; else on all of the database' },
+    timeout: { value: 'duration', description: 'how long that may take', default: '30s' },
+    ...daemonFlags,
+    ...jsonFlag,
+  },
+  exitCodes: {
+    done: 'with `-wait`, everything that was committed before is stored',
+    notStored: 'not everything was stored in time; stderr says what is missing where',
+    notRunning: 'no daemon answers',
+  },
+  async run([database], flags, { signal }) {
+    const path = database === undefined ? undefined : await expandPath(database)
+    const timeoutMs = parseTimeout(flags.timeout)
+    const body: SyncRequest = {
+      database: path,
+      replicas: flags.replica === undefined ? 'all' : [flags.replica],
+      urgency: flags.now || !flags.wait ? 'now' : 'ride',
+      timeoutMs,
+      waits: flags.wait,
+    }
+    const answer = await askDaemon(
+      await possibleDaemons(path, flags),
+      { method: 'POST', path: '/api/sync', body, timeoutMs: timeoutMs + answerMs },
+      signal,
+    )
+    const stored = parseAnswer(answer)
+    if (flags.json) printJson({ isStored: flags.wait, databases: stored })
+    else print(formatStored(stored))
+    return exitCodes.done.code
+  },
+})
+
+function parseTimeout(text: string | undefined): number {
+  if (text === undefined) return defaultSyncTimeoutMs
+  const timeoutMs = parseDuration(text)
+  if (timeoutMs !== undefined && timeoutMs > 0) return timeoutMs
+  throw new UsageError(`invalid -timeout: ${text}`, { hint: 'Write for example 30s.' })
+}
+
+interface Refused {
+  readonly code: string
+  readonly message: string
+  readonly hint?: string
+  readonly missing?: readonly NotStored[]
+}
+
+/** The daemon and this command are of one installation: the form is not looked at. One that was not restarted knows no such request. */
+function parseAnswer({ status, text }: DaemonAnswer): readonly Stored[] {
+  if (!text.startsWith('{')) {
+    throw new NotRunningError(`the daemon does not know what it is asked: ${text.trimEnd()}`, {
+      hint: 'restart it: it is of an earlier version',
+    })
+  }
+  if (status === 200) return (JSON.parse(text) as { stored: readonly Stored[] }).stored
+  throw refused((JSON.parse(text) as { error: Refused }).error)
+}
+
+function refused({ code, message, hint, missing = [] }: Refused): TsreplicateError {
+  const options = { missing, ...(hint === undefined ? {} : { hint }) }
+  switch (code) {
+    case 'USAGE':
+      return new UsageError(message, options)
+    case 'CONFIG':
+      return new ConfigError(message, options)
+    default:
+      return new NotStoredError(message, options)
+  }
+}
+
+function formatStored(databases: readonly Stored[]): string {
+  const rows = databases.flatMap(({ database, position, replicas }) => {
+    const cells = [database, formatPosition(position)]
+    if (replicas.length === 0) return [[...cells, '-', '-']]
+    return replicas.map(({ name, storedAtMs }) => [...cells, name, formatTime(storedAtMs)])
+  })
+  return formatTable(['database', 'position', 'replica', 'stored'], rows)
+}

@@ -1,0 +1,222 @@
+import { InUseError, NotStoredError, UsageError } from '../../domain/errors.js'
+import { type DatabaseConfig } from '../../domain/settings/config.js'
+import { type NotStored } from '../../domain/status.js'
+import { type Position } from '../../domain/wal/position.js'
+import { never, orAborted } from '../../kit/abort.js'
+import { type Barrier, type GenerationFeed } from '../backlog/generation-feed.js'
+import { type Clock } from '../ports/clock.js'
+import { type ReplicaStanding } from '../replica/replica-standing.js'
+
+/** Where the commits of a database are wanted, and how soon. */
+export interface WantedStored {
+  /** All replicas of the database, whichever has it first, or those of these names. */
+  readonly replicas: 'all' | 'any' | readonly string[]
+  /** `ride`: when it is their time, which costs nothing. `now`: at once; all who wait share an upload. */
+  readonly urgency: 'ride' | 'now'
+}
+
+/** What is stored of a database: everything that was committed before somebody asked. */
+export interface Stored {
+  /** The path of the database. */
+  readonly database: string
+  /** Everything up to there is stored. */
+  readonly position: Position
+  /** When the last commit before it was captured, milliseconds since 1970. */
+  readonly commitTimeMs: number
+  /** The replicas that have it, of those that were wanted. */
+  readonly replicas: readonly {
+    readonly name: string
+    /** When the store had acknowledged it, milliseconds since 1970. */
+    readonly storedAtMs: number
+  }[]
+}
+
+type WaitedStanding = Pick<
+  ReplicaStanding,
+  'isRestorableTo' | 'takenBy' | 'awaited' | 'lastStoredAtMs' | 'failure'
+>
+
+export interface CommitWaitsOptions {
+  readonly feed: GenerationFeed
+  readonly clock: Clock
+  readonly config: () => DatabaseConfig
+  /** Of the replicas that run now, by their names. */
+  readonly standings: () => ReadonlyMap<string, WaitedStanding>
+  /** Why nothing can be captured now, for people; undefined: it can. */
+  readonly captureProblem: () => string | undefined
+}
+
+/** Those who wait until what they have committed to one database is stored. */
+export class CommitWaits {
+  readonly #options: CommitWaitsOptions
+  /** The barrier for all who ask before it is asked for. */
+  #next: Promise<Barrier> | undefined
+  #askedAt = Number.NEGATIVE_INFINITY
+  #isOver = false
+
+  constructor(options: CommitWaitsOptions) {
+    this.#options = options
+  }
+
+  /** Captures everything that is committed now, and has it sent. Resolves before that is stored. */
+  async request(wanted: WantedStored, signal: AbortSignal): Promise<Stored> {
+    const barrier = await this.#captured(wanted, signal)
+    return this.#stored(barrier, wanted)
+  }
+
+  /**
+   * Resolves once everything that was committed before the call is acknowledged by the replicas that are wanted, each with
+   * a snapshot to begin with. Rejects with {@link NotStoredError} when that will not be: another writer has taken a
+   * replica over, or all has ended.
+   */
+  async wait(wanted: WantedStored, signal: AbortSignal): Promise<Stored> {
+    const { feed } = this.#options
+    for (;;) {
+      const barrier = await this.#captured(wanted, signal)
+      for (;;) {
+        if (this.#isStored(barrier, wanted)) return this.#stored(barrier, wanted)
+        this.#refuse(wanted)
+        // What follows it needs a snapshot of its own, which has all this, and what was committed since.
+        if (feed.current?.generation !== barrier.generation) break
+        await feed.waitForChange(signal)
+        signal.throwIfAborted()
+      }
+    }
+  }
+
+  /** What is not stored of what is wanted, at this moment. */
+  missing({ replicas }: WantedStored): readonly NotStored[] {
+    const { config, standings, captureProblem } = this.#options
+    const { path: database } = config()
+    const problem = captureProblem()
+    return this.#names(replicas).flatMap((replica) => {
+      const standing = standings().get(replica)
+      const detail = problem ?? standing?.awaited ?? 'it does not run'
+      const failure = standing?.failure
+      const why = failure === undefined ? '' : `: ${failure}`
+      return { database, replica, detail: `${detail}${why}` }
+    })
+  }
+
+  /** Nothing more will be stored: whoever still waits is refused. */
+  end(): void {
+    this.#isOver = true
+    this.#options.feed.announce()
+  }
+
+  /** Everything committed before the call, captured and spooled, and sent soon if that is wanted. */
+  async #captured(wanted: WantedStored, signal: AbortSignal): Promise<Barrier> {
+    const { feed } = this.#options
+    for (;;) {
+      signal.throwIfAborted()
+      this.#refuse(wanted)
+      // It is rejected when capturing fails, which is tried again, and then so is this.
+      const barrier = await orAborted(
+        this.#barrier(wanted).catch(() => undefined),
+        signal,
+      )
+      // That of the end was captured before it, and does not tell of what was committed since.
+      if (feed.ended) throw this.#ended(wanted)
+      if (barrier === undefined) continue
+      if (wanted.urgency === 'now') {
+        for (const name of this.#names(wanted.replicas)) feed.hurry(name, barrier)
+      }
+      return barrier
+    }
+  }
+
+  #barrier({ urgency }: WantedStored): Promise<Barrier> {
+    const { feed } = this.#options
+    if (urgency === 'ride') return feed.barrier({ rides: true })
+    this.#next ??= this.#nextBarrier()
+    return this.#next
+  }
+
+  async #nextBarrier(): Promise<Barrier> {
+    const { feed, clock, config } = this.#options
+    const intervalMs = Math.min(
+      ...config().replicas.map(({ urgentSyncIntervalMs }) => urgentSyncIntervalMs),
+    )
+    const waitMs = this.#askedAt + intervalMs - clock.monotonic()
+    // Without a wait, too, it is asked for only once it is known to be the next one.
+    await (waitMs > 0 ? clock.sleep(waitMs, never) : Promise.resolve())
+    // Whoever comes from here on has committed what this one may not have.
+    this.#next = undefined
+    this.#askedAt = clock.monotonic()
+    return feed.barrier()
+  }
+
+  #isStored(barrier: Barrier, { replicas }: WantedStored): boolean {
+    const names = this.#names(replicas)
+    const has = (name: string): boolean => this.#has(name, barrier)
+    return names.length > 0 && (replicas === 'any' ? names.some(has) : names.every(has))
+  }
+
+  #has(name: string, barrier: Barrier): boolean {
+    return this.#options.standings().get(name)?.isRestorableTo(barrier) === true
+  }
+
+  #stored(barrier: Barrier, { replicas }: WantedStored): Stored {
+    const { config, clock, standings } = this.#options
+    const { generation, position, commitTimeMs } = barrier
+    return {
+      database: config().path,
+      position: { generation, ...position },
+      commitTimeMs,
+      replicas: this.#names(replicas)
+        .filter((name) => this.#has(name, barrier))
+        .map((name) => ({
+          name,
+          storedAtMs: standings().get(name)?.lastStoredAtMs ?? clock.now(),
+        })),
+    }
+  }
+
+  #names(replicas: WantedStored['replicas']): readonly string[] {
+    return typeof replicas === 'string'
+      ? this.#options.config().replicas.map(({ name }) => name)
+      : replicas
+  }
+
+  /** Throws where what is wanted will not be. */
+  #refuse(wanted: WantedStored): void {
+    const { config, standings } = this.#options
+    const { path, replicas } = config()
+    const known = replicas.map(({ name }) => name)
+    const names = this.#names(wanted.replicas)
+    const unknown = names.find((name) => !known.includes(name))
+    if (unknown !== undefined || names.length === 0) {
+      throw new UsageError(`${path} has no replica ${unknown ?? ''}`.trimEnd(), {
+        hint: `It has: ${known.join(', ')}.`,
+      })
+    }
+    if (this.#isOver) throw this.#ended(wanted)
+    const taken = names.flatMap((replica) => {
+      const by = standings().get(replica)?.takenBy
+      return by === undefined ? [] : [{ replica, by }]
+    })
+    const [first] = taken
+    if (first === undefined || (wanted.replicas === 'any' && taken.length < names.length)) return
+    throw notStored(`${path}: replica ${first.replica} was taken over by ${first.by}`, {
+      cause: new InUseError(`replica ${first.replica} was taken over by ${first.by}`),
+      missing: this.missing(wanted),
+    })
+  }
+
+  #ended(wanted: WantedStored): NotStoredError {
+    const { path } = this.#options.config()
+    return notStored(`${path}: its replication ends`, { missing: this.missing(wanted) })
+  }
+}
+
+/** Why a commit is not stored. It is lost with the machine only. */
+export function notStored(
+  why: string,
+  options: { readonly cause?: unknown; readonly missing: readonly NotStored[] },
+): NotStoredError {
+  const places = options.missing.map(({ replica, detail }) => `on ${replica}: ${detail}`)
+  return new NotStoredError(`not stored: ${[why, ...places].join('; ')}`, {
+    ...options,
+    hint: 'The commit itself is safe in the database, and is stored when that can be done again.',
+  })
+}

@@ -1,0 +1,216 @@
+/** Whoever waits for his commits: what he is told is true, however the machine ends. */
+import Database from 'better-sqlite3'
+import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { join } from 'node:path'
+import { afterEach, expect, test } from 'vitest'
+import type * as Library from '../../src/index.js'
+import {
+  cleanUp,
+  library,
+  listObjects,
+  restore,
+  run,
+  start,
+  temporaryFolder,
+  until,
+} from '../support/cli.js'
+import { LostDisks } from '../support/lost-disks.ts'
+import { silent } from '../support/silent-logger.ts'
+
+const { configFromUrls, isAbortError, loadConfig, NotStoredError, replicate, UsageError } =
+  (await import(library)) as typeof Library
+
+afterEach(() => cleanUp())
+
+interface Service {
+  readonly folder: string
+  readonly path: string
+  readonly replica: string
+  readonly db: Database.Database
+  commit(): number
+}
+
+/** An application with its database. */
+function openService(): Service {
+  const folder = temporaryFolder()
+  const path = join(folder, 'app.db')
+  const db = new Database(path)
+  db.pragma('journal_mode = WAL')
+  db.exec('CREATE TABLE note (id INTEGER PRIMARY KEY)')
+  const insert = db.prepare('INSERT INTO note DEFAULT VALUES')
+  const commit = (): number => Number(insert.run().lastInsertRowid)
+  return { folder, path, replica: join(folder, 'replica'), db, commit }
+}
+
+async function newestRestored({ folder, replica }: Service): Promise<number> {
+  const output = join(folder, 'restored.db')
+  await restore(replica, output)
+  const db = new Database(output, { readonly: true })
+  const newest = db.prepare<[], number>('SELECT max(id) FROM note').pluck().get() ?? 0
+  db.close()
+  for (const end of ['', '-wal', '-shm']) rmSync(`${output}${end}`, { force: true })
+  return newest
+}
+
+function writeConfig(
+  { folder, path, replica }: Service,
+  settings: Readonly<Record<string, unknown>> = {},
+  top: object = {},
+): string {
+  const config = join(folder, 'tsreplicate.yml')
+  const dbs = [{ path, 'monitor-interval': '100ms', replicas: [{ path: replica, ...settings }] }]
+  writeFileSync(config, JSON.stringify({ dbs, ...top }))
+  return config
+}
+
+test('payments that were acknowledged are restored, whenever the machine dies with its disk', async () => {
+  const folder = temporaryFolder()
+  const replica = { path: join(folder, 'replica') }
+  const machines = new LostDisks({ folder, replica })
+  for (const afterMs of [0, 40, 90, 400]) expect(await machines.oneLife(afterMs)).toEqual([])
+  expect(machines.acknowledged.length).toBeGreaterThan(4)
+})
+
+test('whoever waits is told at once or with the next interval, and what he is told is restored', async () => {
+  const service = openService()
+  const { path, replica } = service
+  const config = writeConfig(service, { 'sync-interval': '2s' })
+  await using replication = await replicate(await loadConfig({ path: config }), { logger: silent })
+  await replication.stored()
+  const segments = (): number => listObjects(replica).filter((name) => /wal/.test(name)).length
+
+  for (let i = 0; i < 3; i += 1) {
+    const id = await replication.durable(() => service.commit(), { urgency: 'now' })
+    expect(await newestRestored(service)).toBeGreaterThanOrEqual(id)
+  }
+  const before = segments()
+  const many = Array.from({ length: 200 }, async () => {
+    service.commit()
+    return replication.stored({ database: path, replicas: ['file'], urgency: 'now' })
+  })
+  const stored = await Promise.all(many)
+  expect(stored.at(-1)).toMatchObject({ database: path, replicas: [{ name: 'file' }] })
+  expect(segments() - before).toBeLessThanOrEqual(3)
+  const rides = [service.commit(), service.commit()]
+  await Promise.all(rides.map(() => replication.stored()))
+  expect(await newestRestored(service)).toBe(rides[1])
+  expect(segments() - before).toBeLessThanOrEqual(5)
+  // Nothing is written where nothing was committed.
+  const idle = segments()
+  await replication.stored({ urgency: 'now' })
+  expect(segments()).toBe(idle)
+  service.db.close()
+})
+
+test('whoever waits is refused in time, for wrong options and after the end, and waits for an engine that was killed', async () => {
+  const service = openService()
+  const config = await configFromUrls(service.path, [`file://${service.replica}`])
+  const replication = await replicate(config, { logger: silent })
+  await replication.stored({ urgency: 'now' })
+  await expect(replication.stored({ replicas: ['offsite'] })).rejects.toBeInstanceOf(UsageError)
+  for (const wrong of [{ urgency: 'soon' }, { timeoutMs: 0 }, { replica: 'file' }]) {
+    const waiting = replication.stored(wrong as object)
+    await expect(waiting).rejects.toBeInstanceOf(UsageError)
+  }
+  await expect(replication.stored({ database: '/other.db' })).rejects.toMatchObject({
+    code: 'CONFIG',
+  })
+  const over = replication.stored({ signal: AbortSignal.abort() })
+  await expect(over).rejects.toSatisfy(isAbortError)
+
+  // Somewhere else by now: the folder of the replica is a file.
+  renameSync(service.replica, `${service.replica}-away`)
+  writeFileSync(service.replica, '')
+  service.commit()
+  const refused = await replication
+    .stored({ urgency: 'now', timeoutMs: 2000 })
+    .catch((error: unknown) => error)
+  expect(refused).toBeInstanceOf(NotStoredError)
+  expect(refused).toMatchObject({
+    message: expect.stringMatching(/not within 2s; on file: .*replica/) as string,
+    hint: expect.stringContaining('safe in the database') as string,
+    missing: [{ database: service.path, replica: 'file' }],
+  })
+  rmSync(service.replica)
+  renameSync(`${service.replica}-away`, service.replica)
+
+  const id = service.commit()
+  process.kill(replication.pid ?? 0, 'SIGKILL')
+  await replication.stored({ urgency: 'now', timeoutMs: 60_000 })
+  expect(await newestRestored(service)).toBe(id)
+  await replication.stop()
+  const late = replication.stored()
+  await expect(late).rejects.toBeInstanceOf(NotStoredError)
+  service.db.close()
+})
+
+test('of a new generation nothing is said to be stored before its snapshot is', async () => {
+  const service = openService()
+  service.db.exec('CREATE TABLE large (content)')
+  const insert = service.db.prepare('INSERT INTO large VALUES (randomblob(1000000))')
+  for (let i = 0; i < 20; i += 1) insert.run()
+  const config = await configFromUrls(service.path, [`file://${service.replica}`])
+  for (let round = 0; round < 2; round += 1) {
+    const replication = await replicate(config, { logger: silent })
+    const id = service.commit()
+    await replication.stored({ urgency: 'now', timeoutMs: 120_000 })
+    expect(await newestRestored(service)).toBe(id)
+    await replication.stop()
+    // What nobody watches ends the generation.
+    service.commit()
+    service.db.pragma('wal_checkpoint(TRUNCATE)')
+  }
+  service.db.close()
+})
+
+async function post(socketPath: string, body: object): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ socketPath, method: 'POST', path: '/api/sync' }, (response) => {
+      response.resume()
+      resolve(response.statusCode ?? 0)
+    })
+    asked.on('error', reject)
+    asked.end(JSON.stringify(body))
+  })
+}
+
+test('the command and the socket do the same, which the network does not offer', async () => {
+  const service = openService()
+  const socket = join(service.folder, 'socket')
+  const top = { socket: { path: socket }, addr: '127.0.0.1:0', logging: { level: 'info' } }
+  const config = writeConfig(service, { 'sync-interval': '1h' }, top)
+  const sync = (...args: string[]) => run('sync', '-config', config, ...args)
+  expect(await sync()).toMatchObject({ code: 3 })
+
+  const daemon = start('replicate', '-config', config)
+  await daemon.waitFor(/snapshot written/)
+  const id = service.commit()
+  const done = await sync('-wait', '-now', '--json', service.path)
+  expect(done.code, done.stderr).toBe(0)
+  expect(JSON.parse(done.stdout)).toMatchObject({
+    isStored: true,
+    databases: [{ database: service.path, replicas: [{ name: 'file' }] }],
+  })
+  expect(await newestRestored(service)).toBe(id)
+
+  const next = service.commit()
+  const late = await sync('-wait', '-timeout', '500ms')
+  expect(late).toMatchObject({ code: 74, stdout: '' })
+  expect(late.stderr).toMatch(
+    /not within 500ms; on file: the newest commits, behind .*\nhint: .*safe in the database/,
+  )
+  const asked = await sync('-replica', 'file')
+  expect(asked).toMatchObject({ code: 0, stdout: expect.stringContaining(service.path) as string })
+  await until(async () => (await newestRestored(service)) === next, 20_000, 'the commit')
+  expect(await sync('-wait', '/other.db')).toMatchObject({ code: 78 })
+  expect(await sync('-wait', '-replica', 'offsite')).toMatchObject({ code: 2 })
+
+  expect(await post(socket, { urgency: 'now' })).toBe(200)
+  expect(await post(socket, { urgency: 'soon' })).toBe(400)
+  const url = /url=(\S+)\/metrics/.exec(daemon.output)?.[1] ?? ''
+  expect((await fetch(`${url}/api/sync`, { method: 'POST' })).status).toBe(405)
+  expect(await daemon.stop()).toBe(0)
+  expect(existsSync(socket)).toBe(false)
+  service.db.close()
+})
