@@ -55,23 +55,26 @@ module.exports = {
     ),
     error(
       'adapters-stand-alone',
-      'Two adapters share what is in files/, child-process/ or object-store/, and nothing of each other.',
+      'Two adapters share what is in files/, child-process/, sqlite-library/ or object-store/, and nothing of each other.',
       { path: '^src/infrastructure/((?:replica-clients/)?[^/]+)/' },
       {
         path: '^src/infrastructure/',
         pathNot: [
           '^src/infrastructure/$1/',
-          '^src/infrastructure/(files|child-process|replica-clients/(object-store|around))/',
+          '^src/infrastructure/(files|child-process|sqlite-library|replica-clients/(object-store|around))/',
         ],
       },
     ),
     error(
       'shared-rooms-know-no-adapter',
       'What adapters share imports none of them, and no package of a vendor.',
-      { path: '^src/infrastructure/(files|child-process|replica-clients/(object-store|around))/' },
+      {
+        path: '^src/infrastructure/(files|child-process|sqlite-library|replica-clients/(object-store|around))/',
+      },
       {
         path: '(^src/infrastructure/|node_modules/(@aws-sdk|@google-cloud|@azure))',
-        pathNot: '^src/infrastructure/(files|child-process|replica-clients/(object-store|around))/',
+        pathNot:
+          '^src/infrastructure/(files|child-process|sqlite-library|replica-clients/(object-store|around))/',
       },
     ),
     error(

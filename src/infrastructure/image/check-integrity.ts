@@ -1,4 +1,6 @@
 import type BetterSqlite3 from 'better-sqlite3'
+import { ConfigError } from '../../domain/errors.js'
+import { unlessUnloadable } from '../sqlite-library/unless-unloadable.js'
 import { type CheckRequest, type CheckResult } from './image-messages.js'
 
 /** How SQLite begins what it says of pages that do not fit together; all else is about what is stored in them. */
@@ -18,7 +20,7 @@ const maxShown = 5
 export async function checkIntegrity({ path, pragma }: CheckRequest): Promise<CheckResult> {
   const { default: open } = await import('better-sqlite3')
   try {
-    const database = open(path, { readonly: true, fileMustExist: true })
+    const database = unlessUnloadable(() => open(path, { readonly: true, fileMustExist: true }))
     try {
       database.exec('PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON')
       return check(database, pragma, open.SqliteError)
@@ -26,6 +28,7 @@ export async function checkIntegrity({ path, pragma }: CheckRequest): Promise<Ch
       database.close()
     }
   } catch (error) {
+    if (error instanceof ConfigError) return { verdict: 'failed', detail: error.message }
     if (!(error instanceof open.SqliteError)) throw error
     if (damaged.test(error.code)) return { verdict: 'damaged', detail: error.message }
     return { verdict: 'failed', detail: error.message }

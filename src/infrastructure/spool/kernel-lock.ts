@@ -5,6 +5,7 @@
  */
 import type Database from 'better-sqlite3'
 import { codeOf } from '../../kit/error-text.js'
+import { unlessUnloadable } from '../sqlite-library/unless-unloadable.js'
 
 /** A lock that this process holds. */
 export interface KernelLock {
@@ -16,7 +17,7 @@ export async function tryKernelLock(path: string): Promise<KernelLock | undefine
   const { default: Sqlite } = await import('better-sqlite3')
   let file: Database.Database | undefined
   try {
-    file = new Sqlite(path, { timeout: 0 })
+    file = unlessUnloadable(() => new Sqlite(path, { timeout: 0 }))
     file.exec('BEGIN EXCLUSIVE')
     const held = file
     return { release: () => held.close() }

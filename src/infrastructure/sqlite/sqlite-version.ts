@@ -1,4 +1,5 @@
 import Database from 'better-sqlite3'
+import { unlessUnloadable } from '../sqlite-library/unless-unloadable.js'
 
 /** Before it, two connections that checkpoint at the wrong moment can corrupt a database: the WAL-reset bug. */
 const least = [3, 51, 3] as const
@@ -15,7 +16,7 @@ export function isSafeSqliteVersion(version: string): boolean {
 
 /** Throws if the library that better-sqlite3 brings is too old. */
 export function requireSafeSqlite(): void {
-  const database = new Database(':memory:')
+  const database = unlessUnloadable(() => new Database(':memory:'))
   try {
     const version = String(database.prepare('select sqlite_version()').pluck().get())
     if (!isSafeSqliteVersion(version)) {

@@ -10,11 +10,12 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import {
   baseOf,
   CleanRoot,
+  lackOfMusl,
   lackOfRoots,
   processOneOf,
   stopProcessOne,
@@ -33,6 +34,7 @@ const { version } = JSON.parse(readFileSync(join(project, 'package.json'), 'utf8
   readonly version: string
 }
 const tarball = `tsreplicate-${version}-linux-x64.tar.gz`
+const npmPackage = `tsreplicate-${version}.tgz`
 const deb = `tsreplicate_${version}_amd64.deb`
 const newVersion = '99.0.0'
 const newDeb = `tsreplicate_${newVersion}_amd64.deb`
@@ -46,6 +48,9 @@ if (lack !== undefined) sayAtTheEnd(`no installation was tried: ${lack}`)
 else if (lackOfSystemd !== undefined) {
   sayAtTheEnd(`no service of the Debian package was tried: ${lackOfSystemd}`)
 }
+if (lack === undefined && lackOfMusl !== undefined) {
+  sayAtTheEnd(`nothing was installed on a machine with musl: ${lackOfMusl}`)
+}
 sayAtTheEnd('the archives for arm64 were not run by this suite')
 
 /** What the page says to type, in the block that begins so. */
@@ -56,11 +61,11 @@ function typed(page: string, start: string): string {
 }
 
 /** A machine of a user: a folder with a database, and where the documents put backups. */
-function newMachine(suite: string, file: string): CleanRoot {
+function newMachine(suite: string, installed: string): CleanRoot {
   const machine = new CleanRoot(suite)
   for (const folder of ['data', 'backup', 'restored']) mkdirSync(machine.at(folder))
   makeNotes(machine.at('data/app.db'), 'kept')
-  copyFileSync(join(archives, file), machine.at(`root/${file}`))
+  copyFileSync(installed, machine.at(`root/${basename(installed)}`))
   return machine
 }
 
@@ -101,7 +106,7 @@ describe.skipIf(lack !== undefined).each(suites)('on a clean %s', (suite) => {
   afterEach(() => cleanUp())
 
   test('the archive is installed, used and removed as the documents say', async () => {
-    const machine = newMachine(suite, tarball)
+    const machine = newMachine(suite, join(archives, tarball))
     await machine.run('! command -v node && ! command -v cc && ! command -v tsreplicate')
     const before = machine.paths(...ofTheUser)
     await machine.run(typed('README.md', 'tar -xzf'))
@@ -112,7 +117,7 @@ describe.skipIf(lack !== undefined).each(suites)('on a clean %s', (suite) => {
   })
 
   test('the Debian package is installed, used, removed and purged, with no systemd that runs', async () => {
-    const machine = newMachine(suite, deb)
+    const machine = newMachine(suite, join(archives, deb))
     const before = machine.paths(...ofTheUser)
     await machine.run(typed('README.md', 'dpkg -i'))
     expect(await machine.run('tsreplicate version')).toBe(`v${version}\n`)
@@ -131,7 +136,7 @@ describe.skipIf(lack !== undefined).each(suites)('on a clean %s', (suite) => {
     afterAll(() => cleanUp())
 
     test('a service goes on as the new version after an upgrade, and ends with the package', async () => {
-      const machine = newMachine(suite, deb)
+      const machine = newMachine(suite, join(archives, deb))
       const at = (place: string): string => machine.at(place)
       // What systemd makes itself when it starts: folders for sockets of others, and marks of updates.
       const paths = (): string[] =>
@@ -179,6 +184,28 @@ describe.skipIf(lack !== undefined).each(suites)('on a clean %s', (suite) => {
     })
   })
 })
+
+describe.skipIf(lack !== undefined || lackOfMusl !== undefined)(
+  'on a clean machine with musl',
+  () => {
+    afterEach(() => cleanUp())
+
+    test('the npm package is installed, used and removed as the documents say', async () => {
+      execFileSync('npm', ['run', '--silent', 'pack'], { cwd: project })
+      const machine = newMachine('musl', join(project, npmPackage))
+      // npm keeps what it has compiled there.
+      const ignored = [...ofTheUser, 'tmp/node-compile-cache']
+      const before = machine.paths(...ignored)
+      const install = typed('docs/guide.md', 'npm install -g').trim()
+      const certificates = 'NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt'
+      await machine.run(`${certificates} ${install} --ignore-scripts`)
+      expect(await machine.run('tsreplicate version')).toBe(`v${version}\n`)
+      await followReadme(machine)
+      await machine.run('npm uninstall -g tsreplicate')
+      expect(machine.paths(...ignored)).toEqual(before)
+    })
+  },
+)
 
 describe.skipIf(lack !== undefined)('the files of the container image', () => {
   afterAll(() => cleanUp())
