@@ -2,13 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { afterEach, expect, test } from 'vitest'
 import { cleanUp, program, Running, until, writeConfig } from '../support/cli.ts'
 import { FaultyDaemon } from '../support/faulty-threads.ts'
-import {
-  lastAcknowledged,
-  restoreAndVerify,
-  startWriter,
-  summaryOf,
-  write,
-} from '../support/ledger.ts'
+import { lastAcknowledged, restoreAndVerify, startWriter, write } from '../support/ledger.ts'
 import { killAtRandom } from '../support/random-kills.ts'
 import { scene } from '../support/scene.ts'
 
@@ -85,16 +79,16 @@ test('threads that ended for want of work are started again, and nothing is lost
     '-config',
     config,
   ])
+  await daemon.waitFor(/snapshot written/)
   let before = 0
   for (let time = 1; time <= 2; time += 1) {
-    const writer = startWriter({ db, oracle, rate: 50, rows: 20, autocheckpoint: 0, seconds: 3 })
-    await summaryOf(writer)
+    const writer = startWriter({ db, oracle, rate: 50, rows: 20, autocheckpoint: 0 })
+    // It takes a checkpoint and a writer lock.
+    await until(() => indexOf(daemon) > before, 30_000, 'the WAL to begin anew')
+    expect(await writer.stop()).toBe(0)
     await daemon.waitFor(/msg="at rest"/, { times: time })
     await until(() => threadsOf(daemon) === 1, 30_000, 'the threads without work to end')
-    // A checkpoint and a writer lock, or the WAL would not have begun anew.
-    const index = indexOf(daemon)
-    expect(index).toBeGreaterThan(before)
-    before = index
+    before = indexOf(daemon)
   }
   expect(daemon.output).not.toMatch(/has ended/)
   expect(await daemon.stop()).toBe(0)

@@ -1,27 +1,11 @@
 /**
  * How long a test waits. Waits end by what they wait for; a limit only ends what hangs. So limits are told in the time of a
  * quiet machine, and on a busy one that time passes more slowly: by as much as there is more to run than there are cores.
- * This is the one place that knows how busy the machine is.
  */
-import { readFileSync } from 'node:fs'
-import { availableParallelism, loadavg } from 'node:os'
+import { busyness } from '../../src/kit/busyness.ts'
 
 /** What a test as a whole may take before it counts as hung. Its waits end sooner, and say what they wait for. */
 export const hungMs = 900_000
-
-/** How many threads want a core at this moment, on Linux; else nothing is known of it. */
-function runnable(): number {
-  try {
-    return Number(/ (\d+)\//.exec(readFileSync('/proc/loadavg', 'utf8'))?.[1] ?? 0)
-  } catch {
-    return 0
-  }
-}
-
-/** How many times more there is to run than the machine can; at least 1. */
-function busyness(): number {
-  return Math.max(1, Math.max(loadavg()[0] ?? 0, runnable()) / availableParallelism())
-}
 
 /** A duration that would do on a quiet machine, as long as it has to be on this one now. */
 export function onThisMachine(quietMs: number): number {

@@ -10,7 +10,9 @@
  * So the reader before stays until nobody can be waiting for the newer one. That is so when somebody has written since, for
  * who waits holds the writer lock; or when all is copied back. Else the newer one is let go for a moment, in which who
  * waits for its place gets it, and begins again: its place has the right mark by then. The reader before keeps every frame.
+ * Who waits sleeps between two tries, and on a busy machine he sleeps longer than he wants to: so the moment is longer there.
  */
+import { busyness } from '../../kit/busyness.js'
 import { isAllCopied, type WalState } from '../../usecase/ports/managed-database.js'
 import { sameHeader } from './wal-file.js'
 import { waitShortly, WalReader } from './wal-reader.js'
@@ -40,10 +42,12 @@ interface Trial {
 
 /** How long somebody may commit, so that the newer one need not be let go. */
 const trialMs = 4
-/** How long it is let go: SQLite's busy handler tries again after 1, 2, 5, 10 ms. */
+/** How long it is let go on a quiet machine: SQLite's busy handler tries again after 1, 2, 5, 10 ms. */
 const apartMs = 10
 /** The same where it is let go at once, and nobody has waited for longer. */
-const soonApartMs = 3
+const soonApartMs = 4
+/** As often as this at the most, on a busy machine: a checkpoint that waits for the reader before waits so long, too. */
+const maxTimesLonger = 12
 /** One whose mark may be newer than the one before has two. */
 const maxTrialsAtRest = 2
 
@@ -56,10 +60,16 @@ export class HeldReaders {
   #trial: Trial | undefined
   #spares: WalReader[] = []
   #timer: NodeJS.Timeout | undefined
+  readonly #busyness: () => number
 
-  constructor(path: string, read: (frameCount: number) => WalSigns) {
+  constructor(
+    path: string,
+    read: (frameCount: number) => WalSigns,
+    busynessNow: () => number = busyness,
+  ) {
     this.#path = path
     this.#read = read
+    this.#busyness = busynessNow
   }
 
   /** Whether no trial is under way. */
@@ -120,7 +130,7 @@ export class HeldReaders {
     for (let tries = 0; tries < maxTrialsAtRest && this.#trial !== undefined; tries += 1) {
       clearTimeout(this.#timer)
       this.#trial.reader.end()
-      waitShortly(soonApartMs)
+      waitShortly(this.#longEnough(soonApartMs))
       this.#goOn({ ...this.#trial, isApart: true })
     }
     // Else somebody has committed, and it does not rest.
@@ -148,9 +158,14 @@ export class HeldReaders {
     }, waitMs).unref()
   }
 
-  #letGo({ reader, mark }: Trial, forMs: number): void {
+  #letGo({ reader, mark }: Trial, quietMs: number): void {
     reader.end()
-    this.#wait({ reader, mark, isApart: true }, forMs)
+    this.#wait({ reader, mark, isApart: true }, this.#longEnough(quietMs))
+  }
+
+  /** For whoever waits to have tried again. */
+  #longEnough(quietMs: number): number {
+    return quietMs * Math.min(maxTimesLonger, this.#busyness())
   }
 
   #goOn(trial: Trial): void {

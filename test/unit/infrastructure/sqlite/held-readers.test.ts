@@ -21,6 +21,7 @@ let path: string
 let application: Database.Database
 let wal: WalFile
 let held: HeldReaders
+let busyness: number
 
 beforeEach(() => {
   vi.useFakeTimers()
@@ -29,7 +30,8 @@ beforeEach(() => {
   application = new Database(path, { timeout: 0 })
   application.exec('PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (n)')
   wal = new WalFile(path, identifyLogFile(statSync(`${path}-wal`)))
-  held = new HeldReaders(path, signs)
+  busyness = 1
+  held = new HeldReaders(path, signs, () => busyness)
   const first = new WalReader(path)
   first.begin()
   held.take(first)
@@ -94,6 +96,20 @@ test('a newer reader is let go for a moment, while the one before is held, and t
   expect(places()).toHaveLength(1)
   expect(places()).not.toEqual([before])
   expect(checkpoint('FULL')).toEqual({ busy: 0, log: 3, checkpointed: 3 })
+})
+
+test('on a busy machine it is let go for longer, as who waits for its place runs later there', () => {
+  busyness = 8
+  commit()
+  const [before] = places()
+  const { next, mark } = begin()
+  held.replace(next, mark, { isQuiet: true })
+  vi.advanceTimersByTime(20)
+  expect(held.isSettled).toBe(false)
+  expect(places()).toEqual([before])
+  vi.advanceTimersByTime(20)
+  expect(held.isSettled).toBe(true)
+  expect(places()).not.toEqual([before])
 })
 
 test('where writers go on, a commit ends the trial, and the newer reader is never let go', () => {
