@@ -47,7 +47,7 @@ const apartMs = 10
 /** The same where it is let go at once, and nobody has waited for longer. */
 const soonApartMs = 4
 /** As often as this at the most, on a busy machine: a checkpoint that waits for the reader before waits so long, too. */
-const maxTimesLonger = 12
+const maxTimesLonger = 4
 /** One whose mark may be newer than the one before has two. */
 const maxTrialsAtRest = 2
 
