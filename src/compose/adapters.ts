@@ -6,7 +6,7 @@ import { type UploadRecord } from '../usecase/ports/upload-record.js'
 
 export interface StoreOptions {
   /** What the files of a folder replica get; undefined: they are this process's own. */
-  readonly owner?: FileOwnership | undefined
+  readonly owner?: (() => FileOwnership) | undefined
   /** Remembers uploads under way, where a store needs that. */
   readonly uploads?: UploadRecord | undefined
 }

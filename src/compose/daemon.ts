@@ -5,7 +5,8 @@ import { type Lifetime } from './lifetime.js'
 import { checkReplicas, openDaemonReplica } from './stores.js'
 import { machineClock, systemClock } from '../infrastructure/clock/system-clock.js'
 import { fetchHeartbeatClient } from '../infrastructure/heartbeat/fetch-heartbeat-client.js'
-import { ownershipOf } from '../infrastructure/files/ownership.js'
+import { ownershipLike } from '../infrastructure/files/ownership.js'
+import { whoCanChange } from '../infrastructure/files/who-can-change.js'
 import { clearLeft, markLeft } from '../infrastructure/folder/left-state.js'
 import { SqliteFolder } from '../infrastructure/folder/sqlite-folder.js'
 import { decodeFrame } from '../infrastructure/lz4/frame-decoder.js'
@@ -24,6 +25,7 @@ import { type JsonRecordOptions } from '../infrastructure/spool/json-record.js'
 import { FolderSpool } from '../infrastructure/spool/folder-spool.js'
 import { findState, settleState } from '../infrastructure/spool/state-place.js'
 import { refuseForeignDatabase } from '../infrastructure/sqlite/database-access.js'
+import { findDatabaseFile } from '../infrastructure/sqlite/database-file.js'
 import { SqliteDatabase } from '../infrastructure/sqlite/sqlite-database.js'
 import { SqliteThreads } from '../infrastructure/sqlite/sqlite-threads.js'
 import { DatabaseWatcher } from '../infrastructure/watch/database-watcher.js'
@@ -127,9 +129,11 @@ async function composeDatabase(
 ): Promise<DatabaseParts> {
   const logger = shared.logger.child({ db: configured.path })
   // Not even the local state is created.
+  const isFound = configured.comesAndGoes === true
+  const file = await findDatabaseFile(configured.path, { isFound })
   await refuseForeignDatabase(configured.path)
   const { path: metaPath, movedFrom } = await settleState(configured, {
-    owner: (await ownershipOf(configured.path)).uid,
+    owner: file?.rights.uid,
     maxBytes: 2 * configured.maxSpoolBytes,
   })
   if (movedFrom !== undefined) {
@@ -143,6 +147,7 @@ async function composeDatabase(
     path: config.path,
     threads,
     allowNetworkFileSystem: config.allowNetworkFileSystem,
+    isFound,
   })
   const spool = new FolderSpool({
     path: config.metaPath,
@@ -204,9 +209,20 @@ async function composeReplica(replica: ReplicaConfig, of: OfDatabase): Promise<R
   const { config, database, spool, feed, shared } = of
   const { name, target } = replica
   const logger = of.logger.child({ replica: name })
+  if (target.type === 'file' && target.owner === undefined && process.geteuid?.() === 0) {
+    const who = await whoCanChange(target.path)
+    const hint = 'give it to root (chown -R), as all folders above it, or set owner: database'
+    if (who !== undefined)
+      logger.warn({ path: target.path, who, hint }, 'others can delete the replica')
+  }
   const state = { path: config.metaPath, replica: name }
   const { client, problems, owner } = await openDaemonReplica(replica, {
-    ownershipOf: config.path,
+    ownership: () =>
+      database.rights === undefined
+        ? {}
+        : ownershipLike(database.rights, {
+            isGiven: target.type === 'file' && target.owner === 'database',
+          }),
     uploads: new FolderUploadRecord(state),
     metrics: shared.metricsOf?.({ database: config.path, replica: name, type: target.type }),
     logger,

@@ -7,7 +7,7 @@ import {
   type ReplicaTarget,
 } from '../domain/settings/config.js'
 import { systemClock } from '../infrastructure/clock/system-clock.js'
-import { ownershipOf } from '../infrastructure/files/ownership.js'
+import { type FileOwnership } from '../infrastructure/files/ownership.js'
 import { countOperations } from '../infrastructure/replica-clients/around/count-operations.js'
 import { guardWrites } from '../infrastructure/replica-clients/around/guard-writes.js'
 import { limitOperations } from '../infrastructure/replica-clients/around/limit-operations.js'
@@ -71,8 +71,8 @@ async function withEncryption(
 }
 
 export interface DaemonReplicaOptions {
-  /** The database whose mode and owner the files of a folder replica get. */
-  readonly ownershipOf: string
+  /** Mode and owner of the files of a folder replica that are made from now on. */
+  readonly ownership: () => FileOwnership
   /** Remembers uploads under way, where a store needs that. */
   readonly uploads: UploadRecord
   readonly metrics: ReplicaMetrics | undefined
@@ -87,13 +87,13 @@ export interface DaemonReplicaOptions {
  */
 export async function openDaemonReplica(
   { target, age }: { readonly target: ReplicaTarget; readonly age: AgeKeys | undefined },
-  { ownershipOf: databasePath, uploads, metrics, logger, own }: DaemonReplicaOptions,
+  { ownership, uploads, metrics, logger, own }: DaemonReplicaOptions,
 ): Promise<{
   readonly client: ReplicaClient
   readonly problems: ReplicaProblems
   readonly owner: OwnReplica
 }> {
-  const adapter = await openStore(target, { owner: await ownershipOf(databasePath), uploads })
+  const adapter = await openStore(target, { owner: ownership, uploads })
   const counted = metrics === undefined ? adapter : countOperations(adapter, metrics)
   const problems = new ReplicaProblems({ logger, clock: systemClock, location: adapter.location })
   const plain = limited(counted)

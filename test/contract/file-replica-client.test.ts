@@ -53,7 +53,7 @@ const modeOf = async (path: string): Promise<number> => (await stat(path)).mode 
 test('files and folders get the mode of the database and its folder', async () => {
   const path = join(root, 'new')
   const owner = { fileMode: 0o640, directoryMode: 0o750, uid: 12_345, gid: 12_345 }
-  await put(new FileReplicaClient({ path, owner }), segment(0, 0), Buffer.from('x'))
+  await put(new FileReplicaClient({ path, owner: () => owner }), segment(0, 0), Buffer.from('x'))
   const wal = join(path, 'generations', generation, 'wal')
   expect(await modeOf(path)).toBe(0o750)
   expect(await modeOf(wal)).toBe(0o750)

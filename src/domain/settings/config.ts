@@ -13,6 +13,8 @@ export interface FileReplicaTarget {
   readonly type: 'file'
   /** Absolute path of the folder. */
   readonly path: string
+  /** Whose its files are; absent: of the user that runs tsreplicate. */
+  readonly owner?: 'database'
 }
 
 interface ObjectStoreTarget {

@@ -381,6 +381,15 @@ const table = {
       description:
         'For rolling deployments: a tsreplicate that starts elsewhere waits until this one ends, or has given no sign of life for this long. Each such period costs about three small requests.',
     },
+    owner: {
+      type: 'choice',
+      stores: ['file'],
+      choices: ['tsreplicate', 'database'],
+      otherwise: '`tsreplicate`',
+      example: 'database',
+      description:
+        'Whose the files are: of the user that runs tsreplicate, so that nobody else can delete them, or, as with Litestream, of the owner of the database, with the mode of the database. Only root can give files away.',
+    },
     age: { type: 'section', litestream: true, description: 'Encryption of all objects with age.' },
     bucket: {
       type: 'string',

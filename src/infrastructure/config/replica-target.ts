@@ -42,7 +42,9 @@ export function readTarget(
   settings: Settings<'replica'>,
   context: TargetContext,
 ): ReplicaTarget | undefined {
-  if (place.type === 'file') return place
+  if (place.type === 'file') {
+    return settings.value('owner') === 'database' ? { ...place, owner: 'database' } : place
+  }
   if (place.bucket === '') {
     settings.problem('bucket', `bucket required for ${place.type} replica`)
     return undefined

@@ -1,6 +1,4 @@
-/** Mode and owner of the files that are created: those of the database that they belong to. */
-import { stat } from 'node:fs/promises'
-import { dirname } from 'node:path'
+/** Mode and owner of files that are created. */
 
 /** What is missing is this process's own, and nobody else may read it. */
 export interface FileOwnership {
@@ -10,18 +8,24 @@ export interface FileOwnership {
   readonly gid?: number
 }
 
-/** What files beside a database get: its own modes and owner, and its folder's. */
-export async function ownershipOf(databasePath: string): Promise<FileOwnership> {
-  try {
-    const folder = await stat(dirname(databasePath))
-    const directoryMode = folder.mode & 0o777
-    try {
-      const file = await stat(databasePath)
-      return { fileMode: file.mode & 0o777, directoryMode, uid: file.uid, gid: file.gid }
-    } catch {
-      return { directoryMode }
-    }
-  } catch {
-    return {}
-  }
+/** Who may do what with a file. */
+export interface FileRights {
+  readonly uid: number
+  readonly gid: number
+  readonly mode: number
+}
+
+/**
+ * What copies of a file get: its mode where it is our own. A file of somebody else is given to him with its mode if that
+ * `isGiven`, and else is ours alone.
+ */
+export function ownershipLike(
+  { uid, gid, mode }: FileRights,
+  { isGiven }: { readonly isGiven: boolean },
+): FileOwnership {
+  if (uid !== process.geteuid?.() && !isGiven) return {}
+  const fileMode = mode & 0o777
+  // Whoever may read a file may look into its folder.
+  const directoryMode = 0o700 | fileMode | ((fileMode & 0o444) >> 2)
+  return { fileMode, directoryMode, ...(isGiven ? { uid, gid } : {}) }
 }

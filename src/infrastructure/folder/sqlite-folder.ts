@@ -7,7 +7,6 @@ import { isMeant, isStateFolder, mayBeDatabase } from '../../domain/settings/dat
 import { DatabaseError } from '../../domain/errors.js'
 import { wokenOrAborted } from '../../kit/abort.js'
 import { codeOf, messageOf } from '../../kit/error-text.js'
-import { type FileIdentity } from '../../usecase/ports/managed-database.js'
 import { type FolderScan, type WatchedFolder } from '../../usecase/ports/watched-folder.js'
 import { kindByContent } from '../files/sqlite-header.js'
 import { removeLeft } from './left-state.js'
@@ -81,12 +80,13 @@ export class SqliteFolder implements WatchedFolder {
     const stat = await lstat(file).catch(() => undefined)
     if (stat?.isFile() !== true) return 'other'
     if (stat.size === 0) return 'empty'
-    const identity: FileIdentity = { device: stat.dev, inode: stat.ino }
-    // Another name of a database that is replicated already, or one that is being renamed.
-    if (replicated.has(identity)) return 'empty'
     const signs = `${stat.ino}:${stat.size}:${stat.mtimeMs}`
     if (this.#others.get(file) === signs) return 'other'
-    const kind = await kindByContent(file)
+    const kind = await kindByContent(file, ({ dev, ino }) =>
+      replicated.has({ device: dev, inode: ino }),
+    )
+    // Another name of a database that is replicated already, or one that is being renamed.
+    if (kind === 'in use') return 'empty'
     if (kind === 'other') this.#others.set(file, signs)
     return kind
   }

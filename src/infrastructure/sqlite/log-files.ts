@@ -4,7 +4,7 @@
  * They are looked at by name and `-shm` is never opened, which would drop SQLite's locks when it is closed.
  */
 import fs, { type Stats } from 'node:fs'
-import { stat } from 'node:fs/promises'
+import { lstat } from 'node:fs/promises'
 import { codeOf } from '../../kit/error-text.js'
 import { type OpenedDatabase } from '../../usecase/ports/managed-database.js'
 
@@ -23,9 +23,15 @@ export function identifyLogFile(stats: Pick<Stats, 'dev' | 'ino'> | undefined): 
   return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`
 }
 
+/** Opens one for reading. No link is followed, as SQLite follows none, and no FIFO waited for. */
+export function openLog(path: string): number {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants
+  return fs.openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+}
+
 export function logFilesNow(database: string): LogFiles {
   const identify = (suffix: string): string | undefined =>
-    identifyLogFile(fs.statSync(`${database}${suffix}`, { throwIfNoEntry: false }))
+    identifyLogFile(fs.lstatSync(`${database}${suffix}`, { throwIfNoEntry: false }))
   return { wal: identify('-wal'), shm: identify('-shm') }
 }
 
@@ -49,7 +55,7 @@ export async function findLogChange(
 
 async function statOf(path: string): Promise<Stats | undefined> {
   try {
-    return await stat(path)
+    return await lstat(path)
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined
     throw error

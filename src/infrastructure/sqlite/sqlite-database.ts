@@ -1,5 +1,4 @@
-import fs from 'node:fs'
-import { type FileHandle, open, realpath, stat, statfs } from 'node:fs/promises'
+import { type FileHandle, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DatabaseError } from '../../domain/errors.js'
@@ -16,7 +15,10 @@ import {
   type OpenedDatabase,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
+import { type FileRights } from '../files/ownership.js'
+import { PinnedFile } from '../files/pinned-file.js'
 import { refuseForeignDatabase } from './database-access.js'
+import { type DatabaseFile, findDatabaseFile } from './database-file.js'
 import { findLogChange, type LogFiles, type OpenedWithLog } from './log-files.js'
 import { nameOfProcess, processesBesideAnotherLog } from './file-locks.js'
 import { isMountPoint } from './mounts.js'
@@ -58,7 +60,11 @@ export class SqliteDatabase implements ManagedDatabase {
   readonly #database: number
   readonly #allowNetworkFileSystem: boolean
   readonly #rollBytes: number | undefined
+  readonly #isFound: boolean
   #identity: FileIdentity | undefined
+  #rights: FileRights | undefined
+  /** The user whose it was when it was first opened. */
+  #owner: number | undefined
   #log: LogFiles = { wal: undefined, shm: undefined }
   /** The life of the thread in which it is open. */
   #openedIn: number | undefined
@@ -72,6 +78,8 @@ export class SqliteDatabase implements ManagedDatabase {
     path: string
     threads: AssignedThreads
     allowNetworkFileSystem: boolean
+    /** It was found in a folder, where no link is a database. */
+    isFound: boolean
     rollBytes?: number
   }) {
     this.path = this.#file = options.path
@@ -81,21 +89,24 @@ export class SqliteDatabase implements ManagedDatabase {
     this.#lock = lock
     this.#database = database
     this.#allowNetworkFileSystem = options.allowNetworkFileSystem
+    this.#isFound = options.isFound
     this.#rollBytes = options.rollBytes
   }
 
   async open(signal: AbortSignal): Promise<OpenedDatabase | undefined> {
     signal.throwIfAborted()
     await this.close()
-    const file = await this.#followLinks()
-    if (file === undefined) return undefined
+    const found = await this.#find()
+    if (found === undefined) return undefined
+    const { path: file, identity } = found
+    this.#refuseOtherOwner(found.rights)
     this.#file = file
     await refuseForeignDatabase(file)
     if (!this.#allowNetworkFileSystem) await this.#refuseNetworkFileSystem()
-    await this.#refuseOtherNames(file)
+    await this.#refuseOtherNames(found)
     this.#openedIn = this.#capture.life
     const opened = (await this.#patiently(
-      { call: 'open', database: this.#database, path: file, rollBytes: this.#rollBytes },
+      { call: 'open', database: this.#database, path: file, identity, rollBytes: this.#rollBytes },
       signal,
       openPatienceMs,
     )) as OpenedWithLog | undefined
@@ -106,22 +117,20 @@ export class SqliteDatabase implements ManagedDatabase {
   }
 
   /** Undefined: there is no file. */
-  async #followLinks(): Promise<string | undefined> {
+  async #find(): Promise<DatabaseFile | undefined> {
     try {
-      return await realpath(this.path)
+      return await findDatabaseFile(this.path, { isFound: this.#isFound })
     } catch (error) {
-      if (isNoFile(error)) return undefined
+      if (error instanceof DatabaseError) throw error
       throw new DatabaseError('the file cannot be examined', { cause: error })
     }
   }
 
   /** Under another name it has another WAL, and what is committed there is never seen here. */
-  async #refuseOtherNames(file: string): Promise<void> {
-    const found = await stat(file).catch(() => undefined)
-    if (found?.isFile() !== true) return
-    if (found.nlink > 1) {
+  async #refuseOtherNames({ path: file, nameCount }: DatabaseFile): Promise<void> {
+    if (nameCount > 1) {
       throw new DatabaseError(
-        `it has ${found.nlink} names (hard links), each with a WAL of its own`,
+        `it has ${nameCount} names (hard links), each with a WAL of its own`,
         {
           hint: `keep only the name that the application uses: find -L FOLDER -samefile ${file} lists all of them`,
         },
@@ -132,6 +141,23 @@ export class SqliteDatabase implements ManagedDatabase {
         hint: 'mount the folder that contains it: what the application commits outside is in the -wal file there',
       })
     }
+  }
+
+  /** Mode and owner of the file, as last seen; undefined: it was not opened yet. */
+  get rights(): FileRights | undefined {
+    return this.#rights
+  }
+
+  /** A file of somebody else is not what was to be replicated, whoever has put it there. */
+  #refuseOtherOwner(rights: FileRights): void {
+    this.#owner ??= rights.uid
+    if (rights.uid !== this.#owner) {
+      throw new DatabaseError(
+        `it belongs to user ${rights.uid} now, and belonged to user ${this.#owner} when it was first opened: it is not replicated`,
+        { hint: 'restart tsreplicate if that is meant' },
+      )
+    }
+    this.#rights = rights
   }
 
   async #refuseNetworkFileSystem(): Promise<void> {
@@ -256,11 +282,13 @@ export class SqliteDatabase implements ManagedDatabase {
       if (now.dev !== this.#identity?.device || now.ino !== this.#identity.inode) {
         return { kind: 'replaced' }
       }
+      this.#refuseOtherOwner(now)
       const change = await findLogChange(this.#file, this.#log)
       if (change !== undefined) return { kind: 'log replaced', detail: change }
       return { kind: 'same', signs: now }
     } catch (error) {
       if (isNoFile(error)) return { kind: 'gone' }
+      if (error instanceof DatabaseError) throw error
       throw new DatabaseError('the file cannot be examined', { cause: error })
     }
   }
@@ -317,10 +345,11 @@ export class SqliteDatabase implements ManagedDatabase {
   }
 
   async #openSameFile({ device, inode }: FileIdentity): Promise<FileHandle> {
-    const file = await open(this.#file, fs.constants.O_RDONLY)
-    const { dev, ino } = await file.stat()
-    if (dev === device && ino === inode) return file
-    await file.close()
+    // Not opened to be looked at: closing it would drop the locks of whoever's file it is.
+    await using pinned = await PinnedFile.open(this.#file)
+    if (pinned?.stats.dev === device && pinned.stats.ino === inode) {
+      return await pinned.reopen()
+    }
     throw new DatabaseError('another file has taken its place')
   }
 

@@ -1,8 +1,14 @@
 /** What the main thread and a SQLite thread say to each other. */
-import { type CaptureCursor } from '../../usecase/ports/managed-database.js'
+import { type CaptureCursor, type FileIdentity } from '../../usecase/ports/managed-database.js'
 
 export type SqliteCall =
-  | { call: 'open'; database: number; path: string; rollBytes: number | undefined }
+  | {
+      call: 'open'
+      database: number
+      path: string
+      identity: FileIdentity
+      rollBytes: number | undefined
+    }
   | { call: 'begin'; database: number; cursor: CaptureCursor | undefined }
   | { call: 'verifyMore'; database: number }
   | { call: 'capture'; database: number; maxBytes: number; isEager: boolean; atOnce: boolean }

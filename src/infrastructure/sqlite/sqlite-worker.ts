@@ -8,7 +8,7 @@ import { parentPort } from 'node:worker_threads'
 import { codeOf, messageOf } from '../../kit/error-text.js'
 import { FileLooks } from './file-looks.js'
 import { requireSafeSqlite } from './sqlite-version.js'
-import { identifyLogFile } from './log-files.js'
+import { identifyLogFile, openLog } from './log-files.js'
 import { WalCapture } from './wal-capture.js'
 import { anotherWal } from './wal-file.js'
 import { checkpoint } from './wal-reader.js'
@@ -40,7 +40,7 @@ function answer(request: SqliteRequest): unknown {
         request.path,
         request.rollBytes === undefined ? {} : { rollBytes: request.rollBytes },
       )
-      const opened = capture.open()
+      const opened = capture.open(request.identity)
       if (opened !== undefined) captures.set(request.database, capture)
       return opened
     }
@@ -79,7 +79,7 @@ function answer(request: SqliteRequest): unknown {
 
 /** Opening and closing `-wal` drops none of SQLite's locks: they are on the database and on `-shm`. */
 function syncWal({ path, wal }: { path: string; wal: string | undefined }): void {
-  const descriptor = fs.openSync(`${path}-wal`, 'r')
+  const descriptor = openLog(`${path}-wal`)
   try {
     // What the wal-index knows is not in another one: garbage would be copied into the database.
     if (identifyLogFile(fs.fstatSync(descriptor)) !== wal) throw new Error(anotherWal)

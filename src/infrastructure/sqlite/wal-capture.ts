@@ -28,12 +28,14 @@ import {
   type CaptureCursor,
   type CapturedRun,
   type CaptureResult,
+  type FileIdentity,
   isAllCopied,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
 import { connect } from './connection.js'
 import { HeldReaders, type ReaderMark, type WalSigns } from './held-readers.js'
 import { type LogFiles, logFilesNow, type OpenedWithLog } from './log-files.js'
+import { nextDescriptor, refuseOtherFile } from './opened-file.js'
 import { WalCursor } from './wal-cursor.js'
 import { sameHeader, WalFile } from './wal-file.js'
 import { openReaderOfWal, tryCheckpoint, waitShortly, WalReader } from './wal-reader.js'
@@ -124,21 +126,25 @@ export class WalCapture {
     )
   }
 
-  /** Opens and takes the first reader. Undefined while there is no file, or an empty one that its owner is still making. */
-  open(): OpenedWithLog | undefined {
+  /** Opens that file, or whatever has its name, and takes the first reader. Undefined while there is no file, or an empty one that its owner is still making. */
+  open(expected?: FileIdentity): OpenedWithLog | undefined {
     const stat = fs.statSync(this.#path, { throwIfNoEntry: false })
     if (stat === undefined) return undefined
     if (!stat.isFile()) throw new Error('it is not a regular file')
     if (stat.size === 0) return undefined
+    const identity = expected ?? { device: stat.dev, inode: stat.ino }
+    const first = nextDescriptor()
     let writable: Database.Database | undefined
     let formerJournalMode = 'wal'
     let reader: WalReader | undefined
     try {
       reader = openReaderOfWal(this.#path)
-      if (reader === undefined) {
+      if (reader !== undefined) refuseOtherFile(identity, first)
+      else {
         // A writable connection sets the mode; it is closed again while the reader is held. SQLite keeps its descriptor as
         // long, which is why a database that is in WAL mode has none opened.
         writable = connect(this.#path)
+        refuseOtherFile(identity, first)
         formerJournalMode = String(writable.pragma('journal_mode', { simple: true }))
         if (formerJournalMode !== 'wal') {
           const mode = String(writable.pragma('journal_mode = wal', { simple: true }))
@@ -160,7 +166,7 @@ export class WalCapture {
       writable?.close()
     }
     return {
-      identity: { device: stat.dev, inode: stat.ino },
+      identity,
       file: this.#path,
       pageSizeBytes: this.#pageSizeBytes,
       formerJournalMode,

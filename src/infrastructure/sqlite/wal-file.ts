@@ -2,7 +2,7 @@
 import fs from 'node:fs'
 import { offsetAfterFrames, walHeaderBytes } from '../../domain/wal/wal-format.js'
 import { type WalState } from '../../usecase/ports/managed-database.js'
-import { identifyLogFile, type LogFiles } from './log-files.js'
+import { identifyLogFile, type LogFiles, openLog } from './log-files.js'
 
 /** What it has was not captured, and what was captured is not in it. */
 export const anotherWal = 'another -wal has taken the place of the one that is open'
@@ -67,7 +67,7 @@ export class WalFile {
 
   /** While a reader is held no connection unlinks the WAL, so the descriptor stays the file's. */
   #open(): number {
-    const descriptor = fs.openSync(this.#path, 'r')
+    const descriptor = openLog(this.#path)
     if (identifyLogFile(fs.fstatSync(descriptor)) === this.#identity) return descriptor
     fs.closeSync(descriptor)
     throw new Error(anotherWal)

@@ -54,12 +54,13 @@ export class FileReplicaClient implements ReplicaClient {
   readonly isEncrypted = false
   readonly location: string
   readonly #root: string
-  readonly #owner: FileOwnership
+  readonly #owner: () => FileOwnership
 
-  constructor(options: { path: string; owner: FileOwnership | undefined }) {
+  /** `owner` says what is created from now on gets; undefined: it is this process's own. */
+  constructor(options: { path: string; owner: (() => FileOwnership) | undefined }) {
     this.#root = options.path
     this.location = options.path
-    this.#owner = options.owner ?? {}
+    this.#owner = options.owner ?? (() => ({}))
   }
 
   async *listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
@@ -222,9 +223,10 @@ export class FileReplicaClient implements ReplicaClient {
   async #createFile(path: string): Promise<FileHandle> {
     // The folder can be removed between the two steps, as empty, by a deletion; not time after time.
     for (let tries = 1; ; tries += 1) {
-      await createFolder(dirname(path), this.#owner)
+      const owner = this.#owner()
+      await createFolder(dirname(path), owner)
       try {
-        return await createFile(path, this.#owner)
+        return await createFile(path, owner)
       } catch (error) {
         if (codeOf(error) !== 'ENOENT' || tries === 3) throw error
       }
@@ -233,14 +235,19 @@ export class FileReplicaClient implements ReplicaClient {
 
   /** Gives a file another name, which costs no copy; false: it is of another file system, or that cannot be done. */
   async #linkFile(file: string, sizeBytes: number, path: string): Promise<boolean> {
-    await createFolder(dirname(path), this.#owner)
+    const { uid, fileMode, ...owner } = this.#owner()
+    // What is given away would be given away there, too.
+    if (uid !== undefined) return false
+    await createFolder(dirname(path), owner)
     try {
       await link(file, path)
     } catch {
       return false
     }
+    await using linked = await openRegularFile(path)
+    if (fileMode !== undefined) await linked.chmod(fileMode)
     // A file that is not what it was is for its reader to find out.
-    if ((await stat(path)).size === sizeBytes) return true
+    if ((await linked.stat()).size === sizeBytes) return true
     await rm(path, { force: true })
     return false
   }

@@ -1,0 +1,110 @@
+/**
+ * Which file a database is. Whoever can change a folder on its path can put a link there, to a database of somebody else: what
+ * is replicated then would be that one, given to him. So a link counts only if root, we or the owner of what it leads to made
+ * it; what is found is held by a descriptor; and where it really lies is compared with where the path led to.
+ */
+import { lstat, readlink } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { DatabaseError } from '../../domain/errors.js'
+import { codeOf } from '../../kit/error-text.js'
+import { type FileIdentity } from '../../usecase/ports/managed-database.js'
+import { type FileRights } from '../files/ownership.js'
+import { PinnedFile } from '../files/pinned-file.js'
+import { isTrusted } from '../files/who-can-change.js'
+
+export interface DatabaseFile {
+  /** Where it lies, whatever links lead to it. */
+  readonly path: string
+  readonly identity: FileIdentity
+  readonly rights: FileRights
+  readonly nameCount: number
+}
+
+/** As many as the system follows. */
+const maxLinks = 40
+
+/**
+ * The file of a database, which must be a regular one, as what lies beside it. Undefined: there is none. Throws a
+ * {@link DatabaseError} where it cannot be used. `isFound`: in a folder, where no link is a database.
+ */
+export async function findDatabaseFile(
+  path: string,
+  { isFound }: { readonly isFound: boolean },
+): Promise<DatabaseFile | undefined> {
+  const { real, links } = await followLinks(path)
+  if (isFound && links.some((link) => link.path === path)) {
+    throw new DatabaseError(`it is a link, and links in a folder of databases are not followed`)
+  }
+  await using pinned = await PinnedFile.open(real)
+  if (pinned === undefined) return undefined
+  const { stats } = pinned
+  if (!stats.isFile()) throw new DatabaseError(`it is not a regular file: ${real}`)
+  if ((await pinned.realPath()) !== real) {
+    throw new DatabaseError(`what its path leads to has changed while it was opened: ${real}`)
+  }
+  const foreign = links.find(({ uid }) => !isTrusted(uid) && (isFound || uid !== stats.uid))
+  // Who is not root reads what its user may read anyway.
+  if (foreign !== undefined && process.geteuid?.() === 0) {
+    throw new DatabaseError(
+      `${foreign.path} is a link of user ${foreign.uid} to a file of user ${stats.uid}: it is not followed`,
+      { hint: 'name the file itself, or let its owner or root make the link' },
+    )
+  }
+  for (const suffix of ['-wal', '-shm']) await refuseStranger(`${real}${suffix}`, stats)
+  return {
+    path: real,
+    identity: { device: stats.dev, inode: stats.ino },
+    rights: stats,
+    nameCount: stats.nlink,
+  }
+}
+
+/** What lies beside a database belongs to whoever may write that. */
+async function refuseStranger(path: string, database: FileRights): Promise<void> {
+  const stats = await lstat(path).catch(ignoreAbsent)
+  if (stats === undefined) return
+  if (!stats.isFile()) throw new DatabaseError(`it is not a regular file: ${path}`)
+  if (stats.nlink > 1) throw new DatabaseError(`it has another name (a hard link): ${path}`)
+  const { uid, gid, mode } = database
+  const mayWrite = (mode & 0o002) !== 0 || ((mode & 0o020) !== 0 && stats.gid === gid)
+  if (stats.uid === uid || mayWrite) return
+  throw new DatabaseError(`${path} belongs to user ${stats.uid}, and the database to user ${uid}`, {
+    hint: `stop the application, and give it to user ${uid} (chown)`,
+  })
+}
+
+interface Link {
+  readonly path: string
+  readonly uid: number
+}
+
+/** Where a path leads to, whether there is something or not, and the links on the way. */
+async function followLinks(
+  path: string,
+): Promise<{ readonly real: string; readonly links: readonly Link[] }> {
+  const links: Link[] = []
+  const left = resolve(path).split('/').filter(Boolean)
+  let real = '/'
+  for (let name = left.shift(); name !== undefined; name = left.shift()) {
+    const here = join(real, name)
+    const stats = await lstat(here).catch(ignoreAbsent)
+    if (stats?.isSymbolicLink() !== true) {
+      real = here
+      continue
+    }
+    links.push({ path: here, uid: stats.uid })
+    if (links.length > maxLinks) throw new DatabaseError(`its path leads through too many links`)
+    left.unshift(
+      ...resolve(dirname(here), await readlink(here))
+        .split('/')
+        .filter(Boolean),
+    )
+    real = '/'
+  }
+  return { real, links }
+}
+
+function ignoreAbsent(error: unknown): undefined {
+  if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return undefined
+  throw error
+}
