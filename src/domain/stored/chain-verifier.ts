@@ -5,6 +5,7 @@
  */
 import { CorruptionError } from '../errors.js'
 import { comparePositions, formatPosition, type WalPosition } from '../wal/position.js'
+import { refusePages } from './content-bounds.js'
 import { formatObjectPath, type ObjectRef } from './replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from './restore-plan.js'
 import { type ChainTail, succession } from './segment-chain.js'
@@ -56,11 +57,14 @@ export interface Verified {
   readonly position: WalPosition
   readonly pageSizeBytes: number | undefined
   readonly sizeBytes: number
+  /** Whether a commit states the size; else the snapshot's is it. */
+  readonly isCommitted: boolean
 }
 
 export class ChainVerifier {
   readonly #snapshot: StoredSnapshot
   readonly #target: WalPosition | undefined
+  readonly #maxPageCount: number
   #pageSizeBytes: number | undefined
   #imageBytes = 0
   #snapshotTrailer: SnapshotTrailer | undefined
@@ -70,10 +74,14 @@ export class ChainVerifier {
   #commit: VerifiedCommit | undefined
   #last: ObjectRef
 
-  /** `target` is where the last segment is to be cut, if it is. */
-  constructor(snapshot: StoredSnapshot, target: WalPosition | undefined) {
+  /** `target` is where the last segment is to be cut, if it is; `maxPageCount`, what the database can have of pages. */
+  constructor(
+    snapshot: StoredSnapshot,
+    { target, maxPageCount }: { target: WalPosition | undefined; maxPageCount: number },
+  ) {
     this.#snapshot = snapshot
     this.#target = target
+    this.#maxPageCount = maxPageCount
     this.#position = { index: snapshot.index, offset: 0 }
     this.#last = snapshot
   }
@@ -137,6 +145,7 @@ export class ChainVerifier {
       position: this.#commit?.position ?? this.#position,
       pageSizeBytes: this.#pageSizeBytes,
       sizeBytes: this.#imageBytes,
+      isCommitted: this.#commit !== undefined,
     }
   }
 
@@ -190,6 +199,7 @@ export class ChainVerifier {
     this.#checksum = content.checksumAfter ?? this.#checksum
     this.#position = { index: segment.index, offset: content.endOffset }
     if (content.commit !== undefined) {
+      refusePages(content.commit.pageCount, this.#maxPageCount)
       this.#commit = {
         position: { index: segment.index, offset: content.commit.endOffset },
         pageCount: content.commit.pageCount,

@@ -59,6 +59,14 @@ export interface FoundGeneration extends GenerationFacts {
   readonly lastMomentMs: number
 }
 
+/**
+ * The ordinal or epoch behind one that was found. Behind the last number that can be stored, which only a forger gets to, there
+ * is none: then what a generation follows tells its place.
+ */
+export function following(found: number): number {
+  return Math.min(found + 1, Number.MAX_SAFE_INTEGER)
+}
+
 /** A generation of somebody else, or a part of one, that the history which goes on does not hold. */
 export interface Fork {
   readonly generation: Generation
@@ -113,7 +121,7 @@ export function lineageAfter(
   const ordinals = found.map(({ lineage }) => lineage?.ordinal ?? 0)
   return {
     lineage: {
-      ordinal: 1 + ordinals.reduce((a, b) => Math.max(a, b), own.recordedOrdinal),
+      ordinal: following(ordinals.reduce((a, b) => Math.max(a, b), own.recordedOrdinal)),
       epoch: own.epoch,
       follows: [...follows.values()].slice(0, maxFollowedGenerations),
     },

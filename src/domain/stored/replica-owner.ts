@@ -137,7 +137,7 @@ export function parseReplicaOwner(text: string): ReplicaOwner | undefined {
     return undefined
   }
   if (typeof token !== 'string' || typeof instance !== 'string') return undefined
-  if (typeof epoch !== 'number' || !Number.isSafeInteger(epoch)) return undefined
+  if (!isCount(epoch)) return undefined
   if (typeof released !== 'boolean') return undefined
   if (leaseMs !== null && !(typeof leaseMs === 'number' && leaseMs > 0)) return undefined
   const lease = leaseMs ?? undefined

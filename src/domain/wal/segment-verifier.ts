@@ -23,6 +23,8 @@ export interface SegmentStart {
   readonly header: WalHeader | undefined
   /** Frames that end behind this offset are verified and not wanted. */
   readonly wantedEndOffset: number
+  /** Where it ends at the latest, as its trailer says or the segment behind it; Infinity: nothing says it. */
+  readonly latestEndOffset: number
 }
 
 export interface SegmentContent {
@@ -77,6 +79,9 @@ export class SegmentVerifier {
   /** Verifies what ends in the next block of the segment and returns the wanted frames, as runs of whole frames. */
   push(block: Uint8Array): Uint8Array[] {
     const runs: Uint8Array[] = []
+    if (this.#offset + this.#partBytes + block.length > this.#start.latestEndOffset) {
+      throw new CorruptionError('it has more frames than its trailer and the next segment allow')
+    }
     for (let rest = block; rest.length > 0;) {
       const unitBytes =
         this.#header === undefined ? walHeaderBytes : frameBytes(this.#header.pageSizeBytes)

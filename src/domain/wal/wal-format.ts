@@ -66,8 +66,12 @@ export function isPageSize(bytes: number): boolean {
   return bytes >= 512 && bytes <= 65536 && (bytes & (bytes - 1)) === 0
 }
 
+/** How a database begins. */
+const databaseMagic = Uint8Array.from('SQLite format 3\0', (letter) => letter.charCodeAt(0))
+
 /** The page size that a database states where it begins: 2 bytes, of which 1 means 65,536. Undefined: it is no database. */
 export function databasePageSize(start: Uint8Array): number | undefined {
+  if (databaseMagic.some((byte, at) => start[at] !== byte)) return undefined
   const stated = ((start[16] ?? 0) << 8) | (start[17] ?? 0)
   const pageSizeBytes = stated === 1 ? 65_536 : stated
   return isPageSize(pageSizeBytes) ? pageSizeBytes : undefined
@@ -309,4 +313,14 @@ export function readFrameSalts(frame: Uint8Array): Salts {
 /** The page number of the frame that starts at `at`. */
 export function framePageNumber(bytes: DataView, at: number): number {
   return bytes.getUint32(at)
+}
+
+/** The highest page number among whole frames. */
+export function highestPage(frames: Uint8Array, pageSizeBytes: number): number {
+  const data = view(frames)
+  let highest = 0
+  for (let at = 0; at < frames.length; at += frameBytes(pageSizeBytes)) {
+    highest = Math.max(highest, framePageNumber(data, at))
+  }
+  return highest
 }

@@ -2,7 +2,10 @@ import { type FileHandle, lstat, mkdtemp, open, readdir, rename, rm } from 'node
 import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { CorruptionError, OutputError, OutputExistsError } from '../../domain/errors.js'
+import { type Verified } from '../../domain/stored/chain-verifier.js'
+import { statedPageCount } from '../../domain/stored/content-bounds.js'
 import { type SegmentStart } from '../../domain/wal/segment-verifier.js'
+import { databasePageSize } from '../../domain/wal/wal-format.js'
 import { codeOf, messageOf } from '../../kit/error-text.js'
 import {
   type DatabaseImage,
@@ -31,7 +34,7 @@ export interface ImageEntries {
 export function fileImages(entries: ImageEntries): DatabaseImageFactory {
   return {
     inTheWay: findExisting,
-    async create(outputPath) {
+    async create(outputPath, { maxPageCount }) {
       await refuseExisting(outputPath)
       const folder = dirname(outputPath)
       const privateFolder = await attempt(outputPath, async () => {
@@ -49,7 +52,7 @@ export function fileImages(entries: ImageEntries): DatabaseImageFactory {
       )
       const count = Math.min(maxThreads, availableParallelism())
       const threads = new ImageThreads({ entry: entries.thread, count, outputPath })
-      threads.open(file.fd)
+      threads.open({ fd: file.fd, maxPageCount })
       return new FileImage({ outputPath, temporaryPath, file, threads, checkEntry: entries.check })
     },
   }
@@ -77,8 +80,8 @@ class FileImage implements DatabaseImage {
     this.#checkEntry = parts.checkEntry
   }
 
-  startSnapshot(): ImageInput<DecodedSnapshot> {
-    return this.#threads.snapshot()
+  startSnapshot({ mostBytes }: { mostBytes: number }): ImageInput<DecodedSnapshot> {
+    return this.#threads.snapshot({ kind: 'snapshot', mostBytes })
   }
 
   startSegment(start: SegmentStart, { endsIndex }: { endsIndex: boolean }): Promise<SegmentInput> {
@@ -86,11 +89,12 @@ class FileImage implements DatabaseImage {
   }
 
   async finish(
-    sizeBytes: number,
+    { sizeBytes, isCommitted }: Pick<Verified, 'sizeBytes' | 'isCommitted'>,
     check: IntegrityCheck,
     signal: AbortSignal,
   ): Promise<readonly string[]> {
     signal.throwIfAborted()
+    if (isCommitted && check !== 'none') await this.#refuseOtherSize(sizeBytes)
     await attempt(this.#outputPath, () => this.#file.truncate(sizeBytes))
     const synced = attempt(this.#outputPath, () => this.#file.sync())
     const [remarks] = await Promise.all([
@@ -104,6 +108,22 @@ class FileImage implements DatabaseImage {
     signal.throwIfAborted()
     await this.#giveName({ dev, ino })
     return remarks
+  }
+
+  /** SQLite goes by what the database says of its size, and would not look at what a forged commit states. */
+  async #refuseOtherSize(sizeBytes: number): Promise<void> {
+    const start = Buffer.alloc(100)
+    await attempt(this.#outputPath, () => this.#file.read(start, 0, start.length, 0))
+    const pageCount = statedPageCount(start)
+    const pageSizeBytes = databasePageSize(start)
+    if (pageCount === undefined || pageSizeBytes === undefined) return
+    if (pageCount * pageSizeBytes === sizeBytes) return
+    throw new CorruptionError(
+      `the last commit makes the database ${sizeBytes / pageSizeBytes} pages large, but its first page says ${pageCount}`,
+      {
+        hint: 'Restore an earlier moment with -timestamp, or take it as it is with -integrity-check none.',
+      },
+    )
   }
 
   /** With its name it is whole and durable, or there is no such name. */

@@ -10,11 +10,16 @@ export const sharedPageCount = 1
 export const sharedBytes = 8
 
 export type ImageTask =
-  | { readonly kind: 'snapshot' }
+  | { readonly kind: 'snapshot'; readonly mostBytes: number }
   | { readonly kind: 'segment'; readonly start: SegmentStart; readonly endsIndex: boolean }
 
 export type ImageRequest =
-  | { readonly kind: 'open'; readonly fd: number; readonly shared: SharedArrayBuffer }
+  | {
+      readonly kind: 'open'
+      readonly fd: number
+      readonly shared: SharedArrayBuffer
+      readonly maxPageCount: number
+    }
   /** `turn`: the ordinal of the object; pages are written in this order. */
   | { readonly kind: 'start'; readonly turn: number; readonly task: ImageTask }
   | {

@@ -38,13 +38,13 @@ export class ImageThreads {
     )
   }
 
-  open(fd: number): void {
+  open(file: { readonly fd: number; readonly maxPageCount: number }): void {
     const shared = new SharedArrayBuffer(sharedBytes)
-    for (const thread of this.#threads) thread.send({ kind: 'open', fd, shared })
+    for (const thread of this.#threads) thread.send({ kind: 'open', ...file, shared })
   }
 
-  snapshot(): ImageInput<DecodedSnapshot> {
-    const input = this.#start({ kind: 'snapshot' }, this.#snapshotBudget)
+  snapshot(task: Extract<ImageTask, { kind: 'snapshot' }>): ImageInput<DecodedSnapshot> {
+    const input = this.#start(task, this.#snapshotBudget)
     const decoded = input.snapshot.promise
     return { push: (chunks, isLast) => input.push(chunks, isLast), decoded }
   }

@@ -7,7 +7,7 @@ import { ftruncateSync } from 'node:fs'
 import { type MessagePort } from 'node:worker_threads'
 import { CorruptionError } from '../../domain/errors.js'
 import { SegmentVerifier } from '../../domain/wal/segment-verifier.js'
-import { databasePageSize } from '../../domain/wal/wal-format.js'
+import { refusePages, snapshotPageSize } from '../../domain/stored/content-bounds.js'
 import { freeMemory } from '../../kit/free-memory.js'
 import {
   type ImageReply,
@@ -39,7 +39,7 @@ export function serveImageThread(port: MessagePort, decode: DecodeObject): void 
   const start = async (turn: number, task: ImageTask, body: ObjectBody): Promise<void> => {
     if (builder === undefined) throw new Error('the image is not open')
     try {
-      if (task.kind === 'snapshot') await builder.snapshot(turn, body)
+      if (task.kind === 'snapshot') await builder.snapshot(turn, task, body)
       else await builder.segment(turn, task, body)
     } catch (error) {
       // Anything else is a bug, and ends the thread.
@@ -79,10 +79,11 @@ class ImageBuilder {
   readonly #decode: DecodeObject
   readonly #reply: (message: ImageReply) => void
   readonly #pages: PageWriter
+  readonly #maxPageCount: number
   #heldBytes = 0
 
   constructor(
-    { fd, shared }: { readonly fd: number; readonly shared: SharedArrayBuffer },
+    { fd, shared, maxPageCount }: Extract<ImageRequest, { kind: 'open' }>,
     decode: DecodeObject,
     reply: (message: ImageReply) => void,
   ) {
@@ -90,15 +91,23 @@ class ImageBuilder {
     this.#shared = new Int32Array(shared)
     this.#decode = decode
     this.#reply = reply
-    this.#pages = new PageWriter(fd)
+    this.#pages = new PageWriter(fd, maxPageCount)
+    this.#maxPageCount = maxPageCount
   }
 
-  async snapshot(turn: number, body: ObjectBody): Promise<void> {
+  async snapshot(
+    turn: number,
+    { mostBytes }: Extract<ImageTask, { kind: 'snapshot' }>,
+    body: ObjectBody,
+  ): Promise<void> {
     let pageSizeBytes: number | undefined
     let sizeBytes = 0
     const problem = await problemOf(async () => {
       for await (const block of this.#decode(body, { verifyContent: true })) {
-        if (sizeBytes === 0 && block.length >= 100) pageSizeBytes = pageSizeOf(block)
+        if (sizeBytes === 0) pageSizeBytes = snapshotPageSize(block)
+        if (sizeBytes + block.length > mostBytes) {
+          throw new CorruptionError(`it has more content than its trailer says, ${mostBytes} bytes`)
+        }
         writeFully(this.#fd, block, sizeBytes)
         sizeBytes += block.length
         freeMemory(block)
@@ -148,6 +157,7 @@ class ImageBuilder {
       await takeTurn()
       this.#write(held, verifier)
       const { commit } = verifier.content
+      if (commit !== undefined) refusePages(commit.pageCount, this.#maxPageCount)
       if (commit !== undefined) Atomics.store(this.#shared, sharedPageCount, commit.pageCount | 0)
       this.#endTurn(turn)
     })
@@ -192,10 +202,4 @@ async function problemOf(work: () => Promise<void>): Promise<string | undefined>
     if (error instanceof CorruptionError) return error.message
     throw error
   }
-}
-
-function pageSizeOf(start: Uint8Array): number {
-  const pageSizeBytes = databasePageSize(start)
-  if (pageSizeBytes === undefined) throw new CorruptionError('it is not a SQLite database')
-  return pageSizeBytes
 }

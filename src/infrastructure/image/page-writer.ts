@@ -1,5 +1,6 @@
 import { writeSync } from 'node:fs'
 import { CorruptionError } from '../../domain/errors.js'
+import { refusePages } from '../../domain/stored/content-bounds.js'
 import { frameBytes, frameHeaderBytes, framePageNumber } from '../../domain/wal/wal-format.js'
 
 /**
@@ -19,12 +20,14 @@ export function writeFully(fd: number, bytes: Uint8Array, offset: number): void 
 /** Writes the pages of frames to their places in a database file. */
 export class PageWriter {
   readonly #fd: number
+  readonly #maxPageCount: number
   readonly #staging = new Uint8Array(writeBytes)
   #stagedBytes = 0
   #stagedOffset = 0
 
-  constructor(fd: number) {
+  constructor(fd: number, maxPageCount: number) {
     this.#fd = fd
+    this.#maxPageCount = maxPageCount
   }
 
   /** Writes the last version of each page in a run of whole frames. */
@@ -40,6 +43,7 @@ export class PageWriter {
       order[frame] = page * maxFrames + frame
     }
     order.sort()
+    refusePages(Math.floor((order.at(-1) ?? 0) / maxFrames), this.#maxPageCount)
     for (let i = 0; i < count; i += 1) {
       const key = order[i] ?? 0
       const page = Math.floor(key / maxFrames)

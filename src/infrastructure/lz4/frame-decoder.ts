@@ -1,7 +1,6 @@
 import { uncompressSync } from 'lz4-napi'
 import xxhash, { type XXHashAPI } from 'xxhash-wasm'
 import { CorruptionError } from '../../domain/errors.js'
-import { copyOf } from '../../kit/free-memory.js'
 
 /** The first letters of an age file, `age-`. */
 const ageMagic = 0x2d656761
@@ -12,6 +11,12 @@ const windowBytes = 64 * 1024
 const sizeBytes = 4
 /** The most that a byte of compressed data can become. */
 const greatestRatio = 255
+/**
+ * Writers fill their blocks: ours have a frame of a WAL at least. A block costs some microseconds whatever is in it, so a MiB of
+ * blocks of a byte took seconds. So many may be small, for whoever flushes; of all others there is so much content.
+ */
+const smallBlocks = 1024
+const leastBlockContentBytes = 512
 /** What a block is expected to become at first: the blocks that we write are no larger. */
 const usualBlockBytes = 256 * 1024
 
@@ -52,8 +57,9 @@ export async function* decodeFrame(
     const checksum = xxh.create32(0)
     const isHashed = header.hasChecksum && verifyContent
     const blocks = new BlockDecoder(header.maxBlockBytes)
-    let window: Uint8Array = new Uint8Array(0)
-    for (;;) {
+    const window = header.linked ? new Window() : undefined
+    let contentBytes = 0
+    for (let blockCount = 0; ; blockCount += 1) {
       const word = readWord(await input.exactly(4))
       if (word === 0) break
       const isRaw = word >= storedRaw
@@ -61,11 +67,17 @@ export async function* decodeFrame(
       if (length > header.maxBlockBytes) throw new CorruptionError(`bad block size ${length}`)
       const content = isRaw
         ? await input.exactly(length)
-        : await blocks.decode(input, length, header.linked ? window : undefined)
-      if (header.linked) window = slide(window, content)
+        : await blocks.decode(input, length, window?.bytes)
+      window?.add(content)
+      contentBytes += content.length
+      if (contentBytes > (header.contentBytes ?? Infinity)) throw otherSize(header)
+      if (blockCount > smallBlocks + contentBytes / leastBlockContentBytes) {
+        throw new CorruptionError('its blocks are too small: no writer makes so many of so little')
+      }
       if (isHashed) checksum.update(content)
       if (content.length > 0) yield content
     }
+    if (contentBytes !== (header.contentBytes ?? contentBytes)) throw otherSize(header)
     if (header.hasChecksum) {
       const expected = readWord(await input.exactly(4))
       if (isHashed && checksum.digest() >>> 0 !== expected)
@@ -86,12 +98,21 @@ interface FrameHeader {
   readonly maxBlockBytes: number
   readonly linked: boolean
   readonly hasChecksum: boolean
+  /** Of all blocks; undefined: it is not stated. */
+  readonly contentBytes: number | undefined
+}
+
+function otherSize({ contentBytes }: FrameHeader): CorruptionError {
+  return new CorruptionError(
+    `its content is not the ${contentBytes} bytes that its LZ4 header states`,
+  )
 }
 
 async function readHeader(input: Input, xxh: XXHashAPI): Promise<FrameHeader> {
   const start = await input.exactly(2)
   const flags = start[0] ?? 0
-  const blockSizeCode = ((start[1] ?? 0) >> 4) & 7
+  const descriptor = start[1] ?? 0
+  const blockSizeCode = (descriptor >> 4) & 7
   const sizeField = (flags & 8) === 0 ? 0 : 8
   const fields = new Uint8Array(2 + sizeField)
   fields.set(start)
@@ -100,12 +121,16 @@ async function readHeader(input: Input, xxh: XXHashAPI): Promise<FrameHeader> {
   if ((flags & 1) !== 0) throw new CorruptionError('LZ4 dictionaries are not supported')
   if (((xxh.h32Raw(fields, 0) >>> 8) & 0xff) !== checksum)
     throw new CorruptionError('bad header checksum')
+  if (flags >> 6 !== 1 || (flags & 2) !== 0 || (descriptor & 0x8f) !== 0) {
+    throw new CorruptionError('an unknown version of LZ4 frames')
+  }
   if ((flags & 16) !== 0) throw new CorruptionError('LZ4 block checksums are not supported')
   if (blockSizeCode < 4) throw new CorruptionError(`bad block size code ${blockSizeCode}`)
   return {
     maxBlockBytes: 1 << (8 + 2 * blockSizeCode),
     linked: (flags & 32) === 0,
     hasChecksum: (flags & 4) !== 0,
+    contentBytes: sizeField === 0 ? undefined : Number(readLongWord(fields.subarray(2))),
   }
 }
 
@@ -165,13 +190,25 @@ function uncompress(
 }
 
 /** The last 64 KiB of what was decompressed, in memory of their own: the content is its taker's. */
-function slide(window: Uint8Array, content: Uint8Array): Uint8Array {
-  if (content.length >= windowBytes) return copyOf(content.subarray(-windowBytes))
-  const kept = window.subarray(Math.max(0, window.length + content.length - windowBytes))
-  const result = new Uint8Array(kept.length + content.length)
-  result.set(kept)
-  result.set(content, kept.length)
-  return result
+class Window {
+  /** Twice as much, so that a small block costs no copy of all of it. */
+  readonly #memory = new Uint8Array(2 * windowBytes)
+  #length = 0
+
+  get bytes(): Uint8Array {
+    return this.#memory.subarray(Math.max(0, this.#length - windowBytes), this.#length)
+  }
+
+  add(content: Uint8Array): void {
+    const added = content.subarray(-windowBytes)
+    if (this.#length + added.length > this.#memory.length) {
+      const kept = this.bytes
+      this.#memory.copyWithin(0, kept.byteOffset, kept.byteOffset + kept.length)
+      this.#length = kept.length
+    }
+    this.#memory.set(added, this.#length)
+    this.#length += added.length
+  }
 }
 
 async function skipFrame(input: Input): Promise<void> {
@@ -184,6 +221,10 @@ function isSkippable(magic: number): boolean {
 
 function readWord(bytes: Uint8Array): number {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(0, true)
+}
+
+function readLongWord(bytes: Uint8Array): bigint {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(0, true)
 }
 
 function cut(): CorruptionError {

@@ -4,6 +4,7 @@
  * in the order in which the objects were started.
  */
 import { type SegmentContent, type SegmentStart } from '../../domain/wal/segment-verifier.js'
+import { type Verified } from '../../domain/stored/chain-verifier.js'
 import { type TrailerTail } from '../../domain/stored/trailer.js'
 import { type WalHeader } from '../../domain/wal/wal-format.js'
 
@@ -13,9 +14,10 @@ export interface DatabaseImageFactory {
   /** Of that path and its `-wal`, `-shm` and `-journal`, those that exist: nothing can be created there. */
   inTheWay(outputPath: string): Promise<readonly string[]>
   /**
-   * Begins the file beside `outputPath`. Throws {@link OutputExistsError} when something is in the way.
+   * Begins the file beside `outputPath`. Throws {@link OutputExistsError} when something is in the way. What would make it have
+   * more than `maxPageCount` pages is a problem of its object, and not written.
    */
-  create(outputPath: string): Promise<DatabaseImage>
+  create(outputPath: string, options: { readonly maxPageCount: number }): Promise<DatabaseImage>
 }
 
 /** What an object's body came to. `problem` says why it cannot be trusted; what was read before it is given anyway. */
@@ -51,8 +53,8 @@ export interface SegmentInput extends ImageInput<DecodedSegment> {
 }
 
 export interface DatabaseImage extends AsyncDisposable {
-  /** The snapshot comes first. */
-  startSnapshot(): ImageInput<DecodedSnapshot>
+  /** The snapshot comes first. More than `mostBytes` of content is a problem of it, and not written. */
+  startSnapshot(options: { readonly mostBytes: number }): ImageInput<DecodedSnapshot>
   /**
    * A segment behind all that were started; resolves when there is room for it. With `endsIndex`, the index before it
    * has ended, and the file is first brought to the size that its last commit states.
@@ -60,11 +62,11 @@ export interface DatabaseImage extends AsyncDisposable {
   startSegment(start: SegmentStart, options: { endsIndex: boolean }): Promise<SegmentInput>
   /**
    * Brings the file to its size, makes it durable, lets SQLite check it and gives it its name. Throws
-   * {@link CorruptionError}. Returns what SQLite remarks on what is stored in it, and what it could not check. An abort ends
+   * {@link CorruptionError}; to be checked also means that the size of a commit is the one that the database states. Returns what SQLite remarks on what is stored in it, and what it could not check. An abort ends
    * the check at once.
    */
   finish(
-    sizeBytes: number,
+    size: Pick<Verified, 'sizeBytes' | 'isCommitted'>,
     integrityCheck: IntegrityCheck,
     signal: AbortSignal,
   ): Promise<readonly string[]>

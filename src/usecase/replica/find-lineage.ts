@@ -15,9 +15,12 @@ import { readGeneration } from '../stored/read-generation.js'
 /** Generations that are read at the same time. */
 const generationsAtOnce = 8
 
+/** The year 10,000. No clock says it, and who forges it is not to keep the next generation from beginning. */
+const noClocksMs = 253_402_300_800_000
+
 export interface FoundLineage {
   readonly lineage: Lineage
-  /** Of all other generations there; undefined: there is none. */
+  /** Of all other generations there; undefined: there is none that a clock may have said. */
   readonly lastMomentMs: number | undefined
   readonly forks: readonly Fork[]
 }
@@ -46,7 +49,7 @@ export async function findLineage(
   const found = read.filter((each) => each !== undefined)
   const isOwn = recorded?.generation === generation
   const all = recorded === undefined || isOwn ? found : withRecord(found, recorded)
-  const moments = all.map(({ lastMomentMs }) => lastMomentMs)
+  const moments = all.map(({ lastMomentMs }) => lastMomentMs).filter((ms) => ms < noClocksMs)
   const recordedOrdinal = (recorded?.ordinal ?? 0) - (isOwn ? 1 : 0)
   return {
     ...lineageAfter(all, { epoch, follows, recordedOrdinal }),

@@ -3,6 +3,7 @@
  * and what it is held to be must not be known in two places.
  */
 import { InUseError, ReplicaError } from '../../domain/errors.js'
+import { following } from '../../domain/stored/lineage.js'
 import { describeProcess, isSameProcess } from '../../domain/process-identity.js'
 import {
   type ClaimVerdict,
@@ -287,7 +288,7 @@ export class OwnReplica {
     const nowMs = clock.now()
     const mine: ReplicaOwner = {
       token: formatHex(randomBytes(8)),
-      epoch: (owner?.epoch ?? 0) + 1,
+      epoch: following(owner?.epoch ?? 0),
       instance: remembered?.instance ?? formatHex(randomBytes(8)),
       process: processes.self,
       claimedAtMs: nowMs,

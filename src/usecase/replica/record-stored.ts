@@ -1,5 +1,5 @@
 import { type Generation } from '../../domain/wal/generation.js'
-import { type Lineage } from '../../domain/stored/lineage.js'
+import { following, type Lineage } from '../../domain/stored/lineage.js'
 import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
 import { recordOfBegun, type StoredRecord } from '../../domain/stored/replica-owner.js'
 import { isAbortError } from '../../kit/abort.js'
@@ -101,7 +101,8 @@ export class RecordStored {
     const { generation, position, lineage, commitTimeMs } = confirmed
     const isSame = recorded?.generation === generation
     // One that an earlier version began has no place of its own: it is the newest in any case.
-    const ordinal = lineage?.ordinal ?? (recorded?.ordinal ?? 0) + (isSame ? 0 : 1)
+    const before = recorded?.ordinal ?? 0
+    const ordinal = lineage?.ordinal ?? (isSame ? before : following(before))
     const isSaid = isSame && recorded.hasSnapshot && !isBehind(recorded.position, position)
     if (isSaid) return undefined
     return { generation, ordinal, hasSnapshot: true, position, commitTimeMs, before: undefined }

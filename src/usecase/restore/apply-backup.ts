@@ -1,8 +1,9 @@
 /** Builds the image of a database from the objects of a chosen backup, and verifies it on the way. */
-import { ChainVerifier } from '../../domain/stored/chain-verifier.js'
+import { ChainVerifier, type Verified } from '../../domain/stored/chain-verifier.js'
+import { mostPages, mostSnapshotBytes } from '../../domain/stored/content-bounds.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
 import { type StoredSegment, type StoredSnapshot } from '../../domain/stored/restore-plan.js'
-import { type Trailer } from '../../domain/stored/trailer.js'
+import { isTrailerOf, type Trailer } from '../../domain/stored/trailer.js'
 import { type WalHeader } from '../../domain/wal/wal-format.js'
 import { orAborted } from '../../kit/abort.js'
 import { ObjectFetcher } from './object-fetcher.js'
@@ -31,7 +32,7 @@ export interface ApplyOptions {
 export async function applyBackup(
   backup: Backup,
   options: ApplyOptions,
-): Promise<RestoredDatabase & { readonly sizeBytes: number }> {
+): Promise<RestoredDatabase & Pick<Verified, 'sizeBytes' | 'isCommitted'>> {
   const stop = new AbortController()
   const signal = AbortSignal.any([options.signal, stop.signal])
   const application = new Application(backup, { ...options, signal })
@@ -59,7 +60,10 @@ class Application {
     this.#backup = backup
     this.#options = options
     const { end, snapshot, segments, source } = backup
-    this.#chain = new ChainVerifier(snapshot, end.kind === 'position' ? end.position : undefined)
+    this.#chain = new ChainVerifier(snapshot, {
+      target: end.kind === 'position' ? end.position : undefined,
+      maxPageCount: mostPages(backup.storedBytes),
+    })
     this.#totalBytes = backup.storedBytes
     const { parallelism, signal } = options
     this.#snapshotFetcher = new ObjectFetcher(source.client, [snapshot], {
@@ -74,10 +78,11 @@ class Application {
     })
   }
 
-  async run(): Promise<RestoredDatabase & { readonly sizeBytes: number }> {
+  async run(): Promise<RestoredDatabase & Pick<Verified, 'sizeBytes' | 'isCommitted'>> {
     const { image, signal } = this.#options
     this.#report()
-    const snapshot = image.startSnapshot()
+    const mostBytes = mostSnapshotBytes(this.#backup.snapshotTrailer)
+    const snapshot = image.startSnapshot({ mostBytes })
     const segments = new HandedOver()
     // Whichever fails first ends the restore; what the others wait for may then never come.
     const failure = Promise.withResolvers<never>()
@@ -85,13 +90,14 @@ class Application {
     for (const feed of feeds) feed.catch(failure.reject)
     await orAborted(Promise.race([failure.promise, this.#verify(snapshot, segments)]), signal)
     const verified = this.#chain.finish()
-    const { pageSizeBytes, sizeBytes } = verified
+    const { pageSizeBytes, sizeBytes, isCommitted } = verified
     return {
       position: verified.position,
       pageSizeBytes,
       pageCount: pageSizeBytes === undefined ? undefined : sizeBytes / pageSizeBytes,
       notes: this.#notes,
       sizeBytes,
+      isCommitted,
     }
   }
 
@@ -111,13 +117,16 @@ class Application {
     const { snapshot, segments } = this.#backup
     let first: SegmentInput | undefined
     let header: WalHeader | undefined
-    for (const segment of segments) {
+    for (const [at, segment] of segments.entries()) {
       if (segment.offset === 0) header = first = undefined
       else header ??= await first?.header
       // Its index has no header that could be read, which whoever verifies it reports.
       if (segment.offset !== 0 && header === undefined) return
       const { offset, index } = segment
-      const start = { offset, header, wantedEndOffset: this.#wantedEndOffset(index) }
+      const start = {
+        ...{ offset, header, wantedEndOffset: this.#wantedEndOffset(index) },
+        latestEndOffset: this.#latestEndOffset(segment, segments[at + 1]),
+      }
       const endsIndex = offset === 0 && index !== snapshot.index
       const input = await image.startSegment(start, { endsIndex })
       if (offset === 0) first = input
@@ -130,6 +139,13 @@ class Application {
   #wantedEndOffset(index: number): number {
     const { isCut, position } = this.#backup
     return isCut && position.index === index ? position.offset : Infinity
+  }
+
+  /** Without its trailer, the name of the next one tells. */
+  #latestEndOffset(segment: StoredSegment, next: StoredSegment | undefined): number {
+    if (next?.index === segment.index) return next.offset
+    const { lastTrailer } = this.#backup
+    return isTrailerOf(segment, lastTrailer) ? lastTrailer.endOffset : Infinity
   }
 
   /** Takes the objects' contents in order. */

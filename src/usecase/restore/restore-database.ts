@@ -2,6 +2,7 @@
  * Restores a database from a replica: chooses a backup from listings and trailers, then builds an image of it that gets
  * its name only when all of it is verified.
  */
+import { mostPages } from '../../domain/stored/content-bounds.js'
 import { CorruptionError, ObjectNotFoundError } from '../../domain/errors.js'
 import { isAbortError } from '../../kit/abort.js'
 import { messageOf } from '../../kit/error-text.js'
@@ -94,9 +95,11 @@ async function restoreBackup(
   if (request.dryRun) {
     return plannedDatabase(backup, await dependencies.image.inTheWay(request.outputPath))
   }
-  await using image = await dependencies.image.create(request.outputPath)
+  await using image = await dependencies.image.create(request.outputPath, {
+    maxPageCount: mostPages(storedBytes),
+  })
   const { parallelism } = request
-  const { sizeBytes, ...restored } = await applyBackup(backup, {
+  const { sizeBytes, isCommitted, ...restored } = await applyBackup(backup, {
     image,
     parallelism,
     onProgress,
@@ -105,7 +108,7 @@ async function restoreBackup(
     throw error instanceof CorruptionError ? await backup.explainDamage(error) : error
   })
   onProgress({ phase: 'check', doneBytes: storedBytes, totalBytes: storedBytes })
-  const remarks = await image.finish(sizeBytes, request.integrityCheck, signal)
+  const remarks = await image.finish({ sizeBytes, isCommitted }, request.integrityCheck, signal)
   return { ...restored, notes: [...restored.notes, ...remarks] }
 }
 

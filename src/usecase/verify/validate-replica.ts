@@ -266,10 +266,13 @@ class LaterSegments {
   async #pagesOf(segment: WalSegmentInfo, signal: AbortSignal): Promise<ReadonlySet<number>> {
     const { source, decode } = this.#options
     const { offset } = segment
-    const header = offset === 0 ? undefined : indexHeaderOf(await this.#trailer(segment, signal))
+    const trailer = await this.#trailer(segment, signal)
+    const header = offset === 0 ? undefined : indexHeaderOf(trailer)
     const pages = new Set<number>()
     if (offset !== 0 && header === undefined) return pages
-    const verifier = new SegmentVerifier({ offset, header, wantedEndOffset: Infinity })
+    const latestEndOffset = trailer?.endOffset ?? Infinity
+    const start = { offset, header, wantedEndOffset: Infinity, latestEndOffset }
+    const verifier = new SegmentVerifier(start)
     const body = source.client.read(segment, { offset: 0, length: undefined }, signal)
     try {
       for await (const block of decode(body)) {

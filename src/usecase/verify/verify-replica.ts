@@ -10,6 +10,12 @@ import {
 import { CorruptionError, ObjectNotFoundError, ReplicaError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { type WalPosition } from '../../domain/wal/position.js'
+import {
+  mostPages,
+  mostSnapshotBytes,
+  refusePages,
+  snapshotPageSize,
+} from '../../domain/stored/content-bounds.js'
 import { formatObjectPath, type ObjectRef } from '../../domain/stored/replica-layout.js'
 import {
   type GenerationListing,
@@ -29,7 +35,7 @@ import {
   type KnownOfGeneration,
   type Tails,
 } from '../../domain/stored/verification.js'
-import { databasePageSize, type WalHeader } from '../../domain/wal/wal-format.js'
+import { highestPage, type WalHeader } from '../../domain/wal/wal-format.js'
 import { mapAtOnce } from '../../kit/map-at-once.js'
 import { type ReplicaClient } from '../ports/replica-client.js'
 import { refuseEncrypted } from '../stored/refuse-encrypted.js'
@@ -199,11 +205,15 @@ function summarize(
     generation,
     snapshots: snapshots.length,
     segments: segments.length,
-    storedBytes: [...snapshots, ...segments].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    storedBytes: storedBytesOf([...snapshots, ...segments]),
     firstCommitMs: first && ownTrailer(first, tailOf(first))?.commitTimeMs,
     lastCommitMs: lastMs === 0 ? undefined : lastMs,
     end: segment === undefined ? undefined : { index: segment.index, offset: segment.endOffset },
   }
+}
+
+function storedBytesOf(objects: readonly { readonly sizeBytes: number }[]): number {
+  return objects.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
 }
 
 /** Whatever object it is of: the chain says of a foreign one that it is. */
@@ -219,6 +229,7 @@ class GenerationReading {
   readonly #tails: Tails
   readonly #signal: AbortSignal
   readonly #findings: Finding[] = []
+  readonly #maxPageCount: number
   /** Undefined: the chain is broken, until the next snapshot. */
   #chain: ChainVerifier | undefined
 
@@ -230,6 +241,8 @@ class GenerationReading {
     this.#listing = generation.listing
     this.#tails = generation.tails
     this.#signal = generation.signal
+    const { snapshots, segments } = generation.listing
+    this.#maxPageCount = mostPages(storedBytesOf([...snapshots, ...segments]))
   }
 
   async run(): Promise<readonly Finding[]> {
@@ -253,7 +266,8 @@ class GenerationReading {
   async #readSnapshot(snapshot: StoredSnapshot | undefined): Promise<void> {
     if (snapshot === undefined) return
     const facts = await this.#snapshotFacts(snapshot)
-    const chain = new ChainVerifier(snapshot, undefined)
+    const maxPageCount = this.#maxPageCount
+    const chain = new ChainVerifier(snapshot, { target: undefined, maxPageCount })
     if (this.#attempt(formatObjectPath(snapshot), () => chain.addSnapshot(facts))) {
       this.#chain ??= chain
     }
@@ -283,25 +297,36 @@ class GenerationReading {
   async #snapshotFacts(snapshot: StoredSnapshot): Promise<SnapshotFacts> {
     let sizeBytes = 0
     let pageSizeBytes: number | undefined
+    const trailer = anyTrailer(this.#tails, snapshot)
+    const mostBytes = mostSnapshotBytes(trailer)
     const problem = await this.#decode(snapshot, (block) => {
-      if (sizeBytes === 0) pageSizeBytes = pageSizeOf(block)
+      if (sizeBytes === 0) pageSizeBytes = snapshotPageSize(block)
       sizeBytes += block.length
+      if (sizeBytes > mostBytes)
+        throw new CorruptionError('it has more content than its trailer says')
     })
-    return { sizeBytes, pageSizeBytes, trailer: anyTrailer(this.#tails, snapshot), problem }
+    return { sizeBytes, pageSizeBytes, trailer, problem }
   }
 
   async #segmentFacts(
     segment: StoredSegment,
     indexHeader: WalHeader | undefined,
   ): Promise<{ facts: SegmentFacts; header: WalHeader | undefined }> {
-    const tail = this.#tails.get(formatObjectPath(segment))
-    const header =
-      segment.offset === 0 ? undefined : (indexHeader ?? indexHeaderOf(ownTrailer(segment, tail)))
+    const own = ownTrailer(segment, this.#tails.get(formatObjectPath(segment)))
     const { offset } = segment
-    const verifier = new SegmentVerifier({ offset, header, wantedEndOffset: Infinity })
+    const verifier = new SegmentVerifier({
+      offset,
+      header: offset === 0 ? undefined : (indexHeader ?? indexHeaderOf(own)),
+      wantedEndOffset: Infinity,
+      latestEndOffset: own?.endOffset ?? Infinity,
+    })
     const problem = await this.#decode(
       segment,
-      (block) => void verifier.push(block),
+      (block) => {
+        for (const run of verifier.push(block)) {
+          refusePages(highestPage(run, verifier.header?.pageSizeBytes ?? 0), this.#maxPageCount)
+        }
+      },
       () => {
         verifier.end()
       },
@@ -362,12 +387,4 @@ function byIndex(segments: readonly StoredSegment[]): ReadonlyMap<number, Stored
     else found.push(segment)
   }
   return indexes
-}
-
-/** Undefined: so little of it says nothing. */
-function pageSizeOf(start: Uint8Array): number | undefined {
-  if (start.length < 18) return undefined
-  const pageSizeBytes = databasePageSize(start)
-  if (pageSizeBytes === undefined) throw new CorruptionError('it is not a SQLite database')
-  return pageSizeBytes
 }

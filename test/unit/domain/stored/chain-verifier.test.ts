@@ -16,6 +16,7 @@ import {
   walHeaderBytes,
 } from '../../../../src/domain/wal/wal-format.js'
 
+const maxPageCount = 9
 const generation = formatGeneration(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8))
 const pageSizeBytes = 512
 const stored = { sizeBytes: 1, createdAtMs: 1 }
@@ -48,6 +49,7 @@ function segmentsOf(
       offset,
       header: n === 0 ? undefined : parsed.header,
       wantedEndOffset: Infinity,
+      latestEndOffset: Infinity,
     })
     verifier.push(wal.slice(offset, endOffset))
     const { content } = verifier
@@ -79,7 +81,7 @@ test('where the last segment of an index is missing, the last commit is the one 
   const end = first.at(-1)!.facts.content
   const second = segmentsOf(4, 2, { offset: end.endOffset, checksum: end.checksumAfter! })
   const prove = (objects: typeof first): void => {
-    const proof = new ChainVerifier(snapshot, undefined)
+    const proof = new ChainVerifier(snapshot, { target: undefined, maxPageCount })
     proof.addSnapshot({ pageSizeBytes, sizeBytes: 512, trailer: undefined, problem: undefined })
     for (const { segment, facts } of objects) proof.addSegment(segment, facts)
     proof.finish()

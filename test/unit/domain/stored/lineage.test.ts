@@ -4,6 +4,7 @@ import {
   type FoundGeneration,
   type GenerationFacts,
   type Lineage,
+  following,
   lineageAfter,
   orderGenerations,
 } from '../../../../src/domain/stored/lineage.js'
@@ -94,6 +95,11 @@ describe('the place of a generation that begins', () => {
       lineage: { ordinal: 1, epoch: 7, follows: [] },
       forks: [],
     })
+  })
+
+  test('is told by what it follows, where somebody has forged the last ordinal there is', () => {
+    expect(following(7)).toBe(8)
+    expect(following(Number.MAX_SAFE_INTEGER)).toBe(Number.MAX_SAFE_INTEGER)
   })
 
   test('is behind all others: it follows the newest, those without lineage, and those of the local state', () => {

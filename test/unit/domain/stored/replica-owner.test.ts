@@ -257,7 +257,7 @@ describe('the text of the owner', () => {
     const fields = JSON.parse(text) as Record<string, unknown>
     const wrong: Record<string, readonly unknown[]> = {
       token: [undefined, 7],
-      epoch: [undefined, 1.5, '1'],
+      epoch: [undefined, 1.5, '1', -1, 2 ** 53],
       instance: [undefined, null],
       process: [undefined, null, { ...earlier, pid: 0 }, { ...earlier, host: undefined }],
       claimedAt: [undefined, 'yesterday', 7],

@@ -16,6 +16,7 @@ import {
   walHeaderBytes,
 } from '../../../../src/domain/wal/wal-format.ts'
 
+const maxPageCount = 9
 const generation = formatGeneration(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8))
 const pageSizeBytes = 512
 const stepBytes = frameBytes(pageSizeBytes)
@@ -42,10 +43,19 @@ function createWal(commits: readonly boolean[], bigEndian: boolean): Uint8Array 
 /** Verifies a segment, handed over in blocks of some size. */
 function verify(
   bytes: Uint8Array,
-  start: { offset: number; header: WalHeader | undefined; wantedEndOffset?: number },
+  start: {
+    offset: number
+    header: WalHeader | undefined
+    wantedEndOffset?: number
+    latestEndOffset?: number
+  },
   blockBytes: number,
 ): { facts: SegmentFacts; wanted: Uint8Array } {
-  const verifier = new SegmentVerifier({ wantedEndOffset: Infinity, ...start })
+  const verifier = new SegmentVerifier({
+    wantedEndOffset: Infinity,
+    latestEndOffset: Infinity,
+    ...start,
+  })
   const wanted: number[] = []
   let problem: string | undefined
   try {
@@ -68,7 +78,7 @@ function segmentAt(offset: number): StoredSegment {
 
 /** Proves a WAL that is cut into segments of so many frames. */
 function prove(wal: Uint8Array, frameCounts: readonly number[], blockBytes: number): number {
-  const proof = new ChainVerifier(snapshot, undefined)
+  const proof = new ChainVerifier(snapshot, { target: undefined, maxPageCount })
   proof.addSnapshot({ pageSizeBytes, sizeBytes: 512, trailer: undefined, problem: undefined })
   let header: WalHeader | undefined
   let offset = 0
@@ -131,7 +141,7 @@ describe('what is not proven', () => {
   it('names the object, the position and the last commit that is', () => {
     const wal = createWal([true, true, true, true], false)
     wal[walHeaderBytes + 3 * stepBytes - 1]! ^= 1
-    const proof = new ChainVerifier(snapshot, undefined)
+    const proof = new ChainVerifier(snapshot, { target: undefined, maxPageCount })
     const { facts } = verify(wal, { offset: 0, header: undefined }, 700)
     const at = (frames: number): string =>
       `${generation}/00000003:${walHeaderBytes + frames * stepBytes}`
@@ -156,7 +166,7 @@ describe('what is not proven', () => {
       [3, 'a segment is missing'],
       [1, 'segments overlap'],
     ] as const) {
-      const proof = new ChainVerifier(snapshot, undefined)
+      const proof = new ChainVerifier(snapshot, { target: undefined, maxPageCount })
       proof.addSegment(segmentAt(0), facts)
       const offset = walHeaderBytes + frames * stepBytes
       const next = verify(wal.subarray(offset), { offset, header: facts.content.header }, 700)

@@ -11,7 +11,7 @@ test('what is in the way of a restore is named at once, all of it, and stays', a
   const nothing = new URL('file:///nothing-is-started.js')
   const images = fileImages({ thread: nothing, check: nothing })
   const output = join(folder, 'app.db')
-  const create = (): Promise<unknown> => images.create(output)
+  const create = (): Promise<unknown> => images.create(output, { maxPageCount: 1 })
   writeFileSync(`${output}-shm`, '')
   await expect(create()).rejects.toMatchObject({
     code: 'OUTPUT_EXISTS',

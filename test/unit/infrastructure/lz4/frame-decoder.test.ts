@@ -22,6 +22,12 @@ function word(value: number): Buffer {
   return bytes
 }
 
+function longWord(value: number): Buffer<ArrayBuffer> {
+  const bytes = Buffer.alloc(8)
+  bytes.writeBigUInt64LE(BigInt(value))
+  return bytes
+}
+
 function header(flags: number, descriptor: number, fields = Buffer.alloc(0)): Buffer {
   const bytes = Buffer.concat([Buffer.from([flags, descriptor]), fields])
   return Buffer.concat([
@@ -75,7 +81,7 @@ describe('the LZ4 frame that is read', () => {
     'may have blocks of size code %i, a content size, empty blocks and no checksum',
     async (descriptor) => {
       const bytes = Buffer.concat([
-        header(0x68, descriptor, Buffer.alloc(8)),
+        header(0x68, descriptor, longWord(6)),
         raw(Buffer.from('one')),
         raw(Buffer.alloc(0)),
         raw(Buffer.from('two')),
@@ -84,6 +90,41 @@ describe('the LZ4 frame that is read', () => {
       expect((await decode(bytes)).toString()).toBe('onetwo')
     },
   )
+
+  it('may have a thousand small blocks in a row, linked, each with what came before', async () => {
+    const parts = Array.from({ length: 1000 }, (_, n) => Buffer.alloc(500, `${n % 10} of the log `))
+    const blocks = parts.map((part, n) => {
+      const block = compressSync(part, Buffer.concat(parts.slice(Math.max(0, n - 131), n)))
+      return Buffer.concat([word(block.length - 4), block.subarray(4)])
+    })
+    const bytes = Buffer.concat([header(0x40, 0x40), ...blocks, word(0)])
+    expect((await decode(bytes)).equals(Buffer.concat(parts))).toBe(true)
+  })
+
+  it('is not followed through a million blocks of nothing, nor past the size that it states', async () => {
+    const literal = Buffer.concat([word(2), Buffer.from([0x10, 0x61])])
+    for (const [flags, block] of [
+      [0x40, literal],
+      [0x60, literal],
+      [0x60, raw(Buffer.from('a'))],
+      [0x60, raw(Buffer.alloc(0))],
+    ] as const) {
+      const frame = Buffer.concat([header(flags, 0x70), Buffer.alloc(6_000_000, block)])
+      const startedMs = performance.now()
+      await expect(decode(frame, 65_536)).rejects.toThrow('its blocks are too small')
+      expect(performance.now() - startedMs).toBeLessThan(1000)
+    }
+    const zeros = compressSync(Buffer.alloc(4 * 1024 * 1024))
+    const bomb = Buffer.concat([word(zeros.length - 4), zeros.subarray(4)])
+    const promised = header(0x68, 0x70, longWord(5 * 1024 * 1024))
+    const bytes = Buffer.concat([promised, ...Array.from({ length: 1000 }, () => bomb)])
+    let decoded = 0
+    const reading = async (): Promise<void> => {
+      for await (const block of decodeFrame(inPieces(bytes, 65_536))) decoded += block.length
+    }
+    await expect(reading()).rejects.toThrow('header states')
+    expect(decoded).toBe(4 * 1024 * 1024)
+  })
 
   it('may have linked blocks', async () => {
     const first = Buffer.from('the dictionary of the block behind it '.repeat(20))
@@ -131,6 +172,15 @@ describe('the LZ4 frame that is read', () => {
     ['dictionaries', () => header(0x61, 0x70)],
     ['block checksums', () => header(0x74, 0x70)],
     ['bad block size code', () => header(0x64, 0x30)],
+    ['unknown version', () => header(0xa4, 0x70)],
+    ['unknown version', () => header(0x66, 0x70)],
+    ['unknown version', () => header(0x64, 0x71)],
+    ['unknown version', () => header(0x64, 0xf0)],
+    [
+      'states',
+      (bytes) => Buffer.concat([header(0x6c, 0x70, longWord(2 ** 60)), bytes.subarray(7)]),
+    ],
+    ['states', (bytes) => Buffer.concat([header(0x6c, 0x70, longWord(0)), bytes.subarray(7)])],
   ])('fails: %s', async (message, damage) => {
     await expect(decode(damage(await whole()))).rejects.toMatchObject({
       code: 'CORRUPTION',
