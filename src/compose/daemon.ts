@@ -81,7 +81,8 @@ export async function composeReplication(
   { logger, lifetime, metricsOf }: ReplicationParts,
 ): Promise<Replication> {
   await checkReplicas(config)
-  const refusal = new Refusal(systemClock)
+  const isAlone = config.databases.length === 1 && config.folders.length === 0
+  const refusal = new Refusal(systemClock, { isAlone })
   const shared: SharedParts = {
     // They end after all that makes calls to them.
     threads: lifetime.add(new SqliteThreads()),

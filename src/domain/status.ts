@@ -267,17 +267,17 @@ function notReadyReason(database: DatabaseStatus, replica: ReplicaStatus): strin
 
 /** The databases whose loop gives no sign of life. */
 export function findHanging(databases: readonly DatabaseStatus[]): readonly NotReady[] {
-  return databases.flatMap(({ path, state, silentMs }) =>
-    state !== 'ended' && silentMs > maxSilenceMs
-      ? [
-          {
-            database: path,
-            replica: undefined,
-            reason: `its loop has not moved for ${formatDuration(Math.round(silentMs / 1000) * 1000)}`,
-          },
-        ]
-      : [],
-  )
+  return databases.flatMap((status) => (status.state === 'ended' ? [] : findSilent(status)))
+}
+
+/** One whose loop gives no sign of life, or none: it may not even have begun. */
+export function findSilent({
+  path,
+  silentMs,
+}: Pick<DatabaseStatus, 'path' | 'silentMs'>): readonly NotReady[] {
+  if (silentMs <= maxSilenceMs) return []
+  const age = formatDuration(Math.round(silentMs / 1000) * 1000)
+  return [{ database: path, replica: undefined, reason: `its loop has not moved for ${age}` }]
 }
 
 /** The longest of these times; 0 without any. */

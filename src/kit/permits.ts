@@ -10,6 +10,11 @@ export class Permits {
     this.#free = count
   }
 
+  /** Whether somebody waits for one. */
+  get isWanted(): boolean {
+    return this.#waiters.length > 0
+  }
+
   /** Waits for a permit, first come, first served. Dispose of it when what it was taken for has ended. */
   async take(signal: AbortSignal): Promise<Disposable> {
     signal.throwIfAborted()

@@ -5,18 +5,20 @@ import { type Clock } from './ports/clock.js'
 const startMs = 30_000
 
 /**
- * How a loop says that its work is already done by another process. At the start of the daemon that is a mistake of
- * whoever started it, and ends it; later it is a problem like others, which the loop reports and outlives.
+ * How a loop says that its work is already done by another process. At the start of a daemon of one database that is a
+ * mistake of whoever started it, and ends it. Later, or beside other databases, it is a problem like others, which the loop
+ * reports and outlives: who can make one database seem to be in use stops no other.
  */
 export class Refusal {
   readonly #clock: Pick<Clock, 'monotonic'>
   readonly #startedAt: number
-  #isStartOver = false
+  #isStartOver: boolean
   readonly #refused: Promise<never>
   #reject: (error: InUseError) => void = () => undefined
 
-  constructor(clock: Pick<Clock, 'monotonic'>) {
+  constructor(clock: Pick<Clock, 'monotonic'>, { isAlone }: { readonly isAlone: boolean }) {
     this.#clock = clock
+    this.#isStartOver = !isAlone
     this.#startedAt = clock.monotonic()
     this.#refused = new Promise((_, reject) => {
       this.#reject = reject

@@ -1,5 +1,14 @@
 /** A daemon of root replicates databases of users who put into their folders whatever they like. */
-import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { cleanUp, listGenerations, restore, start, startAs } from '../support/cli.ts'
@@ -7,6 +16,38 @@ import { addNote, notesIn } from '../support/notes.ts'
 import { configOf, does, isRoot, makeHost, rightsOf } from '../support/tenants.ts'
 
 afterEach(() => cleanUp())
+
+/** Somebody whose process is always there. */
+function processOne(): string {
+  const fact = (path: string): string => readFileSync(path, 'utf8').trim()
+  const identity = {
+    host: hostname(),
+    machine: existsSync('/etc/machine-id') ? fact('/etc/machine-id') : '',
+    boot: fact('/proc/sys/kernel/random/boot_id'),
+    pidNamespace: readlinkSync('/proc/self/ns/pid'),
+    isContained: false,
+    pid: 1,
+    startTicks: '',
+    startedAtMs: 0,
+  }
+  return JSON.stringify(identity)
+}
+
+describe.skipIf(!isRoot)('a database that seems to be in use', () => {
+  test.each(['path', 'dir'] as const)('fails alone (%s)', async (by) => {
+    const host = makeHost('alice', 'bob')
+    const state = join(host.state, host.homes, 'alice/.app.db-tsreplicate')
+    mkdirSync(state, { recursive: true, mode: 0o700 })
+    writeFileSync(join(state, 'lock'), processOne())
+    const daemon = start('replicate', '-config', configOf(host, { by }))
+    await daemon.waitFor(/snapshot written/)
+    await daemon.waitFor(/in use by process 1 on/)
+    addNote(join(host.homes, 'bob/app.db'), 'more')
+    await daemon.waitFor(/wal segment written/)
+    expect(await daemon.stop()).toBe(74)
+    expect(existsSync(join(host.replicas, 'alice'))).toBe(false)
+  })
+})
 
 describe.skipIf(!isRoot)('local state of a database of another user', () => {
   test.each(['path', 'dir'] as const)(

@@ -352,7 +352,7 @@ export class Daemon {
     const { client } = world
     const pid = world.next()
     const logger = loggerOf(world, host.name)
-    const refusal = new Refusal(clock)
+    const refusal = new Refusal(clock, { isAlone: true })
     const self = processOf(host.name, pid)
     this.owner = new OwnReplica({
       client,

@@ -8,7 +8,12 @@ import { ConfigError } from '../../domain/errors.js'
 import { aborted, ignoreAbort } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
 import { sameSettings } from '../../domain/settings/same-settings.js'
-import { type DatabaseStatus, type NotReady, type NotStored } from '../../domain/status.js'
+import {
+  type DatabaseStatus,
+  findSilent,
+  type NotReady,
+  type NotStored,
+} from '../../domain/status.js'
 import { messageOf } from '../../kit/error-text.js'
 import { pauseAfter } from '../../kit/pause.js'
 import { FollowFolders } from './follow-folders.js'
@@ -57,6 +62,8 @@ export interface Replication {
   status(): readonly DatabaseStatus[]
   /** What is wanted and cannot be brought about now: it is tried again. */
   readonly failing: readonly NotReady[]
+  /** What was begun and gives no sign of life since. */
+  readonly neverBegun: readonly NotReady[]
 }
 
 export interface ReplicatedDatabasesOptions {
@@ -76,6 +83,8 @@ interface Slot {
   wanted: DatabaseConfig | undefined
   running: ReplicatedDatabase | undefined
   settling: Promise<void> | undefined
+  /** Since when it is tried to bring it about; undefined: that is not tried now. */
+  tryingSinceMs: number | undefined
   /** Why what is wanted could not be brought about. */
   problem: string | undefined
 }
@@ -140,6 +149,7 @@ export class ReplicatedDatabases implements Replication {
         wanted: undefined,
         running: undefined,
         settling: undefined,
+        tryingSinceMs: undefined,
         problem: undefined,
       }
       slot.wanted = wanted.get(path)
@@ -238,6 +248,14 @@ export class ReplicatedDatabases implements Replication {
     return [...folders, ...databases]
   }
 
+  get neverBegun(): readonly NotReady[] {
+    const nowMs = this.#options.clock.monotonic()
+    return [...this.#slots].flatMap(([file, { wanted, running, tryingSinceMs }]) => {
+      const silentMs = running === undefined ? nowMs - (tryingSinceMs ?? nowMs) : 0
+      return findSilent({ path: wanted?.path ?? file, silentMs })
+    })
+  }
+
   async #runUntil(stop: AbortSignal, kill: AbortSignal): Promise<readonly NotStored[]> {
     this.#run = { stop, kill }
     for (const [path, slot] of this.#slots) this.#settle(path, slot)
@@ -290,7 +308,8 @@ export class ReplicatedDatabases implements Replication {
     let failures = 0
     do {
       try {
-        await this.#step(slot, kill)
+        slot.tryingSinceMs = this.#options.clock.monotonic()
+        await this.#step(slot, kill).finally(() => (slot.tryingSinceMs = undefined))
         slot.problem = undefined
         failures = 0
       } catch (err) {

@@ -4,7 +4,7 @@ import { type Replication } from './replicated-databases.js'
 import { type WatchDisk } from './watch-disk.js'
 
 export interface ReportStatusOptions {
-  readonly replication: Pick<Replication, 'status' | 'failing'>
+  readonly replication: Pick<Replication, 'status' | 'failing' | 'neverBegun'>
   readonly watchDisk: WatchDisk
   readonly clock: Clock
   readonly facts: Pick<DaemonStatus, 'version' | 'pid' | 'source'>
@@ -25,11 +25,13 @@ export class ReportStatus {
   /** Why what is committed is not safe; none: it is. */
   notReady(): readonly NotReady[] {
     const { replication } = this.#options
-    return [...replication.failing, ...findNotReady(replication.status())]
+    const { failing, neverBegun } = replication
+    return [...failing, ...neverBegun, ...findNotReady(replication.status())]
   }
 
   hanging(): readonly NotReady[] {
-    return findHanging(this.#options.replication.status())
+    const { replication } = this.#options
+    return [...replication.neverBegun, ...findHanging(replication.status())]
   }
 
   /** Everything, with sizes measured anew. */

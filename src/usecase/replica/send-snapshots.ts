@@ -9,6 +9,7 @@ import { type ConfirmStored } from './confirm-stored.js'
 import { type Place } from './replica-standing.js'
 import { type SendSegments } from './send-segments.js'
 import { SnapshotBurst } from './snapshot-burst.js'
+import { SnapshotTurn } from './snapshot-turn.js'
 import { type FinishedSnapshot, GenerationEndedError, takeSnapshot } from './take-snapshot.js'
 import { type LoopParts } from './loop-parts.js'
 
@@ -102,14 +103,17 @@ export class SendSnapshots {
     const { current } = feed
     if (current?.generation !== generation) throw new GenerationEndedError()
     const { pageSizeBytes } = current
-    using _slot = await snapshotSlots.take(signal)
+    using slot = await SnapshotTurn.take({ slots: snapshotSlots, clock }, signal)
     return await takeSnapshot(
       {
         ...{ database, client, compressor, clock, generation, lineage, pageSizeBytes },
         logger: logger.child({ reason }),
         barrier: () => feed.barrier(),
+        letOthers: () => slot.letOthers(signal),
         storedUpTo: async (position: WalPosition, waiting: AbortSignal) => {
           hold.isHolding = false
+          // What is read of the database is sent: a replica that cannot be reached holds up no other snapshot.
+          slot[Symbol.dispose]()
           feed.announce()
           confirm.awaited = position
           while (!standing.isConfirmed(place, position)) {

@@ -22,6 +22,8 @@ export interface TakeSnapshotOptions {
   readonly pageSizeBytes: number
   /** Everything committed by now, captured and spooled. */
   readonly barrier: () => Promise<Barrier>
+  /** Waits while it is the turn of others; called now and then while the body is read. */
+  readonly letOthers: () => Promise<void>
   /** Resolves when everything up to the position is confirmed to be on this replica. */
   readonly storedUpTo: (position: WalPosition, signal: AbortSignal) => Promise<void>
 }
@@ -134,6 +136,7 @@ async function sendBody(
       await send(encoder.block(chunk.subarray(at, at + maxBlockBytes)))
     }
     readBytes += chunk.length
+    await options.letOthers()
   }
   await send(encoder.end())
   return { readBytes, sentBytes }

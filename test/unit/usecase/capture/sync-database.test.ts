@@ -421,7 +421,7 @@ beforeEach(() => {
       waitsForOthers: false,
     },
     openSlots: new Permits(1),
-    refusal: new Refusal(clock),
+    refusal: new Refusal(clock, { isAlone: true }),
   })
   running = sync.run(stop.signal, new AbortController().signal)
 })

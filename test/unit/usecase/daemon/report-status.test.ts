@@ -17,6 +17,7 @@ function make(disk: LocalDisk, failing: ReportStatus['notReady'] = () => []): Re
       get failing() {
         return failing()
       },
+      neverBegun: [],
     },
     watchDisk: new WatchDisk({
       disk,

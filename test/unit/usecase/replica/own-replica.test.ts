@@ -102,7 +102,7 @@ function start(
     ...{ debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') },
     child: () => logger,
   }
-  const refusal = new Refusal(clock)
+  const refusal = new Refusal(clock, { isAlone: true })
   const refusals: unknown[] = []
   refusal.orElse(new Promise(() => undefined)).catch((error: unknown) => refusals.push(error))
   const owner = new OwnReplica({

@@ -47,6 +47,7 @@ test('the log tells the size of the object that was stored', async () => {
           schemaCookie: 1,
           commitTimeMs: 1,
         }),
+      letOthers: () => Promise.resolve(),
       storedUpTo: () => Promise.resolve(),
     },
     signal,
