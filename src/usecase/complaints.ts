@@ -19,7 +19,7 @@ export interface ComplaintsOptions {
 }
 
 interface Complaint {
-  readonly level?: 'error' | 'warn'
+  readonly level?: 'error' | 'warn' | 'info'
   /** In place of that of the options. */
   readonly phrase?: string
   readonly fields: LogFields

@@ -21,7 +21,6 @@ import { lastAcknowledged, startWriter, summaryOf, verifyLedger, write } from '.
 const {
   configFromUrls,
   CorruptionError,
-  InUseError,
   listGenerations,
   openReplicaClient,
   parseReplicaUrl,
@@ -228,22 +227,110 @@ test('an engine that is told to end before it has begun stores everything, or sa
   expect(JSON.parse(failing.stdout)).toMatchObject([{ database: unusable.path }])
 })
 
-test('of two that replicate one database one waits, and goes on when the other ends', async () => {
+test('of two that replicate one database one waits without a word more, knows what is stored, and takes over at once', async () => {
   const { db, oracle, replicateTo, output } = scene()
   await write({ db, oracle, count: 5 })
   const config = await configFromUrls(db, [replicateTo])
   const lines: Line[] = []
   const first = await replicate(config, { logger: recordingLogger([]) })
+  await first.stored({ urgency: 'now' })
   const second = await replicate(config, { logger: recordingLogger(lines) })
-  await until(() => lines.some(({ err }) => err instanceof InUseError), 20_000, 'a refusal')
-  await first.stop()
-  const isRunning = ({ message }: Line) => /wal segment written|generation/.test(message)
-  lines.length = 0
+  const { pid } = second
+  await until(() => lines.some(({ message }) => /^waiting/.test(message)), 20_000, 'a line')
   await write({ db, oracle, count: 5 })
+  expect(await second.stored({ urgency: 'now' })).toMatchObject({ database: db })
+  await restoreByLibrary(replicateTo, `${output}-1`)
+  expect(verifyLedger(`${output}-1`, oracle)).toEqual({ n: 10 })
+  const started = /^(initialized db|replicating to)$/
+  const said = lines.filter(({ message }) => !started.test(message))
+  expect(said).toMatchObject([{ level: 'info', message: 'waiting until that process ends' }])
+
+  await first.stop()
+  const endedAt = performance.now()
+  const isRunning = ({ message }: Line) => message === 'replica claimed'
   await until(() => lines.some(isRunning), 30_000, 'the other')
+  expect(performance.now() - endedAt).toBeLessThan(3000)
+  expect(second.pid).toBe(pid)
+  await write({ db, oracle, count: 5 })
+  expect(await second.stored({ urgency: 'now' })).toMatchObject({ database: db })
   expect(await second.stop()).toEqual([])
   await restoreByLibrary(replicateTo, output)
-  expect(verifyLedger(output, oracle)).toEqual({ n: 10 })
+  expect(verifyLedger(output, oracle)).toEqual({ n: 15 })
+})
+
+/** An application in a process of its own, which does what is written here between its start and its end. */
+function application(
+  { db, replicateTo }: { readonly db: string; readonly replicateTo: string },
+  text: string,
+  { env = {}, descriptors = 1024 }: { env?: Record<string, string>; descriptors?: number } = {},
+): Running {
+  const script = `
+    import { openSync, closeSync } from 'node:fs'
+    import { setTimeout as sleep } from 'node:timers/promises'
+    const { configFromUrls, replicate } = await import(${JSON.stringify(library)})
+    const lines = []
+    const note = (level) => (fields, message) => { lines.push(level + ' ' + message); globalThis.onLine?.() }
+    const logger = { debug: note('debug'), info: note('info'), warn: note('warn'), error: note('error'), child: () => logger }
+    const replication = await replicate(await configFromUrls(${JSON.stringify(db)}, [${JSON.stringify(replicateTo)}]), { logger })
+    const wait = () => replication.stored({ urgency: 'now', timeoutMs: 60_000 })
+    await wait()
+    ${text}`
+  const args = ['-c', `ulimit -n ${descriptors}; exec "$0" --input-type=module -e "$1"`]
+  return new Running('application', '/bin/sh', [...args, process.execPath, script], env)
+}
+
+test('an application that has no descriptor left when its engine ends goes on, and so does replication', async () => {
+  const { db, oracle, replicateTo, output } = scene()
+  await write({ db, oracle, count: 5 })
+  const text = `
+    const { pid } = replication
+    const opened = []
+    try { for (;;) opened.push(openSync('/dev/null')) } catch {}
+    process.kill(pid, 'SIGKILL')
+    while (lines.filter((line) => line.startsWith('error')).length < 2) await sleep(20)
+    for (const each of opened) closeSync(each)
+    await wait()
+    console.log('done', replication.pid !== pid)
+    await replication.stop()`
+  const running = application({ db, replicateTo }, text, { descriptors: 256 })
+  expect(await running.exit(), running.output).toBe(0)
+  expect(running.stdout).toBe('done true\n')
+  await restoreByLibrary(replicateTo, output)
+  expect(verifyLedger(output, oracle)).toEqual({ n: 5 })
+})
+
+test('an engine survives signals and loggers that throw, and runs nothing of the application', async () => {
+  const { folder, db, oracle, replicateTo } = scene()
+  await write({ db, oracle, count: 5 })
+  const agent = join(folder, 'agent.cjs')
+  writeFileSync(agent, `console.log('agent in ' + process.pid)`)
+  const text = `
+    const { pid } = replication
+    globalThis.onLine = () => { throw new Error('a logger that throws') }
+    for (const signal of ['SIGUSR2', 'SIGQUIT', 'SIGHUP', 'SIGTERM']) process.kill(pid, signal)
+    await sleep(100)
+    await wait()
+    console.log('same', replication.pid === pid)
+    await replication.stop()`
+  const env = { NODE_OPTIONS: `--require ${agent}` }
+  const running = application({ db, replicateTo }, text, { env })
+  expect(await running.exit(), running.output).toBe(0)
+  expect(running.stdout).toBe(`agent in ${running.pid}\nsame true\n`)
+})
+
+test('an application that ends is over for whoever reads its stderr, though its engine is at work still', async () => {
+  const { db, oracle, replicateTo } = scene()
+  await write({ db, oracle, count: 5 })
+  const text = `
+    process.kill(replication.pid, 'SIGSTOP')
+    console.log(replication.pid)
+    process.kill(process.pid, 'SIGKILL')`
+  const running = application({ db, replicateTo }, text)
+  expect(await running.exit(20_000)).toBe(-1)
+  const pid = Number(running.stdout)
+  expect(isAlive(pid)).toBe(true)
+  process.kill(pid, 'SIGCONT')
+  await until(() => !isAlive(pid), 20_000, 'the end of the engine')
 })
 
 test('a database that does not exist is restored before the application opens it, if that is wanted', async () => {
@@ -275,5 +362,6 @@ test('a database that does not exist is restored before the application opens it
 test('a configuration without databases, or with a program to start, is refused', async () => {
   const config = await configFromUrls('/a.db', ['file:///b'])
   await expect(replicate({ ...config, databases: [] })).rejects.toThrow('no databases')
+  await expect(configFromUrls('/a.db', [])).rejects.toThrow('no replica URL for /a.db')
   await expect(replicate({ ...config, exec: ['app'] })).rejects.toThrow('starts no program')
 })

@@ -1,38 +1,99 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Daemon } from '../../compose/commands.js'
 import { type Lifetime } from '../../compose/lifetime.js'
 import { type Config } from '../../domain/settings/config.js'
 import { AddressError } from '../../domain/errors.js'
 import { type Logger } from '../../usecase/ports/logger.js'
 import { controlOf } from './control.js'
-import { serveHealth } from './health-server.js'
+import { type HealthServerOptions, serveHealth } from './health-server.js'
 import { serveSocketFile } from './socket-file.js'
-import { statusSocket } from './status-socket.js'
+import { type DaemonSubject, statusSocket } from './status-socket.js'
+
+/** How often one that is not the first looks whether it is by now. */
+const turnMs = 1000
+
+export interface Endpoints {
+  readonly logger: Logger
+  readonly lifetime: Lifetime
+}
 
 /** Answers `tsreplicate status`, and the network if the configuration wants it. Both end with the lifetime. */
 export async function serveDaemon(
-  { addr, socket, source, databases }: Config,
+  config: Config,
   daemon: Daemon,
-  { logger, lifetime }: { readonly logger: Logger; readonly lifetime: Lifetime },
+  endpoints: Endpoints,
 ): Promise<void> {
-  const { report, metrics, replication } = daemon
-  const local = { report, metrics, control: controlOf(replication) }
+  await serveConfigured(config, daemon, endpoints)
+  try {
+    endpoints.lifetime.add(await serveHealth(statusSocket(subjectOf(config)), localOf(daemon)))
+  } catch (err) {
+    if (!(err instanceof AddressError)) throw err
+    endpoints.logger.warn(
+      { hint: 'is another daemon running with the same configuration?' },
+      '`tsreplicate status` is answered by another process',
+    )
+  }
+}
+
+/**
+ * As {@link serveDaemon}, for one of several processes with the same configuration: whoever has its socket is the one that
+ * is asked, and serves the rest. Resolves when it is known whether that is this one; if not, it tries again until `stop`.
+ */
+export async function serveInTurn(
+  config: Config,
+  daemon: Daemon,
+  { stop, ...endpoints }: Endpoints & { readonly stop: AbortSignal },
+): Promise<{ readonly isFirst: boolean }> {
+  const state = { isFirst: false }
+  const attempt = async (): Promise<boolean> => {
+    try {
+      endpoints.lifetime.add(await serveHealth(statusSocket(subjectOf(config)), localOf(daemon)))
+      state.isFirst = true
+    } catch (err) {
+      if (!(err instanceof AddressError)) throw err
+      return false
+    }
+    await serveConfigured(config, daemon, endpoints)
+    return true
+  }
+  if (!(await attempt())) void tryAgain(attempt, { ...endpoints, stop })
+  return state
+}
+
+async function tryAgain(
+  attempt: () => Promise<boolean>,
+  { stop, logger }: { readonly stop: AbortSignal; readonly logger: Logger },
+): Promise<void> {
+  try {
+    do await sleep(turnMs, undefined, { signal: stop, ref: false })
+    while (!(await attempt()))
+  } catch (err) {
+    if (!stop.aborted) logger.error({ err }, 'cannot serve what is configured')
+  }
+}
+
+/** Whoever asks for this daemon, asks for it by this. */
+export function subjectOf({ source, databases }: Config): DaemonSubject {
+  return source === undefined ? { database: databases[0]?.path ?? '' } : { config: source }
+}
+
+function localOf({ report, metrics, replication }: Daemon): HealthServerOptions {
+  return { report, metrics, control: controlOf(replication) }
+}
+
+async function serveConfigured(
+  { addr, socket }: Config,
+  daemon: Daemon,
+  { logger, lifetime }: Endpoints,
+): Promise<void> {
+  const { report, metrics } = daemon
   if (addr !== undefined) {
     const { port = addr.port } = lifetime.add(await serveHealth(addr, { report, metrics }))
     const host = addr.host.includes(':') ? `[${addr.host}]` : addr.host
     logger.info({ url: `http://${host}:${port}/metrics` }, 'serving metrics on')
   }
   if (socket !== undefined) {
-    lifetime.add(await serveSocketFile(socket, local))
+    lifetime.add(await serveSocketFile(socket, localOf(daemon)))
     logger.info({ socket: socket.path }, 'answering tsreplicate status on')
-  }
-  const subject = source === undefined ? { database: databases[0]?.path ?? '' } : { config: source }
-  try {
-    lifetime.add(await serveHealth(statusSocket(subject), local))
-  } catch (err) {
-    if (!(err instanceof AddressError)) throw err
-    logger.warn(
-      { hint: 'is another daemon running with the same configuration?' },
-      '`tsreplicate status` is answered by another process',
-    )
   }
 }

@@ -5,13 +5,19 @@
  */
 import { composeDaemon, restoreMissing } from '../../compose/commands.js'
 import { Lifetime } from '../../compose/lifetime.js'
-import { NotStoredError, UsageError } from '../../domain/errors.js'
+import { type Config } from '../../domain/settings/config.js'
+import { NotRunningError, NotStoredError, UsageError } from '../../domain/errors.js'
 import { onAbort } from '../../kit/abort.js'
 import { asError } from '../../kit/error-text.js'
 import { type LogFields, type Logger, withHint } from '../../usecase/ports/logger.js'
 import { type Replication } from '../../usecase/daemon/replicated-databases.js'
 import { version } from '../cli/version.js'
-import { serveDaemon } from '../daemon/endpoints.js'
+import { type Stored } from '../../usecase/daemon/commit-waits.js'
+import { askDaemon } from '../daemon/ask-daemon.js'
+import { serveInTurn, subjectOf } from '../daemon/endpoints.js'
+import { type DaemonSubject } from '../daemon/status-socket.js'
+import { parseSyncAnswer } from '../daemon/sync-answer.js'
+import { type SyncRequest } from '../daemon/sync-request.js'
 import { exitCodes } from '../exit-codes.js'
 import { exitIfHanging } from '../forced-exit.js'
 import {
@@ -25,9 +31,14 @@ import {
 
 type Start = Extract<ToEngine, { kind: 'start' }>
 
+/** Beyond the timeout of a wait, for the answer of another process. */
+const answerMs = 1000
+
 /** The application decides when it ends. */
-const ignoredSignals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const
+const ignoredSignals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
 for (const signal of ignoredSignals) process.on(signal, () => undefined)
+// Nobody reads it when the application is gone, and what is left has to be stored all the same.
+process.stderr.on('error', () => undefined)
 
 const stop = new AbortController()
 process.once('disconnect', () => stop.abort())
@@ -45,7 +56,12 @@ process.on('message', (packed) => {
   }
 })
 
-const replicating = Promise.withResolvers<Replication>()
+const running = Promise.withResolvers<{
+  readonly replication: Replication
+  /** Whether this is the process that replicates, of several with the same configuration. */
+  readonly turn: { readonly isFirst: boolean }
+  readonly subject: DaemonSubject
+}>()
 /** Those who wait for their commits, by their numbers. */
 const waiting = new Map<number, AbortController>()
 
@@ -54,14 +70,32 @@ async function answer({ id, request }: Extract<ToEngine, { kind: 'await' }>): Pr
   const forget = new AbortController()
   waiting.set(id, forget)
   try {
-    const replication = await replicating.promise
-    const path = request.database ?? onlyDatabase(replication.wanted)
-    const stored = await replication.awaitStored(path, request, forget.signal)
+    const { replication, turn, subject } = await running.promise
+    const asked = { ...request, database: request.database ?? onlyDatabase(replication.wanted) }
+    const stored =
+      (turn.isFirst ? undefined : await askFirst(subject, asked, forget.signal)) ??
+      (await replication.awaitStored(asked.database, request, forget.signal))
     await tell({ kind: 'stored', id, stored })
   } catch (error) {
     if (!forget.signal.aborted) await tell({ kind: 'refused', id, error: asError(error) })
   } finally {
     waiting.delete(id)
+  }
+}
+
+/** Asks the process that replicates. Undefined: it has ended, and this one takes over. */
+async function askFirst(
+  subject: DaemonSubject,
+  body: SyncRequest,
+  signal: AbortSignal,
+): Promise<Stored | undefined> {
+  const timeoutMs = body.timeoutMs + answerMs
+  try {
+    const question = { method: 'POST', path: '/api/sync', body, timeoutMs } as const
+    return parseSyncAnswer(await askDaemon([subject], question, signal))[0]
+  } catch (error) {
+    if (error instanceof NotRunningError) return undefined
+    throw error
   }
 }
 
@@ -91,15 +125,31 @@ async function runReplication(
     const log = logger(config.logging.level)
     const restoring = { integrityCheck: 'quick', logger: log } as const
     if (restores) await restoreMissing(config.databases, restoring, stop.signal)
-    const daemon = await composeDaemon(config, { logger: log, version: version(), lifetime })
-    await serveDaemon(config, daemon, { logger: log, lifetime })
-    replicating.resolve(daemon.replication)
+    const daemon = await composeDaemon(inTurn(config), {
+      logger: log,
+      version: version(),
+      lifetime,
+    })
+    const turn = await serveInTurn(config, daemon, { logger: log, lifetime, stop: stop.signal })
+    running.resolve({ replication: daemon.replication, turn, subject: subjectOf(config) })
     void tell({ kind: 'running' })
     void daemon.watchDisk.run(stop.signal)
     return { kind: 'ended', notStored: await daemon.replication.run(stop.signal, kill.signal) }
   } catch (reason) {
     const error = asError(reason)
     return { kind: 'failed', error: kill.signal.aborted ? late(config.shutdownTimeoutMs) : error }
+  }
+}
+
+/** Several processes of an application may have one configuration: one of them replicates. */
+function inTurn(config: Config): Config {
+  return {
+    ...config,
+    databases: config.databases.map((database) => ({ ...database, standsBy: true as const })),
+    folders: config.folders.map((folder) => ({
+      ...folder,
+      database: { ...folder.database, standsBy: true as const },
+    })),
   }
 }
 

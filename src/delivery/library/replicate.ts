@@ -4,6 +4,7 @@
  * with the first descriptor that it closes.
  */
 import { type ChildProcess, fork } from 'node:child_process'
+import { Socket } from 'node:net'
 import { resolve } from 'node:path'
 import { createLogger } from '../../compose/commands.js'
 import { packageFile } from '../../compose/package-file.js'
@@ -16,7 +17,7 @@ import { type Logger } from '../../usecase/ports/logger.js'
 import { type NotStored } from '../../domain/status.js'
 import { type Stored, type WantedStored } from '../../usecase/daemon/commit-waits.js'
 import { parseSyncRequest } from '../daemon/sync-request.js'
-import { packMessage, type ToEngine, unpackFromEngine } from './messages.js'
+import { type LogLevel, packMessage, type ToEngine, unpackFromEngine } from './messages.js'
 import { StoredWaits } from './stored-waits.js'
 
 export interface ReplicateOptions {
@@ -85,7 +86,9 @@ export async function replicate(
   if (config.exec !== undefined) {
     throw new ConfigError('exec works only on the command line: the library starts no program')
   }
-  const logger = options.logger ?? (await createLogger({ ...config.logging, stderr: true }))
+  const logger = careful(
+    options.logger ?? (await createLogger({ ...config.logging, stderr: true })),
+  )
   for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
   const engine = new Engine(config, logger)
   await engine.start({ restores: true })
@@ -134,13 +137,17 @@ class Engine implements RunningReplication {
   }
 
   /** Starts the process; resolves when it runs, rejects when it does not come to that. */
-  start({ restores }: { readonly restores: boolean }): Promise<void> {
+  async start({ restores }: { readonly restores: boolean }): Promise<void> {
     const child = fork(packageFile(entry), {
       execArgv: [],
+      // Those of the application are not for the engine.
+      env: { ...process.env, NODE_OPTIONS: undefined },
       serialization: 'advanced',
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      // Whoever reads the application's own must not wait for the last sync.
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     })
     this.#child = child
+    const lastWords = hear(child)
     const running = Promise.withResolvers<undefined>()
     const ended = Promise.withResolvers<readonly NotStored[]>()
     this.#end = ended.promise
@@ -159,10 +166,9 @@ class Engine implements RunningReplication {
       running.resolve(undefined)
       if (this.#stopped === undefined) release(child)
     })
-    child.on('error', (error) => (failure ??= error))
-    child.once('close', (code, signal) => {
-      const how = signal ?? `exit code ${String(code)}`
-      const error = failure ?? new NotStoredError(`the process of the engine ended by ${how}`)
+    const over = (how: string): void => {
+      const error =
+        failure ?? new NotStoredError(`the process of the engine ended by ${how}${lastWords()}`)
       this.#child = undefined
       this.#waits.engineEnded(how, { isLast: this.#stopped !== undefined })
       running.reject(error)
@@ -171,11 +177,19 @@ class Engine implements RunningReplication {
       if (runningSinceMs === undefined || this.#stopped !== undefined) return
       if (performance.now() - runningSinceMs > soundMs) this.#failures = 0
       this.#startAnew(error)
+    }
+    child.on('error', (error) => {
+      failure ??= error
+      // Where there is no room for another process, nothing else is heard of it.
+      if (child.pid === undefined) over(error.message)
+    })
+    child.once('close', (code, signal) => {
+      if (child.pid !== undefined) over(signal ?? `exit code ${String(code)}`)
     })
     // Whoever wants to know asks when it stops.
     ended.promise.catch(() => undefined)
     send(child, { kind: 'start', config: this.#config, restores })
-    return running.promise
+    await running.promise
   }
 
   #startAnew(error: Error): void {
@@ -213,9 +227,41 @@ class Engine implements RunningReplication {
 function release(child: ChildProcess): void {
   child.unref()
   child.channel?.unref()
+  if (child.stderr instanceof Socket) child.stderr.unref()
+}
+
+const maxLastWords = 4000
+
+/** What a process says on stderr is what it could not log: the reason of a crash. */
+function hear(child: ChildProcess): () => string {
+  let said = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    said = `${said}${text}`.slice(-maxLastWords)
+  })
+  return () => (said === '' ? '' : `: ${said.trim()}`)
+}
+
+/** As the logger, but what it throws is no matter of whoever logs. */
+function careful(logger: Logger): Logger {
+  const write =
+    (level: LogLevel): Logger[LogLevel] =>
+    (fields, message) => {
+      try {
+        logger[level](fields, message)
+      } catch {
+        // There is nobody left to tell.
+      }
+    }
+  return {
+    debug: write('debug'),
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+    child: (fields) => careful(logger.child(fields)),
+  }
 }
 
 function send(child: ChildProcess, message: ToEngine): void {
-  // A process that is gone says so by its end.
-  child.send(packMessage(message), () => undefined)
+  // A process that is gone says so by its end, and one that never was has nothing to be told by.
+  if (child.pid !== undefined) child.send(packMessage(message), () => undefined)
 }

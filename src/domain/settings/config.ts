@@ -142,6 +142,8 @@ export interface DatabaseConfig {
   readonly validationPath: string | undefined
   /** Whether it belongs to a folder in which databases come and go. */
   readonly comesAndGoes?: true
+  /** Whether it is usual that another process replicates it, and this one takes over when that one ends. */
+  readonly standsBy?: true
   /** Whether the daemon restores it at the start when the file does not exist. */
   readonly restoreIfDbNotExists: boolean
   /** As long as all is stored on all replicas; undefined: none. */

@@ -138,6 +138,11 @@ export function configFromUrls(
   const paths = databasePaths(parsed.path, {
     stateBase: readStateBase(noSettings('global'), context),
   })
+  if (urls.length === 0) {
+    throw new ConfigError(`no replica URL for ${databasePath}: nothing would be stored`, {
+      hint: 'Is the variable empty that it comes from? Write for example file:///backup/app.',
+    })
+  }
   const places = new Set<string>()
   const replicas = urls.map((url, i) => {
     const target = parseReplicaUrl(url, context.env)

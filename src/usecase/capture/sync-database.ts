@@ -42,6 +42,8 @@ export interface CaptureSettings {
   readonly maxSpoolBytes: number
   /** Whether another process that has the local state is waited for, where it would be a mistake otherwise. */
   readonly waitsForOthers: boolean
+  /** As that, and that it is so is no problem. */
+  readonly standsBy?: boolean
   /** Whether it is usual that the file is deleted. */
   readonly comesAndGoes?: boolean
 }
@@ -218,13 +220,16 @@ export class SyncDatabase {
           this.#uncaptured = 'the last capture was cut short'
           break
         }
-        const isWaiting = error instanceof InUseError && this.#settings.waitsForOthers
+        const { waitsForOthers, standsBy = false } = this.#settings
+        const isWaiting = error instanceof InUseError && (waitsForOthers || standsBy)
         if (error instanceof InUseError && !isWaiting) refusal.refuse(error)
         const isSaid = error instanceof Reopen || error instanceof UnreadableWal
         if (!isSaid) this.#report.failed(error)
         if (!isSaid) this.#complain(error, isWaiting)
         feed.takeBarriers().reject(asError(error))
         await this.#discard()
+        // What another process replicates is not ours to store.
+        if (stop.aborted && isWaiting && standsBy) break
         if (stop.aborted && !(error instanceof Reopen)) {
           this.#uncaptured = `the last capture failed: ${asError(error).message}`
           break
@@ -285,7 +290,8 @@ export class SyncDatabase {
     if (isWaiting) {
       const why = messageOf(error)
       const phrase = 'waiting until that process ends'
-      this.#complaints.say(why, { level: 'warn', phrase, fields: { why } })
+      const level = this.#settings.standsBy === true ? 'info' : 'warn'
+      this.#complaints.say(why, { level, phrase, fields: { why } })
     } else this.#complaints.say(kindOf(error), { fields: { path, err: error } })
   }
 

@@ -67,6 +67,7 @@ export function captureSettings(config: DatabaseConfig): CaptureSettings {
     maxCheckpointPageCount: config.maxCheckpointPageCount,
     maxSpoolBytes: config.maxSpoolBytes,
     waitsForOthers: config.replicas.some(({ leaseMs }) => leaseMs !== undefined),
+    standsBy: config.standsBy === true,
     comesAndGoes: config.comesAndGoes === true,
   }
 }

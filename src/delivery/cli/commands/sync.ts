@@ -1,16 +1,10 @@
 import { expandPath } from '../../../compose/commands.js'
-import {
-  ConfigError,
-  NotRunningError,
-  NotStoredError,
-  type TsreplicateError,
-  UsageError,
-} from '../../../domain/errors.js'
-import { type NotStored } from '../../../domain/status.js'
+import { UsageError } from '../../../domain/errors.js'
 import { formatPosition } from '../../../domain/wal/position.js'
 import { parseDuration } from '../../../kit/duration.js'
 import { type Stored } from '../../../usecase/daemon/commit-waits.js'
-import { askDaemon, type DaemonAnswer } from '../../daemon/ask-daemon.js'
+import { askDaemon } from '../../daemon/ask-daemon.js'
+import { parseSyncAnswer } from '../../daemon/sync-answer.js'
 import { defaultSyncTimeoutMs, type SyncRequest } from '../../daemon/sync-request.js'
 import { exitCodes } from '../../exit-codes.js'
 import { defineCommand } from '../command.js'
@@ -61,7 +55,7 @@ export const sync = defineCommand({
       { method: 'POST', path: '/api/sync', body, timeoutMs: timeoutMs + answerMs },
       signal,
     )
-    const stored = parseAnswer(answer)
+    const stored = parseSyncAnswer(answer)
     if (flags.json) printJson({ isStored: flags.wait, databases: stored })
     else print(formatStored(stored))
     return exitCodes.done.code
@@ -73,36 +67,6 @@ function parseTimeout(text: string | undefined): number {
   const timeoutMs = parseDuration(text)
   if (timeoutMs !== undefined && timeoutMs > 0) return timeoutMs
   throw new UsageError(`invalid -timeout: ${text}`, { hint: 'Write for example 30s.' })
-}
-
-interface Refused {
-  readonly code: string
-  readonly message: string
-  readonly hint?: string
-  readonly missing?: readonly NotStored[]
-}
-
-/** The daemon and this command are of one installation: the form is not looked at. One that was not restarted knows no such request. */
-function parseAnswer({ status, text }: DaemonAnswer): readonly Stored[] {
-  if (!text.startsWith('{')) {
-    throw new NotRunningError(`the daemon does not know what it is asked: ${text.trimEnd()}`, {
-      hint: 'restart it: it is of an earlier version',
-    })
-  }
-  if (status === 200) return (JSON.parse(text) as { stored: readonly Stored[] }).stored
-  throw refused((JSON.parse(text) as { error: Refused }).error)
-}
-
-function refused({ code, message, hint, missing = [] }: Refused): TsreplicateError {
-  const options = { missing, ...(hint === undefined ? {} : { hint }) }
-  switch (code) {
-    case 'USAGE':
-      return new UsageError(message, options)
-    case 'CONFIG':
-      return new ConfigError(message, options)
-    default:
-      return new NotStoredError(message, options)
-  }
 }
 
 function formatStored(databases: readonly Stored[]): string {

@@ -1,0 +1,40 @@
+import {
+  ConfigError,
+  NotRunningError,
+  NotStoredError,
+  type TsreplicateError,
+  UsageError,
+} from '../../domain/errors.js'
+import { type NotStored } from '../../domain/status.js'
+import { type Stored } from '../../usecase/daemon/commit-waits.js'
+import { type DaemonAnswer } from './ask-daemon.js'
+
+interface Refused {
+  readonly code: string
+  readonly message: string
+  readonly hint?: string
+  readonly missing?: readonly NotStored[]
+}
+
+/** The daemon and this command are of one installation: the form is not looked at. One that was not restarted knows no such request. */
+export function parseSyncAnswer({ status, text }: DaemonAnswer): readonly Stored[] {
+  if (!text.startsWith('{')) {
+    throw new NotRunningError(`the daemon does not know what it is asked: ${text.trimEnd()}`, {
+      hint: 'restart it: it is of an earlier version',
+    })
+  }
+  if (status === 200) return (JSON.parse(text) as { stored: readonly Stored[] }).stored
+  throw refused((JSON.parse(text) as { error: Refused }).error)
+}
+
+function refused({ code, message, hint, missing = [] }: Refused): TsreplicateError {
+  const options = { missing, ...(hint === undefined ? {} : { hint }) }
+  switch (code) {
+    case 'USAGE':
+      return new UsageError(message, options)
+    case 'CONFIG':
+      return new ConfigError(message, options)
+    default:
+      return new NotStoredError(message, options)
+  }
+}
