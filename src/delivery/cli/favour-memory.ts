@@ -1,4 +1,6 @@
 import { accessSync, constants } from 'node:fs'
+import { messageOf } from '../../kit/error-text.js'
+import { whyNotExecute } from './may-execute.js'
 
 /** Majors of Node that have all these flags. Others would refuse to start. */
 const knownNodes = new Set([22, 24])
@@ -14,21 +16,47 @@ const flags = [
   '--max-semi-space-size=1',
   // Of V8's own threads: there is little to collect.
   '--v8-pool-size=1',
+  // Else each thread has a second mapping of V8's own code, so that calls of it are short.
+  '--no-short-builtin-calls',
 ]
+
+/** The C library would keep freed memory for each thread; it reads this at its start only. */
+const arenas = 'MALLOC_ARENA_MAX'
+/** Says that it is ours: who is started by us does not get it. */
+const mark = 'TSREPLICATE_EXECUTED_ANEW'
+
+let why: string | undefined
 
 /**
  * Executes the program anew with flags for V8, in the same process, which takes as long as Node to start. It does not return
  * then. Whoever gives Node flags of his own keeps them.
  */
 export function favourMemory(): void {
-  const { execArgv, execPath, argv, versions } = process
-  if (execArgv.length > 0 || process.execve === undefined) return
-  if (!knownNodes.has(Number.parseInt(versions.node, 10))) return
-  try {
-    // A failure to execute it would end the process.
-    accessSync(execPath, constants.X_OK)
-    process.execve(execPath, [execPath, ...flags, ...argv.slice(1)])
-  } catch {
-    // It goes on with more memory.
+  const { env, execArgv, execPath, argv } = process
+  if (env[mark] !== undefined) {
+    if (env[mark] === arenas) Reflect.deleteProperty(env, arenas)
+    Reflect.deleteProperty(env, mark)
+    return
   }
+  why = execArgv.length > 0 ? 'Node.js was given flags' : whyNotAnew()
+  if (why !== undefined) return
+  const added = arenas in env ? { [mark]: '' } : { [mark]: arenas, [arenas]: '1' }
+  process.execve?.(execPath, [execPath, ...flags, ...argv.slice(1)], { ...env, ...added })
+}
+
+/** Why the program goes on with more memory than it needs; undefined: it does not. */
+export function whyMemoryIsNotFavoured(): string | undefined {
+  return why
+}
+
+function whyNotAnew(): string | undefined {
+  if (!knownNodes.has(Number.parseInt(process.versions.node, 10))) {
+    return `flags for Node.js ${process.versions.node} are not known`
+  }
+  try {
+    accessSync(process.execPath, constants.X_OK)
+  } catch (error) {
+    return messageOf(error)
+  }
+  return whyNotExecute()
 }

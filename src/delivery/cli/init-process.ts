@@ -3,6 +3,7 @@
  * as a zombie. Node waits only for its own. So a shell takes our place, which waits for all, and runs us as its child.
  */
 import { existsSync } from 'node:fs'
+import { whyNotExecute } from './may-execute.js'
 
 const shell = '/bin/sh'
 const signals = 'HUP INT QUIT USR1 USR2 TERM'
@@ -17,9 +18,9 @@ while :; do
   kill -0 $child 2>/dev/null || exit $code
 done`
 
-/** Goes on as another process, or, where there is no shell, as it is. */
+/** Goes on as another process, or, where there is no shell or none may be executed, as it is. */
 export function becomeInit(): void {
-  if (process.execve === undefined || !existsSync(shell)) return
+  if (!existsSync(shell) || whyNotExecute() !== undefined) return
   const self = [process.execPath, ...process.execArgv, ...process.argv.slice(1)]
-  process.execve(shell, ['sh', '-c', script, 'tsreplicate', ...self], process.env)
+  process.execve?.(shell, ['sh', '-c', script, 'tsreplicate', ...self], process.env)
 }

@@ -9,9 +9,9 @@ import { complain } from './output.js'
 /** Runs a command line and returns the exit code of the process, which ends by itself: nothing is left that runs. */
 export async function start(argv: readonly string[]): Promise<number> {
   if (argv[0] === 'replicate') {
+    if (process.pid === 1) becomeInit()
     favourMemory()
     holdSignals()
-    if (process.pid === 1) becomeInit()
   }
   const { main } = await import('./main.js')
   await using lifetime = new Lifetime()
