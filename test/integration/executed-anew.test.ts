@@ -32,15 +32,18 @@ test('the program that it runs gets the environment that it got itself', async (
   expect(set.stdout).toMatch(/^MALLOC_ARENA_MAX=3$/m)
 })
 
-test.skipIf(!hasCompiler)('replicates where no program may be executed, and says so (needs a C compiler)', async () => {
-  const { folder, replica, args } = scene()
-  const forbidding = join(folder, 'without-execve')
-  execFileSync('cc', ['-o', forbidding, join(root, 'test/support/without-execve.c')])
-  const daemon = new Running('tsreplicate', forbidding, [process.execPath, ...args])
-  await daemon.waitFor(/msg="at rest"/)
-  expect(daemon.output).toMatch(/level=DEBUG msg="runs without its own flags for memory".* EPERM/)
-  expect(await daemon.stop(), daemon.output).toBe(0)
-  const output = join(folder, 'restored.db')
-  await restore(replica, output)
-  expect(notesIn(output)).toEqual(['kept'])
-})
+test.skipIf(!hasCompiler)(
+  'replicates where no program may be executed, and says so (needs a C compiler)',
+  async () => {
+    const { folder, replica, args } = scene()
+    const forbidding = join(folder, 'without-execve')
+    execFileSync('cc', ['-o', forbidding, join(root, 'test/support/without-execve.c')])
+    const daemon = new Running('tsreplicate', forbidding, [process.execPath, ...args])
+    await daemon.waitFor(/msg="at rest"/)
+    expect(daemon.output).toMatch(/level=DEBUG msg="runs without its own flags for memory".* EPERM/)
+    expect(await daemon.stop(), daemon.output).toBe(0)
+    const output = join(folder, 'restored.db')
+    await restore(replica, output)
+    expect(notesIn(output)).toEqual(['kept'])
+  },
+)

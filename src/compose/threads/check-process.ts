@@ -3,11 +3,17 @@ import { isMainThread, parentPort, Worker, workerData } from 'node:worker_thread
 import { checkIntegrity } from '../../infrastructure/image/check-integrity.js'
 import { type CheckRequest } from '../../infrastructure/image/image-messages.js'
 
+/** It makes one call. */
+const maxYoungGenerationSizeMb = 2
+
 if (isMainThread) {
   // Nobody wants to know any more. Node's own exit would wait for the call, which may last.
   process.once('disconnect', () => process.kill(process.pid, 'SIGKILL'))
   process.once('message', (request: CheckRequest) => {
-    const worker = new Worker(new URL(import.meta.url), { workerData: request })
+    const worker = new Worker(new URL(import.meta.url), {
+      workerData: request,
+      resourceLimits: { maxYoungGenerationSizeMb },
+    })
     worker.once('message', (result) => process.send?.(result))
   })
 } else {

@@ -1,4 +1,5 @@
 import { accessSync, constants } from 'node:fs'
+import { setFlagsFromString } from 'node:v8'
 import { messageOf } from '../../kit/error-text.js'
 import { whyNotExecute } from './may-execute.js'
 
@@ -42,6 +43,15 @@ export function favourMemory(): void {
   if (why !== undefined) return
   const added = arenas in env ? { [mark]: '' } : { [mark]: arenas, [arenas]: '1' }
   process.execve?.(execPath, [execPath, ...flags, ...argv.slice(1)], { ...env, ...added })
+}
+
+/**
+ * For a process that is busy, and soon over: not worth to be executed anew. The young generation stays as small as it is at
+ * first, which V8 heeds whenever it would grow, and one compiler less is resident.
+ */
+export function favourMemoryFromNowOn(): void {
+  setFlagsFromString('--semi-space-growth-factor=1')
+  setFlagsFromString('--no-maglev')
 }
 
 /** Why the program goes on with more memory than it needs; undefined: it does not. */

@@ -2,7 +2,7 @@
 import { Lifetime } from '../../compose/lifetime.js'
 import { holdSignals } from '../daemon/early-signals.js'
 import { exitIfHanging } from '../forced-exit.js'
-import { favourMemory } from './favour-memory.js'
+import { favourMemory, favourMemoryFromNowOn } from './favour-memory.js'
 import { becomeInit } from './init-process.js'
 import { complain } from './output.js'
 
@@ -12,7 +12,7 @@ export async function start(argv: readonly string[]): Promise<number> {
     if (process.pid === 1) becomeInit()
     favourMemory()
     holdSignals()
-  }
+  } else favourMemoryFromNowOn()
   const { main } = await import('./main.js')
   await using lifetime = new Lifetime()
   const exitCode = await main(argv, lifetime)

@@ -96,6 +96,8 @@ class FileImage implements DatabaseImage {
     signal.throwIfAborted()
     if (isCommitted && check !== 'none') await this.#refuseOtherSize(sizeBytes)
     await attempt(this.#outputPath, () => this.#file.truncate(sizeBytes))
+    // Their memory is free for the process that checks.
+    await this.#threads.end()
     const synced = attempt(this.#outputPath, () => this.#file.sync())
     const [remarks] = await Promise.all([
       check === 'none' ? [] : this.#check(check, sizeBytes, signal),

@@ -3,7 +3,7 @@ import { type CheckRequest, type CheckResult } from './image-messages.js'
 
 const mebibyte = 1024 * 1024
 /**
- * Of Node itself some 80 MiB, of SQLite's cache 16, and of a 1 TB database's list of pages 32. A full check computes what is
+ * Of Node itself some 70 MiB, of SQLite's cache for a full check 16, and of a 1 TB database's list of pages 32. A full check computes what is
  * indexed, and holds a large row three times for that.
  */
 const maxMebibytes = { quick_check: 256, integrity_check: 512 }

@@ -16,18 +16,18 @@ import {
   sharedBytes,
 } from './image-messages.js'
 
-/** Of a snapshot and of segments each, this much may wait in the threads for being decoded. */
-const maxWaitingBytes = 4 * 1024 * 1024
+/** This much may wait in the threads for being decoded: of a snapshot, which one of them has, and of segments. */
+const maxWaitingBytes = { snapshot: 2 * 1024 * 1024, segments: 4 * 1024 * 1024 }
 /** A thread handles few objects; the usual 48 MB would be filled with them before any is collected. */
-const maxYoungGenerationSizeMb = 6
+const maxYoungGenerationSizeMb = 2
 /** Segments begun and not yet written. Few, because a turn that ends wakes all that wait for theirs. */
 const maxStarted = 12
 
 /** The threads that build one image, as the main thread sees them. */
 export class ImageThreads {
   readonly #threads: ImageThread[]
-  readonly #snapshotBudget = new ByteBudget(maxWaitingBytes)
-  readonly #segmentBudget = new ByteBudget(maxWaitingBytes)
+  readonly #snapshotBudget = new ByteBudget(maxWaitingBytes.snapshot)
+  readonly #segmentBudget = new ByteBudget(maxWaitingBytes.segments)
   readonly #places = new ByteBudget(maxStarted)
   #nextTurn = 0
 

@@ -18,7 +18,7 @@ import { type Backup, type RestoredDatabase, type RestoreProgress } from './rest
 
 /** Ranges of a snapshot that are fetched at once, unless the whole restore is to fetch less. */
 const maxSnapshotParallelism = 8
-/** In memory on behalf of the snapshot, and as much for the segments. */
+/** In memory on behalf of the snapshot, and as much for the segments, where a store answers slowly. */
 const maxFetchedBytes = 12 * 1024 * 1024
 
 export interface ApplyOptions {

@@ -17,7 +17,7 @@ export interface FetchedPart {
 export interface FetchOptions {
   /** Requests at once. */
   readonly parallelism: number
-  /** Bytes that are being fetched or wait for their use. */
+  /** Bytes that are being fetched or wait for their use. As many are only where parts come later than they are wanted. */
   readonly maxBytes: number
   /** An abort ends what is in flight. */
   readonly signal: AbortSignal
@@ -32,23 +32,38 @@ interface Part {
   readonly isLast: boolean
 }
 
+interface Started {
+  readonly part: Part
+  readonly fetched: Promise<FetchedPart>
+  isThere: boolean
+}
+
 /** Larger objects are read in ranges of this size. */
 export const partBytes = 2 * 1024 * 1024
 /** Fetched parts that wait behind a slow one, as a multiple of those in flight: small ones fill no memory. */
 const waitingFactor = 4
+/**
+ * What is fetched ahead at least; how much more each time that a part came late, and how much less each time that it was
+ * there: a folder is read faster than it is used, and a far store needs many on their way.
+ */
+const leastBytes = 2 * partBytes
+const moreBytes = partBytes / 2
+const lessBytes = partBytes / 8
 
 export class ObjectFetcher {
   readonly #client: ReplicaClient
   readonly #options: FetchOptions
   readonly #parts: Iterator<Part>
-  readonly #started: { readonly part: Part; readonly fetched: Promise<FetchedPart> }[] = []
+  readonly #started: Started[] = []
   #next: Part | undefined
   #inFlight = 0
   #bytes = 0
+  #maxBytes: number
 
   constructor(client: ReplicaClient, objects: readonly StoredObject[], options: FetchOptions) {
     this.#client = client
     this.#options = options
+    this.#maxBytes = Math.min(leastBytes, options.maxBytes)
     this.#parts = partsOf(objects)
     this.#advance()
     this.#fetchAhead()
@@ -59,6 +74,9 @@ export class ObjectFetcher {
     this.#fetchAhead()
     const first = this.#started[0]
     if (first === undefined) throw new RangeError('there is no other part')
+    const wanted = this.#maxBytes + (first.isThere ? -lessBytes : moreBytes)
+    this.#maxBytes = Math.min(Math.max(wanted, leastBytes), this.#options.maxBytes)
+    this.#fetchAhead()
     const fetched = await first.fetched
     this.#started.shift()
     this.#bytes -= first.part.length
@@ -72,19 +90,20 @@ export class ObjectFetcher {
   }
 
   #fetchAhead(): void {
-    const { parallelism, maxBytes, signal } = this.#options
+    const { parallelism, signal } = this.#options
     while (
       this.#next !== undefined &&
       !signal.aborted &&
       this.#inFlight < parallelism &&
       this.#started.length < parallelism * waitingFactor &&
-      (this.#started.length === 0 || this.#bytes + this.#next.length <= maxBytes)
+      (this.#started.length === 0 || this.#bytes + this.#next.length <= this.#maxBytes)
     ) {
       const part = this.#next
       const fetched = this.#fetch(part)
+      const started: Started = { part, fetched, isThere: false }
       // Whoever takes it sees the failure; until then it is not unhandled.
-      fetched.catch(() => undefined)
-      this.#started.push({ part, fetched })
+      fetched.catch(() => undefined).finally(() => (started.isThere = true))
+      this.#started.push(started)
       this.#bytes += part.length
       this.#advance()
     }

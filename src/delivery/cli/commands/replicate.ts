@@ -19,7 +19,9 @@ import { ExecutedProgram } from '../../daemon/executed-program.js'
 import { Service } from '../../daemon/service.js'
 import { defineCommand, type FlagValues } from '../command.js'
 import { refuseConfigWithUrl } from '../context.js'
+import { whyMemoryIsNotFavoured } from '../favour-memory.js'
 import { type ConfigFlags, configFlags } from '../flags.js'
+import { warnOfMemoryLimit } from '../memory-limit.js'
 import { restoreCommandFor } from '../restore-command.js'
 import { version } from '../version.js'
 import { reloadConfig } from '../../daemon/reload-config.js'
@@ -80,6 +82,7 @@ export const replicate = defineCommand({
     const service = new Service(await openServiceManager(logger), logger)
     service.starting('starting')
     logStart(config, logger)
+    warnOfMemoryLimit(logger, { databases: config.databases.length })
     const restore = (databases: readonly DatabaseConfig[], stop: AbortSignal): Promise<void> =>
       restoreMissing(
         databases,
@@ -176,5 +179,7 @@ async function chooseConfig(positionals: readonly string[], flags: ConfigFlags):
 
 function logStart(config: Config, logger: Logger): void {
   logger.info({ version: version() }, 'tsreplicate')
+  const detail = whyMemoryIsNotFavoured()
+  if (detail !== undefined) logger.debug({ detail }, 'runs without its own flags for memory')
   for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
 }

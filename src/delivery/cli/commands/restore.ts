@@ -14,6 +14,7 @@ import {
 import { defineCommand, type FlagValues } from '../command.js'
 import { isUrl, nameSubject, openSubject } from '../context.js'
 import { configFlags, jsonFlag, replicaFlag, subjectArguments } from '../flags.js'
+import { warnOfMemoryLimit } from '../memory-limit.js'
 import { createProgressBar } from '../progress-bar.js'
 import { print, printJson } from '../output.js'
 import { writeRestore } from '../restore-command.js'
@@ -76,6 +77,7 @@ export const restore = defineCommand({
     if (flags.ifDbNotExists && existsSync(outputPath)) {
       return skip('database already exists, skipping')
     }
+    if (!flags.dryRun) warnOfMemoryLimit(subject.logger)
     const bar = createProgressBar(process.stderr)
     try {
       const { sources } = subject

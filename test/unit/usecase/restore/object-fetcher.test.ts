@@ -48,6 +48,30 @@ describe('the fetcher of objects', () => {
     await expect(fetcher.take()).rejects.toThrow('no other part')
   })
 
+  it('has little in memory where parts are there in time, and much where they come late', async () => {
+    const client = new MemoryReplicaClient()
+    const objects = storeObjects(client, [20 * partBytes])
+    let most = 0
+    let unused = 0
+    client.read = async function* () {
+      most = Math.max(most, (unused += 1))
+      await setImmediate()
+      yield new Uint8Array(1)
+    }
+    const takeAll = async (isSlow: boolean): Promise<number> => {
+      most = unused = 0
+      const options = { parallelism: 8, maxBytes: 6 * partBytes, signal: never }
+      const fetcher = new ObjectFetcher(client, objects, options)
+      for (let isLast = false; !isLast; unused -= 1) {
+        for (let turn = 0; !isSlow && turn < 10; turn += 1) await setImmediate()
+        isLast = (await fetcher.take()).isLast
+      }
+      return most
+    }
+    expect(await takeAll(false)).toBe(3)
+    expect(await takeAll(true)).toBeGreaterThan(4)
+  })
+
   it('gives chunks with memory of their own, whatever those of the client are views of', async () => {
     const client = new MemoryReplicaClient()
     const [object] = storeObjects(client, [3000])
