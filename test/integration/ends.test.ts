@@ -8,6 +8,7 @@ import { type AddressInfo, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { cleanUp, library, program, root, Running, temporaryFolder, until } from '../support/cli.ts'
+import { hasCompiler, Trap } from '../support/kill-at-call.ts'
 import { onThisMachine } from '../support/patience.ts'
 import { createKeepingS3 } from '../support/stores/keeping-s3.ts'
 import { startScriptedS3 } from '../support/stores/scripted-s3.ts'
@@ -269,20 +270,38 @@ test('an engine of the library ends by itself, stopped or left alone, and so doe
   }
 })
 
-test('what hangs in the operating system outlives the shutdown timeout by some seconds at most', async () => {
-  const here = scene()
-  const dbs = [{ path: here.db, replicas: [{ path: here.replica }] }]
-  const config = configure(here, { 'shutdown-timeout': '2s', dbs })
-  const state = join(here.folder, '.app.db-tsreplicate')
-  mkdirSync(state)
-  // Whoever opens it waits for somebody at its other end.
-  execFileSync('mkfifo', [join(state, 'owner-file.json')])
-  const daemon = start(here, 'replicate', '-config', config)
-  await daemon.waitFor(/new generation/)
-  daemon.signal('SIGTERM')
-  expect(await daemon.exit(20_000), daemon.output).toBe(74)
-  expect(daemon.output).toContain('exiting immediately')
+describe('what hangs in the operating system outlives the shutdown timeout by some seconds at most', () => {
+  test('when a replica waits for it', async () => {
+    const here = scene()
+    // Whoever opens it waits for somebody at its other end.
+    const credentials = join(here.folder, 'credentials')
+    execFileSync('mkfifo', [credentials])
+    const s3 = { type: 's3', bucket: 'bucket', path: 'app', endpoint: 'http://127.0.0.1:1' }
+    const env = { AWS_SHARED_CREDENTIALS_FILE: credentials, AWS_EC2_METADATA_DISABLED: 'true' }
+    const daemon = startWith(here, s3, env)
+    await daemon.waitFor(/new generation/)
+    daemon.signal('SIGTERM')
+    expect(await daemon.exit(20_000), daemon.output).toBe(74)
+    expect(daemon.output).toContain('something hangs in the operating system, exiting without it')
+  })
+
+  test.skipIf(!hasCompiler)('when the capture waits for it', async () => {
+    const here = scene()
+    const call = { calls: 'rename', path: '/state[.]json$' }
+    const trap = new Trap(here.folder, call, { moment: 'hang', armed: true })
+    const daemon = startWith(here, { path: here.replica }, trap.env)
+    await until(() => trap.killed !== undefined, 20_000, 'it to hang')
+    daemon.signal('SIGTERM')
+    expect(await daemon.exit(20_000), daemon.output).toBe(74)
+    expect(daemon.output).toContain('still busy after the shutdown timeout, exiting immediately')
+  })
 })
+
+function startWith(here: Scene, replica: object, env: Record<string, string>): Timed {
+  const dbs = [{ path: here.db, replicas: [replica] }]
+  const config = configure(here, { 'shutdown-timeout': '2s', dbs })
+  return new Timed(here, [program, 'replicate', '-config', config], env)
+}
 
 async function listen(server: Server): Promise<string> {
   servers.add(server)

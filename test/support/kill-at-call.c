@@ -11,7 +11,7 @@
  *     KILL_MOMENT   before it, after it, or half: when half of what it writes is written; hold: it is only stopped before it,
  *                   and goes on with a SIGCONT. The process lives on, too, with fail: it fails with KILL_ERROR and nothing is
  *                   done; done: it fails, but is done; short: half of what it writes is written, and it says so; slow: it
- *                   is done 200 ms later
+ *                   is done 200 ms later; hang: it never comes back
  *     KILL_ERROR    the number of the error
  *     KILL_MARK     the file that says so: "call moment path"
  *     KILL_TRACE    instead of killing, appends "call path" of each call of any kind on such a path to this file
@@ -119,11 +119,12 @@ static int path_of(int fd, char *path) {
 
 /* Whether the process lives on with this. */
 static int is_trouble(const char *call, const char *path) {
-  static const char *const all[] = {"fail", "done", "short", "slow"};
+  static const char *const all[] = {"fail", "done", "short", "slow", "hang"};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     if (strcmp(moment, all[i]) == 0) {
       if (mark != NULL) append(mark, call, moment, path);
       if (strcmp(moment, "slow") == 0) usleep(200000);
+      while (strcmp(moment, "hang") == 0) pause();
       return 1;
     }
   return 0;

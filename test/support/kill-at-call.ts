@@ -10,7 +10,8 @@ if (!hasCompiler) {
   sayAtTheEnd('no C compiler (cc): nothing was killed at named steps, nor in the sync of its WAL')
 }
 
-export type Moment = 'before' | 'half' | 'after' | 'hold' | 'fail' | 'done' | 'short' | 'slow'
+export type Moment =
+  'before' | 'half' | 'after' | 'hold' | 'fail' | 'done' | 'short' | 'slow' | 'hang'
 
 export interface Call {
   /** Kinds of calls, separated by commas; see `kill-at-call.c`. */

@@ -87,7 +87,8 @@ export class Service {
 
   #describe({ databases, notStored, failing }: ServedReplication): string {
     const count = `${databases.length} ${databases.length === 1 ? 'database' : 'databases'}`
-    const behind = notStored.map(({ database }) => database)
+    const isFailing = new Set(failing.map(({ database }) => database))
+    const behind = notStored.map(({ database }) => database).filter((each) => !isFailing.has(each))
     const failed = failing.map(({ database, reason }) => `${database} (${reason})`)
     return [
       `STATUS=replicating ${count}`,

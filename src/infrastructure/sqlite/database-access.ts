@@ -46,6 +46,8 @@ async function refuseUnwritable(path: string, facts: Stats): Promise<void> {
     await access(path, constants.W_OK)
   } catch (error) {
     const code = codeOf(error) ?? String(error)
+    // The application, which closed the database, has removed it meanwhile.
+    if (code === 'ENOENT') return
     const why = code === 'EACCES' ? '' : ` (${code})`
     throw new DatabaseError(`${us()} cannot write ${path}, which has ${describe(facts)}${why}`, {
       cause: error,

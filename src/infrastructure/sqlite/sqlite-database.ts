@@ -51,6 +51,12 @@ const networkFileSystems = new Map([
   [0xfe534d42, 'SMB2'],
 ])
 
+/**
+ * The database files that are open. When the process ends, they stay open until its very end, and would else be closed by the
+ * garbage collector, if it looked before that: Node warns of it, and SQLite's locks on the file would go with it.
+ */
+const openFiles = new Set<FileHandle>()
+
 /** A live SQLite database through better-sqlite3 in threads. See `wal-capture.ts` for the mechanism. */
 export class SqliteDatabase implements ManagedDatabase {
   readonly path: string
@@ -348,7 +354,9 @@ export class SqliteDatabase implements ManagedDatabase {
     // Not opened to be looked at: closing it would drop the locks of whoever's file it is.
     await using pinned = await PinnedFile.open(this.#file)
     if (pinned?.stats.dev === device && pinned.stats.ino === inode) {
-      return await pinned.reopen()
+      const file = await pinned.reopen()
+      openFiles.add(file)
+      return file
     }
     throw new DatabaseError('another file has taken its place')
   }
@@ -369,11 +377,14 @@ export class SqliteDatabase implements ManagedDatabase {
     }
     this.#openedIn = undefined
     this.#identity = undefined
-    const file = this.#opening
+    const opening = this.#opening
     this.#opening = undefined
     // Its connection has locks, too, which go with any descriptor of the file that is closed.
     await this.#checkpointing?.catch(() => undefined)
-    await (await file?.catch(() => undefined))?.close()
+    const file = await opening?.catch(() => undefined)
+    if (file === undefined) return
+    openFiles.delete(file)
+    await file.close()
   }
 }
 

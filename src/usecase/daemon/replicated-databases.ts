@@ -221,7 +221,7 @@ export class ReplicatedDatabases implements Replication {
   }
 
   get notStored(): readonly NotStored[] {
-    return this.databases.flatMap(({ notStored }) => notStored)
+    return [...this.databases.flatMap(({ notStored }) => notStored), ...this.#neverStarted]
   }
 
   status(): readonly DatabaseStatus[] {
@@ -275,12 +275,15 @@ export class ReplicatedDatabases implements Replication {
 
   get #neverStarted(): readonly NotStored[] {
     return [...this.#slots.values()].flatMap(({ wanted, running, problem }) =>
-      wanted === undefined || running !== undefined || problem === undefined
+      wanted === undefined || running !== undefined
         ? []
         : wanted.replicas.map(({ name }) => ({
             database: wanted.path,
             replica: name,
-            detail: `it cannot be replicated: ${problem}`,
+            detail:
+              problem === undefined
+                ? 'it is not opened yet'
+                : `it cannot be replicated: ${problem}`,
           })),
     )
   }

@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest'
+import { configFromUrls } from '../../../../src/infrastructure/config/config-file.js'
+import { type DatabaseParts } from '../../../../src/usecase/daemon/replicated-database.js'
+import { ReplicatedDatabases } from '../../../../src/usecase/daemon/replicated-databases.js'
+import { Refusal } from '../../../../src/usecase/refusal.js'
+import { ManualClock } from '../../../support/manual-clock.ts'
+import { silent } from '../../../support/silent-logger.ts'
+
+test('a database that is not opened yet is not stored', async () => {
+  const clock = new ManualClock()
+  const opening = Promise.withResolvers<DatabaseParts>()
+  const replication = new ReplicatedDatabases({
+    open: () => opening.promise,
+    openFolder: () => {
+      throw new Error('there is none')
+    },
+    left: () => Promise.resolve(),
+    refusal: new Refusal(clock, { isAlone: true }),
+    clock,
+    logger: silent,
+    lastSyncTimeoutMs: 1000,
+  })
+  const here = { env: {}, home: undefined, cwd: '/' }
+  replication.want(configFromUrls('/data/app.db', ['file:///backup/app'], here))
+  const stop = new AbortController()
+  const run = replication.run(stop.signal, stop.signal)
+  const replica = { database: '/data/app.db', replica: 'file' }
+  expect(replication.notStored).toEqual([{ ...replica, detail: 'it is not opened yet' }])
+  stop.abort()
+  opening.reject(new Error('it cannot be read'))
+  const detail = 'it cannot be replicated: it cannot be read'
+  expect(await run).toEqual([{ ...replica, detail }])
+})
