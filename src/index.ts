@@ -15,6 +15,7 @@ export {
   LocalStateError,
   AmbiguousBackupError,
   NoBackupError,
+  NotRunningError,
   NotStoredError,
   ObjectNotFoundError,
   OutputError,
@@ -51,7 +52,7 @@ export {
   type RunningReplication,
   type StoredOptions,
 } from './delivery/library/replicate.js'
-export { restore, type RestoreOptions } from './delivery/library/restore.js'
+export { restore, type RestoreOptions, type UrlRestoreOptions } from './delivery/library/restore.js'
 export {
   type GenerationInfo,
   listGenerations,
@@ -68,7 +69,7 @@ export {
   type WalSegmentInfo,
 } from './usecase/ports/replica-client.js'
 export { type Stored } from './usecase/daemon/commit-waits.js'
-export { type NotStored } from './domain/status.js'
+export { type DaemonStatus, type NotStored } from './domain/status.js'
 export {
   type RestoreProgress,
   type RestoreReport,

@@ -333,6 +333,52 @@ test('an application that ends is over for whoever reads its stderr, though its 
   await until(() => !isAlive(pid), 20_000, 'the end of the engine')
 })
 
+test('a path and a URL are enough to replicate, to ask how it is, and to restore a moment', async () => {
+  const { db, oracle, replicateTo, output } = scene()
+  await write({ db, oracle, count: 5 })
+  await using replication = await replicate(db, replicateTo, { logger: recordingLogger([]) })
+  await replication.stored({ urgency: 'now' })
+  const { databases } = await replication.status()
+  expect(databases).toMatchObject([{ path: db, state: 'replicating', replicas: [{ lagMs: 0 }] }])
+  const handle = replication.handler()
+  const ask = (path: string, method = 'GET') =>
+    handle(new Request(`https://app.example/internal${path}`, { method }))
+  await until(async () => (await ask('/readyz')).status === 200, 20_000, 'readiness')
+  const { status, headers } = await ask('/api/status', 'HEAD')
+  expect([status, headers.get('content-type')]).toEqual([200, 'application/json; charset=utf-8'])
+  expect((await ask('/api/sync', 'POST')).status).toBe(404)
+  expect((await ask('/readyz', 'POST')).status).toBe(405)
+
+  await restore(replicateTo, { to: output, at: undefined })
+  expect(verifyLedger(output, oracle)).toEqual({ n: 5 })
+  const early = restore(replicateTo, { to: `${output}-early`, at: new Date(0) })
+  await expect(early).rejects.toMatchObject({ code: 'NO_BACKUP' })
+  const at = new Date()
+  await write({ db, oracle, count: 5 })
+  await replication.stored({ urgency: 'now' })
+  await restore(replicateTo, { to: `${output}-at`, at })
+  expect(verifyLedger(`${output}-at`, oracle)).toEqual({ n: 5 })
+  await replication.stop()
+  expect((await ask('/readyz')).status).toBe(503)
+  await expect(replication.status()).rejects.toMatchObject({ code: 'NOT_RUNNING' })
+})
+
+test.each([
+  [{ to: '/x', timestamp: 5 }, /has no option timestamp/],
+  [{ to: '/x', target: { kind: 'latest' } }, /has no option target/],
+  [{ to: '/x', at: '2026-01-02' }, /at must be a valid Date/],
+  [{ to: '/x', at: new Date('soon') }, /at must be a valid Date/],
+  [{ to: '/x', integrityCheck: 'ful' }, /integrityCheck must be/],
+  [{}, /to is missing/],
+  [undefined, /takes an object/],
+])('a restore from a URL with options %j is refused', async (options, message) => {
+  const refused = restore('file:///nowhere', options as unknown as { to: string })
+  await expect(refused).rejects.toMatchObject({
+    code: 'USAGE',
+    message: expect.stringMatching(message) as string,
+  })
+})
+
 test('a database that does not exist is restored before the application opens it, if that is wanted', async () => {
   const { folder, db, oracle, replicateTo } = scene()
   await write({ db, oracle, count: 5 })
@@ -362,6 +408,10 @@ test('a database that does not exist is restored before the application opens it
 test('a configuration without databases, or with a program to start, is refused', async () => {
   const config = await configFromUrls('/a.db', ['file:///b'])
   await expect(replicate({ ...config, databases: [] })).rejects.toThrow('no databases')
+  await expect(replicate('/a.db', '')).rejects.toMatchObject({ code: 'CONFIG' })
+  await expect(replicate('/a.db', undefined as unknown as string)).rejects.toMatchObject({
+    code: 'USAGE',
+  })
   await expect(configFromUrls('/a.db', [])).rejects.toThrow('no replica URL for /a.db')
   await expect(replicate({ ...config, exec: ['app'] })).rejects.toThrow('starts no program')
 })

@@ -12,6 +12,7 @@ const values = [
   'InUseError',
   'LocalStateError',
   'NoBackupError',
+  'NotRunningError',
   'NotStoredError',
   'ObjectNotFoundError',
   'OutputError',
@@ -40,6 +41,7 @@ const values = [
 const types = [
   'ByteRange',
   'Config',
+  'DaemonStatus',
   'DatabaseConfig',
   'FileReplicaTarget',
   'Generation',
@@ -67,6 +69,7 @@ const types = [
   'Stored',
   'StoredOptions',
   'UploadOptions',
+  'UrlRestoreOptions',
   'WalPosition',
   'WalSegmentInfo',
   'WalSegmentRef',

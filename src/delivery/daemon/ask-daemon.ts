@@ -6,6 +6,7 @@ import { type DaemonSubject, statusSocket } from './status-socket.js'
 export interface DaemonRequest {
   readonly method: 'GET' | 'POST'
   readonly path: string
+  readonly headers?: Readonly<Record<string, string>>
   /** Sent as JSON. */
   readonly body?: object
   /** How long an answer may take. */
@@ -14,6 +15,7 @@ export interface DaemonRequest {
 
 export interface DaemonAnswer {
   readonly status: number
+  readonly contentType: string
   readonly text: string
 }
 
@@ -39,12 +41,15 @@ export async function askDaemon(
 /** Undefined: nobody answers there. */
 function ask(
   subject: DaemonSubject,
-  { method, path, body, timeoutMs }: DaemonRequest,
+  { method, path, headers = {}, body, timeoutMs }: DaemonRequest,
   signal: AbortSignal,
 ): Promise<DaemonAnswer | undefined> {
   return new Promise((resolve, reject) => {
     const { path: socketPath } = statusSocket(subject)
-    const asked = http.request({ socketPath, method, path, signal, timeout: timeoutMs })
+    const asked = http.request({
+      ...{ socketPath, method, path, headers, signal },
+      timeout: timeoutMs,
+    })
     asked.on('timeout', () => {
       asked.destroy(
         new NotRunningError(`the daemon does not answer within ${timeoutMs / 1000} s`, {
@@ -65,7 +70,10 @@ function ask(
       let text = ''
       response.setEncoding('utf8')
       response.on('data', (chunk: string) => (text += chunk))
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, text }))
+      response.on('end', () => {
+        const { statusCode: status = 0, headers } = response
+        resolve({ status, contentType: headers['content-type'] ?? '', text })
+      })
       response.on('error', reject)
     })
     asked.end(body === undefined ? undefined : JSON.stringify(body))

@@ -6,18 +6,19 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { Socket } from 'node:net'
 import { resolve } from 'node:path'
-import { createLogger } from '../../compose/commands.js'
+import { configFromUrls, createLogger } from '../../compose/commands.js'
 import { packageFile } from '../../compose/package-file.js'
 import { type Config } from '../../domain/settings/config.js'
-import { ConfigError, InUseError, NotStoredError } from '../../domain/errors.js'
+import { ConfigError, InUseError, NotStoredError, UsageError } from '../../domain/errors.js'
 import { never } from '../../kit/abort.js'
 import { asError } from '../../kit/error-text.js'
 import { pauseAfter } from '../../kit/pause.js'
 import { type Logger } from '../../usecase/ports/logger.js'
-import { type NotStored } from '../../domain/status.js'
+import { type DaemonStatus, type NotStored } from '../../domain/status.js'
 import { type Stored, type WantedStored } from '../../usecase/daemon/commit-waits.js'
 import { parseSyncRequest } from '../daemon/sync-request.js'
 import { type LogLevel, packMessage, type ToEngine, unpackFromEngine } from './messages.js'
+import { handlerFor, readStatus } from './engine-status.js'
 import { StoredWaits } from './stored-waits.js'
 
 export interface ReplicateOptions {
@@ -60,6 +61,16 @@ export interface RunningReplication extends AsyncDisposable {
    * signal's reason at an abort. While the process of the engine is started anew, it waits.
    */
   stored(options?: StoredOptions): Promise<Stored>
+  /**
+   * What is captured and stored, and what is not in time, as `tsreplicate status` says it; of the process that replicates, if
+   * there are several. Times are milliseconds since 1970. Rejects with `NotRunningError` while the engine is started anew.
+   */
+  status(): Promise<DaemonStatus>
+  /**
+   * Answers `/readyz`, `/healthz`, `/api/status` and, where the configuration has `addr`, `/metrics`, whatever it is mounted
+   * below. While no engine runs, the answer is 503.
+   */
+  handler(): (request: Request) => Promise<Response>
   /** Runs `work`, waits until what it has committed is {@link stored}, and resolves with what `work` did. */
   durable<T>(work: () => T | Promise<T>, options?: StoredOptions): Promise<T>
 }
@@ -78,8 +89,32 @@ const soundMs = 60_000
  */
 export async function replicate(
   config: Config,
-  options: ReplicateOptions = {},
+  options?: ReplicateOptions,
+): Promise<RunningReplication>
+/** The same for one database and the URL of its replica, or the URLs of several; every setting has its default. */
+export async function replicate(
+  path: string,
+  urls: string | readonly string[],
+  options?: ReplicateOptions,
+): Promise<RunningReplication>
+export async function replicate(
+  first: Config | string,
+  second?: ReplicateOptions | string | readonly string[],
+  third?: ReplicateOptions,
 ): Promise<RunningReplication> {
+  if (typeof first !== 'string') return start(first, isUrls(second) ? {} : second)
+  if (!isUrls(second)) throw new UsageError('replicate: the URL of a replica is missing')
+  const urls = typeof second === 'string' ? [second] : second
+  return start(await configFromUrls(first, urls), third)
+}
+
+function isUrls(
+  value: ReplicateOptions | string | readonly string[] | undefined,
+): value is string | readonly string[] {
+  return typeof value === 'string' || Array.isArray(value)
+}
+
+async function start(config: Config, options: ReplicateOptions = {}): Promise<RunningReplication> {
   if (config.databases.length + config.folders.length === 0) {
     throw new ConfigError('no databases specified in configuration')
   }
@@ -128,6 +163,14 @@ class Engine implements RunningReplication {
   async stored({ signal = never, database, ...options }: StoredOptions = {}): Promise<Stored> {
     const named = database === undefined ? {} : { database: resolve(database) }
     return this.#waits.wait(parseSyncRequest({ ...options, ...named }), signal)
+  }
+
+  status(): Promise<DaemonStatus> {
+    return readStatus(this.#config)
+  }
+
+  handler(): (request: Request) => Promise<Response> {
+    return handlerFor(this.#config)
   }
 
   async durable<T>(work: () => T | Promise<T>, options?: StoredOptions): Promise<T> {
