@@ -220,6 +220,10 @@ Say where the replica is with \`url\`, or with \`type\`, \`bucket\` and \`path\`
 
 ${keyTable(keysOf('replica', isGeneral))}
 
+### A folder: \`file\`
+
+${keyTable(keysOf('replica', isOfOnly('file')))}
+
 ### Every object store
 
 Keys marked “in a URL” may also be written there: \`s3://my-bucket/app?region=eu-west-1&part-size=16MiB\`. The key wins if both are given. Secrets are
