@@ -58,16 +58,12 @@ export async function benchMemory(results: Results): Promise<void> {
   await cleanUp()
 }
 
-/** A daemon whose event-loop delay is written to a file when it ends. */
+/** A daemon whose event-loop delay is written to a file when it ends. Flags on its command line would keep it from setting its own. */
 function startMeasured(folder: string, db: string): { daemon: Running; delayFile: string } {
   const delayFile = join(folder, 'delay.json')
-  const daemon = new Running('tsreplicate', process.execPath, [
-    '--import',
-    `${preload}?file=${encodeURIComponent(delayFile)}`,
-    program,
-    'replicate',
-    db,
-    `file://${db}-replica`,
-  ])
+  const args = [program, 'replicate', db, `file://${db}-replica`]
+  const daemon = new Running('tsreplicate', process.execPath, args, {
+    NODE_OPTIONS: `--import=${preload}?file=${encodeURIComponent(delayFile)}`,
+  })
   return { daemon, delayFile }
 }

@@ -146,6 +146,7 @@ test('the version is printed with what that takes, and nothing else is loaded', 
     'delivery/forced-exit.ts',
     'domain/errors.ts',
     'kit/abort.ts',
+    'kit/error-text.ts',
     'kit/nearest-name.ts',
     'kit/printable.ts',
   ])
