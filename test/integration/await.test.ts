@@ -214,3 +214,22 @@ test('the command and the socket do the same, which the network does not offer',
   expect(existsSync(socket)).toBe(false)
   service.db.close()
 })
+
+test('with -once what is committed is stored, and the command ends; where it cannot be, it says so', async () => {
+  const service = openService()
+  const config = writeConfig(service, { 'sync-interval': '1h' })
+  const once = (...args: string[]) => run('replicate', '-once', '-config', config, ...args)
+  for (let round = 0; round < 2; round += 1) {
+    const id = service.commit()
+    const { code, stdout, stderr } = await once()
+    expect(code, stdout + stderr).toBe(0)
+    expect(await newestRestored(service)).toBe(id)
+  }
+  service.commit()
+  renameSync(service.replica, `${service.replica}-away`)
+  writeFileSync(service.replica, '')
+  const limits = ['-first-sync-timeout', '500ms', '-shutdown-timeout', '500ms']
+  expect(await once(...limits)).toMatchObject({ code: 74 })
+  expect(await once('-exec', 'true')).toMatchObject({ code: 2 })
+  service.db.close()
+})

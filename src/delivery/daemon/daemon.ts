@@ -32,17 +32,19 @@ export interface DaemonOptions {
   readonly watch?: (stop: AbortSignal) => Promise<void>
   /** Runs meanwhile: its end is ours, and its exit code, too. */
   readonly exec?: ExecutedProgram
+  /** It ends when all that is committed is stored, or after that long. Absent: it goes on. */
+  readonly once?: { readonly timeoutMs: number | undefined } | undefined
 }
 
 /**
- * Runs until SIGINT or SIGTERM (or SIGHUP, when there is nothing to reload), or until the program of `exec` has ended, then stores what is captured for at most
+ * Runs until SIGINT or SIGTERM (or SIGHUP, when there is nothing to reload), or until the program of `exec` has ended, or once all is stored, if that is wanted; then stores what is captured for at most
  * `shutdownTimeoutMs`; a second signal ends the process at once. Returns the exit code.
  */
 export async function runDaemon(
   replication: DaemonReplication,
   options: DaemonOptions,
 ): Promise<number> {
-  const { logger, exec, service, reload, watch } = options
+  const { logger, exec, once, service, reload, watch } = options
   const shutdown = new Shutdown(options)
   const thrift = new MemoryThrift()
   const reloading = async (): Promise<void> => {
@@ -58,6 +60,7 @@ export async function runDaemon(
     void watch?.(shutdown.stop)
     const running = run(replication, shutdown.stop, shutdown.kill)
     void tellStarted(replication, options, shutdown.stop)
+    if (once !== undefined) void endOnceStored(replication, shutdown, once)
     // One that came while there was nobody to heed it; a program of `exec` did not run then.
     if (takeHangup() && exec === undefined) onHangup('SIGHUP')
     const executed = exec === undefined ? 0 : execute(replication, exec, shutdown, options)
@@ -189,6 +192,19 @@ async function run(
     if (kill.aborted && isAbortError(error)) return []
     throw error
   }
+}
+
+/** Begins the shutdown when everything is stored that is committed now, or has been tried for long enough. */
+async function endOnceStored(
+  replication: DaemonReplication,
+  shutdown: Shutdown,
+  { timeoutMs }: { readonly timeoutMs: number | undefined },
+): Promise<void> {
+  const limits = timeoutMs === undefined ? [] : [AbortSignal.timeout(timeoutMs)]
+  const over = AbortSignal.any([shutdown.stop, ...limits])
+  await replication.settled(over)
+  await replication.stored(over)
+  shutdown.begin()
 }
 
 /** Runs the program once everything is stored, and begins the shutdown at its end. Returns its exit code. */

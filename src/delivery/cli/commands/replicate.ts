@@ -52,7 +52,7 @@ export const replicate = defineCommand({
   name: 'replicate',
   summary: 'replicates databases until it is stopped',
   about:
-    'Without arguments, replicates the databases of the configuration until it is stopped. With a database and URLs, replicates that database to these places, without a configuration: every setting that is not in the URL has its default. On SIGTERM or Ctrl-C it stores the last commits and ends; SIGHUP reads the configuration again.',
+    'Without arguments, replicates the databases of the configuration until it is stopped. With a database and URLs, replicates that database to these places, without a configuration: every setting that is not in the URL has its default. With `-once`, it stores what is committed and ends, for cron jobs and hooks (a daemon that runs already is asked by `tsreplicate sync`). On SIGTERM or Ctrl-C it stores the last commits and ends; SIGHUP reads the configuration again.',
   example: "tsreplicate replicate -exec 'sleep 2' /data/app.db file:///backup/app",
   arguments: [
     {
@@ -61,10 +61,17 @@ export const replicate = defineCommand({
     },
     { name: 'urls', description: 'replica URLs of the database', variadic: true },
   ],
-  flags: { ...configFlags, ...overridingFlags },
+  flags: {
+    once: {
+      description:
+        'end when all that is committed is stored, however long that takes unless -first-sync-timeout says how long',
+    },
+    ...configFlags,
+    ...overridingFlags,
+  },
   exitCodes: {
     notStored:
-      'it was stopped and could not store everything in time. What is missing is kept locally',
+      'it was stopped, or the time of `-once` was over, and not everything could be stored. What is missing is kept locally',
     interrupted: 'a second signal came, and it did not wait for the last commits to be stored',
   },
   run: async (positionals, flags, { signal, lifetime }) => {
@@ -77,6 +84,11 @@ export const replicate = defineCommand({
       })
     }
     const config = await load()
+    if (flags.once && config.exec !== undefined) {
+      throw new UsageError('-once and -exec cannot be used together', {
+        hint: 'With -exec, it ends when the program does.',
+      })
+    }
     const isShared = config.exec !== undefined
     const logger = lifetime.add(await createLogger(config.logging, { isShared }))
     const service = new Service(await openServiceManager(logger), logger)
@@ -109,6 +121,9 @@ export const replicate = defineCommand({
               restoreMissing: restore,
               logger,
             }),
+      once: flags.once
+        ? { timeoutMs: parseTimeout('first-sync-timeout', flags.firstSyncTimeout) }
+        : undefined,
       watch: (stop) => daemon.watchDisk.run(stop),
       ...execOption(config, logger),
     })
