@@ -23,7 +23,7 @@ import {
 } from '../infrastructure/spool/folder-records.js'
 import { type JsonRecordOptions } from '../infrastructure/spool/json-record.js'
 import { FolderSpool } from '../infrastructure/spool/folder-spool.js'
-import { findState, settleState } from '../infrastructure/spool/state-place.js'
+import { findState, isInRootFileSystem, settleState } from '../infrastructure/spool/state-place.js'
 import { refuseForeignDatabase } from '../infrastructure/sqlite/database-access.js'
 import { findDatabaseFile } from '../infrastructure/sqlite/database-file.js'
 import { SqliteDatabase } from '../infrastructure/sqlite/sqlite-database.js'
@@ -83,6 +83,7 @@ export async function composeReplication(
   await checkReplicas(config)
   const isAlone = config.databases.length === 1 && config.folders.length === 0
   const refusal = new Refusal(systemClock, { isAlone })
+  let isPassingStateSaid = false
   const shared: SharedParts = {
     // They end after all that makes calls to them.
     threads: lifetime.add(new SqliteThreads()),
@@ -96,6 +97,14 @@ export async function composeReplication(
     refusal,
     logger,
     metricsOf,
+    warnOfPassingState: (metaPath) => {
+      if (isPassingStateSaid) return
+      isPassingStateSaid = true
+      logger.warn(
+        { 'meta-path': metaPath, hint: passingStateHint },
+        'local state goes with this container, and the next one has to store the whole database anew',
+      )
+    },
   }
   const replication = new ReplicatedDatabases({
     open: (database) => composeDatabase(database, shared),
@@ -110,6 +119,9 @@ export async function composeReplication(
   return replication
 }
 
+const passingStateHint =
+  'mount a volume at the state-path (/var/lib/tsreplicate), or run tsreplicate as the owner of the database'
+
 interface SharedParts {
   readonly threads: SqliteThreads
   readonly watches: FolderWatches
@@ -122,6 +134,8 @@ interface SharedParts {
   readonly refusal: Refusal
   readonly logger: Logger
   readonly metricsOf: ReplicaMetricsSource | undefined
+  /** Says once that local state goes with the container. */
+  readonly warnOfPassingState: (metaPath: string) => void
 }
 
 async function composeDatabase(
@@ -139,6 +153,10 @@ async function composeDatabase(
   })
   if (movedFrom !== undefined) {
     logger.info({ from: movedFrom, to: metaPath }, 'local state moved to where only root writes')
+  }
+  const isElsewhere = metaPath !== configured.metaPath
+  if (isElsewhere && shared.processes.self.isContained && (await isInRootFileSystem(metaPath))) {
+    shared.warnOfPassingState(metaPath)
   }
   const config = { ...configured, metaPath }
   await clearLeft(config.metaPath)

@@ -12,6 +12,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { cleanUp, listGenerations, restore, start, startAs } from '../support/cli.ts'
+import { Container, whyNoContainers } from '../support/containers.ts'
 import { addNote, notesIn } from '../support/notes.ts'
 import { configOf, does, isRoot, makeHost, rightsOf } from '../support/tenants.ts'
 
@@ -83,6 +84,26 @@ describe.skipIf(!isRoot)('local state of a database of another user', () => {
         expect(notesIn(out)).toEqual([name])
       }
       expect(existsSync(join(host.homes, 'carol/.app.db-tsreplicate'))).toBe(false)
+    },
+  )
+
+  test.skipIf(whyNoContainers !== undefined)(
+    'is said to go with a container of root, unless a volume is mounted there',
+    async () => {
+      const host = makeHost('alice')
+      mkdirSync(host.state, { mode: 0o700 })
+      const warning = /local state goes with this container/
+      for (const volumes of [[`${host.state}:/var/lib/tsreplicate`], []]) {
+        const daemon = new Container('root', {
+          command: ['tsreplicate', 'replicate', '/homes/alice/app.db', 'file:///replicas/app'],
+          user: '0:0',
+          env: {},
+          volumes: [`${host.homes}:/homes`, ...volumes],
+        })
+        await daemon.waitFor(/snapshot written/)
+        expect(daemon.count(warning), daemon.output).toBe(volumes.length === 0 ? 1 : 0)
+        expect(await daemon.stop()).toBe(0)
+      }
     },
   )
 

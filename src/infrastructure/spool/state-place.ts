@@ -3,7 +3,7 @@
  * change that folder; else below a folder for all of them, at the same path. Whoever can change what root writes there could make
  * it overwrite, delete or read anything.
  */
-import { realpath } from 'node:fs/promises'
+import { realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { LocalStateError } from '../../domain/errors.js'
 import { type DatabaseConfig } from '../../domain/settings/config.js'
@@ -61,6 +61,11 @@ export async function settleState(
     return isAdopted && from !== path ? from : undefined
   })
   return { path, movedFrom }
+}
+
+/** Whether nothing is mounted where this state lies: in a container, it goes with the container. */
+export async function isInRootFileSystem(path: string): Promise<boolean> {
+  return (await stat(dirname(path))).dev === (await stat('/')).dev
 }
 
 /** Whether a folder is there that only we can have filled. */
