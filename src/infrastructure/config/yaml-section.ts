@@ -232,12 +232,18 @@ interface Pair {
   readonly isMerged: boolean
 }
 
-/** The pairs of a mapping, and behind them those of the mappings that it merges (`<<`), the first ones first. */
+/**
+ * The pairs of a mapping, and behind them those of the mappings that it merges (`<<`), the first ones first. One that is merged
+ * again brings nothing new: a few lines of mappings that merge each other twice would else be a million.
+ */
 function pairsOf(
   file: YamlFile,
   map: YamlMapping,
   path: string,
-  outer: readonly Node[] = [],
+  { outer, merged: known }: { outer: readonly Node[]; merged: Set<Node> } = {
+    outer: [],
+    merged: new Set(),
+  },
 ): Pair[] {
   const own = map.items.filter(({ key }) => !isMergeKey(key))
   const merged = map.items.flatMap(({ key, value }) => {
@@ -252,7 +258,10 @@ function pairsOf(
         file.problems.add(key, at, 'must be a mapping or a list of mappings')
         return []
       }
-      return pairsOf(file, part as YamlMapping, path, [...outer, map])
+      if (known.has(part)) return []
+      known.add(part)
+      const context = { outer: [...outer, map], merged: known }
+      return pairsOf(file, part as YamlMapping, path, context)
     })
   })
   return [

@@ -95,6 +95,15 @@ describe('a section of a YAML file', () => {
     ])
   })
 
+  it('merges a mapping once, however often it is named: 2,000,000,000,000,000 times in 2 KB', () => {
+    const merges = Array.from({ length: 50 }, (_, n) => `  - &m${n + 1} {<<: [*m${n}, *m${n}]}`)
+    const text = ['dbs:', '  - &m0 {path: /a.db, replicas: []}', ...merges].join('\n')
+    const startedMs = performance.now()
+    const found = reading(text, (root) => databases(root).map((db) => db.value('path')))
+    expect(performance.now() - startedMs).toBeLessThan(1000)
+    expect(found).toEqual([Array.from({ length: 51 }, () => '/a.db')])
+  })
+
   it.each(['{<<: 5}', '&a {<<: *a}', '{<<: [*x]}'])('refuses to merge %s', (item) => {
     const found = reading(`dbs:\n  - ${item}\n`, databases)
     expect(found.join('\n')).toContain(
