@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, statfs } from 'node:fs/promises'
+import { lstat, mkdir, mkdtemp, readdir, rm, statfs } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { OutputError } from '../../domain/errors.js'
 import { codeOf, messageOf } from '../../kit/error-text.js'
@@ -11,7 +11,8 @@ const reserveFactor = 1.1
 const reserveBytes = 64 * 1024 * 1024
 
 /**
- * Folders `<path>-<pid>`. Those of processes that are no more are removed whenever one is opened, and by `sweep`.
+ * Folders `<path>-<pid>-<random letters>`, which only their own user can enter, and whose names nobody can take before. Those
+ * of ours whose processes are no more are removed whenever one is opened, and by `sweep`.
  */
 export class FolderScratch implements ScratchSpace {
   readonly #path: string
@@ -23,15 +24,18 @@ export class FolderScratch implements ScratchSpace {
 
   async open(neededBytes: number): Promise<ScratchFolder> {
     await this.sweep()
-    const path = `${this.#path}-${process.pid}`
+    let path: string
     try {
-      await mkdir(dirname(path)).catch(ignoreExisting)
+      await mkdir(dirname(this.#path)).catch(ignoreExisting)
       await this.#refuseFullDisk(neededBytes)
-      await rm(path, { recursive: true, force: true })
-      await mkdir(path, { mode: 0o700 })
+      path = await mkdtemp(`${this.#path}-${process.pid}-`)
     } catch (error) {
       if (error instanceof OutputError) throw error
-      throw new OutputError(`cannot create ${path}: ${messageOf(error)}`, { cause: error, hint })
+      const where = dirname(this.#path)
+      throw new OutputError(`cannot create a folder in ${where}: ${messageOf(error)}`, {
+        cause: error,
+        hint,
+      })
     }
     this.#isOpen = true
     return {
@@ -49,9 +53,12 @@ export class FolderScratch implements ScratchSpace {
     const prefix = `${basename(this.#path)}-`
     const names = await readdir(folder).catch(() => [])
     for (const name of names) {
-      const pid = /^\d+$/.exec(name.slice(prefix.length))?.[0]
+      const pid = /^(\d+)(?:-\w+)?$/.exec(name.slice(prefix.length))?.[1]
       if (!name.startsWith(prefix) || pid === undefined || this.#isInUse(Number(pid))) continue
-      await rm(join(folder, name), { recursive: true, force: true })
+      const path = join(folder, name)
+      const found = await lstat(path).catch(() => undefined)
+      const isOurs = found?.isDirectory() === true && found.uid === process.geteuid?.()
+      if (isOurs) await rm(path, { recursive: true, force: true })
     }
   }
 

@@ -1,4 +1,14 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -17,8 +27,11 @@ test('restored copies of databases of one name never meet, though they have one 
   const copy = join(eu.path, 'restored.db')
   writeFileSync(copy, 'eu')
   // What a process has left that ended before it could.
-  const crashed = eu.path.replace(/\d+$/, '999999999')
+  const ended = eu.path.replace(/\d+-\w+$/, '999999999')
+  const crashed = `${ended}-aB3x_9`
   mkdirSync(crashed)
+  // Before these had random names.
+  mkdirSync(ended)
   {
     await using us = await scratchOfTenant('us').open(1)
     expect(us.path).not.toBe(eu.path)
@@ -29,4 +42,24 @@ test('restored copies of databases of one name never meet, though they have one 
   expect(existsSync(crashed)).toBe(true)
   await scratchOfTenant('eu').sweep()
   expect(existsSync(crashed)).toBe(false)
+  expect(existsSync(ended)).toBe(false)
+})
+
+test('a restored copy is put where only its own user can look, under a name that nobody can take before', async () => {
+  const scratch = scratchOf(
+    { metaPath: join(folder, '.app.db-tsreplicate'), validationPath: undefined },
+    'file',
+  )
+  // Somebody guesses what it is called, and leads it elsewhere.
+  const elsewhere = join(folder, 'elsewhere')
+  mkdirSync(elsewhere)
+  const guessed = join(folder, `.app.db-tsreplicate-validation-file-${process.pid}`)
+  symlinkSync(elsewhere, guessed)
+  await using first = await scratch.open(1)
+  expect(statSync(first.path).mode & 0o777).toBe(0o700)
+  expect(realpathSync(first.path)).not.toBe(realpathSync(elsewhere))
+  await first[Symbol.asyncDispose]()
+  await using second = await scratch.open(1)
+  expect(second.path).not.toBe(first.path)
+  expect(existsSync(guessed)).toBe(true)
 })
