@@ -54,6 +54,8 @@ export interface S3ReplicaTarget extends ObjectStoreTarget {
     | { readonly kind: 'kms'; readonly keyId: string | undefined }
     | { readonly kind: 'customer'; readonly key: Secret }
     | undefined
+  /** Whether what is sent as it is may go to another machine without TLS. */
+  readonly plainSecrets: boolean
   /** The provider's profile by name; undefined: detected from the endpoint. */
   readonly provider: string | undefined
 }

@@ -484,6 +484,14 @@ const table = {
       example: '...',
       description: 'Have the store encrypt objects with this key: 32 bytes in base64.',
     },
+    'plain-secrets': {
+      type: 'boolean',
+      default: 'false',
+      stores: ['s3'],
+      inUrl: true,
+      description:
+        'Send a session token or `sse-customer-key` to another machine over http, where whoever listens can read it.',
+    },
     'account-name': {
       type: 'string',
       stores: ['abs'],

@@ -104,6 +104,7 @@ function readS3(
     forcePathStyle: forced === false && place.isKnownHost === true ? undefined : forced,
     credentials: readS3Credentials(settings, context),
     encryption: readS3Encryption(settings),
+    plainSecrets: settings.value('plain-secrets'),
     provider: settings.value('provider'),
   }
 }

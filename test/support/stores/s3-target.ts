@@ -23,6 +23,7 @@ export function s3Target(
     concurrency: undefined,
     storageClass: undefined,
     encryption: undefined,
+    plainSecrets: false,
     provider: undefined,
     caFile: undefined,
     skipVerify: false,

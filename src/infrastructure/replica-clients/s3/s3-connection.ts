@@ -43,6 +43,7 @@ export class S3Connection {
 
   constructor(target: S3ReplicaTarget, timeouts: Partial<S3Timeouts> = {}) {
     const endpoint = target.endpoint === undefined ? undefined : parseEndpoint(target.endpoint)
+    refusePlainSecrets(target, endpoint)
     this.#target = target
     this.bucket = target.bucket
     this.timeouts = { ...usualTimeouts, ...timeouts }
@@ -182,6 +183,20 @@ export class S3Connection {
       text,
     )
   }
+}
+
+/** Keys sign requests and are not sent. What is sent as it is, everybody on the way could read and use without TLS. */
+function refusePlainSecrets(
+  { endpoint: text, credentials, encryption, plainSecrets }: S3ReplicaTarget,
+  endpoint: URL | undefined,
+): void {
+  if (plainSecrets || endpoint?.protocol !== 'http:' || isLoopbackHost(endpoint.hostname)) return
+  const isCustomers = encryption?.kind === 'customer'
+  if (credentials?.sessionToken === undefined && !isCustomers) return
+  const what = isCustomers ? 'sse-customer-key' : 'a session token'
+  throw new ConfigError(`${what} would be sent to ${text} over http, where others can read it`, {
+    hint: 'use https, or set plain-secrets: true where nobody else can listen',
+  })
 }
 
 /** A proxy cannot reach this machine; and who trusts any certificate means the server itself. */

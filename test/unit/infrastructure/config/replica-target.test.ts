@@ -41,6 +41,7 @@ const s3 = {
   forcePathStyle: undefined,
   credentials: undefined,
   encryption: undefined,
+  plainSecrets: false,
   provider: undefined,
 }
 const gcs = { ...common, type: 'gcs', anonymous: false }

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { type S3ReplicaTarget } from '../../../../../src/domain/settings/config.js'
 import { ConfigError } from '../../../../../src/domain/errors.js'
+import { Secret } from '../../../../../src/domain/settings/secret.js'
 import { formatGeneration } from '../../../../../src/domain/wal/generation.js'
 import { parseEndpoint } from '../../../../../src/infrastructure/replica-clients/s3/endpoint.js'
 import {
@@ -208,4 +209,42 @@ test('a hundred replicas on one endpoint share its connections', async () => {
   }
   expect(server.requests).toHaveLength(100)
   expect(server.connectionCount).toBe(1)
+})
+
+test.each<[string, Partial<S3ReplicaTarget>]>([
+  [
+    'a session token',
+    {
+      credentials: {
+        accessKeyId: 'id',
+        secretAccessKey: new Secret('secret'),
+        sessionToken: new Secret('token'),
+      },
+    },
+  ],
+  ['sse-customer-key', { encryption: { kind: 'customer', key: new Secret('key') } }],
+])('%s is sent to another machine over https, or where that is asked for', (what, settings) => {
+  const store = {
+    endpoint: '',
+    accessKeyId: 'id',
+    secretAccessKey: 'secret',
+    bucket: 'b',
+    region: 'eu',
+  }
+  const openAt = (endpoint: string, more: Partial<S3ReplicaTarget> = {}): unknown =>
+    openS3Replica(s3Target(store, { ...settings, endpoint, ...more }))
+  for (const endpoint of ['http://minio.internal:9000', 'http://10.0.0.7', '192.168.0.7:9000']) {
+    expect(() => openAt(endpoint)).toThrow(ConfigError)
+    expect(() => openAt(endpoint)).toThrow(`${what} would be sent to ${endpoint} over http`)
+    expect(() => openAt(endpoint, { plainSecrets: true })).not.toThrow()
+    const plain = { credentials: undefined, encryption: undefined }
+    expect(() => openAt(endpoint, plain)).not.toThrow()
+  }
+  for (const endpoint of [
+    'https://minio.internal',
+    'http://127.0.0.1:9000',
+    'http://localhost:9',
+  ]) {
+    expect(() => openAt(endpoint)).not.toThrow()
+  }
 })
