@@ -1,0 +1,29 @@
+/** What others publish under a name that they can move is named by what it is. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+
+const root = join(import.meta.dirname, '../..')
+const lines = (path: string): string[] => readFileSync(join(root, path), 'utf8').split('\n')
+
+test('actions of the workflows are named by their commits', () => {
+  const folder = '.github/workflows'
+  const uses = readdirSync(join(root, folder)).flatMap((name) =>
+    lines(`${folder}/${name}`).filter((line) => /^\s*(?:- )?uses:/.test(line)),
+  )
+  expect(uses.length).toBeGreaterThan(5)
+  expect(uses.filter((line) => !/uses: [\w-]+\/[\w/-]+@[0-9a-f]{40} # v\d/.test(line))).toEqual([])
+})
+
+test('the image is made of one that is named by its digest', () => {
+  const bases = lines('Dockerfile').flatMap((line) => /^(?:ARG DEBIAN=|FROM )(.+)/.exec(line) ?? [])
+  const named = bases.filter((text) => /\w:\w/.test(text))
+  expect(named.length).toBeGreaterThan(0)
+  expect(named.filter((text) => !/@sha256:[0-9a-f]{64}/.test(text))).toEqual([])
+})
+
+test('a job of CI audits what is installed', () => {
+  const ci = lines('.github/workflows/ci.yml').join('\n')
+  expect(ci).toContain('npm audit --omit=dev')
+  expect(ci).toContain('npm audit signatures')
+})
