@@ -14,7 +14,16 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { cleanUp, program, run, Running, temporaryFolder, until } from '../support/cli.ts'
+import {
+  cleanUp,
+  program,
+  run,
+  Running,
+  temporaryFolder,
+  until,
+  writeConfig,
+} from '../support/cli.ts'
+import { onThisMachine } from '../support/patience.ts'
 import { sayAtTheEnd } from '../support/last-lines.ts'
 
 afterEach(() => cleanUp())
@@ -136,6 +145,31 @@ describe('a schema that is made to do harm', () => {
     await until(() => checkers(folder).length === 0, 20_000, 'the end of the check')
     if (signal === 'SIGINT') expect(readdirSync(into)).toEqual([])
     expect(existsSync(output)).toBe(false)
+  })
+
+  test('and never ends does not keep the daemon that validates it from ending, nor its other work', async () => {
+    const { folder, db, into, url } = await replicated('', endless)
+    const replica = url.slice('file://'.length)
+    const hostile = { path: db, replicas: [{ path: replica, 'validation-interval': '100ms' }] }
+    const other = join(folder, 'other.db')
+    new Database(other).exec('create table t (a)').close()
+    const config = writeConfig(folder, hostile, { path: other, replicas: [join(into, 'other')] })
+    const args = [program, 'replicate', '-config', config]
+    const daemon = new Running('replicate', process.execPath, args, { SCENE: folder })
+    await until(() => checkers(folder).length === 1, 30_000, 'the check of the daemon')
+    const application = new Database(other)
+    application.exec('insert into t values (1)')
+    const stored = daemon.count(/wal segment written/)
+    application.exec('insert into t values (2)')
+    await daemon.waitFor(/wal segment written/, { times: stored + 1 })
+    application.close()
+    daemon.child.kill('SIGTERM')
+    const patience = onThisMachine(30_000)
+    const atMs = performance.now()
+    expect(await daemon.exit()).toBe(0)
+    expect(performance.now() - atMs).toBeLessThan(patience)
+    await until(() => checkers(folder).length === 0, 20_000, 'the end of the check')
+    expect(readdirSync(folder).filter((name) => name.includes('-validation-'))).toEqual([])
   })
 
   test('and takes all memory is stopped, said, and can be restored without the check', async () => {
