@@ -21,6 +21,7 @@ import {
   openStoredRecord,
   openValidationRecord,
 } from '../infrastructure/spool/folder-records.js'
+import { digestParts, FolderPageMap } from '../infrastructure/spool/folder-page-map.js'
 import { type JsonRecordOptions } from '../infrastructure/spool/json-record.js'
 import { FolderSpool } from '../infrastructure/spool/folder-spool.js'
 import { findState, isInRootFileSystem, settleState } from '../infrastructure/spool/state-place.js'
@@ -51,6 +52,7 @@ import { Refusal } from '../usecase/refusal.js'
 import { ScheduleRetention } from '../usecase/retention/schedule-retention.js'
 import { ScheduleValidation } from '../usecase/verify/schedule-validation.js'
 import { Permits } from '../kit/permits.js'
+import { KeepPageMap } from '../usecase/capture/keep-page-map.js'
 import { SyncDatabase } from '../usecase/capture/sync-database.js'
 import { SyncReplica } from '../usecase/replica/sync-replica.js'
 import { waitUntilStored } from '../usecase/daemon/wait-until-stored.js'
@@ -172,6 +174,15 @@ async function composeDatabase(
     path: config.metaPath,
     processes: shared.processes,
   })
+  const pages = config.keepsPageMap
+    ? new KeepPageMap({
+        store: new FolderPageMap({ path: config.metaPath }),
+        spool,
+        decode: decodeFrame,
+        digestPage: digestParts,
+        logger,
+      })
+    : undefined
   const watcher = new DatabaseWatcher(config.path, { ...threads, watches: shared.watches })
   const feed = new GenerationFeed()
   const capture = new SyncDatabase({
@@ -181,6 +192,7 @@ async function composeDatabase(
     compressor: shared.compressor,
     watcher,
     feed,
+    pages,
     clock: systemClock,
     logger,
     randomBytes,

@@ -65,6 +65,8 @@ export interface CaptureTotals {
   readonly writerLockMs: number
   readonly maxWriterLockMs: number
   readonly generations: Counts
+  /** By how it was known that a generation goes on. */
+  readonly continued: Counts
 }
 
 export type CheckpointMode = 'PASSIVE' | 'RESTART'

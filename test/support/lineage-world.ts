@@ -385,6 +385,7 @@ export class Daemon {
       compressor,
       watcher: new HostWatcher(host, database),
       feed: this.feed,
+      pages: undefined,
       clock,
       logger,
       randomBytes: (count) => world.randomBytes(count),
@@ -555,6 +556,10 @@ class MemoryDatabase implements ManagedDatabase {
     this.#index = position.index
     this.#taken = count
     return Promise.resolve({ kind: 'continuous' })
+  }
+
+  continueAs(): ReturnType<ManagedDatabase['continueAs']> {
+    return Promise.reject(new Error('no page map is kept'))
   }
 
   async capture(): Promise<CaptureResult> {

@@ -138,6 +138,8 @@ export interface DatabaseConfig {
   readonly maxCheckpointPageCount: number | undefined
   /** Bytes that the spool may hold before replicas that are behind are given up. */
   readonly maxSpoolBytes: number
+  /** Whether a map of its pages is kept, by which a generation goes on where the WAL does not prove that it continues. */
+  readonly keepsPageMap: boolean
   /** Whether a database on a network file system is accepted. */
   readonly allowNetworkFileSystem: boolean
   /** Absolute path of the folder for copies restored as a test; undefined: beside the local state. */

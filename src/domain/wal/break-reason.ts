@@ -1,3 +1,9 @@
+interface ReasonFacts {
+  readonly isOtherContent: boolean
+  /** The WAL does not prove that nothing was missed, and that is all: by the page map, the generation can go on. */
+  readonly isOnlyOfWal?: true
+}
+
 /**
  * Every reason for which a generation ends and the next one begins, and whether what follows may be something else than what
  * was captured before. That a WAL does not continue what was captured is a value with such a reason, which is logged.
@@ -11,11 +17,11 @@ const breakReasons = {
   'database file written past its wal': { isOtherContent: true },
   'wal replaced': { isOtherContent: true },
   'page size changed': { isOtherContent: false },
-  'no wal': { isOtherContent: false },
-  'wal truncated by another process': { isOtherContent: false },
-  'wal restarted while it was not watched': { isOtherContent: false },
-  'wal overwritten by another process': { isOtherContent: false },
-  'wal restarted during the first look': { isOtherContent: false },
+  'no wal': { isOtherContent: false, isOnlyOfWal: true },
+  'wal truncated by another process': { isOtherContent: false, isOnlyOfWal: true },
+  'wal restarted while it was not watched': { isOtherContent: false, isOnlyOfWal: true },
+  'wal overwritten by another process': { isOtherContent: false, isOnlyOfWal: true },
+  'wal restarted during the first look': { isOtherContent: false, isOnlyOfWal: true },
   'local state was removed': { isOtherContent: false },
   'local state has lost a segment': { isOtherContent: false },
   'replica missed segments that the spool no longer has': { isOtherContent: false },
@@ -23,12 +29,17 @@ const breakReasons = {
   'replica differs from the local state': { isOtherContent: false },
   'replica taken over from another writer': { isOtherContent: false },
   'replica has later commit times': { isOtherContent: false },
-}
+} satisfies Record<string, ReasonFacts>
 
 export type BreakReason = keyof typeof breakReasons
 
 export function bringsOtherContent(reason: BreakReason): boolean {
   return breakReasons[reason].isOtherContent
+}
+
+export function isOnlyOfWal(reason: BreakReason): boolean {
+  const facts: ReasonFacts = breakReasons[reason]
+  return facts.isOnlyOfWal === true
 }
 
 export interface Broken {

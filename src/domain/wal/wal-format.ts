@@ -310,6 +310,12 @@ export function readFrameSalts(frame: Uint8Array): Salts {
   return { salt1: data.getUint32(8), salt2: data.getUint32(12) }
 }
 
+/** The running checksum behind the frame in front, unverified. */
+export function readFrameChecksum(frame: Uint8Array): Checksum {
+  const data = view(frame)
+  return { s0: data.getUint32(16), s1: data.getUint32(20) }
+}
+
 /** The page number of the frame that starts at `at`. */
 export function framePageNumber(bytes: DataView, at: number): number {
   return bytes.getUint32(at)

@@ -240,6 +240,12 @@ const table = {
       description:
         'Disk space for commits that a replica has not stored yet. When it is used up, the replica starts over with a new snapshot.',
     },
+    'page-map': {
+      type: 'boolean',
+      default: 'false',
+      description:
+        'Keep a digest of each page beside the spool, 16 bytes a page. When the WAL does not prove that nothing was missed, as after tsreplicate and the application were restarted together, only the pages that differ are then stored, and no new snapshot. It takes effect with the next generation.',
+    },
     'allow-network-file-system': {
       type: 'boolean',
       default: 'false',

@@ -149,6 +149,7 @@ export function readDatabaseSettings(
     minCheckpointPageCount: settings.value('min-checkpoint-page-count'),
     maxCheckpointPageCount: settings.value('max-checkpoint-page-count'),
     maxSpoolBytes: settings.value('max-spool-size'),
+    keepsPageMap: settings.value('page-map'),
     allowNetworkFileSystem: settings.value('allow-network-file-system'),
     validationPath:
       validationPath === undefined

@@ -29,9 +29,13 @@ export const unfitPhrases = {
   TOO_LARGE: 'it is too large for what it should be',
 } as const
 
-/** Opens a regular file for reading. Throws {@link UnfitFileError} for anything else. */
-export async function openRegularFile(path: string): Promise<FileHandle> {
-  const file = await open(path, readFlags).catch((error: unknown) => {
+/** Opens a regular file for reading, or for writing, too. Throws {@link UnfitFileError} for anything else. */
+export async function openRegularFile(
+  path: string,
+  { isWritable = false } = {},
+): Promise<FileHandle> {
+  const flags = isWritable ? readFlags | constants.O_RDWR : readFlags
+  const file = await open(path, flags).catch((error: unknown) => {
     const code = codeOf(error)
     if (code === 'ELOOP') throw new UnfitFileError(path, 'LINK')
     // A socket cannot be opened, nor can a device that is not there.

@@ -203,6 +203,10 @@ const metrics: Readonly<Record<string, Omit<MetricInfo, 'name'>>> = {
     'Generations that began, by reason.',
     countsOfDatabase('reason', ({ totals }) => totals.generations),
   ),
+  tsreplicate_generation_continues_total: counter(
+    'Times a generation went on, by how: `proven` by the WAL; by the page map, `scanned` without a difference or with what differed `appended`.',
+    countsOfDatabase('how', ({ totals }) => totals.continued),
+  ),
   tsreplicate_spool_limit_bytes: gauge(
     'max-spool-size.',
     ofDatabase(({ maxSpoolBytes }) => maxSpoolBytes),

@@ -3,7 +3,8 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DatabaseError } from '../../domain/errors.js'
 import { type FileSigns, formatFingerprint } from '../../domain/wal/file-fingerprint.js'
-import { type Continuity } from '../../domain/wal/break-reason.js'
+import { type SourceWal } from '../../domain/stored/trailer.js'
+import { type Broken, type Continuity } from '../../domain/wal/break-reason.js'
 import { codeOf } from '../../kit/error-text.js'
 import { freeMemory } from '../../kit/free-memory.js'
 import {
@@ -13,6 +14,7 @@ import {
   type FileLook,
   type ManagedDatabase,
   type OpenedDatabase,
+  type OwnIndex,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
 import { type FileRights } from '../files/ownership.js'
@@ -225,6 +227,12 @@ export class SqliteDatabase implements ManagedDatabase {
       { call: 'capture', database: this.#database, maxBytes, isEager, atOnce },
       signal,
     )) as CaptureResult
+  }
+
+  async continueAs(index: OwnIndex, signal: AbortSignal): Promise<SourceWal | Broken> {
+    signal.throwIfAborted()
+    const call = { call: 'continue-as', database: this.#database, index } as const
+    return (await this.#capture.call(call)) as SourceWal | Broken
   }
 
   async checkpoint(signal: AbortSignal): Promise<WalState & { readonly busy: boolean }> {

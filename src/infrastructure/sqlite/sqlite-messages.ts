@@ -1,5 +1,9 @@
 /** What the main thread and a SQLite thread say to each other. */
-import { type CaptureCursor, type FileIdentity } from '../../usecase/ports/managed-database.js'
+import {
+  type CaptureCursor,
+  type FileIdentity,
+  type OwnIndex,
+} from '../../usecase/ports/managed-database.js'
 
 export type SqliteCall =
   | {
@@ -10,6 +14,7 @@ export type SqliteCall =
       rollBytes: number | undefined
     }
   | { call: 'begin'; database: number; cursor: CaptureCursor | undefined }
+  | { call: 'continue-as'; database: number; index: OwnIndex }
   | { call: 'verifyMore'; database: number }
   | { call: 'capture'; database: number; maxBytes: number; isEager: boolean; atOnce: boolean }
   | { call: 'finish-wal'; database: number; maxBytes: number; tryMs: number }

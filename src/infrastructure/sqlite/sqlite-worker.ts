@@ -46,6 +46,8 @@ function answer(request: SqliteRequest): unknown {
     }
     case 'begin':
       return captureOf(request.database).begin(request.cursor)
+    case 'continue-as':
+      return captureOf(request.database).continueAs(request.index)
     case 'verifyMore':
       return captureOf(request.database).verifyMore()
     case 'capture':

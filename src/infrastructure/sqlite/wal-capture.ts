@@ -15,7 +15,8 @@
  */
 import type Database from 'better-sqlite3'
 import fs from 'node:fs'
-import { broken, type Continuity, continuous } from '../../domain/wal/break-reason.js'
+import { type SourceWal } from '../../domain/stored/trailer.js'
+import { broken, type Broken, type Continuity, continuous } from '../../domain/wal/break-reason.js'
 import {
   frameHeaderBytes,
   offsetAfterFrames,
@@ -30,6 +31,7 @@ import {
   type CaptureResult,
   type FileIdentity,
   isAllCopied,
+  type OwnIndex,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
 import { connect } from './connection.js'
@@ -109,6 +111,8 @@ export class WalCapture {
   #pageSizeBytes = 0
   #cursor: WalCursor | undefined
   #round: Round | undefined
+  /** What the last round was told. */
+  #lastLook: { readonly header: Uint8Array | undefined; readonly frameCount: number } | undefined
   #schemaCookie = 0
   /** SQLite's state read before the newest reader began. */
   #stateBeforeHeld: WalState = { frameCount: -1, copiedBackCount: -1 }
@@ -177,7 +181,7 @@ export class WalCapture {
   /** The first look. See the port. Undefined: more is to be read for it, see {@link verifyMore}. */
   begin(cursor: CaptureCursor | undefined): Continuity | undefined {
     this.#abandonRound()
-    this.#cursor = undefined
+    this.#cursor = this.#lastLook = undefined
     // A fresh reader: what it sees is what the first look begins with.
     this.#renew()
     const { header, state } = this.#held.ask((asker) => this.#look(asker))
@@ -205,6 +209,14 @@ export class WalCapture {
   /** Goes on with the first look. See {@link WalCursor.verifyMore}. */
   verifyMore(): Continuity | undefined {
     return this.#cursorNow.verifyMore()
+  }
+
+  /** Behind a round that has captured everything. See the port. */
+  continueAs(index: OwnIndex): SourceWal | Broken {
+    if (this.#round !== undefined || this.#lastLook === undefined) {
+      throw new Error('what is committed was not captured')
+    }
+    return this.#cursorNow.continueAs(index, this.#lastLook)
   }
 
   /** Captures what is new. See the port. */
@@ -336,6 +348,7 @@ export class WalCapture {
       firstFrameCount: this.#firstLook?.frameCount ?? 0,
     })
     if (typeof target !== 'number') return this.#broken(target, state)
+    this.#lastLook = { header, frameCount: state.frameCount }
     const isSure = atOnce || this.#firstLook !== undefined || isAllCopied(state)
     const isExact = undisturbed !== undefined
     const { frameCount } = state

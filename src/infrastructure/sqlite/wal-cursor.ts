@@ -7,11 +7,14 @@ import { broken, type Broken, type Continuity, continuous } from '../../domain/w
 import { maxIndex, type WalPosition } from '../../domain/wal/position.js'
 import {
   type Checksum,
+  frameHeaderBytes,
   formatSalts,
   formatWalHeader,
   frameBytes,
   offsetAfterFrames,
   parseWalHeader,
+  readFrameChecksum,
+  readFrameSalts,
   readSalts,
   resaltFrames,
   type Salts,
@@ -25,6 +28,7 @@ import {
   type CaptureCursor,
   type CapturedRun,
   isAllCopied,
+  type OwnIndex,
   type WalState,
 } from '../../usecase/ports/managed-database.js'
 import { type WalFile } from './wal-file.js'
@@ -347,6 +351,47 @@ export class WalCursor {
     }
   }
 
+  /**
+   * All that was captured so far is in an index of ours, which goes on from here. `look` is what the last round was told, for
+   * a WAL of which nothing was captured, as all of it was copied back.
+   */
+  continueAs(
+    { position, salts, checksum, bigEndian }: OwnIndex,
+    look: { readonly header: Uint8Array | undefined; readonly frameCount: number },
+  ): SourceWal | Broken {
+    const place = this.#place
+    const sequence = place?.source.checkpointSequence ?? 0
+    const source = place?.source ?? this.#copiedBack(look) ?? unlike()
+    if (place !== undefined && place.bigEndian !== bigEndian) {
+      return broken('wal overwritten by another process', 'its byte order has changed')
+    }
+    this.#pendingPrevious = undefined
+    this.#place = {
+      ...{ position, salts, checksum, bigEndian, rolled: true, atCommit: true },
+      source: { checkpointSequence: sequence, ...source },
+    }
+    return { salts: source.salts, endOffset: source.offset, checksum: source.checksum }
+  }
+
+  /** The end of a WAL that was copied back whole: frames that are appended to it follow. Undefined: there is none any more. */
+  #copiedBack({
+    header,
+    frameCount,
+  }: {
+    readonly header: Uint8Array | undefined
+    readonly frameCount: number
+  }): Omit<CursorState['source'], 'checkpointSequence'> | undefined {
+    const parsed = header === undefined ? undefined : parseWalHeader(header)
+    if (parsed?.ok !== true || frameCount === 0) return undefined
+    const { salts } = parsed.header
+    const offset = offsetAfterFrames(frameCount, this.#pageSizeBytes)
+    const last = new Uint8Array(frameHeaderBytes)
+    const readBytes = this.#wal.readInto(last, offset - frameBytes(this.#pageSizeBytes))
+    // It was restarted, or cut, meanwhile.
+    if (readBytes < last.length || !sameSalts(readFrameSalts(last), salts)) return undefined
+    return { salts, offset, checksum: readFrameChecksum(last) }
+  }
+
   /** Whether this is the header of the WAL of which the last frame was captured. */
   isOf(header: Uint8Array | undefined): boolean {
     const source = this.#place?.source
@@ -397,6 +442,13 @@ export class WalCursor {
     const stepBytes = frameBytes(this.#pageSizeBytes)
     return Math.max(1, Math.floor((maxBytes - walHeaderBytes) / stepBytes)) * stepBytes
   }
+}
+
+/** A WAL that SQLite will never write: whatever it writes next is another one, to be captured from its beginning. */
+function unlike(): Omit<CursorState['source'], 'checkpointSequence'> {
+  const word = (): number => Math.floor(Math.random() * 0x1_0000_0000)
+  const salts = { salt1: word(), salt2: word() }
+  return { salts, offset: walHeaderBytes, checksum: { s0: word(), s1: word() } }
 }
 
 /** Where SQLite's WAL was captured to: the index may be one that we rolled. */

@@ -17,6 +17,8 @@ export interface Barrier {
   readonly schemaCookie: number
   /** Time of the last commit at the position. */
   readonly commitTimeMs: number
+  /** How often the generation went on though its WAL did not prove it: in between, the file may have had what no commit stored. */
+  readonly breaks: number
 }
 
 export interface FeedGeneration {
@@ -26,6 +28,14 @@ export interface FeedGeneration {
   readonly origin?: GenerationOrigin
   segments: SpooledSegment[]
   end: WalPosition
+}
+
+/** Digests the pages of a snapshot while it is read, for the page map. Its calls never fail. */
+export interface SnapshotDigests extends AsyncDisposable {
+  /** Of the piece of the file that follows; whole pages, but for the last. */
+  add(piece: Uint8Array): Promise<void>
+  /** Everything that was read was committed at the position, or is overwritten up to there. */
+  keep(upTo: WalPosition): Promise<void>
 }
 
 interface ReplicaPlace {
@@ -105,6 +115,10 @@ export class GenerationFeed {
   /** One replica is merging segments: no other may begin to send a part of them. */
   merging = false
   maxSpoolBytes = Number.POSITIVE_INFINITY
+  /** See {@link Barrier}. */
+  breaks = 0
+  /** For whoever reads a snapshot: its digests, if the page map lacks them. */
+  digestSnapshot: () => SnapshotDigests | undefined = () => undefined
   #final: Barrier | undefined
   readonly #changed = new Signal()
   readonly #wanted = new Signal()

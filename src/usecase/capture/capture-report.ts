@@ -30,6 +30,7 @@ export class CaptureReport {
   readonly #feed: GenerationFeed
   readonly #failures: FailureLog
   readonly #generations: Record<string, number> = {}
+  readonly #continued: Record<string, number> = {}
   readonly #checkpoints = {
     PASSIVE: { count: 0, errors: 0, durationMs: 0 },
     RESTART: { count: 0, errors: 0, durationMs: 0 },
@@ -78,13 +79,19 @@ export class CaptureReport {
     return this.#generationSinceMs
   }
 
+  /** What a generation goes on with is paced like one: it reads the whole database. */
+  appended(): void {
+    this.#beganAtMs = [...this.#beganAtMs, this.#clock.monotonic()].slice(-rememberedGenerations)
+  }
+
   /** How long the next generation has to wait. */
   get generationWaitMs(): number {
     return generationWaitMs(this.#beganAtMs, this.#clock.monotonic())
   }
 
   /** As `began`, of one that an earlier process began; after a failure, one of this process waits on. */
-  continued({ isOurs }: { readonly isOurs: boolean }): number {
+  continued({ isOurs, how }: { readonly isOurs: boolean; readonly how: string }): number {
+    this.#continued[how] = (this.#continued[how] ?? 0) + 1
     if (!isOurs) this.#generationSinceMs = this.#clock.monotonic()
     return this.#generationSinceMs
   }
@@ -208,6 +215,7 @@ export class CaptureReport {
         writerLockMs: this.#writerLockMs,
         maxWriterLockMs: this.#maxWriterLockMs,
         generations: this.#generations,
+        continued: this.#continued,
       },
     }
   }

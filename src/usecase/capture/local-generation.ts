@@ -1,11 +1,13 @@
 import { DatabaseError } from '../../domain/errors.js'
-import { type BreakReason, bringsOtherContent } from '../../domain/wal/break-reason.js'
+import { type BreakReason, bringsOtherContent, isOnlyOfWal } from '../../domain/wal/break-reason.js'
 import { formatGeneration, type Generation } from '../../domain/wal/generation.js'
+import { endOf } from '../../domain/stored/segment-chain.js'
 import { formatWalPosition, type WalPosition } from '../../domain/wal/position.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { type Clock } from '../ports/clock.js'
+import { type Compressor } from '../ports/compressor.js'
 import { type FileRecord } from '../ports/file-record.js'
-import { type Logger } from '../ports/logger.js'
+import { type LogFields, type Logger } from '../ports/logger.js'
 import {
   type CaptureCursor,
   type ManagedDatabase,
@@ -13,14 +15,17 @@ import {
 } from '../ports/managed-database.js'
 import { type Spool, type SpooledSegment, type SpoolState } from '../ports/spool.js'
 import { type CaptureReport } from './capture-report.js'
+import { appendDifference, type CaptureInto } from './append-difference.js'
 import { type CopyBack } from './copy-back.js'
 import { type FileGuard } from './file-guard.js'
+import { type KeepPageMap } from './keep-page-map.js'
 import { type LocalHistory } from './local-history.js'
 
 /** The loop that captures, of whose database it is the generation. */
 export interface GenerationLoop {
   readonly isStopping: boolean
   readonly monitorIntervalMs: number
+  readonly captureInto: CaptureInto
   /** Gives up what is captured and not durable. */
   discard(): Promise<void>
   /** Throws when the file is not the one any more that is open. */
@@ -32,6 +37,9 @@ export interface GenerationLoop {
 export interface LocalGenerationOptions {
   readonly database: ManagedDatabase
   readonly spool: Spool
+  readonly compressor: Compressor
+  /** Undefined: a generation ends where its WAL does not prove to go on. */
+  readonly pages: KeepPageMap | undefined
   readonly record: FileRecord
   readonly feed: GenerationFeed
   readonly clock: Clock
@@ -49,6 +57,9 @@ export interface Beginning {
   readonly reason: BreakReason
   readonly detail: string
 }
+
+/** How it is known that a generation goes on, and what more there is to say of it. */
+type Resumed = LogFields & { readonly how: 'proven' | 'scanned' | 'appended' }
 
 /** How often frames are copied back while a generation waits for its beginning. */
 const waitingCopyMs = 1000
@@ -123,7 +134,7 @@ export class LocalGeneration {
 
   /** Continues the spooled generation if that can be proven, else begins a new one. */
   async firstLook(opened: OpenedDatabase, kill: AbortSignal): Promise<void> {
-    const { database, feed, logger, report, guard } = this.#options
+    const { database, pages, guard } = this.#options
     const state = this.#state
     const last = state?.segments.at(-1)
     const left = await this.#options.record.take(kill)
@@ -147,39 +158,100 @@ export class LocalGeneration {
         detail: `nothing was captured in ${state.generation}, or its segments were removed: no position to go on from`,
       }
     } else {
+      const { generation, segments } = state
+      await pages?.resume({ generation, pageSizeBytes: opened.pageSizeBytes }, segments)
       const verdict = await database.begin(cursorAfter(last), kill)
       if (verdict.kind === 'continuous') {
         guard.resume(state.generation, left)
-        feed.continued = state.generation
-        const sinceMs = report.continued({
-          isOurs: feed.current?.generation === state.generation,
-        })
-        feed.begin(
-          {
-            generation: state.generation,
-            pageSizeBytes: opened.pageSizeBytes,
-            ...(state.origin === undefined ? {} : { origin: state.origin }),
-            segments: [...state.segments],
-            end: { index: last.index, offset: last.endOffset },
-          },
-          sinceMs,
-        )
-        this.#adopt(state.segments)
-        logger.info(
-          {
-            generation: state.generation,
-            position: formatWalPosition({ index: last.index, offset: last.endOffset }),
-          },
-          'generation continues',
-        )
-        feed.announce()
+        this.#goOn(opened, state, { how: 'proven' })
         return
       }
       reason = verdict
     }
-    // Others wait for their turn to be opened.
-    if (report.generationWaitMs > 0) feed.requestNewGeneration(reason.reason, reason.detail)
+    const { feed, report } = this.#options
+    // Others wait for their turn to be opened, and reading a file takes time.
+    const takesTime = pages !== undefined && isOnlyOfWal(reason.reason)
+    if (takesTime || report.generationWaitMs > 0)
+      feed.requestNewGeneration(reason.reason, reason.detail)
     else await this.begin(opened, reason, kill)
+  }
+
+  /** It continues with what is captured next. */
+  #goOn(opened: OpenedDatabase, state: SpoolState, resumed: Resumed): void {
+    const { feed, report, logger } = this.#options
+    const { generation, origin, segments } = state
+    const last = segments.at(-1)
+    const end = last === undefined ? { index: 0, offset: 0 } : endOf(last)
+    feed.continued = generation
+    const sinceMs = report.continued({
+      isOurs: feed.current?.generation === generation,
+      how: resumed.how,
+    })
+    feed.begin(
+      {
+        generation,
+        pageSizeBytes: opened.pageSizeBytes,
+        ...(origin === undefined ? {} : { origin }),
+        segments: [...segments],
+        end,
+      },
+      sinceMs,
+    )
+    this.#adopt(segments)
+    const position = formatWalPosition(end)
+    logger.info({ generation, position, ...resumed }, 'generation continues')
+    feed.announce()
+  }
+
+  /**
+   * Goes on in the generation of which the WAL does not prove to continue, with what the database differs in. False: it
+   * cannot, and the next one is to begin.
+   */
+  async #append(opened: OpenedDatabase, why: Beginning, kill: AbortSignal): Promise<boolean> {
+    const { pages, feed, clock, guard, report, logger, loop } = this.#options
+    const state = this.#state
+    const last = state?.segments.at(-1)
+    if (pages === undefined || state === undefined || last === undefined) return false
+    if (!isOnlyOfWal(why.reason) || last.trailer.pageSizeBytes !== opened.pageSizeBytes)
+      return false
+    const started = clock.monotonic()
+    guard.reset()
+    // Whoever writes the file past its WAL from here on is noticed.
+    await loop.checkFile()
+    const appended = await appendDifference(
+      {
+        ...this.#options,
+        pages,
+        captureInto: loop.captureInto,
+        maxBytes: feed.maxSpoolBytes - feed.spoolBytes,
+      },
+      { generation: state.generation, last },
+      kill,
+    )
+    if ('why' in appended) {
+      logger.info({ ...why, why: appended.why }, 'generation cannot go on with what has changed')
+      await loop.discard()
+      return false
+    }
+    const { segment, gathered, sinceMs, scannedPages, changedPages } = appended
+    if (segment !== undefined) {
+      feed.noteSince(segment, sinceMs)
+      pages.sealed(segment, gathered)
+      this.#state = { ...state, segments: [...state.segments, segment] }
+    }
+    report.appended()
+    feed.breaks += 1
+    this.isBroken = false
+    this.#problem = undefined
+    this.#goOn(opened, this.#state ?? state, {
+      how: segment === undefined ? 'scanned' : 'appended',
+      ...why,
+      scannedPages,
+      changedPages,
+      sz: segment?.sizeBytes ?? 0,
+      elapsed: `${Math.round(clock.monotonic() - started)}ms`,
+    })
+    return true
   }
 
   /**
@@ -240,7 +312,7 @@ export class LocalGeneration {
 
   /** Begins a new one, when it may and can. */
   async begin(opened: OpenedDatabase, why: Beginning, kill: AbortSignal): Promise<void> {
-    const { database, spool, feed, logger, randomBytes, report, guard, history, loop } =
+    const { database, spool, feed, logger, randomBytes, report, guard, history, loop, pages } =
       this.#options
     await loop.discard()
     // That may be what ended it.
@@ -250,6 +322,7 @@ export class LocalGeneration {
     this.isBroken = true
     await this.#untilBeginnable(why, kill)
     feed.takeNewGeneration()
+    if (await this.#append(opened, why, kill)) return
     const generation = formatGeneration(randomBytes(8))
     const { identity } = opened
     const inode = this.#state?.identity.inode ?? identity.inode
@@ -259,6 +332,7 @@ export class LocalGeneration {
       notBeforeMs: feed.notBeforeMs,
     })
     await spool.beginGeneration({ generation, identity, origin }, kill)
+    pages?.begin({ generation, pageSizeBytes: opened.pageSizeBytes })
     await database.begin(undefined, kill)
     guard.reset()
     this.isBroken = false

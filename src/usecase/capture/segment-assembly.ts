@@ -1,6 +1,7 @@
 import assert from 'node:assert'
 import { freeMemory } from '../../kit/free-memory.js'
 import { type Generation } from '../../domain/wal/generation.js'
+import { type SegmentPages } from '../../domain/pages/segment-pages.js'
 import { type WalPosition } from '../../domain/wal/position.js'
 import { type Capture, type WalSegmentTrailer } from '../../domain/stored/trailer.js'
 import { type Compressor, type FrameEncoder } from '../ports/compressor.js'
@@ -20,6 +21,8 @@ const leastBlockBytes = 64 * 1024
  */
 export class SegmentAssembly implements AsyncDisposable {
   readonly start: WalPosition
+  /** For the page map; undefined: none is kept. */
+  readonly pages: SegmentPages | undefined
   readonly #spool: Spool
   readonly #encoder: FrameEncoder
   readonly #generation: Generation
@@ -36,8 +39,10 @@ export class SegmentAssembly implements AsyncDisposable {
     compressor: Compressor
     generation: Generation
     start: WalPosition
+    pages: SegmentPages | undefined
   }) {
     this.start = options.start
+    this.pages = options.pages
     this.#spool = options.spool
     this.#encoder = options.compressor.startFrame()
     this.#generation = options.generation
@@ -54,6 +59,8 @@ export class SegmentAssembly implements AsyncDisposable {
   /** Appends the run that follows. `timeMs` is the time to record for it, which never goes back. */
   async append(run: CapturedRun, timeMs: number, signal: AbortSignal): Promise<void> {
     assert.deepEqual(run.start, this.end, 'runs tile')
+    const { pageSizeBytes, start } = run
+    this.pages?.add(run.bytes, { pageSizeBytes, hasHeader: start.offset === 0 })
     this.#first ??= run
     this.#last = run
     this.walBytes += run.bytes.length

@@ -5,11 +5,12 @@ import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { type Clock } from '../ports/clock.js'
 import { type Compressor } from '../ports/compressor.js'
 import { type CaptureResult } from '../ports/managed-database.js'
-import { type Spool, type SpooledSegment } from '../ports/spool.js'
+import { type Spool } from '../ports/spool.js'
 import { type CaptureReport } from './capture-report.js'
 import { type LocalHistory } from './local-history.js'
 import { SegmentAssembly } from './segment-assembly.js'
-import { SegmentSealer } from './segment-sealer.js'
+import { type KeepPageMap } from './keep-page-map.js'
+import { type OnSealed, SegmentSealer } from './segment-sealer.js'
 
 export interface SegmentIntakeOptions {
   readonly spool: Spool
@@ -19,8 +20,8 @@ export interface SegmentIntakeOptions {
   readonly report: CaptureReport
   readonly history: LocalHistory
   readonly pacing: CheckpointPacing
-  /** A segment is durable, in order. */
-  readonly onSealed: (segment: SpooledSegment) => void
+  readonly onSealed: OnSealed
+  readonly pages: KeepPageMap | undefined
 }
 
 /** A segment is finished early at a commit past this size. */
@@ -64,7 +65,7 @@ export class SegmentIntake {
   }
 
   async keep({ runs }: CaptureResult, kill: AbortSignal): Promise<void> {
-    const { spool, compressor, feed, report, history, pacing, clock } = this.#options
+    const { spool, compressor, feed, report, history, pacing, clock, pages } = this.#options
     const current = feed.current
     if (current === undefined) return
     for (const run of runs) {
@@ -83,6 +84,7 @@ export class SegmentIntake {
         compressor,
         generation: current.generation,
         start: run.start,
+        pages: pages?.gather(),
       })
       if (run.start.offset === 0) pacing.restarted(clock.monotonic())
       // A disk that is full or hangs is no reason not to count it.

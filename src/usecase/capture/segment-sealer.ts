@@ -1,18 +1,22 @@
+import { type SegmentPages } from '../../domain/pages/segment-pages.js'
 import { type WalPosition } from '../../domain/wal/position.js'
 import { type SpooledSegment } from '../ports/spool.js'
 import { type SegmentAssembly } from './segment-assembly.js'
+
+/** A segment is durable, in order. */
+export type OnSealed = (segment: SpooledSegment, pages: SegmentPages | undefined) => void
 
 /**
  * Makes complete segments durable, one after the other, beside the capture loop: a disk that syncs slowly must not keep
  * the loop from renewing its reader, behind which the application's checkpoints wait.
  */
 export class SegmentSealer {
-  readonly #onSealed: (segment: SpooledSegment) => void
+  readonly #onSealed: OnSealed
   readonly #waiting: SegmentAssembly[] = []
   #running: Promise<void> | undefined
   #failure: { readonly error: unknown } | undefined
 
-  constructor(onSealed: (segment: SpooledSegment) => void) {
+  constructor(onSealed: OnSealed) {
     this.#onSealed = onSealed
   }
 
@@ -61,7 +65,7 @@ export class SegmentSealer {
         if (assembly === undefined) return
         const segment = await assembly.seal(signal)
         this.#waiting.shift()
-        this.#onSealed(segment)
+        this.#onSealed(segment, assembly.pages)
       }
     } catch (error) {
       this.#failure = { error }

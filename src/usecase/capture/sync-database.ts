@@ -2,6 +2,7 @@
  * The loop that captures one database. In one file because when it looks, waits, rests, gives up and begins again are one
  * order of events: how a generation begins, what guards the file, what copies back and what takes in segments lie beside it.
  */
+import { type SegmentPages } from '../../domain/pages/segment-pages.js'
 import { type Broken } from '../../domain/wal/break-reason.js'
 import { CheckpointPacing } from '../../domain/policy/checkpoint-pacing.js'
 import { DatabaseError, InUseError } from '../../domain/errors.js'
@@ -27,6 +28,7 @@ import { CaptureReport } from './capture-report.js'
 import { type CapturingLoop, CopyBack, type CopyBackLimits } from './copy-back.js'
 import { type GenerationLoop, LocalGeneration, UnreadableWal } from './local-generation.js'
 import { LocalHistory } from './local-history.js'
+import { type KeepPageMap } from './keep-page-map.js'
 import { type Permits } from '../../kit/permits.js'
 import { type Refusal } from '../refusal.js'
 import { FileGuard } from './file-guard.js'
@@ -55,6 +57,8 @@ export interface SyncDatabaseOptions {
   readonly compressor: Compressor
   readonly watcher: ChangeWatcher
   readonly feed: GenerationFeed
+  /** Undefined: a generation ends where its WAL does not prove to go on. */
+  readonly pages: KeepPageMap | undefined
   readonly clock: Clock
   readonly logger: Logger
   /** Fills a generation's name. */
@@ -123,7 +127,8 @@ export class SyncDatabase {
     })
     this.#report = new CaptureReport(options)
     this.#history = new LocalHistory(options)
-    const { database, spool, compressor, feed, clock, logger } = options
+    const { database, spool, compressor, feed, clock, logger, pages } = options
+    feed.digestSnapshot = () => pages?.startSnapshot()
     this.#intake = new SegmentIntake({
       spool,
       compressor,
@@ -132,7 +137,8 @@ export class SyncDatabase {
       report: this.#report,
       history: this.#history,
       pacing: this.#pacing,
-      onSealed: (segment) => this.#onSealed(segment),
+      pages,
+      onSealed: (segment, gathered) => this.#onSealed(segment, gathered),
     })
     this.#guard = new FileGuard({
       ...options,
@@ -195,6 +201,7 @@ export class SyncDatabase {
         return monitorIntervalMs()
       },
       discard: () => this.#discard(),
+      captureInto: (keep, kill) => this.#captureAll(kill, {}, keep),
       checkFile: () => this.#checkFile(),
       pause: () => this.#options.clock.sleep(busyPollMs, this.#stop).catch(ignoreAbort),
       move: () => this.#move(),
@@ -416,7 +423,8 @@ export class SyncDatabase {
         if (current !== undefined && end !== undefined && !this.#generation.isBroken) {
           const { generation } = current
           const { schemaCookie } = result
-          const captured = { generation, position: end, schemaCookie, commitTimeMs }
+          const { breaks } = feed
+          const captured = { generation, position: end, schemaCookie, commitTimeMs, breaks }
           if (isAsked) this.#generation.used()
           if (wanted || this.#intake.isEmpty) {
             this.#latest = captured
@@ -578,6 +586,7 @@ export class SyncDatabase {
   async #captureAll(
     kill: AbortSignal,
     options: { isEager?: boolean; atOnce?: boolean } = {},
+    keep = (result: CaptureResult) => this.#intake.keep(result, kill),
   ): Promise<CaptureResult> {
     const { database } = this.#options
     const capture = (): Promise<CaptureResult> =>
@@ -591,7 +600,7 @@ export class SyncDatabase {
       // One run is captured while the one before is compressed.
       if (result.more) next = capture()
       changed ||= result.changed
-      await Promise.all([next, this.#ifDiskAnswers(this.#intake.keep(result, kill))])
+      await Promise.all([next, this.#ifDiskAnswers(keep(result))])
       this.#copyBack.captured(result.wal)
       if (result.more) continue
       if (result.continuity.kind === 'continuous') {
@@ -637,14 +646,15 @@ export class SyncDatabase {
     return this.#pacing.isEager(this.#options.clock.monotonic())
   }
 
-  #onSealed(segment: SpooledSegment): void {
-    const { feed } = this.#options
+  #onSealed(segment: SpooledSegment, gathered: SegmentPages | undefined): void {
+    const { feed, pages } = this.#options
     const current = feed.current
     if (current?.generation !== segment.generation) return
     this.#generation.used()
     this.#recovered()
     feed.noteSince(segment, this.#report.sealed())
     current.segments.push(segment)
+    pages?.sealed(segment, gathered)
     current.end = { index: segment.index, offset: segment.endOffset }
     this.#generation.spooled(current.generation, current.segments)
     feed.settleRiding()

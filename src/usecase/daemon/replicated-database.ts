@@ -119,11 +119,12 @@ export class ReplicatedDatabase {
   }
 
   /** Whether {@link change} can lead to this configuration; else the database is to be stopped and started again. */
-  canBecome({ path, metaPath, allowNetworkFileSystem }: DatabaseConfig): boolean {
+  canBecome({ path, metaPath, keepsPageMap, allowNetworkFileSystem }: DatabaseConfig): boolean {
     const now = this.#config
     return (
       path === now.path &&
       metaPath === now.metaPath &&
+      keepsPageMap === now.keepsPageMap &&
       allowNetworkFileSystem === now.allowNetworkFileSystem
     )
   }

@@ -2,7 +2,7 @@
  * The port to a live database. It holds a read transaction from `open` to `close`, renews it only after everything up
  * to its mark has been captured, and never closes a writable connection last.
  */
-import { type Continuity } from '../../domain/wal/break-reason.js'
+import { type Broken, type Continuity } from '../../domain/wal/break-reason.js'
 import { type FileSigns } from '../../domain/wal/file-fingerprint.js'
 import { type WalPosition } from '../../domain/wal/position.js'
 import { type PreviousIndexEnd, type SourceWal } from '../../domain/stored/trailer.js'
@@ -33,6 +33,14 @@ export interface CaptureCursor {
   readonly checksum: Checksum
   /** SQLite's own, where the index was rolled by us; else undefined. */
   readonly source: SourceWal | undefined
+}
+
+/** An index that we have written ourselves, and where it ends: frames that follow get its salts and continue its chain. */
+export interface OwnIndex {
+  readonly position: WalPosition
+  readonly bigEndian: boolean
+  readonly salts: Salts
+  readonly checksum: Checksum
 }
 
 /** A run of committed frames, at most the asked size (a single frame may exceed it). */
@@ -114,6 +122,12 @@ export interface ManagedDatabase {
     options: { maxBytes: number; isEager?: boolean; atOnce?: boolean },
     signal: AbortSignal,
   ): Promise<CaptureResult>
+
+  /**
+   * What was captured since the first look, up to now, is stored in an index of ours, which goes on with what is captured
+   * next. Returns where SQLite's own WAL is, or why that cannot be.
+   */
+  continueAs(index: OwnIndex, signal: AbortSignal): Promise<SourceWal | Broken>
 
   /** Copies back what readers allow, on a connection and thread apart. Fails when `-wal` is another file than was opened. */
   checkpoint(signal: AbortSignal): Promise<WalState & { readonly busy: boolean }>

@@ -2,7 +2,7 @@ import { type Generation } from '../../domain/wal/generation.js'
 import { type Lineage } from '../../domain/stored/lineage.js'
 import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
 import { formatTrailer } from '../../domain/stored/trailer.js'
-import { type Barrier } from '../backlog/generation-feed.js'
+import { type Barrier, type SnapshotDigests } from '../backlog/generation-feed.js'
 import { ObjectWriter } from './object-writer.js'
 import { type Clock } from '../ports/clock.js'
 import { type Compressor, maxBlockBytes } from '../ports/compressor.js'
@@ -24,6 +24,8 @@ export interface TakeSnapshotOptions {
   readonly barrier: () => Promise<Barrier>
   /** Waits while it is the turn of others; called now and then while the body is read. */
   readonly letOthers: () => Promise<void>
+  /** For the page map; undefined: it has them. */
+  readonly digests: () => SnapshotDigests | undefined
   /** Resolves when everything up to the position is confirmed to be on this replica. */
   readonly storedUpTo: (position: WalPosition, signal: AbortSignal) => Promise<void>
 }
@@ -54,8 +56,8 @@ export async function takeSnapshot(
   const { logger } = options
   for (let attempt = 1; ; attempt += 1) {
     const finished = await attemptSnapshot(options, attempt >= maxSchemaAttempts, signal)
-    if (finished !== undefined) return finished
-    logger.info({ attempt }, 'schema changed while the snapshot was read: it is taken again')
+    if (typeof finished === 'object') return finished
+    logger.info({ attempt }, `${finished} while the snapshot was read: it is taken again`)
   }
 }
 
@@ -63,7 +65,7 @@ async function attemptSnapshot(
   options: TakeSnapshotOptions,
   acceptSchemaChange: boolean,
   signal: AbortSignal,
-): Promise<FinishedSnapshot | undefined> {
+): Promise<FinishedSnapshot | 'schema changed' | 'WAL was restarted unseen'> {
   const { database, client, clock, logger, generation } = options
   const startTimeMs = clock.now()
   const started = clock.monotonic()
@@ -79,11 +81,15 @@ async function attemptSnapshot(
     signal,
   )
   const writer = new ObjectWriter(upload)
-  const body = await sendBody(options, writer, signal)
+  await using digests = options.digests()
+  const body = await sendBody(options, { writer, digests }, signal)
   const after = await options.barrier()
   if (after.generation !== generation) throw new GenerationEndedError()
+  // A page that was changed unseen and changed back is in the body as it was in between, and in no frame.
+  if (after.breaks !== before.breaks) return 'WAL was restarted unseen'
+  await digests?.keep(after.position)
   if (after.schemaCookie !== before.schemaCookie) {
-    if (!acceptSchemaChange) return undefined
+    if (!acceptSchemaChange) return 'schema changed'
     logger.warn(
       {},
       'the schema keeps changing: tsreplicate can restore this snapshot, but Litestream may refuse it',
@@ -120,7 +126,7 @@ async function attemptSnapshot(
 
 async function sendBody(
   options: TakeSnapshotOptions,
-  writer: ObjectWriter,
+  to: { readonly writer: ObjectWriter; readonly digests: SnapshotDigests | undefined },
   signal: AbortSignal,
 ): Promise<{ readBytes: number; sentBytes: number }> {
   const encoder = options.compressor.startFrame()
@@ -128,13 +134,14 @@ async function sendBody(
   let sentBytes = 0
   const send = async (bytes: Uint8Array): Promise<void> => {
     sentBytes += bytes.length
-    await writer.write(bytes)
+    await to.writer.write(bytes)
   }
   await send(encoder.header())
   for await (const chunk of options.database.readFile(signal)) {
     for (let at = 0; at < chunk.length; at += maxBlockBytes) {
       await send(encoder.block(chunk.subarray(at, at + maxBlockBytes)))
     }
+    await to.digests?.add(chunk)
     readBytes += chunk.length
     await options.letOthers()
   }

@@ -71,6 +71,7 @@ const database: DatabaseStatus = {
     writerLockMs: 0,
     maxWriterLockMs: 0,
     generations: {},
+    continued: {},
   },
   replicas: [replica],
 }

@@ -135,6 +135,10 @@ class FakeDatabase implements ManagedDatabase {
     })
   }
 
+  continueAs(): ReturnType<ManagedDatabase['continueAs']> {
+    return Promise.reject(new Error('no page map is kept'))
+  }
+
   capture(): Promise<CaptureResult> {
     return this.#alone('capture', () => this.#capture())
   }
@@ -408,6 +412,7 @@ beforeEach(() => {
     compressor,
     watcher,
     feed,
+    pages: undefined,
     clock,
     logger,
     randomBytes: (count) => new Uint8Array(count),

@@ -18,6 +18,7 @@ const barrierAt = (offset: number, of = generation): Barrier => ({
   generation: of,
   position: { index: 0, offset },
   schemaCookie: 1,
+  breaks: 0,
   commitTimeMs: 1,
 })
 

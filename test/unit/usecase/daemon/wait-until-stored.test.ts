@@ -11,6 +11,7 @@ const barrier: Barrier = {
   generation,
   position: { index: 0, offset: 4152 },
   schemaCookie: 1,
+  breaks: 0,
   commitTimeMs: 1,
 }
 const waiterCount = 50

@@ -29,7 +29,7 @@ async function taking(taken: Promise<unknown>): Promise<void> {
     const asked = feed.takeBarriers()
     if (current !== undefined) {
       const { generation, end: position } = current
-      asked.resolve({ generation, position, schemaCookie: 1, commitTimeMs: 1 })
+      asked.resolve({ generation, position, schemaCookie: 1, commitTimeMs: 1, breaks: 0 })
     }
     await clock.advance(0)
   }

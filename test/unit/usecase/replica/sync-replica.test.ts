@@ -151,6 +151,7 @@ const captured = (): CaptureStatus => ({
     writerLockMs: 0,
     maxWriterLockMs: 0,
     generations: {},
+    continued: {},
   },
 })
 
