@@ -50,6 +50,19 @@ describe.skipIf(!isRoot)('a database that seems to be in use', () => {
   })
 })
 
+test.skipIf(!isRoot)('a database that root made, and gives to its user, goes on', async () => {
+  const host = makeHost('alice')
+  const [alice] = host.tenants
+  for (const file of readdirSync(alice!.home)) chownSync(join(alice!.home, file), 0, 0)
+  const daemon = start('replicate', '-config', configOf(host, { by: 'path' }))
+  await daemon.waitFor(/snapshot written/)
+  for (const file of readdirSync(alice!.home))
+    chownSync(join(alice!.home, file), alice!.user, alice!.user)
+  addNote(alice!.db, 'more')
+  await daemon.waitFor(/wal segment written/)
+  expect(await daemon.stop(), daemon.output).toBe(0)
+})
+
 describe.skipIf(!isRoot)('local state of a database of another user', () => {
   test.each(['path', 'dir'] as const)(
     'lies where only root writes, whatever is planted where it was (%s)',

@@ -19,6 +19,7 @@ import {
 } from '../../usecase/ports/managed-database.js'
 import { type FileRights } from '../files/ownership.js'
 import { PinnedFile } from '../files/pinned-file.js'
+import { isTrusted } from '../files/who-can-change.js'
 import { refuseForeignDatabase } from './database-access.js'
 import { type DatabaseFile, findDatabaseFile } from './database-file.js'
 import { findLogChange, type LogFiles, type OpenedWithLog } from './log-files.js'
@@ -296,6 +297,8 @@ export class SqliteDatabase implements ManagedDatabase {
       if (now.dev !== this.#identity?.device || now.ino !== this.#identity.inode) {
         return { kind: 'replaced' }
       }
+      // Root has given this very file away, as one that it has restored.
+      if (this.#owner !== undefined && isTrusted(this.#owner)) this.#owner = now.uid
       this.#refuseOtherOwner(now)
       const change = await findLogChange(this.#file, this.#log)
       if (change !== undefined) return { kind: 'log replaced', detail: change }
