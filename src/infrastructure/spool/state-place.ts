@@ -47,7 +47,8 @@ export async function settleState(
   const { path, former } = await findStatePlace(configured)
   if (process.geteuid?.() !== 0) return { path, movedFrom: undefined }
   const movedFrom = await orLocalStateError(`take over the local state in ${path}`, async () => {
-    await createFolder(dirname(path))
+    // The folder of a database that is still to come is not ours to create.
+    if (former !== undefined) await createFolder(dirname(path))
     const who = await whoCanChange(dirname(path))
     if (who !== undefined) {
       throw new LocalStateError(`the local state cannot be in ${path}: ${who} could change it`, {
