@@ -53,12 +53,14 @@ export {
   type StoredOptions,
 } from './delivery/library/replicate.js'
 export { restore, type RestoreOptions, type UrlRestoreOptions } from './delivery/library/restore.js'
+export { listGenerations, verify, type VerifyOptions } from './delivery/library/stored.js'
 export {
   type GenerationInfo,
-  listGenerations,
   listSnapshots,
   listWalSegments,
 } from './usecase/stored/list-backups.js'
+export { type VerifiedGeneration } from './usecase/verify/verify-replica.js'
+export { type Finding } from './domain/stored/verification.js'
 export { type LogFields, type Logger } from './usecase/ports/logger.js'
 export {
   type ByteRange,

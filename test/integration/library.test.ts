@@ -26,6 +26,7 @@ const {
   parseReplicaUrl,
   replicate,
   restore,
+  verify,
 } = (await import(library)) as typeof Library
 
 afterEach(cleanUp)
@@ -359,6 +360,15 @@ test('a path and a URL are enough to replicate, to ask how it is, and to restore
   await restore(replicateTo, { to: `${output}-at`, at })
   expect(verifyLedger(`${output}-at`, oracle)).toEqual({ n: 5 })
   await replication.stop()
+  const [generation, ...others] = await listGenerations(replicateTo)
+  expect(others).toEqual([])
+  for (const level of [undefined, 'full'] as const) {
+    expect(await verify(replicateTo, { level })).toMatchObject([
+      { generation: generation?.generation, snapshots: 1, findings: [] },
+    ])
+  }
+  const wrong = verify(replicateTo, { level: 'ful' as 'full' })
+  await expect(wrong).rejects.toMatchObject({ code: 'USAGE' })
   expect((await ask('/readyz')).status).toBe(503)
   await expect(replication.status()).rejects.toMatchObject({ code: 'NOT_RUNNING' })
 })

@@ -36,6 +36,7 @@ const values = [
   'parseReplicaUrl',
   'replicate',
   'restore',
+  'verify',
 ]
 
 const types = [
@@ -44,6 +45,7 @@ const types = [
   'DaemonStatus',
   'DatabaseConfig',
   'FileReplicaTarget',
+  'Finding',
   'Generation',
   'GenerationInfo',
   'LoadOptions',
@@ -70,6 +72,8 @@ const types = [
   'StoredOptions',
   'UploadOptions',
   'UrlRestoreOptions',
+  'VerifiedGeneration',
+  'VerifyOptions',
   'WalPosition',
   'WalSegmentInfo',
   'WalSegmentRef',

@@ -59,6 +59,30 @@ test('the first snapshot goes ahead of its segments, and is finished when they a
   expect(standing.hasStored({ generation: parts.generation, position: end })).toBe(true)
 })
 
+test('whoever waits for his commits does not wait for a snapshot that is being sent, nor for the next interval', async () => {
+  const { snapshots, sender, history, client, feed, clock } = parts
+  const sentAt = new Map<string, number>()
+  client.beforeOperation = (operation, path) => {
+    if (operation === 'finish') sentAt.set(path, clock.monotonic())
+  }
+  const place = parts.found()
+  await history.add(1)
+  expect(await sender.sendNext(place, never)).toBe(true)
+  await history.add(1)
+  expect(sender.dueInMs(place)).toBe(1000)
+  const bodyMayEnd = Promise.withResolvers<undefined>()
+  parts.readFile = () => bodyMayEnd.promise
+  const taken = taking(snapshots.take(place, 'interval', never))
+  await clock.advance(20)
+  const { generation, end: position } = feed.current ?? expect.unreachable()
+  feed.hurry('r', { generation, position, schemaCookie: 1, commitTimeMs: 1, breaks: 0 })
+  await clock.advance(30)
+  expect(sentAt.get(history.nameOf(1))).toBe(50)
+  expect(sentAt.has(snapshotPath(0))).toBe(false)
+  bodyMayEnd.resolve(undefined)
+  await taken
+})
+
 test('segments are not held back while the spool is filling up', async () => {
   const { snapshots, history, client, feed } = parts
   const sent: string[] = []
