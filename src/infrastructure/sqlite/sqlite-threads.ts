@@ -12,7 +12,7 @@ import {
 } from './sqlite-messages.js'
 
 /** What a call allocates is short-lived and small, but for WAL pages, which lie outside the heap. By default, it grows to some 50. */
-const maxYoungGenerationSizeMb = 8
+const maxYoungGenerationSizeMb = 2
 
 /** Another process is in the way, for the moment perhaps. */
 export class LockedError extends DatabaseError {}
