@@ -1,7 +1,11 @@
 import { NotRunningError } from '../../domain/errors.js'
 import { isAbortError } from '../../kit/abort.js'
+import { codeOf } from '../../kit/error-text.js'
 import { http } from '../../kit/node-http.js'
-import { type DaemonSubject, statusSocket } from './status-socket.js'
+import { type DaemonSubject, statusSockets } from './status-socket.js'
+
+/** Of a thousand databases it is a few megabytes. */
+const maxAnswerLength = 64 * 1024 * 1024
 
 export interface DaemonRequest {
   readonly method: 'GET' | 'POST'
@@ -25,51 +29,64 @@ export async function askDaemon(
   request: DaemonRequest,
   signal: AbortSignal,
 ): Promise<DaemonAnswer> {
-  for (const subject of subjects) {
-    const answer = await ask(subject, request, signal)
-    if (answer !== undefined) return answer
+  const sockets = new Set(subjects.flatMap((subject) => statusSockets(subject)))
+  let denied: NotRunningError | undefined
+  for (const socket of sockets) {
+    try {
+      const answer = await ask(socket, request, signal)
+      if (answer !== undefined) return answer
+    } catch (error) {
+      // A daemon of root, and there may be one of this user.
+      if (!(error instanceof NotRunningError) || codeOf(error.cause) !== 'EACCES') throw error
+      denied ??= error
+    }
   }
+  if (denied !== undefined) throw denied
   const names = subjects.map((subject) => {
     if ('socket' in subject) return `at ${subject.socket}`
     return 'config' in subject ? `with ${subject.config}` : `for ${subject.database} alone`
   })
   throw new NotRunningError(`no daemon is running ${names.join(' or ')}`, {
-    hint: 'start it with `tsreplicate replicate`; for one in another container, run this command there, or give both -socket',
+    hint: 'start it with `tsreplicate replicate`; one of another user is asked as that user or as root, and one in another container by -socket, which both get',
   })
 }
 
 /** Undefined: nobody answers there. */
 function ask(
-  subject: DaemonSubject,
+  socketPath: string,
   { method, path, headers = {}, body, timeoutMs }: DaemonRequest,
   signal: AbortSignal,
 ): Promise<DaemonAnswer | undefined> {
   return new Promise((resolve, reject) => {
-    const { path: socketPath } = statusSocket(subject)
-    const asked = http.request({
-      ...{ socketPath, method, path, headers, signal },
-      timeout: timeoutMs,
-    })
-    asked.on('timeout', () => {
-      asked.destroy(
-        new NotRunningError(`the daemon does not answer within ${timeoutMs / 1000} s`, {
-          hint: 'it may hang: look at its log',
-        }),
-      )
-    })
+    const asked = http.request({ socketPath, method, path, headers, signal })
+    // All of the answer: one that comes byte by byte keeps nobody waiting.
+    const giveUp = (message: string): void => {
+      reject(new NotRunningError(message, { hint: 'it may hang: look at its log' }))
+      asked.destroy()
+    }
+    const late = setTimeout(() => {
+      giveUp(`the daemon does not answer within ${timeoutMs / 1000} s`)
+    }, timeoutMs)
+    asked.on('close', () => clearTimeout(late))
     asked.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(undefined)
       else if (isAbortError(error) || error instanceof NotRunningError) reject(error)
       else {
         const message = `the daemon cannot be asked at ${socketPath}: ${error.message}`
-        const hint = 'a socket file is for the user of the daemon, if it has no other permissions'
+        const hint =
+          'a socket is for the user of the daemon and for root, unless `socket` gives it other permissions'
         reject(new NotRunningError(message, { cause: error, hint }))
       }
     })
     asked.on('response', (response) => {
       let text = ''
       response.setEncoding('utf8')
-      response.on('data', (chunk: string) => (text += chunk))
+      response.on('data', (chunk: string) => {
+        text += chunk
+        if (text.length > maxAnswerLength) {
+          giveUp(`the answer of the daemon at ${socketPath} does not end`)
+        }
+      })
       response.on('end', () => {
         const { statusCode: status = 0, headers } = response
         resolve({ status, contentType: headers['content-type'] ?? '', text })

@@ -7,7 +7,7 @@ import { type Logger } from '../../usecase/ports/logger.js'
 import { controlOf } from './control.js'
 import { type HealthServerOptions, serveHealth } from './health-server.js'
 import { serveSocketFile } from './socket-file.js'
-import { type DaemonSubject, statusSocket } from './status-socket.js'
+import { makeStatusSocket, type StartedWith } from './status-socket.js'
 
 /** How often one that is not the first looks whether it is by now. */
 const turnMs = 1000
@@ -25,13 +25,10 @@ export async function serveDaemon(
 ): Promise<void> {
   await serveConfigured(config, daemon, endpoints)
   try {
-    endpoints.lifetime.add(await serveHealth(statusSocket(subjectOf(config)), localOf(daemon)))
+    endpoints.lifetime.add(await serveCommands(config, daemon))
   } catch (err) {
     if (!(err instanceof AddressError)) throw err
-    endpoints.logger.warn(
-      { hint: 'is another daemon running with the same configuration?' },
-      '`tsreplicate status` is answered by another process',
-    )
+    endpoints.logger.warn({ err }, '`tsreplicate status` is not answered by this process')
   }
 }
 
@@ -47,7 +44,7 @@ export async function serveInTurn(
   const state = { isFirst: false }
   const attempt = async (): Promise<boolean> => {
     try {
-      endpoints.lifetime.add(await serveHealth(statusSocket(subjectOf(config)), localOf(daemon)))
+      endpoints.lifetime.add(await serveCommands(config, daemon))
       state.isFirst = true
     } catch (err) {
       if (!(err instanceof AddressError)) throw err
@@ -73,8 +70,13 @@ async function tryAgain(
 }
 
 /** Whoever asks for this daemon, asks for it by this. */
-export function subjectOf({ source, databases }: Config): DaemonSubject {
+export function subjectOf({ source, databases }: Config): StartedWith {
   return source === undefined ? { database: databases[0]?.path ?? '' } : { config: source }
+}
+
+function serveCommands(config: Config, daemon: Daemon): Promise<AsyncDisposable> {
+  const path = makeStatusSocket(subjectOf(config))
+  return serveSocketFile({ path, mode: 0o600 }, localOf(daemon))
 }
 
 function localOf({ report, metrics, replication }: Daemon): HealthServerOptions {

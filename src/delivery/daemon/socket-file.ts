@@ -25,7 +25,8 @@ export async function serveSocketFile(
 
 /** Removes a socket that nobody answers, and nothing else. */
 async function removeStale(path: string): Promise<void> {
-  if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket()) {
+  const left = lstatSync(path, { throwIfNoEntry: false })
+  if (left?.isSocket() !== true) {
     throw new AddressError(`cannot listen on socket ${path}: a file that is no socket is there`, {
       hint: 'choose another path',
     })
@@ -45,5 +46,6 @@ async function removeStale(path: string): Promise<void> {
       hint: 'stop it (is it another tsreplicate?) or choose another path',
     })
   }
-  rmSync(path, { force: true })
+  // Another one may have replaced it meanwhile.
+  if (lstatSync(path, { throwIfNoEntry: false })?.ino === left.ino) rmSync(path, { force: true })
 }

@@ -194,7 +194,7 @@ export interface Config {
   readonly logging: LoggingConfig
   /** Undefined: metrics and health are not served. */
   readonly addr: ListenAddress | undefined
-  /** Undefined: the daemon answers `tsreplicate status` within its network namespace only. */
+  /** Undefined: the daemon answers `tsreplicate status` of its own user, and of root, only. */
   readonly socket: SocketConfig | undefined
   /** How long the last sync at shutdown may take. */
   readonly shutdownTimeoutMs: number
