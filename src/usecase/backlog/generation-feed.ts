@@ -19,6 +19,11 @@ export interface Barrier {
   readonly commitTimeMs: number
   /** How often the generation went on though its WAL did not prove it: in between, the file may have had what no commit stored. */
   readonly breaks: number
+  /**
+   * The index at the position is one that we rolled, and of the WAL that it is a part of, not all is copied back: the file may lack
+   * what only earlier indexes have, and a snapshot of it would be replayed from this one on.
+   */
+  readonly isWithinWal: boolean
 }
 
 export interface FeedGeneration {
@@ -117,6 +122,8 @@ export class GenerationFeed {
   maxSpoolBytes = Number.POSITIVE_INFINITY
   /** See {@link Barrier}. */
   breaks = 0
+  /** See {@link Barrier}. */
+  isWithinWal = false
   /** For whoever reads a snapshot: its digests, if the page map lacks them. */
   digestSnapshot: () => SnapshotDigests | undefined = () => undefined
   #final: Barrier | undefined

@@ -19,6 +19,7 @@ import { type Logger } from '../ports/logger.js'
 import {
   type CaptureResult,
   type FileIdentity,
+  isAllCopied,
   type ManagedDatabase,
   type OpenedDatabase,
 } from '../ports/managed-database.js'
@@ -423,8 +424,13 @@ export class SyncDatabase {
         if (current !== undefined && end !== undefined && !this.#generation.isBroken) {
           const { generation } = current
           const { schemaCookie } = result
-          const { breaks } = feed
-          const captured = { generation, position: end, schemaCookie, commitTimeMs, breaks }
+          const isRolled = current.segments.some(
+            ({ index, trailer }) => index === end.index && trailer.source !== undefined,
+          )
+          feed.isWithinWal = isRolled && !isAllCopied(result.wal)
+          const { breaks, isWithinWal } = feed
+          const place = { generation, position: end }
+          const captured = { ...place, schemaCookie, commitTimeMs, breaks, isWithinWal }
           if (isAsked) this.#generation.used()
           if (wanted || this.#intake.isEmpty) {
             this.#latest = captured

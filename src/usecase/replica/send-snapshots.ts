@@ -37,7 +37,8 @@ export class SendSnapshots {
 
   /** When the next one is due, by the schedule. */
   next(place: Place): NextSnapshot {
-    const { clock, snapshotIntervalMs, retentionMs } = this.#parts
+    const { clock, feed, snapshotIntervalMs, retentionMs } = this.#parts
+    if (feed.isWithinWal) return { kind: 'none' }
     if (place.newestSnapshot === undefined || place.position === undefined) return { kind: 'none' }
     return nextSnapshot(
       place.newestSnapshot,

@@ -1,3 +1,4 @@
+import { DatabaseError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { type Lineage } from '../../domain/stored/lineage.js'
 import { comparePositions, formatPosition, type WalPosition } from '../../domain/wal/position.js'
@@ -71,6 +72,11 @@ async function attemptSnapshot(
   const started = clock.monotonic()
   const before = await options.barrier()
   if (before.generation !== generation) throw new GenerationEndedError()
+  if (before.isWithinWal) {
+    throw new DatabaseError('the WAL is too long for a snapshot until all of it is copied back', {
+      hint: 'a read transaction of the application that goes on for long may be what keeps it from that',
+    })
+  }
   // Behind the last commit of a WAL that is about to restart this is one index early, which only replays more.
   const index = before.position.index
   const ref = { kind: 'snapshot', generation, index } as const

@@ -19,6 +19,7 @@ const barrierAt = (offset: number, of = generation): Barrier => ({
   position: { index: 0, offset },
   schemaCookie: 1,
   breaks: 0,
+  isWithinWal: false,
   commitTimeMs: 1,
 })
 

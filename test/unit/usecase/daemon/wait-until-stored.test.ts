@@ -12,6 +12,7 @@ const barrier: Barrier = {
   position: { index: 0, offset: 4152 },
   schemaCookie: 1,
   breaks: 0,
+  isWithinWal: false,
   commitTimeMs: 1,
 }
 const waiterCount = 50

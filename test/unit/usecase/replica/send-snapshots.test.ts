@@ -29,7 +29,14 @@ async function taking(taken: Promise<unknown>): Promise<void> {
     const asked = feed.takeBarriers()
     if (current !== undefined) {
       const { generation, end: position } = current
-      asked.resolve({ generation, position, schemaCookie: 1, commitTimeMs: 1, breaks: 0 })
+      asked.resolve({
+        generation,
+        position,
+        schemaCookie: 1,
+        commitTimeMs: 1,
+        breaks: 0,
+        isWithinWal: false,
+      })
     }
     await clock.advance(0)
   }
@@ -75,7 +82,14 @@ test('whoever waits for his commits does not wait for a snapshot that is being s
   const taken = taking(snapshots.take(place, 'interval', never))
   await clock.advance(20)
   const { generation, end: position } = feed.current ?? expect.unreachable()
-  feed.hurry('r', { generation, position, schemaCookie: 1, commitTimeMs: 1, breaks: 0 })
+  feed.hurry('r', {
+    generation,
+    position,
+    schemaCookie: 1,
+    commitTimeMs: 1,
+    breaks: 0,
+    isWithinWal: false,
+  })
   await clock.advance(30)
   expect(sentAt.get(history.nameOf(1))).toBe(50)
   expect(sentAt.has(snapshotPath(0))).toBe(false)

@@ -48,6 +48,7 @@ test('the log tells the size of the object that was stored', async () => {
           position: { index: 0, offset: 4152 },
           schemaCookie: 1,
           breaks: 0,
+          isWithinWal: false,
           commitTimeMs: 1,
         }),
       letOthers: () => Promise.resolve(),
@@ -95,6 +96,7 @@ test('a snapshot that was read while the WAL was restarted unseen is taken again
           schemaCookie: 1,
           commitTimeMs: 1,
           breaks: breaks.shift() ?? 1,
+          isWithinWal: false,
         }),
       storedUpTo: () => Promise.resolve(),
     },
@@ -103,4 +105,38 @@ test('a snapshot that was read while the WAL was restarted unseen is taken again
   expect(finished.index).toBe(3)
   expect(reads).toBe(2)
   expect(kept).toEqual([2])
+})
+
+test('no snapshot is read at an index that was rolled while earlier frames are only in the WAL', async () => {
+  const client = new MemoryReplicaClient()
+  const database: Pick<ManagedDatabase, 'fileSizeBytes'> = {
+    fileSizeBytes: () => Promise.resolve(4096),
+  }
+  const taken = takeSnapshot(
+    {
+      client,
+      database: database as ManagedDatabase,
+      lineage: undefined,
+      generation,
+      compressor: await createLz4Compressor(),
+      clock: systemClock,
+      logger: silent,
+      letOthers: () => Promise.resolve(),
+      pageSizeBytes: 4096,
+      digests: () => undefined,
+      barrier: () =>
+        Promise.resolve({
+          generation,
+          position: { index: 1, offset: 4152 },
+          schemaCookie: 1,
+          commitTimeMs: 1,
+          breaks: 0,
+          isWithinWal: true,
+        }),
+      storedUpTo: () => Promise.resolve(),
+    },
+    signal,
+  )
+  await expect(taken).rejects.toThrow(/until all of it is copied back/)
+  expect(client.objects.size).toBe(0)
 })
