@@ -79,6 +79,13 @@ export class HeldReaders {
 
   /** A connection in no transaction, to begin the next reader on or to ask; it is given to {@link replace} or back. */
   takeSpare(): WalReader {
+    // SQLite would keep the descriptor of a third one. So a trial is over now: the one before goes, or the newer one.
+    const trial = this.#trial
+    if (trial !== undefined && this.#spares.length === 0) {
+      if (!trial.isApart && this.#isWrittenBehind(trial.mark))
+        this.#settle(trial.reader, trial.mark)
+      else this.#endTrial()
+    }
     return this.#spares.pop() ?? new WalReader(this.#path)
   }
 

@@ -113,6 +113,10 @@ export const variables: readonly (readonly [names: readonly string[], meaning: s
     'Set by systemd: where to report the state of the service, and how often.',
   ],
   [
+    ['RUNTIME_DIRECTORY', 'XDG_RUNTIME_DIR'],
+    'Set by systemd: where the socket is that `tsreplicate status` asks. Elsewhere it is in `/run/tsreplicate` for root, else in `/tmp/tsreplicate-UID`.',
+  ],
+  [
     ['TSREPLICATE_DB_PATH'],
     'Not read but set, for the program of `exec`: the path of the database, when there is only one.',
   ],

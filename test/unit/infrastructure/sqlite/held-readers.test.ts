@@ -112,6 +112,30 @@ test('on a busy machine it is let go for longer, as who waits for its place runs
   expect(places()).not.toEqual([before])
 })
 
+test('who looks while it is let go needs no connection of his own, and the one before is held', () => {
+  commit()
+  const { next, mark } = begin()
+  const [before] = places()
+  held.replace(next, mark, { isQuiet: true })
+  expect(held.takeSpare()).toBe(next)
+  expect(held.isSettled).toBe(true)
+  held.giveBack(next)
+  vi.advanceTimersByTime(50)
+  expect(places()).toEqual([before])
+})
+
+test('who looks amid a trial, after a commit, gets the connection of the one before, and needs no third', () => {
+  commit()
+  const [before] = places()
+  const { next, mark } = begin()
+  held.replace(next, mark)
+  commit()
+  expect(held.takeSpare()).not.toBe(next)
+  expect(held.isSettled).toBe(true)
+  expect(places()).toHaveLength(1)
+  expect(places()).not.toEqual([before])
+})
+
 test('where writers go on, a commit ends the trial, and the newer reader is never let go', () => {
   commit()
   const { next, mark } = begin()
