@@ -10,10 +10,14 @@ afterEach(cleanUp)
 
 /** Threads that run code of ours beside the main thread. */
 function threadsOf({ pid }: Running): number {
-  const names = readdirSync(`/proc/${pid}/task`).map((task) =>
-    readFileSync(`/proc/${pid}/task/${task}/comm`, 'utf8').trim(),
-  )
-  return names.filter((name) => name === 'WorkerThread').length
+  return readdirSync(`/proc/${pid}/task`).filter((task) => {
+    try {
+      return readFileSync(`/proc/${pid}/task/${task}/comm`, 'utf8').trim() === 'WorkerThread'
+    } catch {
+      // It has ended meanwhile.
+      return false
+    }
+  }).length
 }
 
 /** Of the WAL that was last written about. */

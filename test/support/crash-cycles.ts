@@ -40,11 +40,17 @@ export interface Blow {
 const describe = ({ point, moment, nth }: Blow): string => `${point.name}, ${moment} call ${nth}`
 
 /** Waits for the end of a process in a trap, which must have struck. */
-async function untilKilled(process: Running, trap: Trap, blow: Blow): Promise<void> {
+async function untilKilled(process: Running, trap: Trap, blow: Blow, arena: Arena): Promise<void> {
+  const lastLines = ({ name, ended, output }: Running): string =>
+    `${name}${ended ? ', which has ended,' : ''} said last:\n${output.split('\n').slice(-15).join('\n')}`
   await until(
     () => process.ended,
     60_000,
-    () => `${describe(blow)} to come:\n${process.output.split('\n').slice(-15).join('\n')}`,
+    () =>
+      [
+        `${describe(blow)} to come`,
+        ...[arena.daemon, arena.writer].map((each) => each && lastLines(each)),
+      ].join('\n'),
   )
   await process.exit()
   if (trap.killed === undefined || process.child.signalCode !== 'SIGKILL') {
@@ -69,7 +75,7 @@ export async function killDaemonAt(arena: Arena, blow: Blow): Promise<void> {
     trap.arm()
   }
   if (point.from === 'stop') daemon.child.kill('SIGTERM')
-  await untilKilled(daemon, trap, blow)
+  await untilKilled(daemon, trap, blow, arena)
   if (arena.random() < 0.3) await arena.writer?.kill()
   arena.judge()
   await arena.verify('a')
@@ -90,7 +96,7 @@ export async function killApplicationAt(arena: Arena, blow: Blow): Promise<void>
   await arena.catchUp()
   const before = arena.generations
   trap.arm()
-  await untilKilled(writer, trap, blow)
+  await untilKilled(writer, trap, blow, arena)
   // The frame that it left may be valid, and published to nobody: what is written next takes its place.
   await arena.startWriter()
   await arena.catchUp()
@@ -113,7 +119,7 @@ export async function killRestoreAt(arena: Arena, blow: Blow): Promise<void> {
       [program, 'restore', '-o', output, `file://${arena.replica('a')}`],
       env,
     )
-  await untilKilled(restore(trap.env), trap, blow)
+  await untilKilled(restore(trap.env), trap, blow, arena)
   if (!existsSync(output)) {
     const again = restore({})
     const code = await again.exit()

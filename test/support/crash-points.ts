@@ -69,7 +69,7 @@ function linkedFile(name: string, folder: string): CrashPoint[] {
 }
 
 export const daemonPoints: readonly CrashPoint[] = [
-  point('lock: written', 'create,write', `${meta}/lock\\.[0-9-]+\\.tmp`, {
+  point('lock: written', 'create,write', `${meta}/lock\\.[0-9a-f-]+\\.tmp`, {
     from: 'start',
     nth: [1, 2],
   }),
@@ -87,7 +87,12 @@ export const daemonPoints: readonly CrashPoint[] = [
   point('generation: folder synced', 'sync', `${meta}/spool`, { from: 'new generation' }),
   ...atomicFile(
     'state file',
-    { folder: meta, name: 'state\\.json', temporary: 'state\\.json\\.tmp', call: 'replace' },
+    {
+      folder: meta,
+      name: 'state\\.json',
+      temporary: 'state\\.json\\.[0-9a-f]+\\.tmp',
+      call: 'replace',
+    },
     { from: 'new generation' },
   ),
   point('generation: segments of the last one removed', 'unlink', `${spool}/.*\\.lz4`, {
@@ -101,7 +106,7 @@ export const daemonPoints: readonly CrashPoint[] = [
     {
       folder: spool,
       name: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4',
-      temporary: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4\\.[0-9]+\\.tmp',
+      temporary: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4\\.[0-9a-f]+\\.tmp',
     },
     { from: 'running', nth: [1, 3] },
   ),
@@ -127,7 +132,7 @@ export const daemonPoints: readonly CrashPoint[] = [
     {
       folder: meta,
       name: 'owner-[ab]\\.json',
-      temporary: 'owner-[ab]\\.json\\.tmp',
+      temporary: 'owner-[ab]\\.json\\.[0-9a-f]+\\.tmp',
       call: 'replace',
     },
     { from: 'start', nth: [1, 2] },
@@ -174,7 +179,11 @@ export const daemonPoints: readonly CrashPoint[] = [
   }),
   ...atomicFile(
     'retention record',
-    { folder: meta, name: 'retention-[ab]\\.json', temporary: 'retention-[ab]\\.json\\.tmp' },
+    {
+      folder: meta,
+      name: 'retention-[ab]\\.json',
+      temporary: 'retention-[ab]\\.json\\.[0-9a-f]+\\.tmp',
+    },
     { from: 'running' },
   ),
   ...atomicFile(
@@ -182,7 +191,7 @@ export const daemonPoints: readonly CrashPoint[] = [
     {
       folder: meta,
       name: 'stored-[ab]\\.json',
-      temporary: 'stored-[ab]\\.json\\.tmp',
+      temporary: 'stored-[ab]\\.json\\.[0-9a-f]+\\.tmp',
       call: 'replace',
     },
     { from: 'running' },
@@ -216,7 +225,7 @@ export const unnamedPaths = new RegExp(
     `${meta}$`,
     `${meta}/spool$`,
     // Not noted each time, with the same code as what is confirmed; without it nothing is lost but a little certainty.
-    `${meta}/(database-file|clock-[ab])\\.json(\\.tmp)?$`,
+    `${meta}/(database-file|clock-[ab])\\.json(\\.[0-9a-f]+\\.tmp)?$`,
     '/[ab](/generations)?$',
     '^/tmp/[^/]+$',
   ].join('|'),

@@ -47,7 +47,7 @@ const apartMs = 10
 /** The same where it is let go at once, and nobody has waited for longer. */
 const soonApartMs = 4
 /** As often as this at the most, on a busy machine: a checkpoint that waits for the reader before waits so long, too. */
-const maxTimesLonger = 4
+const maxTimesLonger = 2
 /** One whose mark may be newer than the one before has two. */
 const maxTrialsAtRest = 2
 
@@ -79,13 +79,6 @@ export class HeldReaders {
 
   /** A connection in no transaction, to begin the next reader on or to ask; it is given to {@link replace} or back. */
   takeSpare(): WalReader {
-    // SQLite would keep the descriptor of a third one. So a trial is over now: the one before goes, or the newer one.
-    const trial = this.#trial
-    if (trial !== undefined && this.#spares.length === 0) {
-      if (!trial.isApart && this.#isWrittenBehind(trial.mark))
-        this.#settle(trial.reader, trial.mark)
-      else this.#endTrial()
-    }
     return this.#spares.pop() ?? new WalReader(this.#path)
   }
 
