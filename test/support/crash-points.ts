@@ -73,7 +73,7 @@ export const daemonPoints: readonly CrashPoint[] = [
     from: 'start',
     nth: [1, 2],
   }),
-  point('lock: a dead one put aside', 'rename', `${meta}/lock\\.stale-[0-9-]+\\.tmp`, {
+  point('lock: a dead one put aside', 'rename', `${meta}/lock\\.[0-9a-f]+\\.tmp`, {
     from: 'start',
   }),
   point('lock: taken', 'link', `${meta}/lock`, { from: 'start' }),
