@@ -45,9 +45,11 @@ const trialMs = 4
 /** How long it is let go on a quiet machine: SQLite's busy handler tries again after 1, 2, 5, 10 ms. */
 const apartMs = 10
 /** The same where it is let go at once, and nobody has waited for longer. */
-const soonApartMs = 4
-/** As often as this at the most, on a busy machine: a checkpoint that waits for the reader before waits so long, too. */
+const soonApartMs = 3
+/** So many times longer at the most: a checkpoint that waits for the reader before waits so long, too. */
 const maxTimesLonger = 2
+/** With so many times more to run than the machine can, it begins to be longer. */
+const busyFrom = 4
 /** One whose mark may be newer than the one before has two. */
 const maxTrialsAtRest = 2
 
@@ -165,7 +167,8 @@ export class HeldReaders {
 
   /** For whoever waits to have tried again. */
   #longEnough(quietMs: number): number {
-    return quietMs * Math.min(maxTimesLonger, this.#busyness())
+    const timesLonger = Math.max(1, this.#busyness() / busyFrom)
+    return quietMs * Math.min(maxTimesLonger, timesLonger)
   }
 
   #goOn(trial: Trial): void {
