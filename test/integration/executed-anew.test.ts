@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { cleanUp, program, restore, root, Running, temporaryFolder } from '../support/cli.ts'
 import { hasCompiler } from '../support/compiled.ts'
+import { sayAtTheEnd } from '../support/last-lines.ts'
 import { makeNotes, notesIn } from '../support/notes.ts'
 
 afterEach(cleanUp)
@@ -32,6 +33,9 @@ test('the program that it runs gets the environment that it got itself', async (
   expect(set.stdout).toMatch(/^MALLOC_ARENA_MAX=3$/m)
 })
 
+if (!hasCompiler) {
+  sayAtTheEnd('no C compiler (cc): it was not tried where no program may be executed')
+}
 test.skipIf(!hasCompiler)(
   'replicates where no program may be executed, and says so (needs a C compiler)',
   async () => {
