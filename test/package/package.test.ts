@@ -120,7 +120,8 @@ test('a restore from a folder loads few files, and nothing of a vendor', async (
   expect(notesIn(output)).toEqual(['kept'])
   expect(sources.filter((source) => source.includes('src/compose/'))).not.toEqual([])
   expect(sources.filter((source) => /@aws-sdk|@google-cloud|@azure/.test(source))).toEqual([])
-  expect(files.length).toBeLessThan(80)
+  // Each thread loads its own, and there are as many threads as cores.
+  expect(new Set(files).size).toBeLessThan(70)
 })
 
 test('the version is printed with what that takes, and nothing else is loaded', async () => {
