@@ -19,7 +19,7 @@ import {
 import { ObjectBody } from './object-body.js'
 import { PageWriter, writeFully } from './page-writer.js'
 
-const maxHeldBytes = 2 * 1024 * 1024
+const maxHeldBytes = 4 * 1024 * 1024
 
 /**
  * Decompresses the body of an object and throws {@link CorruptionError} unless it is whole. Without `verifyContent`, the
