@@ -11,7 +11,7 @@ const shellHint = "There is no shell: quote the character, or write sh -c '…' 
 /**
  * Splits a command line at blanks, as Litestream does: single and double quotes and backslashes hold words together, and
  * what stands between backquotes or in `$(…)` is one piece and stays as it is. Litestream leaves out all that comes
- * behind an unquoted `;`, `&`, `|`, `<` or `>`, which is a problem here.
+ * after an unquoted `;`, `&`, `|`, `<` or `>`, which is a problem here.
  */
 export function splitCommandLine(line: string): CommandLine {
   const words: string[] = []

@@ -198,7 +198,7 @@ test('the command and the socket do the same, which the network does not offer',
   const late = await sync('-wait', '-timeout', '500ms')
   expect(late).toMatchObject({ code: 74, stdout: '' })
   expect(late.stderr).toMatch(
-    /not within 500ms; on file: the newest commits, behind .*\nhint: .*safe in the database/,
+    /not within 500ms; on file: the newest commits, after .*\nhint: .*safe in the database/,
   )
   const asked = await sync('-replica', 'file')
   expect(asked).toMatchObject({ code: 0, stdout: expect.stringContaining(service.path) as string })

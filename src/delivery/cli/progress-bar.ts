@@ -22,7 +22,7 @@ export function createProgressBar(stream: NodeJS.WriteStream): {
       if (progress.phase === shownPhase && nowMs - shownMs < 100) return
       shownMs = nowMs
       shownPhase = progress.phase
-      // The last column stays free: some terminals begin a new line behind it. One without a size says 0.
+      // The last column stays free: some terminals begin a new line after it. One without a size says 0.
       const columns = (stream.columns || defaultColumns) - 1
       stream.write(`\r\x1b[K${describe(progress, (nowMs - startMs) / 1000, columns)}`)
     },

@@ -68,7 +68,7 @@ export function readLiveWal(fd: number | undefined, end: WalEnd | undefined): Li
   return { salts, holdsEnd, contentOffsets, changedLater }
 }
 
-/** Some frames, and none behind the wanted end, so that the checksum there is seen. */
+/** Some frames, and none past the wanted end, so that the checksum there is seen. */
 function readableFrames(offset: number, stepBytes: number, end: WalEnd | undefined): number {
   const most = chunkFrames * stepBytes
   return end === undefined || end.endOffset <= offset

@@ -15,7 +15,7 @@ export function expandEnvironment(text: string, env: Environment): string {
 }
 
 /**
- * Which variables of a text are not set, and where; those in comments are left out. What stands behind a `$` may as well
+ * Which variables of a text are not set, and where; those in comments are left out. What follows a `$` may as well
  * be a piece of a password: it is named only if it looks like a variable.
  */
 export function findUnset(text: string, env: Environment): readonly string[] {

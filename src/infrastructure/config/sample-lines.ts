@@ -1,4 +1,4 @@
-/** Keys as a configuration for people shows them: commented out, each behind what it does. */
+/** Keys as a configuration for people shows them: commented out, each after what it does. */
 import { type KeyInfo } from './keys.js'
 
 export type Named = KeyInfo & { readonly name: string }
@@ -7,7 +7,7 @@ export function meaningOf({ description, zero }: Named): string {
   return zero === undefined ? description : `${description} \`0\`: ${zero}.`
 }
 
-/** Keys that are commented out, each behind what it does. */
+/** Keys that are commented out, each after what it does. */
 export function entries(infos: readonly Named[], indent: string, inner = ''): string[] {
   return infos.flatMap((info) => {
     const mark = info.inUrl === true ? '? ' : ''

@@ -151,7 +151,7 @@ export class YamlSection<S extends Section> implements Settings<S> {
     const path = keyPathOf(this.path, key)
     if (isAlias(entry.node)) return undefined
     if (!isSeq(entry.node)) {
-      const wanted = 'must be a list, each item behind "-"'
+      const wanted = 'must be a list, each item after "-"'
       const problem = isNull(entry.node) ? empty : `${wanted}, not ${kindOf(entry.node)}`
       this.#file.problems.add(entry.keyNode, path, problem)
       return undefined
@@ -233,7 +233,7 @@ interface Pair {
 }
 
 /**
- * The pairs of a mapping, and behind them those of the mappings that it merges (`<<`), the first ones first. One that is merged
+ * The pairs of a mapping, and after them those of the mappings that it merges (`<<`), the first ones first. One that is merged
  * again brings nothing new: a few lines of mappings that merge each other twice would else be a million.
  */
 function pairsOf(

@@ -1,7 +1,7 @@
 /**
  * The threads' side of building an image. Objects are decoded and verified as they come, several at once; their pages
  * are written when it is the object's turn, which shared memory tells. Until then the verified frames are held, up to a
- * bound; behind it, decoding goes on in the object's turn only.
+ * bound; past it, decoding goes on in the object's turn only.
  */
 import { ftruncateSync } from 'node:fs'
 import { type MessagePort } from 'node:worker_threads'

@@ -24,7 +24,7 @@ let library: Promise<XXHashAPI> | undefined
 
 /**
  * Decompresses the one LZ4 frame of an object, block by block, and fails with {@link CorruptionError} unless the object
- * is whole: behind the frame nothing but skippable frames may follow. What has been yielded can only be trusted once the
+ * is whole: after the frame nothing but skippable frames may follow. What has been yielded can only be trusted once the
  * end has been reached. `verifyContent: false` passes over the checksum of the content: where that proves itself.
  * A chunk of the source is its owner's again once the next is asked for; what is yielded is the taker's.
  */
@@ -175,7 +175,7 @@ class BlockDecoder {
   }
 }
 
-/** What is stored behind four bytes, which become the size that the library makes room for. It cuts what is not filled. */
+/** What is stored after four bytes, which become the size that the library makes room for. It cuts what is not filled. */
 function uncompress(
   stored: Uint8Array,
   {

@@ -325,7 +325,7 @@ async function readDigests(
   return digests
 }
 
-/** Digests of pages that lie one behind the other in a file; zeros where there are none. */
+/** Digests of pages that lie one after the other in a file; zeros where there are none. */
 async function readSlots(
   file: FileHandle,
   { startAt, slots }: { readonly startAt: number; readonly slots: number },

@@ -25,11 +25,11 @@ export interface ReaderMark {
   readonly isExact: boolean
 }
 
-/** What of the file tells, without a connection, that somebody has written on behind a mark. */
+/** What of the file tells, without a connection, that somebody has written on past a mark. */
 export interface WalSigns {
   /** Of the WAL; undefined: it has none. */
   readonly header: Uint8Array | undefined
-  /** The header of the frame behind the mark, whatever is there. */
+  /** The header of the frame after the mark, whatever is there. */
   readonly next: Uint8Array
 }
 

@@ -8,7 +8,7 @@
  * next, so no frame is overwritten unread. R may stay a moment longer, see `held-readers.ts`.
  *
  * What is committed is what SQLite says (`wal_checkpoint(NOOP)`), never what the bytes look like: a writer killed in the
- * sync behind its commit frame leaves a valid frame that no reader ever sees.
+ * sync after its commit frame leaves a valid frame that no reader ever sees.
  *
  * Connections are read-only, so that closing one at exit never checkpoints or deletes the WAL. The database file and
  * `-shm` are never opened and closed by `fs`: with POSIX locks that would drop SQLite's.
@@ -94,7 +94,7 @@ const sameState = (a: WalState, b: WalState): boolean =>
   a.frameCount === b.frameCount && a.copiedBackCount === b.copiedBackCount
 
 /** What SQLite says of the WAL, and the header that this is about; undefined: the file has none. */
-interface Look {
+interface SeenWal {
   readonly header: Uint8Array | undefined
   readonly state: WalState
 }
@@ -431,7 +431,7 @@ export class WalCapture {
    * holds if nobody has committed meanwhile, which the connection itself knows; a restart of the WAL is a commit, too.
    * Undefined, and R2 has not begun: somebody commits all the time.
    */
-  #beginUndisturbed(next: WalReader): (Look & { schemaCookie: number }) | undefined {
+  #beginUndisturbed(next: WalReader): (SeenWal & { schemaCookie: number }) | undefined {
     for (let tries = 0; tries < maxUndisturbedTries; tries += 1) {
       const version = next.version()
       const look = this.#look(next)
@@ -446,13 +446,13 @@ export class WalCapture {
   }
 
   /** Begins R2, and asks a third connection meanwhile what is committed. */
-  #beginBeside(next: WalReader): Look & { schemaCookie: number } {
+  #beginBeside(next: WalReader): SeenWal & { schemaCookie: number } {
     const schemaCookie = next.begin()
     return { ...this.#look(this.#askerNow()), schemaCookie }
   }
 
   /** Header and state that belong together. The connection that is asked is in no transaction. */
-  #look(asker: WalReader): Look {
+  #look(asker: WalReader): SeenWal {
     for (let look = 0; look < maxHeaderLooks; look += 1) {
       const before = this.#walNow.header()
       const state = asker.state()

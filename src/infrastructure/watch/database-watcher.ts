@@ -5,7 +5,7 @@ import { type ChangeWatcher } from '../../usecase/ports/change-watcher.js'
 import { type FolderWatches } from './folder-watches.js'
 
 /** Looks at the files of idle databases in a thread, so that the main thread sleeps and a disk that hangs does not hold it up. */
-export interface FileLooks {
+export interface LooksAtFiles {
   /** Calls `changed` once when the fingerprint is no longer `before`, or may not be. Returns what ends that. */
   look(
     files: {
@@ -25,13 +25,13 @@ export class DatabaseWatcher implements ChangeWatcher {
   /** Where the path leads to. */
   #file: string
   readonly #watches: FolderWatches
-  readonly #looks: FileLooks
+  readonly #looks: LooksAtFiles
   #disarm: (() => void) | undefined
   #wake: (() => void) | undefined
   /** A sign that came while nobody waited. */
   #isWoken = false
 
-  constructor(databasePath: string, parts: { watches: FolderWatches; looks: FileLooks }) {
+  constructor(databasePath: string, parts: { watches: FolderWatches; looks: LooksAtFiles }) {
     this.#path = this.#file = databasePath
     this.#watches = parts.watches
     this.#looks = parts.looks

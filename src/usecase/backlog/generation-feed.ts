@@ -46,7 +46,7 @@ export interface SnapshotDigests extends AsyncDisposable {
 interface ReplicaPlace {
   /** Up to where the store says that it has everything. */
   acknowledged: WalPosition | undefined
-  /** Up to where that was seen to be so: what lies behind may have to be sent again. */
+  /** Up to where that was seen to be so: what lies past it may have to be sent again. */
   confirmed: WalPosition | undefined
   /** End of what was sent last, or may have been: the replica has it or not, until that is acknowledged. */
   attempted: WalPosition | undefined
@@ -254,7 +254,7 @@ export class GenerationFeed {
 
   /**
    * No more is captured. `final` is where capturing ended: it stays a barrier for ever, because the last reader is
-   * still held, and so nothing behind its mark gets into the database file.
+   * still held, and so nothing past its mark gets into the database file.
    */
   end(final: Barrier | undefined): void {
     this.ended = true

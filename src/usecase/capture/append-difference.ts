@@ -5,7 +5,7 @@
  * The file is read once, as for a snapshot, while the application writes, checkpoints and restarts its WAL, and what is
  * committed meanwhile is captured. A page that no captured frame has was not written meanwhile: the file shows it as it is
  * at the end, and it is equal to what is stored, or sent. One that a frame has is sent as the last frame has it: frames
- * come in their order, and once a page has one, what the file says of it is left out. So behind the transaction, and nowhere
+ * come in their order, and once a page has one, what the file says of it is left out. So after the transaction, and nowhere
  * before, the chain is the database at one commit, the last one that was captured. As only its last frame commits, nobody
  * can restore a part of it, this program or another.
  */

@@ -354,7 +354,7 @@ export class LocalGeneration {
   }
 }
 
-/** Where capturing goes on behind a spooled segment. */
+/** Where capturing goes on after a spooled segment. */
 function cursorAfter(segment: SpooledSegment): CaptureCursor {
   const { trailer } = segment
   const position: WalPosition = { index: segment.index, offset: segment.endOffset }

@@ -46,7 +46,7 @@ export class LocalHistory {
   }
 
   /**
-   * Begins a generation behind all that was captured, and behind `notBeforeMs`.
+   * Begins a generation after all that was captured, and after `notBeforeMs`.
    */
   begin(
     generation: Generation,

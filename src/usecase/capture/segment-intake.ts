@@ -29,7 +29,7 @@ const maxSegmentBytes = 64 * 1024 * 1024
 /** Complete segments that wait for a slow disk; past this many, capturing waits with them. */
 const maxWaitingSegments = 100
 
-/** Puts what is captured into segments of the spool: one under way, and those behind it that a slow disk holds up. */
+/** Puts what is captured into segments of the spool: one under way, and those after it that a slow disk holds up. */
 export class SegmentIntake {
   readonly #options: SegmentIntakeOptions
   readonly #sealer: SegmentSealer

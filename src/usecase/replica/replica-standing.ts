@@ -258,7 +258,7 @@ export class ReplicaStanding {
     const stored = place === undefined ? undefined : storedUpTo(place)
     return (
       this.#lacking ??
-      `the newest commits${stored === undefined ? '' : `, behind ${formatPosition(stored)}`}`
+      `the newest commits${stored === undefined ? '' : `, after ${formatPosition(stored)}`}`
     )
   }
 

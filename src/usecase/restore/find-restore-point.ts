@@ -13,16 +13,16 @@ import { type TrailerReader } from '../stored/trailers.js'
 
 export interface RestorePoint {
   readonly end: ChainEnd
-  /** Where the end lies; behind a segment without trailer only its start is known. */
+  /** Where the end lies; after a segment without trailer only its start is known. */
   readonly position: WalPosition
   readonly timeMs: number
   readonly approximate: boolean
   readonly trailer: WalSegmentTrailer | undefined
   /** The last segment that is needed is to be cut at `position`. */
   readonly isCut: boolean
-  /** Nothing is stored behind it. */
+  /** Nothing is stored after it. */
   readonly isAtEnd: boolean
-  /** What is missing behind it and belongs to the target, or may. */
+  /** What is missing after it and belongs to the target, or may. */
   readonly gap: { readonly from: WalPosition; readonly to: WalPosition } | undefined
 }
 
@@ -98,7 +98,7 @@ async function findPosition(
   const capture = trailer.captures.find(
     ({ endOffset }) => trailer.index === position.index && endOffset >= position.offset,
   )
-  // It lies behind the segment: nothing is stored there.
+  // It lies after the segment: nothing is stored there.
   if (capture === undefined) return place
   const isAtEnd = place.isAtEnd && position.offset === trailer.endOffset
   return { ...place, position, timeMs: capture.timeMs, isCut: true, isAtEnd }
@@ -155,7 +155,7 @@ async function momentIn(
   }
   const position = { index: segment.index, offset: capture.endOffset }
   const isSegmentEnd = capture.endOffset === trailer.endOffset
-  // Commits of a gap behind the segment may be earlier than the moment.
+  // Commits of a gap after the segment may be earlier than the moment.
   const follows =
     next === undefined || !isSegmentEnd || capture.timeMs === timeMs
       ? undefined

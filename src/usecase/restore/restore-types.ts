@@ -86,7 +86,7 @@ export interface Backup {
   readonly end: ChainEnd
   /** The last segment is to be cut at `position`. */
   readonly isCut: boolean
-  /** Nothing is stored of the generation behind it. */
+  /** Nothing is stored of the generation after it. */
   readonly isAtEnd: boolean
   readonly lastTrailer: WalSegmentTrailer | undefined
   readonly position: WalPosition

@@ -240,7 +240,7 @@ class ReplicaSearch {
 
 const beginning: WalPosition = { index: 0, offset: 0 }
 
-/** Whether a moment is asked for that lies behind all that is stored of the backup's generation. */
+/** Whether a moment is asked for that lies after all that is stored of the backup's generation. */
 function isBehind({ isAtEnd, commitTimeMs }: Backup, { target }: RestoreRequest): boolean {
   return target.kind === 'timestamp' && isAtEnd && target.timeMs > commitTimeMs
 }

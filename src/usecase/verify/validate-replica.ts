@@ -200,7 +200,7 @@ function walEndOf(trailer: WalSegmentTrailer): WalEnd {
   return { salts, endOffset, checksum }
 }
 
-/** What is stored of a generation behind a position. */
+/** What is stored of a generation after a position. */
 class LaterSegments {
   readonly #options: ValidateReplicaOptions
   readonly #from: Position

@@ -64,7 +64,7 @@ async function* listPages(
             Prefix: folder,
             Delimiter: '/',
             EncodingType: 'url',
-            // Every name begins with what stands for its place, and so comes behind that.
+            // Every name begins with what stands for its place, and so comes after that.
             ...(first === undefined ? {} : { StartAfter: `${folder}${first}` }),
             ...(token === undefined ? {} : { ContinuationToken: token }),
           }),

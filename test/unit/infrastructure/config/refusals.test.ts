@@ -17,9 +17,9 @@ describe('in a file', () => {
   const whole = (text: string): string => text
 
   test.each([
-    ['dbs: x', 'c.yml:1: dbs: must be a list, each item behind "-", not a single value'],
+    ['dbs: x', 'c.yml:1: dbs: must be a list, each item after "-", not a single value'],
     ['dbs:', 'c.yml:1: dbs: is empty: give it a value, or remove it'],
-    ['dbs: {path: /a}', 'c.yml:1: dbs: must be a list, each item behind "-", not keys with values'],
+    ['dbs: {path: /a}', 'c.yml:1: dbs: must be a list, each item after "-", not keys with values'],
     ['dbs: [/a.db]', 'c.yml:1: dbs[0]: must be "key: value" lines, not a single value'],
     ['dbs: [null]', 'c.yml:1: dbs[0]: is empty: give it a value, or remove it'],
     [
@@ -146,7 +146,7 @@ describe('in a database, line 3', () => {
     ['replica: []', 'c.yml:3: dbs[0].replica: unknown key, did you mean replicas?'],
     [
       'replicas: {path: /r}',
-      'c.yml:3: dbs[0].replicas: must be a list, each item behind "-", not keys with values',
+      'c.yml:3: dbs[0].replicas: must be a list, each item after "-", not keys with values',
     ],
     ['monitor-interval: 0s', 'c.yml:3: dbs[0].monitor-interval: must be above 0, not 0s'],
     ['checkpoint-interval: -1s', 'c.yml:3: dbs[0].checkpoint-interval: must not be negative: -1s'],
@@ -323,7 +323,7 @@ describe('in a replica in a folder, line 5', () => {
     ],
     [
       'age: {recipients: age1x}',
-      'c.yml:5: dbs[0].replicas[0].age.recipients: must be a list, each item behind "-", not a single value',
+      'c.yml:5: dbs[0].replicas[0].age.recipients: must be a list, each item after "-", not a single value',
     ],
     [
       'age: {recipients: [{}]}',
