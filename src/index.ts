@@ -16,6 +16,7 @@ export {
   AmbiguousBackupError,
   NoBackupError,
   NotRunningError,
+  type NotStored,
   NotStoredError,
   ObjectNotFoundError,
   OutputError,
@@ -71,7 +72,7 @@ export {
   type WalSegmentInfo,
 } from './usecase/ports/replica-client.js'
 export { type Stored } from './usecase/daemon/commit-waits.js'
-export { type DaemonStatus, type NotStored } from './domain/status.js'
+export { type DaemonStatus } from './domain/status.js'
 export {
   type RestoreProgress,
   type RestoreReport,

@@ -2,7 +2,6 @@
  * The errors of tsreplicate. Each class is a decision somebody takes; `code` is stable and documented in
  * docs/errors.md (a test holds the two together). A bug is none of these: it fails an assertion.
  */
-import { type NotStored } from './status.js'
 
 /** What every error of ours has: a stable code, a message that names the objects, and a hint that says what to do. */
 export abstract class TsreplicateError extends Error {
@@ -104,6 +103,13 @@ export class AddressError extends TsreplicateError {
 /** No daemon answers: the user starts it. Exit code 3. */
 export class NotRunningError extends TsreplicateError {
   readonly code = 'NOT_RUNNING'
+}
+
+/** Something captured, or still to be captured, that a replica does not have. */
+export interface NotStored {
+  readonly database: string
+  readonly replica: string
+  readonly detail: string
 }
 
 /** Commits are not stored in time, or will not be by this process. They are safe in the database. */

@@ -128,13 +128,6 @@ export interface DatabaseStatus extends CaptureStatus {
   readonly replicas: readonly ReplicaStatus[]
 }
 
-/** Something captured, or still to be captured, that a replica does not have. */
-export interface NotStored {
-  readonly database: string
-  readonly replica: string
-  readonly detail: string
-}
-
 /** Something for which a daemon is not ready. */
 export interface NotReady {
   /** Its path, or that of a folder whose databases are not known. */

@@ -1,6 +1,6 @@
 import { isAbortError } from '../../kit/abort.js'
 import { type Logger } from '../../usecase/ports/logger.js'
-import { type NotStored } from '../../domain/status.js'
+import { type NotStored } from '../../domain/errors.js'
 import { type Replication } from '../../usecase/daemon/replicated-databases.js'
 import { takeHangup } from './early-signals.js'
 import { type ExecutedProgram } from './executed-program.js'

@@ -4,8 +4,8 @@ import {
   NotStoredError,
   type TsreplicateError,
   UsageError,
+  type NotStored,
 } from '../../domain/errors.js'
-import { type NotStored } from '../../domain/status.js'
 import { type Stored } from '../../usecase/daemon/commit-waits.js'
 import { type DaemonAnswer } from './ask-daemon.js'
 

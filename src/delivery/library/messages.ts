@@ -19,11 +19,11 @@ import {
   OutputExistsError,
   ReplicaError,
   UsageError,
+  type NotStored,
 } from '../../domain/errors.js'
 import { Secret } from '../../domain/settings/secret.js'
 import { type Stored } from '../../usecase/daemon/commit-waits.js'
 import { type LogFields } from '../../usecase/ports/logger.js'
-import { type NotStored } from '../../domain/status.js'
 import { type SyncRequest } from '../daemon/sync-request.js'
 
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const

@@ -9,12 +9,18 @@ import { resolve } from 'node:path'
 import { configFromUrls, createLogger } from '../../compose/commands.js'
 import { packageFile } from '../../compose/package-file.js'
 import { type Config } from '../../domain/settings/config.js'
-import { ConfigError, InUseError, NotStoredError, UsageError } from '../../domain/errors.js'
+import {
+  ConfigError,
+  InUseError,
+  NotStoredError,
+  UsageError,
+  type NotStored,
+} from '../../domain/errors.js'
 import { never } from '../../kit/abort.js'
 import { asError } from '../../kit/error-text.js'
 import { pauseAfter } from '../../kit/pause.js'
 import { type Logger } from '../../usecase/ports/logger.js'
-import { type DaemonStatus, type NotStored } from '../../domain/status.js'
+import { type DaemonStatus } from '../../domain/status.js'
 import { type Stored, type WantedStored } from '../../usecase/daemon/commit-waits.js'
 import { parseSyncRequest } from '../daemon/sync-request.js'
 import { type LogLevel, packMessage, type ToEngine, unpackFromEngine } from './messages.js'

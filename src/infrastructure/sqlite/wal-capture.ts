@@ -39,6 +39,7 @@ import { HeldReaders, type ReaderMark, type WalSigns } from './held-readers.js'
 import { type LogFiles, logFilesNow, type OpenedWithLog } from './log-files.js'
 import { nextDescriptor, refuseOtherFile } from './opened-file.js'
 import { WalCursor } from './wal-cursor.js'
+import { seeWal, type SeenWal } from './seen-wal.js'
 import { sameHeader, WalFile } from './wal-file.js'
 import { openReaderOfWal, tryCheckpoint, waitShortly, WalReader } from './wal-reader.js'
 
@@ -61,9 +62,6 @@ const eagerRenewAfterMs = 25
 
 /** How often R2 begins again because somebody has committed in that moment. Beside 200 transactions a second it is one in 50. */
 const maxUndisturbedTries = 3
-
-/** How often a header is read again when it changes between two looks; a restart takes microseconds. */
-const maxHeaderLooks = 1000
 
 interface RoundOptions {
   /** Begins one whether something has changed or not. */
@@ -92,12 +90,6 @@ interface Round {
 
 const sameState = (a: WalState, b: WalState): boolean =>
   a.frameCount === b.frameCount && a.copiedBackCount === b.copiedBackCount
-
-/** What SQLite says of the WAL, and the header that this is about; undefined: the file has none. */
-interface SeenWal {
-  readonly header: Uint8Array | undefined
-  readonly state: WalState
-}
 
 export class WalCapture {
   readonly #path: string
@@ -184,7 +176,7 @@ export class WalCapture {
     this.#cursor = this.#lastLook = undefined
     // A fresh reader: what it sees is what the first look begins with.
     this.#renew()
-    const { header, state } = this.#held.ask((asker) => this.#look(asker))
+    const { header, state } = this.#held.ask((asker) => seeWal(this.#walNow, asker))
     this.#lastSalts = undefined
     this.#firstLook = {
       salts: header === undefined ? undefined : readSalts(header),
@@ -434,7 +426,7 @@ export class WalCapture {
   #beginUndisturbed(next: WalReader): (SeenWal & { schemaCookie: number }) | undefined {
     for (let tries = 0; tries < maxUndisturbedTries; tries += 1) {
       const version = next.version()
-      const look = this.#look(next)
+      const look = seeWal(this.#walNow, next)
       const schemaCookie = next.begin()
       const header = this.#walNow.header()
       if (next.version() === version && sameHeader(header, look.header)) {
@@ -448,18 +440,7 @@ export class WalCapture {
   /** Begins R2, and asks a third connection meanwhile what is committed. */
   #beginBeside(next: WalReader): SeenWal & { schemaCookie: number } {
     const schemaCookie = next.begin()
-    return { ...this.#look(this.#askerNow()), schemaCookie }
-  }
-
-  /** Header and state that belong together. The connection that is asked is in no transaction. */
-  #look(asker: WalReader): SeenWal {
-    for (let look = 0; look < maxHeaderLooks; look += 1) {
-      const before = this.#walNow.header()
-      const state = asker.state()
-      const after = this.#walNow.header()
-      if (sameHeader(before, after)) return { header: after, state }
-    }
-    throw new Error('the WAL header kept changing while it was read')
+    return { ...seeWal(this.#walNow, this.#askerNow()), schemaCookie }
   }
 
   /** Where the capture is; a new one until a first look has found it. */

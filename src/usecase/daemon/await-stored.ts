@@ -1,4 +1,4 @@
-import { type NotStored } from '../../domain/status.js'
+import { type NotStored } from '../../domain/errors.js'
 import { aborted } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
 import { type Clock } from '../ports/clock.js'

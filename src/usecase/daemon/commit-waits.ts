@@ -1,6 +1,5 @@
-import { InUseError, NotStoredError, UsageError } from '../../domain/errors.js'
+import { InUseError, NotStoredError, UsageError, type NotStored } from '../../domain/errors.js'
 import { type DatabaseConfig } from '../../domain/settings/config.js'
-import { type NotStored } from '../../domain/status.js'
 import { type Position } from '../../domain/wal/position.js'
 import { never, orAborted } from '../../kit/abort.js'
 import { type Barrier, type GenerationFeed } from '../backlog/generation-feed.js'

@@ -1,3 +1,4 @@
+import { type NotStored } from '../../domain/errors.js'
 import {
   type DatabaseConfig,
   type HeartbeatConfig,
@@ -8,7 +9,6 @@ import {
   areSafe,
   type CaptureStatus,
   type DatabaseStatus,
-  type NotStored,
   type ReplicaStatus,
 } from '../../domain/status.js'
 import { onAbort } from '../../kit/abort.js'

@@ -4,16 +4,11 @@ import {
   type DatabaseFolder,
   type ReplicaTarget,
 } from '../../domain/settings/config.js'
-import { ConfigError } from '../../domain/errors.js'
+import { ConfigError, type NotStored } from '../../domain/errors.js'
 import { aborted, ignoreAbort } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
 import { sameSettings } from '../../domain/settings/same-settings.js'
-import {
-  type DatabaseStatus,
-  findSilent,
-  type NotReady,
-  type NotStored,
-} from '../../domain/status.js'
+import { type DatabaseStatus, findSilent, type NotReady } from '../../domain/status.js'
 import { messageOf } from '../../kit/error-text.js'
 import { pauseAfter } from '../../kit/pause.js'
 import { FollowFolders } from './follow-folders.js'

@@ -1,3 +1,4 @@
+import { type NotStored } from '../../../../src/domain/errors.ts'
 import { describe, expect, it, vi } from 'vitest'
 
 import { type DaemonReplication, runDaemon } from '../../../../src/delivery/daemon/daemon.ts'
@@ -5,7 +6,6 @@ import { Service } from '../../../../src/delivery/daemon/service.ts'
 import { aborted } from '../../../../src/kit/abort.ts'
 import { type Logger } from '../../../../src/usecase/ports/logger.ts'
 import { type ServiceManager } from '../../../../src/usecase/ports/service-manager.ts'
-import { type NotStored } from '../../../../src/domain/status.ts'
 
 function memoryLogger(messages: string[]): Logger {
   const add = (_: object, message: string): void => void messages.push(message)
