@@ -47,12 +47,24 @@ export class ManualClock implements Clock {
   async advance(durationMs: number): Promise<void> {
     const untilMs = this.#nowMs + durationMs
     for (;;) {
-      for (let i = 0; i < 20; i += 1) await turn()
+      await settled()
       const next = [...this.#sleepers].sort((a, b) => a.dueMs - b.dueMs)[0]
       if (next === undefined || next.dueMs > untilMs) break
       this.#nowMs = Math.max(this.#nowMs, next.dueMs)
       next.wake()
     }
     this.#nowMs = untilMs
+  }
+}
+
+/**
+ * All that can happen without time has happened. What only promises hold up does within some turns of the event loop; what
+ * the disk holds up, as long as it takes.
+ */
+async function settled(): Promise<void> {
+  for (let idle = 0; idle < 20; idle += 1) {
+    await turn()
+    const pending = process.getActiveResourcesInfo()
+    if (pending.some((name) => name.includes('Req'))) idle = 0
   }
 }
