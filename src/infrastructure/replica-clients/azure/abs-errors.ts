@@ -146,10 +146,5 @@ const known: ReadonlyMap<string, Refusal> = new Map(
       hint: 'rehydrate it first, and use a storage-class that can be read at once',
       retryable: false,
     },
-    ENOTFOUND: {
-      phrase: 'the host name of the endpoint does not resolve',
-      hint: 'check account-name, the endpoint and this machine’s DNS',
-      retryable: true,
-    },
   }),
 )

@@ -196,10 +196,5 @@ const known: ReadonlyMap<string, Refusal> = new Map(
       hint: 'use a bucket without requester pays',
       retryable: false,
     },
-    ENOTFOUND: {
-      phrase: 'the host name of the endpoint does not resolve',
-      hint: 'check the endpoint and this machine’s DNS',
-      retryable: true,
-    },
   }),
 )

@@ -85,6 +85,8 @@ function factsOf({ code, status }: RequestFailure): string {
 export function transportRefusal({ code, status, message }: RequestFailure): Refusal | undefined {
   if (status !== undefined) return undefined
   if (code === 'ECONNREFUSED') return nothingListens
+  if (code === 'ENOTFOUND') return unknownHost
+  if (code === 'EAI_AGAIN') return noNameServer
   if (/wrong version number|packet length too long/i.test(message)) return withoutTls
   const isUntrusted = code !== undefined && /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ISSUER/.test(code)
   return isUntrusted ? untrusted : undefined
@@ -93,6 +95,18 @@ export function transportRefusal({ code, status, message }: RequestFailure): Ref
 const nothingListens: Refusal = {
   phrase: 'nothing listens at the endpoint',
   hint: 'check the endpoint, and that the store is running',
+  retryable: true,
+}
+
+const unknownHost: Refusal = {
+  phrase: 'the host name of the endpoint does not resolve',
+  hint: 'check the endpoint, the region or account in it, and this machine’s DNS',
+  retryable: true,
+}
+
+const noNameServer: Refusal = {
+  phrase: 'the host name of the endpoint does not resolve now: no name server answers',
+  hint: 'check this machine’s network and DNS',
   retryable: true,
 }
 

@@ -188,9 +188,5 @@ const known: ReadonlyMap<string, Refusal> = new Map(
       phrase: 'the object is in an archive class and cannot be read at once',
       hint: 'restore it from the archive first, and use a storage-class that can be read at once',
     },
-    ENOTFOUND: {
-      phrase: 'the host name of the endpoint does not resolve',
-      hint: 'check the endpoint, the region and this machine’s DNS',
-    },
   }),
 )
