@@ -164,9 +164,9 @@ test('of a new generation nothing is said to be stored before its snapshot is', 
   service.db.close()
 })
 
-async function post(socketPath: string, body: object): Promise<number> {
+async function post(socketPath: string, path: string, body: object): Promise<number> {
   return new Promise((resolve, reject) => {
-    const asked = request({ socketPath, method: 'POST', path: '/api/sync' }, (response) => {
+    const asked = request({ socketPath, method: 'POST', path }, (response) => {
       response.resume()
       resolve(response.statusCode ?? 0)
     })
@@ -206,12 +206,81 @@ test('the command and the socket do the same, which the network does not offer',
   expect(await sync('-wait', '/other.db')).toMatchObject({ code: 78 })
   expect(await sync('-wait', '-replica', 'offsite')).toMatchObject({ code: 2 })
 
-  expect(await post(socket, { urgency: 'now' })).toBe(200)
-  expect(await post(socket, { urgency: 'soon' })).toBe(400)
+  expect(await post(socket, '/api/sync', { urgency: 'now' })).toBe(200)
+  expect(await post(socket, '/api/sync', { urgency: 'soon' })).toBe(400)
   const url = /url=(\S+)\/metrics/.exec(daemon.output)?.[1] ?? ''
   expect((await fetch(`${url}/api/sync`, { method: 'POST' })).status).toBe(405)
   expect(await daemon.stop()).toBe(0)
   expect(existsSync(socket)).toBe(false)
+  service.db.close()
+})
+
+test('the daemon takes a snapshot when it is asked to, of every WAL one', async () => {
+  const service = openService()
+  const socket = join(service.folder, 'socket')
+  const config = writeConfig(
+    service,
+    { 'sync-interval': '1h' },
+    { socket: { path: socket }, addr: '127.0.0.1:0', logging: { level: 'info' } },
+  )
+  const snapshot = (...args: string[]) => run('snapshot', '-config', config, ...args)
+  expect(await snapshot()).toMatchObject({ code: 3 })
+
+  const daemon = start('replicate', '-config', config)
+  await daemon.waitFor(/snapshot written/)
+  const taken = async (...args: string[]): Promise<number> => {
+    const done = await snapshot('--json', ...args)
+    expect(done.code, done.stderr).toBe(0)
+    const { databases } = JSON.parse(done.stdout) as {
+      databases: readonly { replicas: readonly { snapshot: { index: number } }[] }[]
+    }
+    return databases[0]?.replicas[0]?.snapshot.index ?? -1
+  }
+  // That of the generation is of the WAL that goes on.
+  expect(await taken()).toBe(0)
+  expect(daemon.count(/snapshot written/)).toBe(1)
+  let index = 0
+  const restartWal = async (): Promise<number> => {
+    await until(
+      () => {
+        service.commit()
+        return service.db.pragma('wal_checkpoint(RESTART)', { simple: true }) === 0
+      },
+      60_000,
+      'a checkpoint',
+    )
+    return service.commit()
+  }
+  for (let round = 0; round < 2; round += 1) {
+    const id = await restartWal()
+    const next = await taken(service.path)
+    expect(next).toBeGreaterThan(index)
+    expect(daemon.count(/snapshot written/)).toBe(round + 2)
+    index = next
+    const name = `${next.toString(16).padStart(8, '0')}.snapshot.lz4`
+    expect(listObjects(service.replica).some((path) => path.endsWith(name))).toBe(true)
+    expect(await newestRestored(service)).toBe(id)
+  }
+  const { stdout } = await snapshot('-replica', 'file')
+  expect(stdout).toMatch(/^database +replica +generation +index +taken\n\S+ +file +[0-9a-f]{16} +/)
+  expect(await snapshot('-replica', 'offsite')).toMatchObject({ code: 2 })
+  expect(await snapshot('-timeout', '0s')).toMatchObject({ code: 2 })
+
+  await restartWal()
+  renameSync(service.replica, `${service.replica}-away`)
+  writeFileSync(service.replica, '')
+  const late = await snapshot('-timeout', '500ms')
+  expect(late).toMatchObject({ code: 74, stdout: '' })
+  expect(late.stderr).toMatch(/not within 500ms; on file: a snapshot/)
+  rmSync(service.replica)
+  renameSync(`${service.replica}-away`, service.replica)
+  expect(await taken()).toBeGreaterThan(index)
+
+  expect(await post(socket, '/api/snapshot', {})).toBe(200)
+  expect(await post(socket, '/api/snapshot', { urgency: 'now' })).toBe(400)
+  const url = /url=(\S+)\/metrics/.exec(daemon.output)?.[1] ?? ''
+  expect((await fetch(`${url}/api/snapshot`, { method: 'POST' })).status).toBe(405)
+  expect(await daemon.stop()).toBe(0)
   service.db.close()
 })
 
@@ -225,11 +294,21 @@ test('with -once what is committed is stored, and the command ends; where it can
     expect(code, stdout + stderr).toBe(0)
     expect(await newestRestored(service)).toBe(id)
   }
+  const snapshots = (): number =>
+    listObjects(service.replica).filter((name) => /snapshot/.test(name)).length
+  expect(snapshots()).toBe(1)
+  service.db.pragma('wal_checkpoint(RESTART)')
+  service.commit()
+  expect(await once('-snapshot')).toMatchObject({ code: 0 })
+  expect(snapshots()).toBe(2)
+  service.db.pragma('wal_checkpoint(RESTART)')
   service.commit()
   renameSync(service.replica, `${service.replica}-away`)
   writeFileSync(service.replica, '')
   const limits = ['-first-sync-timeout', '500ms', '-shutdown-timeout', '500ms']
   expect(await once(...limits)).toMatchObject({ code: 74 })
+  expect(await once('-snapshot', ...limits)).toMatchObject({ code: 74 })
   expect(await once('-exec', 'true')).toMatchObject({ code: 2 })
+  expect(await run('replicate', '-snapshot', '-config', config)).toMatchObject({ code: 2 })
   service.db.close()
 })

@@ -11,6 +11,7 @@ const loaders = {
   wal: async () => (await import('./commands/wal.js')).wal,
   retention: async () => (await import('./commands/retention.js')).retention,
   status: async () => (await import('./commands/status.js')).status,
+  snapshot: async () => (await import('./commands/snapshot.js')).snapshot,
   sync: async () => (await import('./commands/sync.js')).sync,
   verify: async () => (await import('./commands/verify.js')).verify,
   version: async () => (await import('./commands/version.js')).version,

@@ -10,6 +10,9 @@ export const daemonFlags = {
   ...configFlags,
 } as const
 
+/** How long a daemon may take to answer beyond what it was asked to wait. */
+export const answerMs = 5000
+
 type DaemonFlags = ConfigFlags & { readonly socket: string | undefined }
 
 /** The daemon of the configuration, and the one that was started with the database alone. */

@@ -5,8 +5,8 @@ import { ConfigError, hintOf, NotStoredError, UsageError } from '../../domain/er
 import { codeOf, messageOf } from '../../kit/error-text.js'
 import { isAbortError } from '../../kit/abort.js'
 import { type Replication } from '../../usecase/daemon/replicated-databases.js'
-import { type Stored } from '../../usecase/daemon/commit-waits.js'
-import { parseSyncRequest } from './sync-request.js'
+import { type Stored, type StoredWithSnapshot } from '../../usecase/daemon/commit-waits.js'
+import { parseSnapshotRequest, parseSyncRequest } from './sync-request.js'
 
 /** Rejects as what was asked fails. */
 type Action = (body: unknown, signal: AbortSignal) => Promise<object>
@@ -14,18 +14,34 @@ type Action = (body: unknown, signal: AbortSignal) => Promise<object>
 /** By their paths. */
 export type Control = ReadonlyMap<string, Action>
 
-export function controlOf(replication: Pick<Replication, 'awaitStored' | 'wanted'>): Control {
-  return new Map<string, Action>([['/api/sync', (body, signal) => sync(replication, body, signal)]])
+type Controlled = Pick<Replication, 'awaitStored' | 'awaitSnapshot' | 'wanted'>
+
+export function controlOf(replication: Controlled): Control {
+  return new Map<string, Action>([
+    ['/api/sync', (body, signal) => sync(replication, body, signal)],
+    ['/api/snapshot', (body, signal) => snapshot(replication, body, signal)],
+  ])
 }
 
 async function sync(
-  replication: Pick<Replication, 'awaitStored' | 'wanted'>,
+  replication: Controlled,
   body: unknown,
   signal: AbortSignal,
 ): Promise<{ readonly stored: readonly Stored[] }> {
   const { database, ...request } = parseSyncRequest(body)
   const paths = database === undefined ? replication.wanted : [database]
   const waits = paths.map((path) => replication.awaitStored(path, request, signal))
+  return { stored: await Promise.all(waits) }
+}
+
+async function snapshot(
+  replication: Controlled,
+  body: unknown,
+  signal: AbortSignal,
+): Promise<{ readonly stored: readonly StoredWithSnapshot[] }> {
+  const { database, ...request } = parseSnapshotRequest(body)
+  const paths = database === undefined ? replication.wanted : [database]
+  const waits = paths.map((path) => replication.awaitSnapshot(path, request, signal))
   return { stored: await Promise.all(waits) }
 }
 

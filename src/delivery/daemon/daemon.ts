@@ -1,6 +1,7 @@
 import { isAbortError } from '../../kit/abort.js'
 import { type Logger } from '../../usecase/ports/logger.js'
 import { type NotStored } from '../../domain/errors.js'
+import { type ReplicatedDatabase } from '../../usecase/daemon/replicated-database.js'
 import { type Replication } from '../../usecase/daemon/replicated-databases.js'
 import { takeHangup } from './early-signals.js'
 import { type ExecutedProgram } from './executed-program.js'
@@ -33,7 +34,13 @@ export interface DaemonOptions {
   /** Runs meanwhile: its end is ours, and its exit code, too. */
   readonly exec?: ExecutedProgram
   /** It ends when all that is committed is stored, or after that long. Absent: it goes on. */
-  readonly once?: { readonly timeoutMs: number | undefined } | undefined
+  readonly once?: Once | undefined
+}
+
+interface Once {
+  readonly timeoutMs: number | undefined
+  /** With a snapshot of each database that exists. */
+  readonly withSnapshot: boolean
 }
 
 /**
@@ -60,15 +67,15 @@ export async function runDaemon(
     void watch?.(shutdown.stop)
     const running = run(replication, shutdown.stop, shutdown.kill)
     void tellStarted(replication, options, shutdown.stop)
-    if (once !== undefined) void endOnceStored(replication, shutdown, once)
+    const isWhole = once === undefined || endOnceStored(replication, shutdown, { ...once, logger })
     // One that came while there was nobody to heed it; a program of `exec` did not run then.
     if (takeHangup() && exec === undefined) onHangup('SIGHUP')
     const executed = exec === undefined ? 0 : execute(replication, exec, shutdown, options)
-    const [notStored, programCode] = await Promise.all([running, executed])
+    const [notStored, programCode, hasSnapshots] = await Promise.all([running, executed, isWhole])
     for (const { database, replica, detail } of notStored) {
       logger.error({ db: database, replica, detail }, 'not stored')
     }
-    if (notStored.length === 0 && !shutdown.kill.aborted) {
+    if (notStored.length === 0 && hasSnapshots && !shutdown.kill.aborted) {
       logger.info({}, 'tsreplicate shut down')
       return programCode
     }
@@ -194,17 +201,45 @@ async function run(
   }
 }
 
-/** Begins the shutdown when everything is stored that is committed now, or has been tried for long enough. */
+/**
+ * Begins the shutdown when everything is stored that is committed now, or has been tried for long enough. Resolves with
+ * whether the snapshots that are wanted are stored, too.
+ */
 async function endOnceStored(
   replication: DaemonReplication,
   shutdown: Shutdown,
-  { timeoutMs }: { readonly timeoutMs: number | undefined },
-): Promise<void> {
+  { timeoutMs, withSnapshot, logger }: Once & { readonly logger: Logger },
+): Promise<boolean> {
   const limits = timeoutMs === undefined ? [] : [AbortSignal.timeout(timeoutMs)]
   const over = AbortSignal.any([shutdown.stop, ...limits])
   await replication.settled(over)
   await replication.stored(over)
+  const databases = withSnapshot ? replication.databases : []
+  const taken = await Promise.all(
+    databases.map((database) => takeSnapshot(database, { logger, signal: over })),
+  )
   shutdown.begin()
+  return taken.every(Boolean)
+}
+
+/** Whether a snapshot of the database is stored, or there is no database. If not, that is said. */
+async function takeSnapshot(
+  { config: { path: db }, capture, waits }: ReplicatedDatabase,
+  { logger, signal }: { readonly logger: Logger; readonly signal: AbortSignal },
+): Promise<boolean> {
+  if (capture.isAbsent) return true
+  const wanted = { replicas: 'all', urgency: 'now', withSnapshot: true } as const
+  try {
+    await waits.waitForSnapshot(wanted, signal)
+    return true
+  } catch (error) {
+    if (!isAbortError(error)) logger.error({ db, err: error }, 'no snapshot is stored')
+    else
+      for (const { replica, detail } of waits.missing(wanted)) {
+        logger.error({ db, replica, detail }, 'not stored')
+      }
+    return false
+  }
 }
 
 /** Runs the program once everything is stored, and begins the shutdown at its end. Returns its exit code. */

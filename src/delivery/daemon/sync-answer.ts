@@ -6,7 +6,7 @@ import {
   UsageError,
   type NotStored,
 } from '../../domain/errors.js'
-import { type Stored } from '../../usecase/daemon/commit-waits.js'
+import { type Stored, type StoredWithSnapshot } from '../../usecase/daemon/commit-waits.js'
 import { type DaemonAnswer } from './ask-daemon.js'
 
 interface Refused {
@@ -17,13 +17,22 @@ interface Refused {
 }
 
 /** The daemon and this command are of one installation: the form is not looked at. One that was not restarted knows no such request. */
-export function parseSyncAnswer({ status, text }: DaemonAnswer): readonly Stored[] {
+export function parseSyncAnswer(answer: DaemonAnswer): readonly Stored[] {
+  return (parseAnswer(answer) as { stored: readonly Stored[] }).stored
+}
+
+/** As {@link parseSyncAnswer}. */
+export function parseSnapshotAnswer(answer: DaemonAnswer): readonly StoredWithSnapshot[] {
+  return (parseAnswer(answer) as { stored: readonly StoredWithSnapshot[] }).stored
+}
+
+function parseAnswer({ status, text }: DaemonAnswer): unknown {
   if (!text.startsWith('{')) {
     throw new NotRunningError(`the daemon does not know what it is asked: ${text.trimEnd()}`, {
       hint: 'restart it: it is of an earlier version',
     })
   }
-  if (status === 200) return (JSON.parse(text) as { stored: readonly Stored[] }).stored
+  if (status === 200) return JSON.parse(text)
   throw refused((JSON.parse(text) as { error: Refused }).error)
 }
 

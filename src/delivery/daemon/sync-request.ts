@@ -1,39 +1,68 @@
-/** What is asked of `stored` and of `/api/sync`, checked: a slip must not make somebody believe that his commit is stored. */
+/** What is asked of `stored`, `/api/sync` and `/api/snapshot`, checked: a slip must not make somebody believe that his commit is stored. */
 import { UsageError } from '../../domain/errors.js'
-import { type StoredRequest } from '../../usecase/daemon/await-stored.js'
+import { type SnapshotRequest, type StoredRequest } from '../../usecase/daemon/await-stored.js'
 
 export interface SyncRequest extends StoredRequest {
   /** Its path; undefined: all. */
   readonly database: string | undefined
 }
 
-export const defaultSyncTimeoutMs = 30_000
+/** What is asked of `/api/snapshot`. */
+export interface SnapshotOfRequest extends SnapshotRequest {
+  /** Its path; undefined: all. */
+  readonly database: string | undefined
+}
 
-const names = ['database', 'replicas', 'urgency', 'timeoutMs', 'waits'] as const
+export const defaultSyncTimeoutMs = 30_000
+/** A snapshot takes as long as its database is large. */
+export const defaultSnapshotTimeoutMs = 3_600_000
 
 /** Undefined is the default. Throws {@link UsageError} for what does not exist, or is of a wrong kind. */
 export function parseSyncRequest(given: unknown): SyncRequest {
-  if (typeof given !== 'object' || given === null) throw wrong('the request', 'an object')
-  const unknown = Object.keys(given).find((name) => !names.some((each) => each === name))
-  if (unknown !== undefined) throw new UsageError(`there is no option ${unknown}`)
-  const value = (name: (typeof names)[number]): unknown => Reflect.get(given, name)
-  const database = value('database')
-  if (database !== undefined && (typeof database !== 'string' || database === '')) {
-    throw wrong('database', 'the path of a database')
-  }
+  const value = valuesOf(given, ['database', 'replicas', 'urgency', 'timeoutMs', 'waits'])
+  const database = parseDatabase(value('database'))
   const urgency = value('urgency') ?? 'ride'
   if (urgency !== 'ride' && urgency !== 'now') throw wrong('urgency', "'ride' or 'now'")
-  const timeoutMs = value('timeoutMs') ?? defaultSyncTimeoutMs
-  if (typeof timeoutMs !== 'number' || !(timeoutMs > 0) || timeoutMs > maxTimeoutMs) {
-    throw wrong('timeoutMs', `milliseconds above 0, and at most ${maxTimeoutMs}`)
-  }
+  const timeoutMs = parseTimeout(value('timeoutMs'), defaultSyncTimeoutMs)
   const waits = value('waits') ?? true
   if (typeof waits !== 'boolean') throw wrong('waits', 'true or false')
   return { database, replicas: parseReplicas(value('replicas')), urgency, timeoutMs, waits }
 }
 
+/** As {@link parseSyncRequest}. */
+export function parseSnapshotRequest(given: unknown): SnapshotOfRequest {
+  const value = valuesOf(given, ['database', 'replicas', 'timeoutMs'])
+  return {
+    database: parseDatabase(value('database')),
+    replicas: parseReplicas(value('replicas')),
+    timeoutMs: parseTimeout(value('timeoutMs'), defaultSnapshotTimeoutMs),
+  }
+}
+
+/** Reads what is given by its name, of these names alone. */
+function valuesOf<Name extends string>(
+  given: unknown,
+  names: readonly Name[],
+): (name: Name) => unknown {
+  if (typeof given !== 'object' || given === null) throw wrong('the request', 'an object')
+  const unknown = Object.keys(given).find((name) => !names.some((each) => each === name))
+  if (unknown !== undefined) throw new UsageError(`there is no option ${unknown}`)
+  return (name) => Reflect.get(given, name)
+}
+
+function parseDatabase(database: unknown): string | undefined {
+  if (database === undefined || (typeof database === 'string' && database !== '')) return database
+  throw wrong('database', 'the path of a database')
+}
+
 /** A timer can be no longer. */
 const maxTimeoutMs = 2 ** 31 - 1
+
+function parseTimeout(timeoutMs: unknown, otherwiseMs: number): number {
+  if (timeoutMs === undefined) return otherwiseMs
+  if (typeof timeoutMs === 'number' && timeoutMs > 0 && timeoutMs <= maxTimeoutMs) return timeoutMs
+  throw wrong('timeoutMs', `milliseconds above 0, and at most ${maxTimeoutMs}`)
+}
 
 function parseReplicas(replicas: unknown = 'all'): StoredRequest['replicas'] {
   if (replicas === 'all' || replicas === 'any') return replicas

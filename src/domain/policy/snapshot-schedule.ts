@@ -3,9 +3,9 @@ import { comparePositions, type Position, type WalPosition } from '../wal/positi
 
 /**
  * Why a snapshot is taken. `generation` is not scheduled: a generation is worth nothing without one.
- * `retention`: without a snapshot now and then nothing could ever be deleted.
+ * `retention`: without a snapshot now and then nothing could ever be deleted. `request`: somebody asked for one.
  */
-export type SnapshotReason = 'generation' | 'interval' | 'retention'
+export type SnapshotReason = 'generation' | 'interval' | 'retention' | 'request'
 
 export interface NewestSnapshot {
   readonly index: number

@@ -59,6 +59,8 @@ interface ReplicaPlace {
   owedSinceMs: number | undefined
   /** Somebody waits until everything up to there is stored, and not for the next interval. */
   hurriedTo: Pick<Barrier, 'generation' | 'position'> | undefined
+  /** Somebody wants a snapshot of this index, or of a later one. */
+  snapshotWanted: { readonly generation: Generation; readonly index: number } | undefined
 }
 
 interface BarrierWaiter {
@@ -150,6 +152,7 @@ export class GenerationFeed {
       restorable: undefined,
       owedSinceMs: undefined,
       hurriedTo: undefined,
+      snapshotWanted: undefined,
     })
   }
 
@@ -333,6 +336,20 @@ export class GenerationFeed {
   hurriedTo(name: string, generation: Generation): WalPosition | undefined {
     const hurriedTo = this.#replicas.get(name)?.hurriedTo
     return hurriedTo?.generation === generation ? hurriedTo.position : undefined
+  }
+
+  /** A replica is to have a snapshot by which a restore of the barrier needs nothing of earlier indexes. */
+  wantSnapshot(name: string, { generation, position: { index } }: Barrier): void {
+    const place = this.#replicas.get(name)
+    if (place === undefined) return
+    place.snapshotWanted = { generation, index }
+    this.#changed.wake()
+  }
+
+  /** The index of which a replica is to have a snapshot, or of a later one; undefined: nobody asked for one. */
+  snapshotWanted(name: string, generation: Generation): number | undefined {
+    const wanted = this.#replicas.get(name)?.snapshotWanted
+    return wanted?.generation === generation ? wanted.index : undefined
   }
 
   /** Whether the spool is filled so far that nothing may wait for something better. */

@@ -2,13 +2,25 @@ import { type NotStored } from '../../domain/errors.js'
 import { aborted } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
 import { type Clock } from '../ports/clock.js'
-import { type CommitWaits, notStored, type Stored, type WantedStored } from './commit-waits.js'
+import {
+  type CommitWaits,
+  notStored,
+  type Stored,
+  type StoredWithSnapshot,
+  type Wanted,
+  type WantedStored,
+} from './commit-waits.js'
 
 export interface StoredRequest extends WantedStored {
   /** How long that may take. */
   readonly timeoutMs: number
   /** Whether it is waited until that is so; else until it is captured and asked for. */
   readonly waits: boolean
+}
+
+export interface SnapshotRequest extends Pick<WantedStored, 'replicas'> {
+  /** How long that may take. */
+  readonly timeoutMs: number
 }
 
 /** A database of which somebody waits for his commits, as it is now. */
@@ -24,6 +36,11 @@ export interface AwaitedDatabase {
 
 const lookMs = 100
 
+interface AwaitParts {
+  readonly clock: Clock
+  readonly signal: AbortSignal
+}
+
 /**
  * Resolves once everything that was committed to a database before the call is stored. Rejects with `NotStoredError`
  * after the timeout, or before, when it will not be; with the signal's reason at an abort.
@@ -31,8 +48,37 @@ const lookMs = 100
 export async function awaitStored(
   find: () => AwaitedDatabase,
   { timeoutMs, waits, ...wanted }: StoredRequest,
-  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+  parts: AwaitParts,
 ): Promise<Stored> {
+  const ask = (of: CommitWaits, signal: AbortSignal): Promise<Stored> =>
+    waits ? of.wait(wanted, signal) : of.request(wanted, signal)
+  return inTime(find, { wanted, timeoutMs, ask }, parts)
+}
+
+/** As {@link awaitStored}, with a snapshot from which a restore needs nothing of earlier WALs. */
+export async function awaitSnapshot(
+  find: () => AwaitedDatabase,
+  { timeoutMs, replicas }: SnapshotRequest,
+  parts: AwaitParts,
+): Promise<StoredWithSnapshot> {
+  const wanted = { replicas, urgency: 'now', withSnapshot: true } as const
+  const ask = (of: CommitWaits, signal: AbortSignal): Promise<StoredWithSnapshot> =>
+    of.waitForSnapshot(wanted, signal)
+  return inTime(find, { wanted, timeoutMs, ask }, parts)
+}
+
+interface Asked<T> {
+  readonly wanted: Wanted
+  readonly timeoutMs: number
+  readonly ask: (of: CommitWaits, signal: AbortSignal) => Promise<T>
+}
+
+/** Asks once the database is open. */
+async function inTime<T>(
+  find: () => AwaitedDatabase,
+  { wanted, timeoutMs, ask }: Asked<T>,
+  { clock, signal }: AwaitParts,
+): Promise<T> {
   const late = new AbortController()
   const done = new AbortController()
   const any = AbortSignal.any([signal, late.signal])
@@ -43,10 +89,7 @@ export async function awaitStored(
   try {
     for (;;) {
       const database = find()
-      const running = database.waits
-      if (running !== undefined) {
-        return await (waits ? running.wait(wanted, any) : running.request(wanted, any))
-      }
+      if (database.waits !== undefined) return await ask(database.waits, any)
       await Promise.race([database.changed ?? clock.sleep(lookMs, any), aborted(any)])
       any.throwIfAborted()
     }
@@ -61,8 +104,11 @@ export async function awaitStored(
   }
 }
 
-function missingOf({ path, waits, problem }: AwaitedDatabase, wanted: WantedStored): NotStored[] {
-  if (waits !== undefined) return [...waits.missing(wanted)]
+function missingOf(
+  { path, waits, problem }: AwaitedDatabase,
+  wanted: Wanted,
+): readonly NotStored[] {
+  if (waits !== undefined) return waits.missing(wanted)
   const names = typeof wanted.replicas === 'string' ? [wanted.replicas] : wanted.replicas
   const detail = problem === undefined ? 'it is not open yet' : `it cannot be opened: ${problem}`
   return names.map((replica) => ({ database: path, replica, detail }))

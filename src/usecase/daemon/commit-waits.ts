@@ -30,9 +30,24 @@ export interface Stored {
   }[]
 }
 
+/** What is stored of a database, with a snapshot on each replica that needs nothing of earlier WALs to be restored. */
+export interface StoredWithSnapshot extends Stored {
+  readonly replicas: readonly (Stored['replicas'][number] & { readonly snapshot: StoredSnapshot })[]
+}
+
+export interface StoredSnapshot {
+  /** Of the WAL from which it is replayed. */
+  readonly index: number
+  /** When it was finished, milliseconds since 1970. */
+  readonly takenAtMs: number
+}
+
+/** What is wanted, and whether with a snapshot. */
+export type Wanted = WantedStored & { readonly withSnapshot?: boolean }
+
 type WaitedStanding = Pick<
   ReplicaStanding,
-  'isRestorableTo' | 'takenBy' | 'awaited' | 'lastStoredAtMs' | 'failure'
+  'isRestorableTo' | 'snapshotOf' | 'takenBy' | 'awaited' | 'lastStoredAtMs' | 'failure'
 >
 
 export interface CommitWaitsOptions {
@@ -69,11 +84,34 @@ export class CommitWaits {
    * replica over, or all has ended.
    */
   async wait(wanted: WantedStored, signal: AbortSignal): Promise<Stored> {
+    return this.#stored(await this.#reached(wanted, signal), wanted)
+  }
+
+  /**
+   * As {@link wait}, and has a snapshot taken. A replica whose newest one is of the WAL that goes on gets no other: its name
+   * is taken, and it would shorten no restore.
+   */
+  async waitForSnapshot(
+    wanted: WantedStored & { readonly withSnapshot: true },
+    signal: AbortSignal,
+  ): Promise<StoredWithSnapshot> {
+    const barrier = await this.#reached(wanted, signal)
+    const stored = this.#stored(barrier, wanted)
+    const withSnapshot = stored.replicas.flatMap((replica) => {
+      const newest = this.#options.standings().get(replica.name)?.snapshotOf(barrier)
+      if (newest === undefined) return []
+      return { ...replica, snapshot: { index: newest.index, takenAtMs: newest.atMs } }
+    })
+    return { ...stored, replicas: withSnapshot }
+  }
+
+  /** Everything that was committed before the call, once it is stored as it is wanted. */
+  async #reached(wanted: Wanted, signal: AbortSignal): Promise<Barrier> {
     const { feed } = this.#options
     for (;;) {
       const barrier = await this.#captured(wanted, signal)
       for (;;) {
-        if (this.#isStored(barrier, wanted)) return this.#stored(barrier, wanted)
+        if (this.#isStored(barrier, wanted)) return barrier
         this.#refuse(wanted)
         // What follows it needs a snapshot of its own, which has all this, and what was committed since.
         if (feed.current?.generation !== barrier.generation) break
@@ -84,13 +122,15 @@ export class CommitWaits {
   }
 
   /** What is not stored of what is wanted, at this moment. */
-  missing({ replicas }: WantedStored): readonly NotStored[] {
-    const { config, standings, captureProblem } = this.#options
+  missing({ replicas, withSnapshot = false }: Wanted): readonly NotStored[] {
+    const { config, standings, captureProblem, feed } = this.#options
     const { path: database } = config()
     const problem = captureProblem()
+    const ofWal = feed.isWithinWal ? ', until all of its very long WAL is copied back' : ''
     return this.#names(replicas).flatMap((replica) => {
       const standing = standings().get(replica)
-      const detail = problem ?? standing?.awaited ?? 'it does not run'
+      const awaited = withSnapshot ? `a snapshot${ofWal}` : standing?.awaited
+      const detail = problem ?? (standing === undefined ? 'it does not run' : awaited)
       const failure = standing?.failure
       const why = failure === undefined ? '' : `: ${failure}`
       return { database, replica, detail: `${detail}${why}` }
@@ -104,7 +144,7 @@ export class CommitWaits {
   }
 
   /** Everything committed before the call, captured and spooled, and sent soon if that is wanted. */
-  async #captured(wanted: WantedStored, signal: AbortSignal): Promise<Barrier> {
+  async #captured(wanted: Wanted, signal: AbortSignal): Promise<Barrier> {
     const { feed } = this.#options
     for (;;) {
       signal.throwIfAborted()
@@ -119,6 +159,9 @@ export class CommitWaits {
       if (barrier === undefined) continue
       if (wanted.urgency === 'now') {
         for (const name of this.#names(wanted.replicas)) feed.hurry(name, barrier)
+      }
+      if (wanted.withSnapshot === true) {
+        for (const name of this.#names(wanted.replicas)) feed.wantSnapshot(name, barrier)
       }
       return barrier
     }
@@ -145,9 +188,12 @@ export class CommitWaits {
     return feed.barrier()
   }
 
-  #isStored(barrier: Barrier, { replicas }: WantedStored): boolean {
+  #isStored(barrier: Barrier, { replicas, withSnapshot = false }: Wanted): boolean {
     const names = this.#names(replicas)
-    const has = (name: string): boolean => this.#has(name, barrier)
+    const hasSnapshot = (name: string): boolean =>
+      this.#options.standings().get(name)?.snapshotOf(barrier) !== undefined
+    const has = (name: string): boolean =>
+      this.#has(name, barrier) && (!withSnapshot || hasSnapshot(name))
     return names.length > 0 && (replicas === 'any' ? names.some(has) : names.every(has))
   }
 
@@ -178,7 +224,7 @@ export class CommitWaits {
   }
 
   /** Throws where what is wanted will not be. */
-  #refuse(wanted: WantedStored): void {
+  #refuse(wanted: Wanted): void {
     const { config, standings } = this.#options
     const { path, replicas } = config()
     const known = replicas.map(({ name }) => name)
@@ -202,7 +248,7 @@ export class CommitWaits {
     })
   }
 
-  #ended(wanted: WantedStored): NotStoredError {
+  #ended(wanted: Wanted): NotStoredError {
     const { path } = this.#options.config()
     return notStored(`${path}: its replication ends`, { missing: this.missing(wanted) })
   }

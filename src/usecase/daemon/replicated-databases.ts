@@ -16,8 +16,14 @@ import { type Clock } from '../ports/clock.js'
 import { type LogFields, type Logger } from '../ports/logger.js'
 import { type WatchedFolder } from '../ports/watched-folder.js'
 import { type Refusal } from '../refusal.js'
-import { type AwaitedDatabase, awaitStored, type StoredRequest } from './await-stored.js'
-import { type Stored } from './commit-waits.js'
+import {
+  type AwaitedDatabase,
+  awaitSnapshot,
+  awaitStored,
+  type SnapshotRequest,
+  type StoredRequest,
+} from './await-stored.js'
+import { type Stored, type StoredWithSnapshot } from './commit-waits.js'
 import { type DatabaseParts, ReplicatedDatabase } from './replicated-database.js'
 
 /** Databases being replicated, which come and go. */
@@ -51,6 +57,12 @@ export interface Replication {
    * a database that is not wanted.
    */
   awaitStored(path: string, request: StoredRequest, signal: AbortSignal): Promise<Stored>
+  /** As {@link awaitStored}, and has a snapshot taken, from which a restore needs nothing of earlier WALs. */
+  awaitSnapshot(
+    path: string,
+    request: SnapshotRequest,
+    signal: AbortSignal,
+  ): Promise<StoredWithSnapshot>
   /** What is not stored at this moment. */
   readonly notStored: readonly NotStored[]
   /** Where everything that runs stands now. Looks at nothing outside of memory. */
@@ -201,6 +213,15 @@ export class ReplicatedDatabases implements Replication {
   async awaitStored(path: string, request: StoredRequest, signal: AbortSignal): Promise<Stored> {
     const { clock } = this.#options
     return awaitStored(() => this.#awaited(path), request, { clock, signal })
+  }
+
+  async awaitSnapshot(
+    path: string,
+    request: SnapshotRequest,
+    signal: AbortSignal,
+  ): Promise<StoredWithSnapshot> {
+    const { clock } = this.#options
+    return awaitSnapshot(() => this.#awaited(path), request, { clock, signal })
   }
 
   #awaited(path: string): AwaitedDatabase {

@@ -86,6 +86,7 @@ export class ReplicaStanding {
     generation: 0,
     interval: 0,
     retention: 0,
+    request: 0,
   }
   #sentWalBytes = 0
   #lastSent: Sent | undefined
@@ -208,6 +209,16 @@ export class ReplicaStanding {
     const { confirmation, owner } = this.#options
     if (owner?.isOurs === false || confirmation.isMending) return false
     return this.#place?.tiling === undefined && this.hasStored(barrier)
+  }
+
+  /** The newest snapshot, if a restore of the barrier from it needs nothing of earlier indexes. */
+  snapshotOf({
+    generation,
+    position,
+  }: Pick<Barrier, 'generation' | 'position'>): NewestSnapshot | undefined {
+    const place = this.#place
+    if (place?.generation !== generation || place.newestSnapshot === undefined) return undefined
+    return place.newestSnapshot.index >= position.index ? place.newestSnapshot : undefined
   }
 
   /** When the store last acknowledged something; undefined: nothing since the start. */

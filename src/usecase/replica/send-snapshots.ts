@@ -35,11 +35,15 @@ export class SendSnapshots {
     this.burst = new SnapshotBurst(parts)
   }
 
-  /** When the next one is due, by the schedule. */
+  /** When the next one is due, by the schedule or because somebody asked for one. */
   next(place: Place): NextSnapshot {
-    const { clock, feed, snapshotIntervalMs, retentionMs } = this.#parts
+    const { name, clock, feed, snapshotIntervalMs, retentionMs } = this.#parts
     if (feed.isWithinWal) return { kind: 'none' }
     if (place.newestSnapshot === undefined || place.position === undefined) return { kind: 'none' }
+    const wanted = feed.snapshotWanted(name, place.generation)
+    if (wanted !== undefined && place.newestSnapshot.index < wanted) {
+      return { kind: 'due', reason: 'request' }
+    }
     return nextSnapshot(
       place.newestSnapshot,
       { end: { generation: place.generation, ...place.position }, nowMs: clock.now() },

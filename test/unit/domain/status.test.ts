@@ -31,7 +31,7 @@ const replica: ReplicaStatus = {
   lastValidatedAtMs: undefined,
   totals: {
     walBytes: 0,
-    snapshots: { generation: 1, interval: 0, retention: 0 },
+    snapshots: { generation: 1, interval: 0, retention: 0, request: 0 },
     errors: {},
     deletedSnapshots: 0,
     deletedSegments: 0,

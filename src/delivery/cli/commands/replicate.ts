@@ -10,7 +10,6 @@ import {
 } from '../../../compose/commands.js'
 import { splitCommandLine } from '../../../kit/command-line.js'
 import { type Config, type DatabaseConfig } from '../../../domain/settings/config.js'
-import { parseDuration } from '../../../kit/duration.js'
 import { ConfigError, UsageError } from '../../../domain/errors.js'
 import { type Logger } from '../../../usecase/ports/logger.js'
 import { type DaemonOptions, runDaemon } from '../../daemon/daemon.js'
@@ -23,6 +22,7 @@ import { whyMemoryIsNotFavoured } from '../favour-memory.js'
 import { type ConfigFlags, configFlags } from '../flags.js'
 import { warnOfMemoryLimit } from '../memory-limit.js'
 import { restoreCommandFor } from '../restore-command.js'
+import { parseTimeoutFlag } from '../timeout-flag.js'
 import { version } from '../version.js'
 import { reloadConfig } from '../../daemon/reload-config.js'
 import { parseIntegrityCheck } from './restore.js'
@@ -66,12 +66,16 @@ export const replicate = defineCommand({
       description:
         'end when all that is committed is stored, however long that takes unless -first-sync-timeout says how long',
     },
+    snapshot: {
+      description:
+        'with -once, end when there is a snapshot of it, too, as `tsreplicate snapshot` takes it',
+    },
     ...configFlags,
     ...overridingFlags,
   },
   exitCodes: {
     notStored:
-      'it was stopped, or the time of `-once` was over, and not everything could be stored. What is missing is kept locally',
+      'it was stopped, or the time of `-once` was over, and not everything could be stored, or not the snapshot of `-snapshot`. What is missing is kept locally',
     interrupted: 'a second signal came, and it did not wait for the last commits to be stored',
   },
   run: async (positionals, flags, { signal, lifetime }) => {
@@ -87,6 +91,11 @@ export const replicate = defineCommand({
     if (flags.once && config.exec !== undefined) {
       throw new UsageError('-once and -exec cannot be used together', {
         hint: 'With -exec, it ends when the program does.',
+      })
+    }
+    if (flags.snapshot && !flags.once) {
+      throw new UsageError('-snapshot goes with -once', {
+        hint: 'A daemon that runs is asked by `tsreplicate snapshot`.',
       })
     }
     const isShared = config.exec !== undefined
@@ -122,7 +131,10 @@ export const replicate = defineCommand({
               logger,
             }),
       once: flags.once
-        ? { timeoutMs: parseTimeout('first-sync-timeout', flags.firstSyncTimeout) }
+        ? {
+            timeoutMs: parseTimeoutFlag('firstSyncTimeout', flags.firstSyncTimeout),
+            withSnapshot: flags.snapshot,
+          }
         : undefined,
       watch: (stop) => daemon.watchDisk.run(stop),
       ...execOption(config, logger),
@@ -135,8 +147,8 @@ async function applyFlags(
   flags: FlagValues<typeof overridingFlags>,
   config: Config,
 ): Promise<Config> {
-  const shutdownTimeoutMs = parseTimeout('shutdown-timeout', flags.shutdownTimeout)
-  const firstSyncTimeoutMs = parseTimeout('first-sync-timeout', flags.firstSyncTimeout)
+  const shutdownTimeoutMs = parseTimeoutFlag('shutdownTimeout', flags.shutdownTimeout)
+  const firstSyncTimeoutMs = parseTimeoutFlag('firstSyncTimeout', flags.firstSyncTimeout)
   const { databases } = config
   const socketPath = flags.socket === undefined ? undefined : await expandPath(flags.socket)
   return {
@@ -152,13 +164,6 @@ async function applyFlags(
       ? databases.map((database) => ({ ...database, restoreIfDbNotExists: true }))
       : databases,
   }
-}
-
-function parseTimeout(flag: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined
-  const timeoutMs = parseDuration(text)
-  if (timeoutMs !== undefined && timeoutMs > 0) return timeoutMs
-  throw new UsageError(`invalid -${flag}: ${text}`, { hint: 'Write for example 30s.' })
 }
 
 function parseExec(text: string | undefined): readonly string[] | undefined {

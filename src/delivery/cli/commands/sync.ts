@@ -1,7 +1,5 @@
 import { expandPath } from '../../../compose/commands.js'
-import { UsageError } from '../../../domain/errors.js'
 import { formatPosition } from '../../../domain/wal/position.js'
-import { parseDuration } from '../../../kit/duration.js'
 import { type Stored } from '../../../usecase/daemon/commit-waits.js'
 import { askDaemon } from '../../daemon/ask-daemon.js'
 import { parseSyncAnswer } from '../../daemon/sync-answer.js'
@@ -9,12 +7,10 @@ import { defaultSyncTimeoutMs, type SyncRequest } from '../../daemon/sync-reques
 import { exitCodes } from '../../exit-codes.js'
 import { defineCommand } from '../command.js'
 import { jsonFlag } from '../flags.js'
-import { daemonFlags, possibleDaemons } from '../possible-daemons.js'
+import { answerMs, daemonFlags, possibleDaemons } from '../possible-daemons.js'
 import { print, printJson } from '../output.js'
 import { formatTable, formatTime } from '../table.js'
-
-/** Beyond what the daemon itself waits. */
-const answerMs = 5000
+import { parseTimeoutFlag } from '../timeout-flag.js'
 
 export const sync = defineCommand({
   name: 'sync',
@@ -42,7 +38,7 @@ export const sync = defineCommand({
   },
   async run([database], flags, { signal }) {
     const path = database === undefined ? undefined : await expandPath(database)
-    const timeoutMs = parseTimeout(flags.timeout)
+    const timeoutMs = parseTimeoutFlag('timeout', flags.timeout) ?? defaultSyncTimeoutMs
     const body: SyncRequest = {
       database: path,
       replicas: flags.replica === undefined ? 'all' : [flags.replica],
@@ -61,13 +57,6 @@ export const sync = defineCommand({
     return exitCodes.done.code
   },
 })
-
-function parseTimeout(text: string | undefined): number {
-  if (text === undefined) return defaultSyncTimeoutMs
-  const timeoutMs = parseDuration(text)
-  if (timeoutMs !== undefined && timeoutMs > 0) return timeoutMs
-  throw new UsageError(`invalid -timeout: ${text}`, { hint: 'Write for example 30s.' })
-}
 
 function formatStored(databases: readonly Stored[]): string {
   const rows = databases.flatMap(({ database, position, replicas }) => {

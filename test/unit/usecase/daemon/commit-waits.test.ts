@@ -4,7 +4,7 @@ import { type DatabaseConfig, type ReplicaConfig } from '../../../../src/domain/
 import { formatGeneration } from '../../../../src/domain/wal/generation.js'
 import { isAbortError, never } from '../../../../src/kit/abort.ts'
 import { type Barrier, GenerationFeed } from '../../../../src/usecase/backlog/generation-feed.js'
-import { awaitStored } from '../../../../src/usecase/daemon/await-stored.js'
+import { awaitSnapshot, awaitStored } from '../../../../src/usecase/daemon/await-stored.js'
 import { CommitWaits, type WantedStored } from '../../../../src/usecase/daemon/commit-waits.js'
 import { ManualClock } from '../../../support/manual-clock.ts'
 
@@ -28,6 +28,8 @@ let feed: GenerationFeed
 /** Up to where each replica has the current generation. */
 let stored: Map<string, number>
 let takenBy: Map<string, string>
+/** The index of the newest snapshot of each replica. */
+let snapshots: Map<string, number>
 let names: string[]
 let waits: CommitWaits
 
@@ -41,6 +43,7 @@ beforeEach(() => {
     ['b', 0],
   ])
   takenBy = new Map()
+  snapshots = new Map()
   for (const name of names) feed.addReplica(name)
   const replica = (name: string) => ({ name, urgentSyncIntervalMs: 50 }) as ReplicaConfig
   waits = new CommitWaits({
@@ -54,6 +57,12 @@ beforeEach(() => {
           {
             isRestorableTo: (barrier) =>
               barrier.generation === feed.current?.generation && barrier.position.offset <= offset,
+            snapshotOf: ({ position }) => {
+              const index = snapshots.get(name) ?? -1
+              return index < position.index
+                ? undefined
+                : { index, consistentFrom: position, atMs: 7 }
+            },
             takenBy: takenBy.get(name),
             awaited: `what follows ${offset}`,
             lastStoredAtMs: 5,
@@ -258,6 +267,40 @@ describe('whoever waits for his commits', () => {
     const none = waiter({ replicas: [], urgency: 'now' })
     await clock.advance(0)
     for (const { told } of [wrong, none]) expect(told).toBeInstanceOf(UsageError)
+  })
+})
+
+test('whoever wants a snapshot is told when each replica has one of the WAL that goes on, and all commits', async () => {
+  const find = () => ({ path, waits, changed: undefined, problem: undefined })
+  const ask = () =>
+    awaitSnapshot(find, { replicas: 'all', timeoutMs: 5000 }, { clock, signal: never })
+  const taken = { told: undefined as unknown }
+  void ask().then((each) => (taken.told = each))
+  await answerBarriers(100)
+  expect(feed.snapshotWanted('a', generation)).toBe(0)
+  expect(feed.hurriedTo('b', generation)).toEqual({ index: 0, offset: 100 })
+  await store('a', 100)
+  await store('b', 100)
+  snapshots.set('a', 0)
+  await store('a', 100)
+  expect(taken.told).toBeUndefined()
+  snapshots.set('b', 1)
+  await store('b', 100)
+  expect(taken.told).toMatchObject({
+    database: path,
+    replicas: [
+      { name: 'a', snapshot: { index: 0, takenAtMs: 7 } },
+      { name: 'b', snapshot: { index: 1, takenAtMs: 7 } },
+    ],
+  })
+
+  snapshots.clear()
+  const late = ask().catch((error: unknown) => error)
+  await clock.advance(50)
+  await answerBarriers(100)
+  await clock.advance(5000)
+  expect(await late).toMatchObject({
+    message: 'not stored: /data/app.db: not within 5s; on a: a snapshot; on b: a snapshot',
   })
 })
 

@@ -157,7 +157,7 @@ test('until the first snapshot is acknowledged and seen, the generation waits', 
   standing.snapshotSeen()
   expect(standing.status(capture)).toMatchObject({
     confirmedLagMs: 0,
-    totals: { snapshots: { generation: 1, interval: 0, retention: 0 } },
+    totals: { snapshots: { generation: 1, interval: 0, retention: 0, request: 0 } },
   })
 })
 
@@ -187,6 +187,24 @@ test('nobody is told that his commits are stored behind what may be a hole, or w
   expect(standing.isRestorableTo({ generation, position: { index: 0, offset: 101 } })).toBe(false)
   takenBy = 'somebody'
   expect(standing.isRestorableTo(barrier)).toBe(false)
+})
+
+test('a snapshot is of a barrier whose WAL it is of, or of a later one', () => {
+  const barrierAt = (index: number, of = generation) => ({
+    generation: of,
+    position: { index, offset: 100 },
+  })
+  expect(standing.snapshotOf(barrierAt(0))).toBeUndefined()
+  const place = placeOf()
+  standing.found(place)
+  const consistentFrom = { index: 3, offset: 0 }
+  standing.snapshotSent(place, { index: 2, consistentFrom, storedBytes: 1 }, 'request')
+  const newest = { index: 2, consistentFrom, atMs: clock.now() }
+  expect(standing.snapshotOf(barrierAt(2))).toEqual(newest)
+  expect(standing.snapshotOf(barrierAt(1))).toEqual(newest)
+  expect(standing.snapshotOf(barrierAt(3))).toBeUndefined()
+  expect(standing.snapshotOf(barrierAt(2, other))).toBeUndefined()
+  expect(standing.status(capture).totals.snapshots).toMatchObject({ request: 1 })
 })
 
 test('what is missing is said, in the order in which it matters', () => {

@@ -147,3 +147,28 @@ test('the next one is due by the schedule, and is looked for once a day at least
   expect(snapshots.next(place)).toEqual({ kind: 'due', reason: 'interval' })
   expect(snapshots.dueInMs(place)).toBeUndefined()
 })
+
+test('one that somebody asked for is due at once, unless the newest is of the same WAL, or of a later one', () => {
+  const { snapshots, feed, generation } = parts
+  const place = parts.found()
+  place.position = { index: 1, offset: segmentBytes }
+  const want = (index: number): void =>
+    feed.wantSnapshot('r', {
+      generation,
+      position: { index, offset: segmentBytes },
+      schemaCookie: 1,
+      commitTimeMs: 1,
+      breaks: 0,
+      isWithinWal: false,
+    })
+  want(0)
+  expect(snapshots.next(place)).toMatchObject({ kind: 'at' })
+  want(1)
+  expect(snapshots.next(place)).toEqual({ kind: 'due', reason: 'request' })
+  // The file may lack what only earlier indexes have.
+  feed.isWithinWal = true
+  expect(snapshots.next(place)).toEqual({ kind: 'none' })
+  feed.isWithinWal = false
+  place.newestSnapshot = { index: 1, consistentFrom: undefined, atMs: 0 }
+  expect(snapshots.next(place)).toEqual({ kind: 'none' })
+})
