@@ -18,6 +18,8 @@ export default tseslint.config(
       'api/',
       'node_modules/',
       'test/fixtures/',
+      // Applications with packages of their own: they are compiled where they are installed.
+      'examples/*/',
     ],
   },
   js.configs.recommended,

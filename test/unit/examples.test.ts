@@ -1,6 +1,6 @@
 /** The files of `examples/`, as far as they can be looked at without being run. */
 import { globSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { expect, test } from 'vitest'
 import { parse, parseAllDocuments } from 'yaml'
 import { expandEnvironment } from '../../src/infrastructure/config/environment.ts'
@@ -9,7 +9,10 @@ import { parseDuration } from '../../src/kit/duration.ts'
 
 const root = join(import.meta.dirname, '../..')
 const textOf = (name: string): string => readFileSync(join(root, 'examples', name), 'utf8')
-const files = globSync('*/*', { cwd: join(root, 'examples') }).sort()
+const files = globSync('*/**', { cwd: join(root, 'examples'), withFileTypes: true })
+  .filter((entry) => entry.isFile())
+  .map(({ parentPath, name }) => relative(join(root, 'examples'), join(parentPath, name)))
+  .sort()
 
 interface Manifest {
   readonly kind: string
@@ -34,7 +37,7 @@ const configurations = [
 })
 
 test('every configuration is valid, without a warning, and keeps no secret', () => {
-  expect(configurations.length).toBe(6)
+  expect(configurations.length).toBe(12)
   for (const { name, config } of configurations) {
     expect(config.warnings, name).toEqual([])
     expect(config.databases.length, name).toBe(1)

@@ -1,0 +1,1 @@
+ALTER TABLE `note` ADD `author` text DEFAULT 'nobody' NOT NULL;

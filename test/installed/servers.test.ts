@@ -1,0 +1,99 @@
+/** The applications of `examples` that serve notes: what they answer with 201 is stored, and where they start anew it is there. */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { afterEach, describe, expect, test } from 'vitest'
+import { cleanUp, until } from '../support/cli.ts'
+import { InstalledProject, type Server } from '../support/installed-project.ts'
+
+afterEach(() => cleanUp())
+
+/** What is restored of what it has stored at this moment. */
+async function restoredNotes(app: InstalledProject, name: string): Promise<readonly string[]> {
+  const rows = await app.query(await app.restore(`${name}.db`), 'SELECT text FROM note ORDER BY id')
+  return (rows as { readonly text: string }[]).map(({ text }) => text)
+}
+
+/** The processes of engines that were started from the folder of an application. */
+function enginesOf({ folder }: InstalledProject): readonly string[] {
+  return readdirSync('/proc').filter((pid) => {
+    try {
+      const commandLine = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+      return commandLine.includes(
+        `${folder}/node_modules/tsreplicate/dist/delivery/library/engine.js`,
+      )
+    } catch {
+      return false
+    }
+  })
+}
+
+/** Adds notes, each of which is stored when it is answered; stops it, loses the disk, and starts it again. */
+async function serveAndLoseDisk(
+  app: InstalledProject,
+  start: () => Promise<Server>,
+  exitCode = 0,
+): Promise<void> {
+  const first = await start()
+  for (const text of ['first', 'second']) {
+    const { status } = await first.post('/notes', { text })
+    expect(status, first.running.output).toBe(201)
+    expect((await restoredNotes(app, text)).at(-1)).toBe(text)
+  }
+  expect(enginesOf(app)).toHaveLength(1)
+  expect(await first.running.stop(), first.running.output).toBe(exitCode)
+  // It outlives the server for as long as the last commits take.
+  await until(() => enginesOf(app).length === 0, 60_000, 'the engine to end')
+  app.loseDisk()
+  const second = await start()
+  expect((await second.post('/notes', { text: 'third' })).status).toBe(201)
+  expect(await restoredNotes(app, 'all')).toEqual(['first', 'second', 'third'])
+  await second.running.stop()
+}
+
+describe.each(['express', 'fastify'])('%s', (name) => {
+  test('a note that is answered with 201 is stored, and restored where the disk is lost', async () => {
+    const app = await InstalledProject.ofExample(name)
+    await app.check(['server.ts'], '--module', 'nodenext')
+    await serveAndLoseDisk(app, () => app.serve('node', 'server.ts'))
+  })
+})
+
+describe('nextjs', () => {
+  test('a note that is answered with 201 is stored, and restored where the disk is lost', async () => {
+    const app = await InstalledProject.ofExample('nextjs')
+    await app.run('next', 'build')
+    expect(enginesOf(app)).toEqual([])
+    // As it ends at SIGTERM.
+    await serveAndLoseDisk(app, () => app.serve('next', 'start'), 143)
+  })
+
+  test('there is one engine, however often modules are loaded anew', async () => {
+    const app = await InstalledProject.ofExample('nextjs')
+    const server = await app.serve('next', 'dev')
+    expect((await server.post('/notes', { text: 'first' })).status).toBe(201)
+    const engines = enginesOf(app)
+    expect(engines).toHaveLength(1)
+    for (const name of ['lib/store.ts', 'app/notes/route.ts', 'app/page.tsx']) {
+      const path = app.path(name)
+      const marked = `reloaded by ${name}`
+      const source = readFileSync(app.path('app/page.tsx'), 'utf8')
+      writeFileSync(app.path('app/page.tsx'), source.replace(/<ul.*>/, `<ul title="${marked}">`))
+      writeFileSync(path, `${readFileSync(path, 'utf8')}\nconsole.log(${JSON.stringify(marked)})\n`)
+      const isReloaded = async (): Promise<boolean> => {
+        const text = await (await server.get('/')).text()
+        return text.includes(marked) && text.includes('first')
+      }
+      await until(isReloaded, 60_000, () => `a reload: ${server.running.output}`)
+      expect((await server.post('/notes', { text: marked })).status).toBe(201)
+      expect(enginesOf(app)).toEqual(engines)
+    }
+    expect(await restoredNotes(app, 'all')).toHaveLength(4)
+    await server.running.stop()
+  })
+})
+
+test('sveltekit: a note that is answered with 201 is stored, and restored where the disk is lost', async () => {
+  const app = await InstalledProject.ofExample('sveltekit')
+  await app.run('vite', 'build')
+  expect(enginesOf(app)).toEqual([])
+  await serveAndLoseDisk(app, () => app.serve('node', 'build'))
+})
