@@ -197,7 +197,7 @@ export async function createRetention(options: RetentionOptions): Promise<Enforc
   const [
     { EnforceRetention: Enforce },
     { systemClock, machineClock },
-    { openSystemProcesses },
+    { describeSelf },
     spool,
     records,
     { findState },
@@ -222,7 +222,7 @@ export async function createRetention(options: RetentionOptions): Promise<Enforc
     record,
     currentGeneration: () => current,
     clock: systemClock,
-    machine: machineClock((await openSystemProcesses()).self),
+    machine: machineClock(await describeSelf()),
     logger,
   })
 }
@@ -279,7 +279,7 @@ export async function findOtherOwner(
   },
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const [{ findOtherOwner: find }, { openClaimRecord }, { openSystemProcesses }, { findState }] =
+  const [{ findOtherOwner: find }, { openClaimRecord }, { describeSelf }, { findState }] =
     await Promise.all([
       import('../usecase/replica/find-other-owner.js'),
       import('../infrastructure/spool/folder-records.js'),
@@ -290,8 +290,7 @@ export async function findOtherOwner(
     path: await findState(replica.database),
     replica: replica.replica,
   })
-  const { self } = await openSystemProcesses()
-  return find({ client: replica.client, record, self }, signal)
+  return find({ client: replica.client, record, self: await describeSelf() }, signal)
 }
 
 /** A replication, and what tells how it is. */

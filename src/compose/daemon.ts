@@ -87,6 +87,8 @@ export async function composeReplication(
   const refusal = new Refusal(systemClock, { isAlone })
   let isPassingStateSaid = false
   const shared: SharedParts = {
+    // What others know us by goes last.
+    processes: lifetime.add(await openSystemProcesses()),
     // They end after all that makes calls to them.
     threads: lifetime.add(new SqliteThreads()),
     watches: lifetime.add(new FolderWatches()),
@@ -94,7 +96,6 @@ export async function composeReplication(
     snapshotSlots: new Permits(maxSnapshotsAtOnce),
     openSlots: new Permits(maxOpeningAtOnce),
     validationSlots: new Permits(maxValidationsAtOnce),
-    processes: await openSystemProcesses(),
     descriptors: new CountDescriptors(await descriptorLimit(), logger),
     refusal,
     logger,

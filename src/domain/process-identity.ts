@@ -12,6 +12,8 @@ export interface ProcessIdentity {
   readonly pid: number
   /** Ticks from the machine's start to the process's; empty where that cannot be told. */
   readonly startTicks: string
+  /** The lock of the kernel's that it has for as long as it lives, as the kernel lists it; empty: none, or that cannot be told. */
+  readonly lock: string
   readonly startedAtMs: number
 }
 
@@ -36,11 +38,13 @@ export function parseProcessIdentity(value: unknown): ProcessIdentity | undefine
   if (typeof value !== 'object' || value === null) return undefined
   const fields = value as Partial<Record<keyof ProcessIdentity, unknown>>
   const { host, machine, boot, pidNamespace, isContained, pid, startTicks, startedAtMs } = fields
+  // Earlier versions had none.
+  const { lock = '' } = fields
   if (typeof host !== 'string' || typeof machine !== 'string') return undefined
   if (typeof boot !== 'string' || typeof pidNamespace !== 'string') return undefined
   if (typeof isContained !== 'boolean') return undefined
   if (typeof pid !== 'number' || !Number.isSafeInteger(pid) || pid <= 0) return undefined
-  if (typeof startTicks !== 'string') return undefined
+  if (typeof startTicks !== 'string' || typeof lock !== 'string') return undefined
   if (typeof startedAtMs !== 'number' || !(Math.abs(startedAtMs) < 8.64e15)) return undefined
-  return { host, machine, boot, pidNamespace, isContained, pid, startTicks, startedAtMs }
+  return { host, machine, boot, pidNamespace, isContained, pid, startTicks, lock, startedAtMs }
 }

@@ -18,10 +18,10 @@ import { configOf, does, isRoot, makeHost, rightsOf } from '../support/tenants.t
 
 afterEach(() => cleanUp())
 
-/** Somebody whose process is always there. */
-function processOne(): string {
+/** A process that is always there. */
+function processOne(): object {
   const fact = (path: string): string => readFileSync(path, 'utf8').trim()
-  const identity = {
+  return {
     host: hostname(),
     machine: existsSync('/etc/machine-id') ? fact('/etc/machine-id') : '',
     boot: fact('/proc/sys/kernel/random/boot_id'),
@@ -31,23 +31,55 @@ function processOne(): string {
     startTicks: '',
     startedAtMs: 0,
   }
-  return JSON.stringify(identity)
 }
 
-describe.skipIf(!isRoot)('a database that seems to be in use', () => {
-  test.each(['path', 'dir'] as const)('fails alone (%s)', async (by) => {
+/** An owner object that says so. */
+function ownedByOne(fields: object): string {
+  const time = new Date().toISOString()
+  return JSON.stringify({
+    ...{ version: 1, token: 'forged', epoch: 1, instance: 'forged', process: processOne() },
+    ...{ claimedAt: time, renewedAt: time, leaseMs: null, released: false, stored: null },
+    ...fields,
+  })
+}
+
+describe.skipIf(!isRoot)('a database', () => {
+  test.each(['path', 'dir'] as const)('that is in use elsewhere fails alone (%s)', async (by) => {
     const host = makeHost('alice', 'bob')
-    const state = join(host.state, host.homes, 'alice/.app.db-tsreplicate')
-    mkdirSync(state, { recursive: true, mode: 0o700 })
-    writeFileSync(join(state, 'lock'), processOne())
+    const [alice] = host.tenants
+    const only = configOf({ ...host, tenants: [alice!] }, { by: 'path' })
+    const first = start('replicate', '-config', only)
+    await first.waitFor(/snapshot written/)
     const daemon = start('replicate', '-config', configOf(host, { by }))
     await daemon.waitFor(/snapshot written/)
-    await daemon.waitFor(/in use by process 1 on/)
+    await daemon.waitFor(new RegExp(`in use by process ${first.pid} on`))
     addNote(join(host.homes, 'bob/app.db'), 'more')
     await daemon.waitFor(/wal segment written/)
     expect(await daemon.stop()).toBe(74)
-    expect(existsSync(join(host.replicas, 'alice'))).toBe(false)
+    expect(await first.stop()).toBe(0)
   })
+
+  test.each(['path', 'dir'] as const)(
+    'is not in use because a lock or an owner object names a process that is always there (%s)',
+    async (by) => {
+      const host = makeHost('alice', 'bob', 'carol')
+      const state = join(host.state, host.homes, 'alice/.app.db-tsreplicate')
+      mkdirSync(state, { recursive: true, mode: 0o700 })
+      writeFileSync(join(state, 'lock'), JSON.stringify(processOne()))
+      for (const [name, fields] of [
+        ['bob', { process: { ...processOne(), lock: '00:01:1' } }],
+        ['carol', {}],
+      ] as const) {
+        const replica = join(host.replicas, name, 'app.db')
+        mkdirSync(replica, { recursive: true })
+        writeFileSync(join(replica, 'tsreplicate-owner.1.json'), ownedByOne(fields))
+      }
+      const daemon = start('replicate', '-config', configOf(host, { by }))
+      await daemon.waitFor(/snapshot written/, { times: 3 })
+      expect(await daemon.stop(), daemon.output).toBe(0)
+      expect(daemon.count(/in use/), daemon.output).toBe(0)
+    },
+  )
 })
 
 test.skipIf(!isRoot)('a database that root made, and gives to its user, goes on', async () => {

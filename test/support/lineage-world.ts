@@ -487,6 +487,7 @@ function processOf(host: string, pid: number): ProcessIdentity {
     isContained: false,
     pid,
     startTicks: String(pid),
+    lock: '',
     startedAtMs: 0,
   }
 }

@@ -252,6 +252,7 @@ export class LossyReplica {
       pid: 1,
       pidNamespace: 'n',
       startTicks: '1',
+      lock: '',
       isContained: false,
       startedAtMs: 1,
     }

@@ -56,6 +56,9 @@ export interface RememberedClaims {
   readonly tokens: readonly string[]
 }
 
+/** For a rolling deployment. Whoever writes a longer one into the object, by which nobody would write there any more, is not waited for. */
+const longestLeaseMs = 3_600_000
+
 /** What is to be thought of the owner that somebody finds who wants to write. */
 export type ClaimVerdict =
   /** There is none. */
@@ -81,7 +84,8 @@ export function judgeOwner(
 ): ClaimVerdict {
   if (found === undefined) return { kind: 'free' }
   const { self, isSelf, state, tokens } = facts
-  const { released, leaseMs } = found
+  const { released } = found
+  const leaseMs = found.leaseMs === undefined ? undefined : Math.min(found.leaseMs, longestLeaseMs)
   const isOver = released || state === 'ended'
   if (state === 'alive' && !isSelf && !released) {
     return leaseMs === undefined ? { kind: 'in use' } : { kind: 'leased', leaseMs }

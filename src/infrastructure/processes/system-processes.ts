@@ -3,15 +3,17 @@ import { readFile, readlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { isSameProcess, type ProcessIdentity } from '../../domain/process-identity.js'
 import { type Processes } from '../../usecase/ports/processes.js'
+import { listLocks } from '../files/kernel-locks.js'
 import { isAlive } from '../files/process-lives.js'
+import { isListed, takeLifeLock } from './life-lock.js'
 
 /** The namespace of the processes of a machine that are in no container (PROC_PID_INIT_INO of Linux). */
 const outermostNamespace = 'pid:[4026531836]'
 
-/** Looks at this process once; what others do is looked up each time. */
-export async function openSystemProcesses(): Promise<Processes> {
+/** This process. Looked at once; it has no lock of the kernel's unless it is given one. */
+export async function describeSelf({ lock } = { lock: '' }): Promise<ProcessIdentity> {
   const pidNamespace = await readlink('/proc/self/ns/pid').catch(() => '')
-  const self: ProcessIdentity = {
+  return {
     host: hostname(),
     machine: await readText('/etc/machine-id'),
     boot: await readText('/proc/sys/kernel/random/boot_id'),
@@ -19,9 +21,22 @@ export async function openSystemProcesses(): Promise<Processes> {
     isContained: pidNamespace !== '' && pidNamespace !== outermostNamespace,
     pid: process.pid,
     startTicks: (await startTicksOf(process.pid)) ?? '',
+    lock,
     startedAtMs: Math.round(performance.timeOrigin),
   }
-  return { self, stateOf: (other) => stateOf(self, other) }
+}
+
+/** This process, with a lock by which others know that it lives; what others do is looked up each time. */
+export async function openSystemProcesses(): Promise<Processes & Disposable> {
+  const lock = await takeLifeLock()
+  const self = await describeSelf({ lock: lock.name })
+  return {
+    self,
+    stateOf: (other) => stateOf(self, other),
+    [Symbol.dispose]: () => {
+      lock[Symbol.dispose]()
+    },
+  }
 }
 
 async function stateOf(
@@ -38,9 +53,14 @@ async function stateOf(
   if (!isAlive(other.pid)) return 'ended'
   const startTicks = await startTicksOf(other.pid)
   if (startTicks === 'dead') return 'ended'
-  const isAnother =
-    startTicks !== undefined && other.startTicks !== '' && startTicks !== other.startTicks
-  return isAnother ? 'ended' : 'alive'
+  if (startTicks !== undefined && other.startTicks !== '' && startTicks !== other.startTicks) {
+    return 'ended'
+  }
+  const locks = await listLocks()
+  // Elsewhere the number has to do.
+  if (locks === undefined) return 'alive'
+  if (other.lock === '') return 'unknown'
+  return isListed({ name: other.lock, pid: other.pid }, locks) ? 'alive' : 'ended'
 }
 
 /** When the process was started; `dead` if it only waits to be buried, undefined where that cannot be told. */

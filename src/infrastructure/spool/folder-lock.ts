@@ -1,9 +1,9 @@
 /**
  * Claims a folder for one process by a file that names its holder. A lock is left behind when its holder dies; it is
- * taken over when the process it names is gone, or is another one that got the same number.
+ * taken over when the process it names is gone, or has not the lock of the kernel's that it is said to have.
  *
- * Containers do not see each other's processes. Whoever is in one therefore holds a lock of the kernel's, too, on a file
- * beside it. Outside that would be one more open file for each of many databases.
+ * Containers do not see each other's processes. Whoever is in one, or has no such lock, therefore holds one on a file
+ * beside it. For all that would be one more open file for each of many databases.
  */
 import { link, rename, rm } from 'node:fs/promises'
 import { InUseError, LocalStateError } from '../../domain/errors.js'
@@ -16,7 +16,7 @@ import { codeOf } from '../../kit/error-text.js'
 import { type Processes } from '../../usecase/ports/processes.js'
 import { createFile, temporaryName } from '../files/durable-files.js'
 import { readSmallFileIfThere, UnfitFileError } from '../files/regular-files.js'
-import { type KernelLock, tryKernelLock } from './kernel-lock.js'
+import { type KernelLock, tryKernelLock } from '../sqlite-library/kernel-lock.js'
 
 /** A lock that this process holds. */
 export interface FolderLock {
@@ -31,9 +31,9 @@ export async function takeFolderLock(
   { folder, processes }: { readonly folder: string; readonly processes: Processes },
 ): Promise<FolderLock> {
   const kernelPath = `${path}.kernel`
-  const { isContained } = processes.self
-  const kernel = isContained ? await tryKernelLock(kernelPath) : undefined
-  if (isContained && kernel === undefined) {
+  const isToldByFile = processes.self.isContained || processes.self.lock === ''
+  const kernel = isToldByFile ? await tryKernelLock(kernelPath) : undefined
+  if (isToldByFile && kernel === undefined) {
     throw inUse(folder, path, parseHolder((await readSmallFileIfThere(path)) ?? ''))
   }
   try {

@@ -2,27 +2,17 @@
  * Who has a database open beside another log. A connection in WAL mode holds SQLite's shared lock on the database file and
  * one on the `-shm` beside it, and the kernel lists both in `/proc/locks`. Who holds the first and not the second on our
  * `-shm` reached the file by another path, as through a mount of the single file: his `-wal` is elsewhere, too.
- * (Lock bytes: SQLite's `os.h`, PENDING_BYTE and SHARED_FIRST. Lines: `Documentation/filesystems/proc.rst`.)
+ * (Lock bytes: SQLite's `os.h`, PENDING_BYTE and SHARED_FIRST.)
  */
 import { readFile } from 'node:fs/promises'
+import { type FileLocks, listLocks, pendingByte } from '../files/kernel-locks.js'
 
-interface FileLock {
-  readonly pid: number
-  /** Device and inode, as the kernel writes them. */
-  readonly file: string
-  readonly startByte: number
-}
-
-const pendingByte = 0x4000_0000
 const lastSharedByte = pendingByte + 2 + 509
 
-/** The kernel lets nobody take a lock while it lists them. */
+/** How long a list is good: the kernel lets nobody take a lock while it makes one. */
 const listedForMs = 5000
 
-/** By inode. */
-type FileLocks = ReadonlyMap<number, readonly FileLock[]>
-
-let listed: { readonly atMs: number; readonly locks: Promise<FileLocks> } | undefined
+let listed: { readonly atMs: number; readonly locks: Promise<FileLocks | undefined> } | undefined
 
 /** Process ids, in order; none where the kernel does not tell. A process that is just opening the database may be among them. */
 export async function processesBesideAnotherLog(
@@ -33,7 +23,8 @@ export async function processesBesideAnotherLog(
   if (listed === undefined || nowMs - listed.atMs >= listedForMs) {
     listed = { atMs: nowMs, locks: listLocks() }
   }
-  return besideAnotherLog(await listed.locks, { inode, shmInode, own })
+  const locks = await listed.locks
+  return locks === undefined ? [] : besideAnotherLog(locks, { inode, shmInode, own })
 }
 
 export function besideAnotherLog(
@@ -54,30 +45,6 @@ export function besideAnotherLog(
     (lock) => lock.file === file && lock.pid !== own && lock.pid > 0 && !besideOurs.has(lock.pid),
   )
   return [...new Set(others.map(({ pid }) => pid))].toSorted((a, b) => a - b)
-}
-
-export function parseLocks(text: string): FileLocks {
-  const locks = new Map<number, FileLock[]>()
-  for (const line of text.split('\n')) {
-    // 1: POSIX  ADVISORY  READ 18357 fe:00:9986141 1073741826 1073742335
-    const fields = /^\d+:\s+POSIX\s+\S+\s+\S+\s+(\d+)\s+(\S+:(\d+))\s+(\d+)\s/.exec(line)
-    if (fields === null) continue
-    const [, pid, file = '', inode, startByte] = fields
-    const lock = { pid: Number(pid), file, startByte: Number(startByte) }
-    const known = locks.get(Number(inode))
-    if (known === undefined) locks.set(Number(inode), [lock])
-    else known.push(lock)
-  }
-  return locks
-}
-
-async function listLocks(): Promise<FileLocks> {
-  try {
-    return parseLocks(await readFile('/proc/locks', 'utf8'))
-  } catch {
-    // Only Linux says.
-    return new Map()
-  }
 }
 
 /** For people. */

@@ -18,6 +18,7 @@ const self: ProcessIdentity = {
   isContained: false,
   pid: 200,
   startTicks: '5000',
+  lock: '',
   startedAtMs: Date.parse('2026-01-01T00:00:00Z'),
 }
 /** An earlier process of this machine. */
@@ -148,6 +149,14 @@ describe('whoever finds', () => {
     for (const leaseMs of [undefined, 30_000]) {
       expect(judge({ ...found, leaseMs, released: true })).toEqual(released)
     }
+  })
+
+  test('a lease without end waits for an hour', () => {
+    const found = { process: elsewhere, state: 'unknown', isRemembered: false } as const
+    expect(judge({ ...found, leaseMs: 1e300, released: false })).toEqual({
+      kind: 'leased',
+      leaseMs: 3_600_000,
+    })
   })
 
   const alive = ['alive'] as const

@@ -1,12 +1,14 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { LocalStateError } from '../../../../src/domain/errors.js'
 import { formatGeneration } from '../../../../src/domain/wal/generation.js'
 import { type ProcessIdentity } from '../../../../src/domain/process-identity.js'
 import { formatTrailer, type WalSegmentTrailer } from '../../../../src/domain/stored/trailer.js'
+import { parseLocks } from '../../../../src/infrastructure/files/kernel-locks.js'
 import { openSystemProcesses } from '../../../../src/infrastructure/processes/system-processes.js'
 import { FolderSpool } from '../../../../src/infrastructure/spool/folder-spool.js'
 import { type Spool, type SpooledSegment } from '../../../../src/usecase/ports/spool.js'
@@ -27,6 +29,8 @@ beforeEach(async () => {
   path = join(root, 'a', 'meta')
   spool = new FolderSpool({ path, processes })
 })
+
+afterAll(() => processes[Symbol.dispose]())
 
 afterEach(async () => {
   await spool[Symbol.asyncDispose]()
@@ -260,20 +264,49 @@ describe('FolderSpool', () => {
     await second[Symbol.asyncDispose]()
   })
 
-  test('names another process that holds it', async () => {
-    const child = spawn('sleep', ['30'], { stdio: 'ignore' })
-    try {
-      await writeLock({ pid: child.pid!, startTicks: '' })
-      await expect(spool.open(signal)).rejects.toMatchObject({
-        name: 'InUseError',
-        message: expect.stringContaining(
-          `process ${child.pid!} on ${processes.self.host}`,
-        ) as string,
+  describe.skipIf(process.platform !== 'linux')(
+    'beside a process that has a lock of the kernel’s',
+    () => {
+      let child: ChildProcess
+      let held: string
+
+      beforeEach(async () => {
+        const script = `const db = new (require('better-sqlite3'))(process.argv[1])
+        db.exec('BEGIN EXCLUSIVE'); process.send('held'); setTimeout(() => db.close(), 60_000)`
+        child = spawn(process.execPath, ['-e', script, join(root, 'held')], {
+          stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+        })
+        await once(child, 'message')
+        const locks = [...parseLocks(await readFile('/proc/locks', 'utf8')).values()].flat()
+        held = locks.find(({ pid }) => pid === child.pid)?.file ?? ''
       })
-    } finally {
-      child.kill()
-    }
-  })
+
+      afterEach(async () => {
+        const exited = once(child, 'exit')
+        child.kill('SIGKILL')
+        await exited
+      })
+
+      test('is refused while the lock says that it is that one’s', async () => {
+        await writeLock({ pid: child.pid!, startTicks: '', lock: held })
+        await expect(spool.open(signal)).rejects.toMatchObject({
+          name: 'InUseError',
+          message: expect.stringContaining(
+            `process ${child.pid!} on ${processes.self.host}`,
+          ) as string,
+        })
+      })
+
+      test.each([
+        ['without a lock', ''],
+        ['with a lock that it has not', 'fe:00:1'],
+      ])('takes over the lock of a process that lives, %s', async (_, lock) => {
+        await writeLock({ pid: child.pid!, startTicks: '', lock })
+        await spool.open(signal)
+        expect(await readFile(join(path, 'lock'), 'utf8')).toContain(`"pid":${process.pid},`)
+      })
+    },
+  )
 
   test.each([
     ['a dead process', { pid: 999_999_999 }],

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { besideAnotherLog, parseLocks } from '../../../../src/infrastructure/sqlite/file-locks.js'
+import { parseLocks } from '../../../../src/infrastructure/files/kernel-locks.js'
+import { besideAnotherLog } from '../../../../src/infrastructure/sqlite/file-locks.js'
 
 const text = `1: POSIX  ADVISORY  READ 100 fe:00:77 1073741826 1073742335
 2: POSIX  ADVISORY  READ 100 fe:00:78 128 128

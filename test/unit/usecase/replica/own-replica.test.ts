@@ -90,7 +90,7 @@ function start(
   const process: ProcessIdentity = {
     ...{ host: machine.host, machine: `id of ${machine.host}`, boot: machine.boot },
     ...{ pidNamespace: 'pid:[1]', isContained: false, pid: pids, startTicks: String(pids) },
-    startedAtMs: clock.now(),
+    ...{ lock: '', startedAtMs: clock.now() },
   }
   living.push(process)
   const lines: Line[] = []

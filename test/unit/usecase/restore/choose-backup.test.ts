@@ -122,6 +122,7 @@ function ownershipOf(generation: Generation, offset: number, commitTimeMs: numbe
       isContained: false,
       pid: 1,
       startTicks: '1',
+      lock: '',
       startedAtMs: 0,
     },
     claimedAtMs: 0,

@@ -5,7 +5,7 @@
  */
 import type Database from 'better-sqlite3'
 import { codeOf } from '../../kit/error-text.js'
-import { unlessUnloadable } from '../sqlite-library/unless-unloadable.js'
+import { unlessUnloadable } from './unless-unloadable.js'
 
 /** A lock that this process holds. */
 export interface KernelLock {
