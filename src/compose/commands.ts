@@ -243,6 +243,7 @@ export async function listDatabases(config: Config): Promise<ListedDatabases> {
     await using folder = new SqliteFolder(each)
     try {
       const scan = await folder.scan(nothingReplicated, never)
+      if (scan.problem !== undefined) unreadable.push({ dir: each.path, err: scan.problem })
       const databases = scan.found.map((relativePath) => databaseIn(each, relativePath))
       found.push(...databases.filter(({ path }) => folderOf(config.folders, path)?.folder === each))
     } catch (err) {

@@ -49,22 +49,36 @@ export class SqliteFolder implements WatchedFolder {
     const found: string[] = []
     const unreadable: string[] = []
     let hasEmpty = false
-    for await (const relativePath of this.#files('')) {
+    let problem: DatabaseError | undefined
+    const within = (subfolder: string): readonly string[] => {
+      const start = `${this.#config.path}/${subfolder}/`
+      const inside = [...replicated.paths].filter((file) => file.startsWith(start))
+      return inside.map((file) => file.slice(this.#config.path.length + 1))
+    }
+    const keep = (subfolder: string, error: DatabaseError): void => {
+      problem ??= error
+      found.push(...within(subfolder))
+    }
+    for await (const relativePath of this.#files('', keep)) {
       signal.throwIfAborted()
       const kind = await this.#kindOf(relativePath, replicated)
       if (kind === 'database') found.push(relativePath)
       if (kind === 'unreadable') unreadable.push(`${this.#config.path}/${relativePath}`)
       hasEmpty ||= kind === 'empty'
     }
-    return { found: found.toSorted(), hasEmpty, unreadable }
+    return { found: found.toSorted(), hasEmpty, unreadable, problem }
   }
 
-  async *#files(subfolder: string): AsyncIterable<string> {
+  /** What cannot be read below is somebody's, and not to be in the way of the others. */
+  async *#files(
+    subfolder: string,
+    onUnreadable: (subfolder: string, error: DatabaseError) => void,
+  ): AsyncIterable<string> {
     const { path: folder, recursive } = this.#config
-    for (const entry of await entriesOf(folder, subfolder)) {
+    for (const entry of await entriesOf(folder, subfolder, onUnreadable)) {
       const relativePath = subfolder === '' ? entry.name : `${subfolder}/${entry.name}`
       if (entry.isDirectory()) {
-        if (recursive && !isStateFolder(entry.name)) yield* this.#files(relativePath)
+        if (recursive && !isStateFolder(entry.name)) yield* this.#files(relativePath, onUnreadable)
       } else if (entry.isFile() && isMeant(this.#config, relativePath)) {
         yield relativePath
       }
@@ -161,15 +175,22 @@ export class SqliteFolder implements WatchedFolder {
   }
 }
 
-/** A subfolder that vanishes while the others are looked through has nothing in it. */
-async function entriesOf(folder: string, subfolder: string): Promise<Dirent[]> {
+/** A subfolder that vanishes, or becomes something else, while the others are looked through has nothing in it. */
+async function entriesOf(
+  folder: string,
+  subfolder: string,
+  onUnreadable: (subfolder: string, error: DatabaseError) => void,
+): Promise<Dirent[]> {
   const whole = path.join(folder, subfolder)
   try {
     return await readdir(whole, { withFileTypes: true })
   } catch (cause) {
     const code = codeOf(cause)
-    if (subfolder !== '' && code === 'ENOENT') return []
+    if (subfolder !== '' && (code === 'ENOENT' || code === 'ENOTDIR')) return []
     const why = code === 'ENOENT' ? 'it does not exist' : String(cause)
-    throw new DatabaseError(`cannot read folder ${whole}: ${why}`, { cause })
+    const error = new DatabaseError(`cannot read folder ${whole}: ${why}`, { cause })
+    if (subfolder === '') throw error
+    onUnreadable(subfolder, error)
+    return []
   }
 }

@@ -7,7 +7,7 @@ import { Complaints } from '../complaints.js'
 import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
 import { type FileIdentity } from '../ports/managed-database.js'
-import { type WatchedFolder } from '../ports/watched-folder.js'
+import { type FolderScan, type WatchedFolder } from '../ports/watched-folder.js'
 
 export interface FollowFoldersOptions {
   readonly open: (folder: DatabaseFolder) => WatchedFolder
@@ -126,7 +126,7 @@ export class FollowFolders {
       let pauseMs = rescanMs
       const startedAt = clock.monotonic()
       try {
-        const hasEmpty = await this.#scan(followed, opened)
+        const { hasEmpty, problem } = await this.#scan(followed, opened)
         if (hasEmpty) pauseMs = emptyRescanMs
         if (isFirst && followed.found.length === 0) this.#warnOfNone(folder)
         isFirst = false
@@ -134,8 +134,9 @@ export class FollowFolders {
           sweptAtMs = clock.monotonic()
           await this.#sweep(opened)
         }
-        complaints.recovered()
-        followed.problem = undefined
+        followed.problem = problem?.message
+        if (problem === undefined) complaints.recovered()
+        else complaints.report(problem)
       } catch (err) {
         if (!isAbortError(err)) {
           followed.problem = messageOf(err)
@@ -176,11 +177,15 @@ export class FollowFolders {
     }
   }
 
-  async #scan(followed: Followed, opened: WatchedFolder): Promise<boolean> {
+  async #scan(
+    followed: Followed,
+    opened: WatchedFolder,
+  ): Promise<Pick<FolderScan, 'hasEmpty' | 'problem'>> {
     const { logger, replicated, changed } = this.#options
     const { folder, stop } = followed
-    const { found, hasEmpty, unreadable } = await opened.scan(replicated(), stop.signal)
-    if (stop.signal.aborted) return false
+    const scan = await opened.scan(replicated(), stop.signal)
+    const { found, unreadable } = scan
+    if (stop.signal.aborted) return scan
     for (const file of unreadable) {
       if (!followed.unreadableFiles.has(file)) {
         logger.warn(
@@ -198,6 +203,6 @@ export class FollowFolders {
     for (const db of former)
       if (!now.has(db)) logger.info({ dir: folder.path, db }, 'database gone')
     changed()
-    return hasEmpty
+    return scan
   }
 }

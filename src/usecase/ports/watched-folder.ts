@@ -1,4 +1,5 @@
 /** The port to a folder in which databases come and go. */
+import { type DatabaseError } from '../../domain/errors.js'
 import { type FileIdentity } from './managed-database.js'
 
 export interface FolderScan {
@@ -8,12 +9,15 @@ export interface FolderScan {
   readonly hasEmpty: boolean
   /** Files of which it cannot be told, for want of permission. */
   readonly unreadable: readonly string[]
+  /** Of the first folder below that cannot be read: what is replicated in it is still found. Undefined: all can be. */
+  readonly problem: DatabaseError | undefined
 }
 
 export interface WatchedFolder extends AsyncDisposable {
   /**
    * Looks for databases: files that are meant by name and begin as SQLite's do. A file that is `replicated` is not looked
-   * into: opening and closing it would drop SQLite's locks. Links are not followed. Throws a `DatabaseError` when the folder cannot be read.
+   * into: opening and closing it would drop SQLite's locks. Links are not followed. Throws a `DatabaseError` when
+   * the folder itself cannot be read.
    */
   scan(
     replicated: { readonly paths: ReadonlySet<string>; has(file: FileIdentity): boolean },

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -29,4 +30,23 @@ test('a subfolder that vanishes in the midst of a look does not end it, the fold
   expect(found).toHaveLength(1)
   rmSync(path, { recursive: true })
   await expect(folder.scan(replicated, signal)).rejects.toThrow('it does not exist')
+})
+
+test('a subfolder whose path is too long to be read is a problem of its own, and keeps what is replicated in it', async () => {
+  const path = mkdtempSync(join(tmpdir(), 'tsreplicate-folder-'))
+  // Node removes by whole paths.
+  onTestFinished(() => void execFileSync('rm', ['-rf', path]))
+  for (const name of ['deep', 'other']) mkdirSync(join(path, name))
+  writeFileSync(join(path, 'other', 'app.db'), Buffer.from('SQLite format 3\0', 'latin1'))
+  const name = 'n'.repeat(250)
+  // From within, so that no path is ever too long.
+  const nest = `mkdir ${name}; for i in $(seq 19); do mkdir up; mv ${name} up; mv up ${name}; done`
+  execFileSync('sh', ['-ec', nest], { cwd: join(path, 'deep') })
+  const config = { path, pattern: '*', recursive: true, watch: false } as unknown as DatabaseFolder
+  await using folder = new SqliteFolder(config)
+  const deep = ['deep', ...Array.from({ length: 20 }, () => name), 'app.db'].join('/')
+  const replicated = { paths: new Set([join(path, deep), '/elsewhere/app.db']), has: () => false }
+  const { found, problem } = await folder.scan(replicated, signal)
+  expect(found).toEqual([deep, 'other/app.db'])
+  expect(problem?.message).toMatch(/^cannot read folder .*ENAMETOOLONG/)
 })
