@@ -3,10 +3,12 @@
  * is replicated then would be that one, given to him. So a link counts only if root, we or the owner of what it leads to made
  * it; what is found is held by a descriptor; and where it really lies is compared with where the path led to.
  */
+import { type Stats } from 'node:fs'
 import { lstat, readlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { DatabaseError } from '../../domain/errors.js'
 import { codeOf } from '../../kit/error-text.js'
+import { formatBytes } from '../../kit/quantity.js'
 import { type FileIdentity } from '../../usecase/ports/managed-database.js'
 import { type FileRights } from '../files/ownership.js'
 import { PinnedFile } from '../files/pinned-file.js'
@@ -19,6 +21,13 @@ export interface DatabaseFile {
   readonly rights: FileRights
   readonly nameCount: number
 }
+
+/**
+ * SQLite leaves no holes in its files. One of more than so many bytes, of which less than so much is on the disk, was made so, and
+ * would be read for hours, a hole after the other. A file system that packs what is written takes no hundredth for it.
+ */
+const largeBytes = 64 * 1024 ** 3
+const leastPartOnDisk = 0.01
 
 /** As many as the system follows. */
 const maxLinks = 40
@@ -50,6 +59,7 @@ export async function findDatabaseFile(
       { hint: 'name the file itself, or let its owner or root make the link' },
     )
   }
+  refuseSparse(stats)
   for (const suffix of ['-wal', '-shm']) await refuseStranger(`${real}${suffix}`, stats)
   return {
     path: real,
@@ -57,6 +67,17 @@ export async function findDatabaseFile(
     rights: stats,
     nameCount: stats.nlink,
   }
+}
+
+/** Throws the {@link DatabaseError} of a file that is almost all holes. */
+export function refuseSparse({ size, blocks }: Pick<Stats, 'size' | 'blocks'>): void {
+  const onDiskBytes = blocks * 512
+  // There are file systems that do not say what is on the disk.
+  if (size < largeBytes || onDiskBytes === 0 || onDiskBytes >= size * leastPartOnDisk) return
+  throw new DatabaseError(
+    `its file is ${formatBytes(size)} large, of which only ${formatBytes(onDiskBytes)} are on the disk`,
+    { hint: 'find out what made it so long; VACUUM INTO writes a database anew' },
+  )
 }
 
 /** What lies beside a database belongs to whoever may write that. */

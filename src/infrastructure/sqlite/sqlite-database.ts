@@ -21,7 +21,7 @@ import { type FileRights } from '../files/ownership.js'
 import { PinnedFile } from '../files/pinned-file.js'
 import { isTrusted } from '../files/who-can-change.js'
 import { refuseForeignDatabase } from './database-access.js'
-import { type DatabaseFile, findDatabaseFile } from './database-file.js'
+import { type DatabaseFile, findDatabaseFile, refuseSparse } from './database-file.js'
 import { findLogChange, type LogFiles, type OpenedWithLog } from './log-files.js'
 import { nameOfProcess, processesBesideAnotherLog } from './file-locks.js'
 import { isMountPoint } from './mounts.js'
@@ -346,7 +346,9 @@ export class SqliteDatabase implements ManagedDatabase {
 
   async fileSizeBytes(signal: AbortSignal): Promise<number> {
     signal.throwIfAborted()
-    return (await (await this.#openFile()).stat()).size
+    const stats = await (await this.#openFile()).stat()
+    refuseSparse(stats)
+    return stats.size
   }
 
   /** One descriptor for all that needs one, from the first time on. */

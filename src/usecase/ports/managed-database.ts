@@ -177,7 +177,7 @@ export interface ManagedDatabase {
    */
   readFile(signal: AbortSignal): AsyncIterable<Uint8Array>
 
-  /** Size of the database file now. */
+  /** Size of the database file now. Throws {@link DatabaseError} for one that is almost all holes, which would take for ever to read. */
   fileSizeBytes(signal: AbortSignal): Promise<number>
 
   /** Resolves when the reader is lost though nothing was called, as its thread has died, or at an abort: open it again. */
