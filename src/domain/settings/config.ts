@@ -72,6 +72,8 @@ export interface AbsReplicaTarget extends ObjectStoreTarget {
   /** One of the two, or neither: the SDK's default chain. The token has no leading `?`. */
   readonly accountKey: Secret | undefined
   readonly sasToken: Secret | undefined
+  /** Whether what is sent as it is may go to another machine without TLS. */
+  readonly plainSecrets: boolean
 }
 
 /** Where a replica lies. One member per kind of store. */

@@ -385,7 +385,7 @@ const table = {
       least: '5s',
       zero: 'it does not wait',
       description:
-        'For rolling deployments: a tsreplicate that starts elsewhere waits until this one ends, or has given no sign of life for this long. Each such period costs about three small requests.',
+        'For rolling deployments: a tsreplicate that starts elsewhere waits until this one ends, or has given no sign of life for this long, but never longer than an hour. Each such period costs about three small requests.',
     },
     owner: {
       type: 'choice',
@@ -493,10 +493,10 @@ const table = {
     'plain-secrets': {
       type: 'boolean',
       default: 'false',
-      stores: ['s3'],
+      stores: ['s3', 'abs'],
       inUrl: true,
       description:
-        'Send a session token or `sse-customer-key` to another machine over http, where whoever listens can read it.',
+        'Send a session token, `sse-customer-key` or `sas-token` to another machine over http, where whoever listens can read it.',
     },
     'account-name': {
       type: 'string',

@@ -240,6 +240,7 @@ function readAbs(
     accountName,
     accountKey: accountKey === undefined ? undefined : new Secret(accountKey),
     sasToken: sasToken === undefined ? undefined : new Secret(sasToken),
+    plainSecrets: settings.value('plain-secrets'),
   }
 }
 

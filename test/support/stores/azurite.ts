@@ -114,6 +114,7 @@ export function absTarget(
     accountName: store.accountName,
     accountKey: new Secret(store.accountKey),
     sasToken: undefined,
+    plainSecrets: false,
     bucket: store.container,
     prefix: '',
     endpoint: store.endpoint,

@@ -10,6 +10,7 @@ import {
 import { type AbsReplicaTarget } from '../../../domain/settings/config.js'
 import { ConfigError } from '../../../domain/errors.js'
 import { agentsOf } from '../object-store/agents.js'
+import { refusePlainSecret } from '../object-store/plain-secrets.js'
 import { type StoreTimeouts, TimedRequests, usualTimeouts } from '../object-store/timed-requests.js'
 import { type AbsFailure, describeFailure, toReplicaError } from './abs-errors.js'
 
@@ -20,6 +21,10 @@ export class AbsConnection {
   #container: Promise<ContainerClient> | undefined
 
   constructor(target: AbsReplicaTarget, timeouts: Partial<StoreTimeouts>) {
+    const { endpoint = '', sasToken, plainSecrets } = target
+    if (sasToken !== undefined && !plainSecrets && URL.canParse(endpoint)) {
+      refusePlainSecret('sas-token', new URL(endpoint))
+    }
     this.#target = target
     this.timeouts = { ...usualTimeouts, ...timeouts }
   }

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { ConfigError } from '../../../domain/errors.js'
+import { isLoopbackHost } from '../object-store/plain-secrets.js'
 
 /**
  * The URL of an endpoint as it was configured. Without a scheme it is https, but http where the traffic cannot leave
@@ -19,16 +20,6 @@ function toUrl(text: string): URL {
       hint: 'write it as https://host, with the port if there is one',
     })
   }
-}
-
-/** Whether the host is this machine. */
-export function isLoopbackHost(hostname: string): boolean {
-  const host = hostname.replace(/^\[|\]$/g, '')
-  return (
-    host === '::1' ||
-    /(?:^|\.)localhost$/.test(host) ||
-    (isIP(host) === 4 && host.startsWith('127.'))
-  )
 }
 
 function isPrivateHost(hostname: string): boolean {

@@ -9,9 +9,10 @@ import { type S3ReplicaTarget } from '../../../domain/settings/config.js'
 import { ConfigError } from '../../../domain/errors.js'
 import { ownerObjectName } from '../../../domain/stored/replica-layout.js'
 import { agentsOf } from '../object-store/agents.js'
+import { isLoopbackHost, refusePlainSecret } from '../object-store/plain-secrets.js'
 import { type Attempt } from '../object-store/refused-request.js'
 import { type Outcome, TimedRequests } from '../object-store/timed-requests.js'
-import { isLoopbackHost, parseEndpoint } from './endpoint.js'
+import { parseEndpoint } from './endpoint.js'
 import { profileNamed, profileOf, type ProviderProfile, regionInHost } from './provider-profiles.js'
 import { describeFailure, type S3Failure, toReplicaError } from './s3-errors.js'
 
@@ -43,7 +44,7 @@ export class S3Connection {
 
   constructor(target: S3ReplicaTarget, timeouts: Partial<S3Timeouts> = {}) {
     const endpoint = target.endpoint === undefined ? undefined : parseEndpoint(target.endpoint)
-    refusePlainSecrets(target, endpoint)
+    if (endpoint !== undefined && !target.plainSecrets) refuseConfiguredSecrets(target, endpoint)
     this.#target = target
     this.bucket = target.bucket
     this.timeouts = { ...usualTimeouts, ...timeouts }
@@ -75,6 +76,7 @@ export class S3Connection {
       },
     })
     shapeRequests(this.#client, this.profile, target.storageClass)
+    if (!target.plainSecrets) refuseSentSecrets(this.#client)
   }
 
   /** An object, a folder or the bucket itself, for people. */
@@ -185,18 +187,35 @@ export class S3Connection {
   }
 }
 
-/** Keys sign requests and are not sent. What is sent as it is, everybody on the way could read and use without TLS. */
-function refusePlainSecrets(
-  { endpoint: text, credentials, encryption, plainSecrets }: S3ReplicaTarget,
-  endpoint: URL | undefined,
+/** At the start: what the vendor's chain finds is known only when it is sent. */
+function refuseConfiguredSecrets(
+  { credentials, encryption }: S3ReplicaTarget,
+  endpoint: URL,
 ): void {
-  if (plainSecrets || endpoint?.protocol !== 'http:' || isLoopbackHost(endpoint.hostname)) return
-  const isCustomers = encryption?.kind === 'customer'
-  if (credentials?.sessionToken === undefined && !isCustomers) return
-  const what = isCustomers ? 'sse-customer-key' : 'a session token'
-  throw new ConfigError(`${what} would be sent to ${text} over http, where others can read it`, {
-    hint: 'use https, or set plain-secrets: true where nobody else can listen',
-  })
+  if (credentials?.sessionToken !== undefined) refusePlainSecret(sentSecrets[0][1], endpoint)
+  if (encryption?.kind === 'customer') refusePlainSecret(sentSecrets[1][1], endpoint)
+}
+
+/** The headers that are secrets, and what people call them. */
+const sentSecrets = [
+  ['x-amz-security-token', 'a session token'],
+  ['x-amz-server-side-encryption-customer-key', 'sse-customer-key'],
+] as const
+
+function refuseSentSecrets(client: S3Client): void {
+  client.middlewareStack.add(
+    (next) => (args) => {
+      const { request } = args
+      if (isRequest(request)) {
+        for (const [header, what] of sentSecrets) {
+          if (header in request.headers) refusePlainSecret(what, request)
+        }
+      }
+      return next(args)
+    },
+    // Behind the signing, which adds the token.
+    { step: 'deserialize', priority: 'high', name: 'refuseSentSecrets' },
+  )
 }
 
 /** A proxy cannot reach this machine; and who trusts any certificate means the server itself. */
@@ -242,12 +261,15 @@ function credentialsOf({ credentials }: S3ReplicaTarget): Pick<S3ClientConfig, '
 
 /** What of a request in the making is looked at here. */
 interface RequestInTheMaking {
+  readonly protocol: string
+  readonly hostname: string
+  readonly port?: number
   readonly headers: Record<string, string>
   readonly body?: unknown
 }
 
 function isRequest(value: unknown): value is RequestInTheMaking {
-  return typeof value === 'object' && value !== null && 'headers' in value
+  return typeof value === 'object' && value !== null && 'headers' in value && 'hostname' in value
 }
 
 /** Gives requests the headers of the profile, just before they are signed. */

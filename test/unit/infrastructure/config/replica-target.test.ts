@@ -45,7 +45,10 @@ const s3 = {
   provider: undefined,
 }
 const gcs = { ...common, type: 'gcs', anonymous: false }
-const abs = { ...common, type: 'abs', accountKey: undefined, sasToken: undefined }
+const abs = {
+  ...{ ...common, type: 'abs', plainSecrets: false },
+  ...{ accountKey: undefined, sasToken: undefined },
+}
 const key32 = Buffer.alloc(32, 7).toString('base64')
 
 describe('parseReplicaUrl', () => {

@@ -149,3 +149,22 @@ test('the secrets of a token are in no message', async () => {
   expect(String(error)).toContain('nothing listens')
   expect(JSON.stringify(error) + String((error as Error).cause)).not.toContain('Zm9vYmFy')
 })
+
+test('a token is sent to another machine over https, or where that is asked for', () => {
+  const openAt = (endpoint: string | undefined, plainSecrets = false): unknown => {
+    const store = { endpoint: '', accountName: 'account', accountKey: '', container: 'box' }
+    const token = { accountKey: undefined, sasToken: new Secret('sig=secret') }
+    return openAbsReplica(absTarget(store, { ...token, endpoint, plainSecrets }))
+  }
+  const plain = 'http://azurite.internal:10000/account'
+  expect(() => openAt(plain)).toThrow(ConfigError)
+  expect(() => openAt(plain)).toThrow('sas-token would be sent to azurite.internal:10000 over http')
+  expect(() => openAt(plain, true)).not.toThrow()
+  for (const endpoint of [
+    undefined,
+    'https://azurite.internal',
+    'http://127.0.0.1:10000/account',
+  ]) {
+    expect(() => openAt(endpoint)).not.toThrow()
+  }
+})

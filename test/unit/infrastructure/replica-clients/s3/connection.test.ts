@@ -1,7 +1,7 @@
 /** How the client finds its way: endpoints, providers, regions, certificates, sizes of parts. */
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { type S3ReplicaTarget } from '../../../../../src/domain/settings/config.js'
 import { ConfigError } from '../../../../../src/domain/errors.js'
 import { Secret } from '../../../../../src/domain/settings/secret.js'
@@ -235,7 +235,8 @@ test.each<[string, Partial<S3ReplicaTarget>]>([
     openS3Replica(s3Target(store, { ...settings, endpoint, ...more }))
   for (const endpoint of ['http://minio.internal:9000', 'http://10.0.0.7', '192.168.0.7:9000']) {
     expect(() => openAt(endpoint)).toThrow(ConfigError)
-    expect(() => openAt(endpoint)).toThrow(`${what} would be sent to ${endpoint} over http`)
+    const host = endpoint.replace('http://', '')
+    expect(() => openAt(endpoint)).toThrow(`${what} would be sent to ${host} over http`)
     expect(() => openAt(endpoint, { plainSecrets: true })).not.toThrow()
     const plain = { credentials: undefined, encryption: undefined }
     expect(() => openAt(endpoint, plain)).not.toThrow()
@@ -246,5 +247,28 @@ test.each<[string, Partial<S3ReplicaTarget>]>([
     'http://localhost:9',
   ]) {
     expect(() => openAt(endpoint)).not.toThrow()
+  }
+})
+
+test('a session token that the vendor’s own chain finds is not sent to another machine over http', async () => {
+  const store = {
+    endpoint: 'http://192.0.2.1:9000',
+    accessKeyId: '',
+    secretAccessKey: '',
+    bucket: 'b',
+    region: 'eu',
+  }
+  vi.stubEnv('AWS_ACCESS_KEY_ID', 'id')
+  vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'secret')
+  vi.stubEnv('AWS_SESSION_TOKEN', 'token')
+  try {
+    const client = openS3Replica(s3Target(store, { credentials: undefined }))
+    const listing = Array.fromAsync(client.listGenerations(AbortSignal.timeout(10_000)))
+    await expect(listing).rejects.toThrow(ConfigError)
+    await expect(listing).rejects.toThrow(
+      'a session token would be sent to 192.0.2.1:9000 over http',
+    )
+  } finally {
+    vi.unstubAllEnvs()
   }
 })
