@@ -2,9 +2,17 @@
 import { mkdtempSync, readdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { cleanUp, listObjects, restore, start, until } from '../support/cli.ts'
+import { cleanUp, listObjects, restore, run, start, until } from '../support/cli.ts'
 import { addNote, notesIn } from '../support/notes.ts'
-import { configOf, does, type Host, isRoot, makeHost, rightsOf } from '../support/tenants.ts'
+import {
+  configOf,
+  does,
+  type Host,
+  isRoot,
+  makeHost,
+  rightsOf,
+  type Tenant,
+} from '../support/tenants.ts'
 
 afterEach(() => cleanUp())
 
@@ -126,5 +134,46 @@ describe.skipIf(!isRoot)('a replica in a folder', () => {
     function mode(name: string): string {
       return rightsOf(join(replicas[0]!.path, name)).split(' ')[1]!
     }
+  })
+
+  test('of a tenant, who puts links to somebody else’s into it, is no way to that one', async () => {
+    const host = makeHost('alice', 'bob')
+    const [alice, bob] = host.tenants
+    const replicaOf = (name: string): string => join(host.replicas, name)
+    const of = ({ name }: Tenant) => ({
+      replicas: [
+        {
+          path: replicaOf(name),
+          'sync-interval': '100ms',
+          retention: '1s',
+          'retention-check-interval': '1s',
+          ...(name === 'alice' ? { owner: 'database' } : {}),
+        },
+      ],
+    })
+    const daemon = start('replicate', '-config', configOf(host, { by: 'path', of }))
+    await daemon.waitFor(/snapshot written/, { times: 2 })
+    const kept = listObjects(replicaOf('bob'))
+    const [generation] = readdirSync(join(replicaOf('bob'), 'generations'))
+    // A generation of long ago, which is his, and what is hers now.
+    const bobs = join(replicaOf('bob'), 'generations', generation!)
+    const hers = { ...alice!, home: join(replicaOf('alice'), 'generations') }
+    does(hers, `ln -s ${bobs} 0123456789abcdef; mkfifo ../tsreplicate-owner.999.json`)
+    does(hers, `cd $(ls | grep -v 0123456789abcdef); mv wal old 2>&- || :; ln -s ${bobs}/wal wal`)
+    addNote(alice!.db, 'more')
+    addNote(bob!.db, 'more')
+    await daemon.waitFor(/replica=file.*it is a link, which is not followed/)
+    await until(async () => (await restored(host, 'bob')).length === 2, 20_000, 'bob’s')
+    expect(listObjects(replicaOf('bob'))).toEqual(expect.arrayContaining(kept))
+    for (const name of readdirSync(replicaOf('bob'), { recursive: true, encoding: 'utf8' }))
+      expect(rightsOf(join(replicaOf('bob'), name))).toMatch(/^0 [67]00$/)
+    const { code } = await run(
+      'restore',
+      '-o',
+      join(host.folder, 'stolen'),
+      `file://${replicaOf('alice')}`,
+    )
+    expect(code).not.toBe(0)
+    expect(await daemon.stop()).toBe(74)
   })
 })

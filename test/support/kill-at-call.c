@@ -130,21 +130,34 @@ static int is_trouble(const char *call, const char *path) {
   return 0;
 }
 
+/* A path that begins at a descriptor, as it is from the root: of the last one, in each thread. */
+static const char *named(const char *path) {
+  static _Thread_local char whole[2 * PATH_MAX];
+  static const char start[] = "/proc/self/fd/";
+  if (strncmp(path, start, sizeof start - 1) != 0) return path;
+  char *rest;
+  long fd = strtol(path + sizeof start - 1, &rest, 10);
+  if (!path_of((int)fd, whole)) return path;
+  strncat(whole, rest, PATH_MAX);
+  return whole;
+}
+
 #define REAL(name) ((__typeof__(name) *)dlsym(RTLD_NEXT, #name))
 #define IS(word) (strcmp(moment, word) == 0)
 
 /* Runs `action` between the two moments; its value is the call's. */
-#define AROUND(call, path, type, action)                     \
+#define AROUND(call, given, type, action)                    \
   do {                                                       \
-    int it = is_it(call, path);                              \
-    int lives = it && is_trouble(call, path);                \
+    const char *at = named(given);                           \
+    int it = is_it(call, at);                                \
+    int lives = it && is_trouble(call, at);                  \
     if (lives && IS("fail")) {                               \
       errno = error;                                         \
       return -1;                                             \
     }                                                        \
-    if (it && !lives && !IS("after")) die(call, path);       \
+    if (it && !lives && !IS("after")) die(call, at);         \
     type result = action;                                    \
-    if (it && !lives) die(call, path);                       \
+    if (it && !lives) die(call, at);                         \
     if (lives && IS("done")) {                               \
       errno = error;                                         \
       return -1;                                             \

@@ -39,7 +39,8 @@ export async function createFolder(
   }
 }
 
-async function giveFolder(path: string, owner: FileOwnership): Promise<void> {
+/** Gives a folder that was just created to its owner. */
+export async function giveFolder(path: string, owner: FileOwnership): Promise<void> {
   if (owner.uid === undefined) return
   await using folder = await open(path, folderFlags)
   await giveTo(folder, { ...owner, mode: owner.directoryMode })

@@ -8,8 +8,9 @@ import { type FileHandle, lstat, open, readlink, realpath } from 'node:fs/promis
 import { codeOf } from '../../kit/error-text.js'
 
 /** Node has no name for it. */
-const O_PATH = 0o10000000
-const hasDescriptors = existsSync('/proc/self/fd')
+export const O_PATH = 0o10000000
+/** Whether a descriptor can be opened by a name of its own. */
+export const hasDescriptors = existsSync('/proc/self/fd')
 
 export class PinnedFile implements AsyncDisposable {
   readonly stats: Stats

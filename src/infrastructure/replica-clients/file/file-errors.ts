@@ -1,4 +1,4 @@
-import { ReplicaError } from '../../../domain/errors.js'
+import { ReplicaError, TsreplicateError } from '../../../domain/errors.js'
 import { isAbortError } from '../../../kit/abort.js'
 import { codeOf, messageOf } from '../../../kit/error-text.js'
 import { unfitPhrases } from '../../files/regular-files.js'
@@ -21,6 +21,16 @@ export function toReplicaError(
     retryable,
     ...(entry?.hint === undefined ? {} : { hint: entry.hint }),
   })
+}
+
+/** Runs `action`; what the file system throws becomes a `ReplicaError` that begins with `cannot <what>`. */
+export async function attempt<T>(what: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action()
+  } catch (error) {
+    if (error instanceof TsreplicateError || isAbortError(error)) throw error
+    throw toReplicaError(what, error)
+  }
 }
 
 const accessHint = 'give the user that runs tsreplicate access to the replica’s folder'

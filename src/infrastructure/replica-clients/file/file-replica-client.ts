@@ -1,15 +1,14 @@
 /**
  * A replica in a folder. An object is written under a temporary name, synced and renamed, and its folder synced: it is
- * there whole, or not at all.
+ * there whole, or not at all. Folders of it may be somebody else's, who can put links in their place: each is opened, and what
+ * is done is done in what was opened.
  */
-import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
-import { type FileHandle, link, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { type FileHandle, link, lstat, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { ObjectExistsError, ObjectNotFoundError, TsreplicateError } from '../../../domain/errors.js'
+import { ObjectNotFoundError } from '../../../domain/errors.js'
 import { type Generation, parseGeneration } from '../../../domain/wal/generation.js'
 import { isBefore } from '../../../domain/wal/position.js'
-import { isAbortError } from '../../../kit/abort.js'
 import { codeOf } from '../../../kit/error-text.js'
 import {
   formatObjectPath,
@@ -23,7 +22,6 @@ import {
 import {
   type ByteRange,
   type ListOptions,
-  type ObjectPart,
   type ObjectUpload,
   type OwnerObject,
   type ReplicaClient,
@@ -31,23 +29,28 @@ import {
   type UploadOptions,
   type WalSegmentInfo,
 } from '../../../usecase/ports/replica-client.js'
-import { createFile, createFolder, syncFolder } from '../../files/durable-files.js'
+import { createFile } from '../../files/durable-files.js'
+import { HeldFolder } from '../../files/held-folder.js'
 import { type FileOwnership } from '../../files/ownership.js'
 import { isAlive } from '../../files/process-lives.js'
 import { openRegularFile } from '../../files/regular-files.js'
-import { toReplicaError } from './file-errors.js'
-import { isOwnerFile, linkOwnerFile, ownerFilePath, readOwnerFile } from './owner-file.js'
+import { attempt, toReplicaError } from './file-errors.js'
+import { FileUpload, livePaths, removeIfEmpty } from './file-upload.js'
+import { isOwnerFile, linkOwnerFile, ownerFileName, readOwnerFile } from './owner-file.js'
 
 const chunkBytes = 1024 * 1024
-const uploadPartBytes = 4 * 1024 * 1024
 /** Temporary files of the original, which has no way to tell whose they are, are left alone for this long. */
 const foreignTemporaryAgeMs = 60 * 60 * 1000
 
 /** What a temporary file's name ends with: whose it is, and what nobody can guess. */
 const temporarySuffix = (): string => `.${process.pid}-${randomInt(2 ** 47)}.tsr.tmp`
 
-/** The temporary files that this process is writing now. */
-const livePaths = new Set<string>()
+/** What has a name in a folder of the replica. */
+interface Entry {
+  readonly folder: HeldFolder
+  readonly name: string
+  readonly path: string
+}
 
 export class FileReplicaClient implements ReplicaClient {
   readonly type = 'file'
@@ -64,18 +67,17 @@ export class FileReplicaClient implements ReplicaClient {
   }
 
   async *listGenerations(signal: AbortSignal): AsyncIterable<Generation> {
-    for (const name of await listFolder(join(this.#root, generationsFolder), signal)) {
+    for await (const { name } of this.#list(generationsFolder, signal)) {
       const generation = parseGeneration(name)
       if (generation !== undefined) yield generation
     }
   }
 
   async *listSnapshots(generation: Generation, signal: AbortSignal): AsyncIterable<SnapshotInfo> {
-    const folder = join(this.#root, objectFolder(generation, 'snapshot'))
-    for (const name of await listFolder(folder, signal)) {
-      const index = parseSnapshotName(name)
+    for await (const entry of this.#list(objectFolder(generation, 'snapshot'), signal)) {
+      const index = parseSnapshotName(entry.name)
       if (index === undefined) continue
-      const facts = await statObject(join(folder, name), signal)
+      const facts = await statObject(entry, signal)
       if (facts !== undefined) yield { kind: 'snapshot', generation, index, ...facts }
     }
   }
@@ -85,11 +87,10 @@ export class FileReplicaClient implements ReplicaClient {
     signal: AbortSignal,
     { from }: ListOptions = {},
   ): AsyncIterable<WalSegmentInfo> {
-    const folder = join(this.#root, objectFolder(generation, 'wal-segment'))
-    for (const name of await listFolder(folder, signal)) {
-      const position = parseWalSegmentName(name)
+    for await (const entry of this.#list(objectFolder(generation, 'wal-segment'), signal)) {
+      const position = parseWalSegmentName(entry.name)
       if (position === undefined || isBefore(position, from)) continue
-      const facts = await statObject(join(folder, name), signal)
+      const facts = await statObject(entry, signal)
       if (facts !== undefined) yield { kind: 'wal-segment', generation, ...position, ...facts }
     }
   }
@@ -104,10 +105,13 @@ export class FileReplicaClient implements ReplicaClient {
     const temporaryPath = `${path}${temporarySuffix()}`
     livePaths.add(temporaryPath)
     try {
-      const isLinked =
-        file !== undefined && (await this.#linkFile(file, expectedBytes, temporaryPath))
-      const opened = isLinked ? undefined : await this.#createFile(temporaryPath)
-      return new FileUpload(opened, { path, temporaryPath, isNew, signal })
+      const linked =
+        file === undefined ? undefined : await this.#linkFile(file, expectedBytes, temporaryPath)
+      const made =
+        linked === undefined
+          ? await this.#createFile(temporaryPath)
+          : { folder: linked, file: undefined }
+      return new FileUpload(made, { path, temporaryName: basename(temporaryPath), isNew, signal })
     } catch (error) {
       livePaths.delete(temporaryPath)
       throw toReplicaError(`create ${temporaryPath}`, error)
@@ -146,27 +150,27 @@ export class FileReplicaClient implements ReplicaClient {
 
   async delete(refs: readonly ObjectRef[], signal: AbortSignal): Promise<void> {
     const failures: unknown[] = []
-    const folders = new Set<string>()
-    for (const ref of refs) {
-      signal.throwIfAborted()
-      const path = this.#pathOf(ref)
-      try {
-        await attempt(`delete ${path}`, () => rm(path, { force: true }))
-        folders.add(dirname(path))
-      } catch (error) {
-        failures.push(error)
-      }
+    const folders = new Map<string, string[]>()
+    for (const path of refs.map((ref) => this.#pathOf(ref))) {
+      folders.set(dirname(path), [...(folders.get(dirname(path)) ?? []), basename(path)])
     }
-    for (const folder of folders) {
-      // A generation without objects has no folder.
-      if (await removeIfEmpty(folder)) await removeIfEmpty(dirname(folder))
+    for (const [folder, names] of folders) {
+      try {
+        failures.push(...(await deleteIn(folder, names, signal)))
+      } finally {
+        // A generation without objects has no folder.
+        await removeIfEmpty(folder, { above: 1 })
+      }
     }
     if (failures.length > 0) throw failures[0]
   }
 
   readOwner(signal: AbortSignal): Promise<OwnerObject | undefined> {
     signal.throwIfAborted()
-    return attempt(`read the owner of ${this.#root}`, () => readOwnerFile(this.#root))
+    return attempt(`read the owner of ${this.#root}`, async () => {
+      await using folder = await HeldFolder.find(this.#root)
+      return folder && (await readOwnerFile(folder))
+    })
   }
 
   writeOwner(
@@ -175,44 +179,54 @@ export class FileReplicaClient implements ReplicaClient {
   ): Promise<string | undefined> {
     signal.throwIfAborted()
     const ordinal = Number(replaces ?? 0) + 1
-    const temporaryPath = `${ownerFilePath(this.#root, ordinal)}${temporarySuffix()}`
+    const temporaryName = `${ownerFileName(ordinal)}${temporarySuffix()}`
     return attempt(`write the owner of ${this.#root}`, async () => {
+      const { folder, file } = await this.#createFile(join(this.#root, temporaryName))
       try {
-        const file = await this.#createFile(temporaryPath)
         try {
           await file.writeFile(content)
           await file.sync()
         } finally {
           await file.close()
         }
-        const isWritten = await linkOwnerFile(this.#root, { ordinal, temporaryPath })
-        if (isWritten) await syncFolder(this.#root)
+        const isWritten = await linkOwnerFile(folder, { ordinal, temporaryName })
+        if (isWritten) await folder.sync()
         return isWritten ? String(ordinal) : undefined
       } finally {
-        await rm(temporaryPath, { force: true }).catch(() => undefined)
+        await rm(folder.at(temporaryName), { force: true }).catch(() => undefined)
+        await folder[Symbol.asyncDispose]()
       }
     })
   }
 
   async sweep(signal: AbortSignal): Promise<void> {
-    for (const name of await listFolder(this.#root, signal)) {
-      const path = join(this.#root, name)
-      if (isOwnerFile(name) || !(await isLeftover(path))) continue
-      await attempt(`delete ${path}`, () => rm(path, { force: true }))
-    }
+    await this.#sweepFolder('', signal)
     for await (const generation of this.listGenerations(signal)) {
       for (const kind of ['snapshot', 'wal-segment'] as const) {
-        const folder = join(this.#root, objectFolder(generation, kind))
-        for (const name of await listFolder(folder, signal)) {
-          signal.throwIfAborted()
-          const path = join(folder, name)
-          if (await isLeftover(path)) {
-            await attempt(`delete ${path}`, () => rm(path, { force: true }))
-          }
-        }
-        await removeIfEmpty(folder)
+        const folder = objectFolder(generation, kind)
+        await this.#sweepFolder(folder, signal)
+        await removeIfEmpty(join(this.#root, folder))
       }
       await removeIfEmpty(join(this.#root, generationFolder(generation)))
+    }
+  }
+
+  async #sweepFolder(relativePath: string, signal: AbortSignal): Promise<void> {
+    for await (const { folder, name, path } of this.#list(relativePath, signal)) {
+      signal.throwIfAborted()
+      if (isOwnerFile(name) || !(await isLeftover({ folder, name, path }))) continue
+      await attempt(`delete ${path}`, () => rm(folder.at(name), { force: true }))
+    }
+  }
+
+  /** All that is in a folder of the replica; nothing where there is none. */
+  async *#list(relativePath: string, signal: AbortSignal): AsyncIterable<Entry> {
+    signal.throwIfAborted()
+    const path = join(this.#root, relativePath)
+    await using folder = await attempt(`list ${path}`, () => HeldFolder.find(path))
+    if (folder === undefined) return
+    for (const name of await attempt(`list ${path}`, () => folder.names())) {
+      yield { folder, name, path: join(path, name) }
     }
   }
 
@@ -220,196 +234,101 @@ export class FileReplicaClient implements ReplicaClient {
     return join(this.#root, formatObjectPath(ref))
   }
 
-  async #createFile(path: string): Promise<FileHandle> {
+  /** A new file, and its folder, which is to be let go. */
+  async #createFile(path: string): Promise<{ folder: HeldFolder; file: FileHandle }> {
     // The folder can be removed between the two steps, as empty, by a deletion; not time after time.
     for (let tries = 1; ; tries += 1) {
       const owner = this.#owner()
-      await createFolder(dirname(path), owner)
+      const folder = await HeldFolder.make(dirname(path), owner)
       try {
-        return await createFile(path, owner)
+        return { folder, file: await createFile(folder.at(basename(path)), owner) }
       } catch (error) {
+        await folder[Symbol.asyncDispose]()
         if (codeOf(error) !== 'ENOENT' || tries === 3) throw error
       }
     }
   }
 
-  /** Gives a file another name, which costs no copy; false: it is of another file system, or that cannot be done. */
-  async #linkFile(file: string, sizeBytes: number, path: string): Promise<boolean> {
+  /**
+   * Gives a file another name, which costs no copy. Its folder, which is to be let go; undefined: it is of another file system,
+   * or that cannot be done.
+   */
+  async #linkFile(file: string, sizeBytes: number, path: string): Promise<HeldFolder | undefined> {
     const { uid, fileMode, ...owner } = this.#owner()
     // What is given away would be given away there, too.
-    if (uid !== undefined) return false
-    await createFolder(dirname(path), owner)
+    if (uid !== undefined) return undefined
+    const folder = await HeldFolder.make(dirname(path), owner)
     try {
-      await link(file, path)
-    } catch {
-      return false
+      if (await linkInto(folder, { file, name: basename(path), sizeBytes, fileMode })) return folder
+    } catch (error) {
+      await folder[Symbol.asyncDispose]()
+      throw error
     }
-    await using linked = await openRegularFile(path)
-    if (fileMode !== undefined) await linked.chmod(fileMode)
-    // A file that is not what it was is for its reader to find out.
-    if ((await linked.stat()).size === sizeBytes) return true
-    await rm(path, { force: true })
+    await folder[Symbol.asyncDispose]()
+    return undefined
+  }
+}
+
+async function linkInto(
+  folder: HeldFolder,
+  made: {
+    readonly file: string
+    readonly name: string
+    readonly sizeBytes: number
+    readonly fileMode: number | undefined
+  },
+): Promise<boolean> {
+  const path = folder.at(made.name)
+  try {
+    await link(made.file, path)
+  } catch {
     return false
   }
-}
-
-/** Its parts are written where they belong, so that one may come again. Without a file it is one that was linked. */
-class FileUpload implements ObjectUpload {
-  readonly partSizeBytes = uploadPartBytes
-  readonly maxConcurrentParts = 1
-  readonly isWhole: boolean
-  readonly #file: FileHandle | undefined
-  readonly #path: string
-  readonly #temporaryPath: string
-  readonly #isNew: boolean
-  readonly #signal: AbortSignal
-  #state: 'open' | 'closed' | 'renamed' | 'finished' | 'given up'
-  #running: Promise<void> = Promise.resolve()
-
-  constructor(
-    file: FileHandle | undefined,
-    options: { path: string; temporaryPath: string; isNew: boolean; signal: AbortSignal },
-  ) {
-    this.isWhole = file === undefined
-    this.#state = file === undefined ? 'closed' : 'open'
-    this.#file = file
-    this.#path = options.path
-    this.#temporaryPath = options.temporaryPath
-    this.#isNew = options.isNew
-    this.#signal = options.signal
-  }
-
-  storedBytes(contentBytes: number): number {
-    return contentBytes
-  }
-
-  sendPart(part: ObjectPart): Promise<void> {
-    return this.#run(() => this.#write(part))
-  }
-
-  finish(): Promise<void> {
-    return this.#run(() => this.#finish())
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    const before = this.#state
-    if (before === 'finished' || before === 'given up') return
-    this.#state = 'given up'
-    // Pulling the file from under what runs would break it; its error is its caller's.
-    await this.#running
-    if (before === 'open') await this.#file?.close().catch(() => undefined)
-    if (before !== 'renamed') {
-      // What cannot be removed now is swept later.
-      await rm(this.#temporaryPath, { force: true }).catch(() => undefined)
-    }
-    livePaths.delete(this.#temporaryPath)
-    const folder = dirname(this.#path)
-    if (await removeIfEmpty(folder)) await removeIfEmpty(dirname(folder))
-  }
-
-  async #run(action: () => Promise<void>): Promise<void> {
-    if (this.#state === 'given up') throw new Error('the upload has ended')
-    this.#signal.throwIfAborted()
-    const running = attempt(`write ${this.#path}`, action)
-    this.#running = running.catch(() => undefined)
-    await running
-  }
-
-  async #write({ number, bytes }: ObjectPart): Promise<void> {
-    const file = this.#file
-    assert(file !== undefined && this.#state === 'open', 'a part after the end of the upload')
-    const start = number * this.partSizeBytes
-    for (let at = 0; at < bytes.byteLength;) {
-      this.#signal.throwIfAborted()
-      const { bytesWritten } = await file.write(bytes, at, bytes.byteLength - at, start + at)
-      at += bytesWritten
-    }
-  }
-
-  async #finish(): Promise<void> {
-    if (this.#state === 'open') {
-      await this.#close()
-      this.#state = 'closed'
-    }
-    this.#signal.throwIfAborted()
-    if (this.#state === 'closed') {
-      if (this.#isNew) await this.#link()
-      else await rename(this.#temporaryPath, this.#path)
-      // Two names of one file stay both: it had been linked here before, by a process that died.
-      if (this.isWhole || this.#isNew) await rm(this.#temporaryPath, { force: true })
-      livePaths.delete(this.#temporaryPath)
-      this.#state = 'renamed'
-    }
-    if (this.#state === 'renamed') {
-      await syncFolder(dirname(this.#path))
-      this.#state = 'finished'
-    }
-  }
-
-  /** Gives it its name, unless there is a file of that name. */
-  async #link(): Promise<void> {
-    try {
-      await link(this.#temporaryPath, this.#path)
-    } catch (error) {
-      if (codeOf(error) === 'EEXIST') {
-        throw new ObjectExistsError(`cannot write ${this.#path}: it already exists`)
-      }
-      // File systems without links.
-      await rename(this.#temporaryPath, this.#path)
-    }
-  }
-
-  /** After a sync that failed the kernel may have dropped what it could not write, and would call a second one good. */
-  async #close(): Promise<void> {
-    try {
-      await this.#file?.sync()
-    } catch (error) {
-      throw toReplicaError(`write ${this.#path}`, error, { retryable: false })
-    }
-    await this.#file?.close()
-  }
-}
-
-/** Runs `action`; what the file system throws becomes a `ReplicaError` that begins with `cannot <what>`. */
-async function attempt<T>(what: string, action: () => Promise<T>): Promise<T> {
-  try {
-    return await action()
-  } catch (error) {
-    if (error instanceof TsreplicateError || isAbortError(error)) throw error
-    throw toReplicaError(what, error)
-  }
+  await using linked = await openRegularFile(path)
+  if (made.fileMode !== undefined) await linked.chmod(made.fileMode)
+  // A file that is not what it was is for its reader to find out.
+  if ((await linked.stat()).size === made.sizeBytes) return true
+  await rm(path, { force: true })
+  return false
 }
 
 async function openObject(path: string): Promise<FileHandle> {
   try {
-    return await openRegularFile(path)
+    await using folder = await HeldFolder.find(dirname(path))
+    if (folder !== undefined) return await openRegularFile(folder.at(basename(path)))
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') {
-      throw new ObjectNotFoundError(`${path} does not exist`, { cause: error })
-    }
-    throw toReplicaError(`read ${path}`, error)
+    if (codeOf(error) !== 'ENOENT') throw toReplicaError(`read ${path}`, error)
   }
+  throw new ObjectNotFoundError(`${path} does not exist`)
 }
 
-/** The names in a folder; none if it does not exist. */
-async function listFolder(path: string, signal: AbortSignal): Promise<string[]> {
-  signal.throwIfAborted()
-  try {
-    return await readdir(path)
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return []
-    throw toReplicaError(`list ${path}`, error)
+/** What could not be deleted. */
+async function deleteIn(
+  path: string,
+  names: readonly string[],
+  signal: AbortSignal,
+): Promise<readonly unknown[]> {
+  await using folder = await attempt(`delete objects of ${path}`, () => HeldFolder.find(path))
+  if (folder === undefined) return []
+  const failures: unknown[] = []
+  for (const name of names) {
+    signal.throwIfAborted()
+    const remove = (): Promise<void> => rm(folder.at(name), { force: true })
+    await attempt(`delete ${join(path, name)}`, remove).catch((error: unknown) =>
+      failures.push(error),
+    )
   }
+  return failures
 }
 
 /** Size and time of an object, or undefined if it is gone or no file. */
 async function statObject(
-  path: string,
+  { folder, name, path }: Entry,
   signal: AbortSignal,
 ): Promise<{ sizeBytes: number; createdAtMs: number } | undefined> {
   signal.throwIfAborted()
   try {
-    const facts = await stat(path)
+    const facts = await lstat(folder.at(name))
     // Upwards: a moment before it by less than a millisecond does not include it.
     return facts.isFile()
       ? { sizeBytes: facts.size, createdAtMs: Math.ceil(facts.mtimeMs) }
@@ -421,8 +340,7 @@ async function statObject(
 }
 
 /** Whether the file is temporary and nobody writes it any more. */
-async function isLeftover(path: string): Promise<boolean> {
-  const name = basename(path)
+async function isLeftover({ folder, name, path }: Entry): Promise<boolean> {
   const own = /^(.+)\.([1-9][0-9]*)-[0-9]+\.tsr\.tmp$/.exec(name)
   if (own?.[1] !== undefined && own[2] !== undefined) {
     if (!isObjectName(own[1])) return false
@@ -431,7 +349,7 @@ async function isLeftover(path: string): Promise<boolean> {
   }
   if (!name.endsWith('.tmp') || !isObjectName(name.slice(0, -'.tmp'.length))) return false
   try {
-    return (await stat(path)).mtimeMs < Date.now() - foreignTemporaryAgeMs
+    return (await lstat(folder.at(name))).mtimeMs < Date.now() - foreignTemporaryAgeMs
   } catch {
     return false
   }
@@ -443,14 +361,4 @@ function isObjectName(name: string): boolean {
     parseWalSegmentName(name) !== undefined ||
     isOwnerFile(name)
   )
-}
-
-/** Removes a folder if there is nothing in it, and says whether it did. */
-async function removeIfEmpty(path: string): Promise<boolean> {
-  try {
-    await rmdir(path)
-    return true
-  } catch {
-    return false
-  }
 }

@@ -3,10 +3,10 @@
  * several create a name: so each version is a file of its own, `tsreplicate-owner.<ordinal>.json`, and who creates the
  * next one has replaced the one before. The highest counts.
  */
-import { constants, copyFile, link, readdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { constants, copyFile, link, rm } from 'node:fs/promises'
 import { ownerObjectName } from '../../../domain/stored/replica-layout.js'
 import { codeOf } from '../../../kit/error-text.js'
+import { type HeldFolder } from '../../files/held-folder.js'
 import { readSmallFile } from '../../files/regular-files.js'
 import { type OwnerObject } from '../../../usecase/ports/replica-client.js'
 
@@ -15,9 +15,9 @@ const pattern = new RegExp(`^${base}\\.([1-9][0-9]{0,14})\\.${extension}$`)
 /** How often the file of the highest ordinal may be replaced while it is being opened. */
 const attempts = 100
 
-/** The file of one version. */
-export function ownerFilePath(root: string, ordinal: number): string {
-  return join(root, `${base}.${ordinal}.${extension}`)
+/** The name of the file of one version. */
+export function ownerFileName(ordinal: number): string {
+  return `${base}.${ordinal}.${extension}`
 }
 
 /** Whether `name` is that of a version. */
@@ -26,12 +26,12 @@ export function isOwnerFile(name: string): boolean {
 }
 
 /** The newest version; undefined if there is none. */
-export async function readOwnerFile(root: string): Promise<OwnerObject | undefined> {
+export async function readOwnerFile(root: HeldFolder): Promise<OwnerObject | undefined> {
   for (let attempt = 1; ; attempt += 1) {
     const newest = Math.max(...(await listOrdinals(root)))
     if (newest === -Infinity) return undefined
     try {
-      const content = await readSmallFile(ownerFilePath(root, newest))
+      const content = await readSmallFile(root.at(ownerFileName(newest)))
       return { content, version: String(newest) }
     } catch (error) {
       // The next one has just taken its place.
@@ -42,12 +42,12 @@ export async function readOwnerFile(root: string): Promise<OwnerObject | undefin
 
 /** Makes a written file the version `ordinal`. False: there is one already, or a higher one. */
 export async function linkOwnerFile(
-  root: string,
-  { ordinal, temporaryPath }: { readonly ordinal: number; readonly temporaryPath: string },
+  root: HeldFolder,
+  { ordinal, temporaryName }: { readonly ordinal: number; readonly temporaryName: string },
 ): Promise<boolean> {
-  const path = ownerFilePath(root, ordinal)
+  const path = root.at(ownerFileName(ordinal))
   try {
-    await linkOrCopy(temporaryPath, path)
+    await linkOrCopy(root.at(temporaryName), path)
   } catch (error) {
     if (codeOf(error) === 'EEXIST') return false
     throw error
@@ -58,7 +58,7 @@ export async function linkOwnerFile(
     await rm(path, { force: true })
     return false
   }
-  for (const other of others) await rm(ownerFilePath(root, other), { force: true })
+  for (const other of others) await rm(root.at(ownerFileName(other)), { force: true })
   return true
 }
 
@@ -74,14 +74,9 @@ async function linkOrCopy(from: string, to: string): Promise<void> {
   }
 }
 
-async function listOrdinals(root: string): Promise<number[]> {
-  try {
-    return (await readdir(root)).flatMap((name) => {
-      const match = pattern.exec(name)
-      return match?.[1] === undefined ? [] : [Number(match[1])]
-    })
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return []
-    throw error
-  }
+async function listOrdinals(root: HeldFolder): Promise<number[]> {
+  return (await root.names()).flatMap((name) => {
+    const match = pattern.exec(name)
+    return match?.[1] === undefined ? [] : [Number(match[1])]
+  })
 }
