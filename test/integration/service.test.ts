@@ -306,6 +306,6 @@ describe.skipIf(!hasSystemdAnalyze)('the unit', () => {
     const { stdout } = spawnSync('systemd-analyze', ['security', '--offline=true', unit], {
       encoding: 'utf8',
     })
-    expect(Number(/exposure level[^:]*: ([\d.]+)/.exec(stdout)?.[1])).toBeLessThanOrEqual(3.5)
+    expect(Number(/exposure level[^:]*: ([\d.]+)/.exec(stdout)?.[1])).toBeLessThanOrEqual(2.5)
   })
 })

@@ -1,13 +1,13 @@
 /** The unit as it is shipped, run by a real systemd; only paths are its own, because nothing is installed. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { cleanUp, program, root, until, writeConfig } from '../support/cli.ts'
+import { cleanUp, start, until, writeConfig } from '../support/cli.ts'
 import { sayAtTheEnd } from '../support/last-lines.ts'
 import { lastAcknowledged, restoreAndVerify, startWriter, write } from '../support/ledger.ts'
-import { lackOfSystemd, Systemd } from '../support/systemd.ts'
+import { lackOfSystemd, ShippedUnit, Systemd } from '../support/systemd.ts'
 
-const unit = 'tsreplicate.service'
+const { unit } = ShippedUnit
 
 if (lackOfSystemd !== undefined) {
   sayAtTheEnd(`the unit was not run by a real systemd: ${lackOfSystemd}`)
@@ -18,8 +18,9 @@ describe.skipIf(lackOfSystemd !== undefined)('under systemd', () => {
   /** Not in a folder for temporary files: the unit has one of its own. */
   let folder: string
   const at = (name: string): string => join(folder, name)
-  const log = (): string => (existsSync(at('log')) ? readFileSync(at('log'), 'utf8') : '')
-  const property = (name: string): string | undefined => systemd.show(unit)[name]
+  let shipped: ShippedUnit
+  const log = (): string => shipped.output
+  const property = (name: string): string | undefined => shipped.property(name)
   const configure = (...names: string[]): void => {
     const dbs = names.map((name) => ({ path: at(name), replicas: [at(`replica-${name}`)] }))
     writeConfig(folder, ...dbs)
@@ -28,12 +29,7 @@ describe.skipIf(lackOfSystemd !== undefined)('under systemd', () => {
   beforeAll(async () => {
     folder = mkdtempSync('/var/lib/tsreplicate-test-')
     systemd = await Systemd.start()
-    systemd.addUnit(unit, readFileSync(join(root, 'systemd', unit), 'utf8'))
-    const start = `${process.execPath} ${program} replicate -config ${at('tsreplicate.yml')}`
-    const paths = `BindReadOnlyPaths=${root} ${dirname(process.execPath)}`
-    const output = `StandardOutput=append:${at('log')}\nStandardError=append:${at('log')}`
-    const override = `[Service]\nExecStart=\nExecStart=${start}\n${paths}\n${output}\nWatchdogSec=4s\n`
-    systemd.addUnit(`${unit}.d/paths.conf`, override)
+    shipped = new ShippedUnit(systemd, { folder, settings: ['WatchdogSec=4s'] })
   })
 
   afterAll(async () => {
@@ -87,6 +83,18 @@ describe.skipIf(lackOfSystemd !== undefined)('under systemd', () => {
     expect(property('ExecMainStatus')).toBe('0')
     const restored = await restoreAndVerify(at('replica-a.db'), at('restored.db'), at('oracle-a'))
     expect(restored.n).toBe(lastAcknowledged(at('oracle-a')))
+  })
+
+  test('a database that a daemon outside has is not taken from it, though the unit sees no processes of others', async () => {
+    configure('a.db')
+    const outside = start('replicate', '-config', at('tsreplicate.yml'))
+    await outside.waitFor(/initialized db|snapshot written/)
+    const before = log().length
+    expect(() => systemd.control('start', unit)).toThrow()
+    expect(log().slice(before)).toContain(`is in use by process ${outside.pid} on `)
+    systemd.control('stop', unit)
+    systemd.control('reset-failed', unit)
+    expect(await outside.stop()).toBe(0)
   })
 
   test('a wrong configuration is said and not tried again', () => {

@@ -1,8 +1,9 @@
 /** A systemd of its own: the first process of new namespaces, with no unit but those that a test gives it. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, globSync, readFileSync, rmdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Running, until } from './cli.ts'
+import { program, root, Running, until } from './cli.ts'
 import { Patience } from './patience.ts'
 
 const systemd = ['/lib/systemd/systemd', '/usr/lib/systemd/systemd'].find((path) =>
@@ -47,6 +48,53 @@ mount --rbind /sys sys
 mount --rbind /dev dev
 pivot_root . mnt
 umount --lazy /mnt`
+}
+
+/** The unit as it is shipped, with a daemon of this checkout: what is not in its folder is not to be had, as from /tmp. */
+export class ShippedUnit {
+  static readonly unit = 'tsreplicate.service'
+  readonly #systemd: Systemd
+  readonly #log: string
+
+  constructor(
+    systemd: Systemd,
+    { folder, settings = [] }: { readonly folder: string; readonly settings?: readonly string[] },
+  ) {
+    const { unit } = ShippedUnit
+    this.#systemd = systemd
+    this.#log = join(folder, 'log')
+    systemd.addUnit(unit, readFileSync(join(root, 'systemd', unit), 'utf8'))
+    const config = join(folder, 'tsreplicate.yml')
+    const override = [
+      '[Service]',
+      'ExecStart=',
+      `ExecStart=${process.execPath} ${program} replicate -config ${config}`,
+      `BindReadOnlyPaths=${root} ${dirname(process.execPath)}`,
+      `StandardOutput=append:${this.#log}`,
+      `StandardError=append:${this.#log}`,
+      ...settings,
+    ]
+    systemd.addUnit(`${unit}.d/paths.conf`, `${override.join('\n')}\n`)
+  }
+
+  start(): void {
+    this.#systemd.control('start', ShippedUnit.unit)
+  }
+
+  /** All that it has printed. */
+  get output(): string {
+    return existsSync(this.#log) ? readFileSync(this.#log, 'utf8') : ''
+  }
+
+  property(name: string): string | undefined {
+    return this.#systemd.show(ShippedUnit.unit)[name]
+  }
+
+  /** The exit code. */
+  stop(): Promise<number> {
+    this.#systemd.run('systemctl', 'stop', ShippedUnit.unit)
+    return Promise.resolve(Number(this.property('ExecMainStatus')))
+  }
 }
 
 const cgroupsNow = (): string[] =>

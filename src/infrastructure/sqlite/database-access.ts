@@ -1,5 +1,5 @@
 import { constants, type Stats } from 'node:fs'
-import { access, stat } from 'node:fs/promises'
+import { access, readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { DatabaseError } from '../../domain/errors.js'
 import { codeOf } from '../../kit/error-text.js'
@@ -25,20 +25,31 @@ export async function refuseForeignDatabase(path: string): Promise<void> {
   const folderFacts = await factsOf(folder)
   if (folderFacts === undefined) return
   await refuseUnwritable(folder, folderFacts)
-  if (isWritableForOwner(facts, folderFacts)) return
+  if (await isWritableForOwner(facts, folderFacts)) return
   throw new DatabaseError(
     `the application could not write ${path}-wal if ${us()} created it: ${path} has ${describe(facts)}, and new files in its folder do not get the group of the folder`,
-    { hint: cure },
+    { hint: isRoot() ? `${cure}; or leave root the right to give files away (CAP_CHOWN)` : cure },
   )
 }
 
+function isRoot(): boolean {
+  return process.geteuid?.() === 0
+}
+
 /** Whether who owns the database could write a file with its mode that we create in its folder. */
-function isWritableForOwner(facts: Stats, folder: Stats): boolean {
-  const user = process.geteuid?.() ?? 0
+async function isWritableForOwner(facts: Stats, folder: Stats): Promise<boolean> {
+  if (process.geteuid?.() === facts.uid) return true
   // Files of root are given by SQLite to the owner of the database.
-  if (user === 0 || user === facts.uid) return true
+  if (isRoot() && (await mayGiveAway())) return true
   const group = (folder.mode & 0o2000) === 0 ? process.getegid?.() : folder.gid
   return (facts.mode & 0o002) !== 0 || ((facts.mode & 0o020) !== 0 && group === facts.gid)
+}
+
+/** Whether root has that right still (CAP_CHOWN): containers, and units, can take it away. */
+async function mayGiveAway(): Promise<boolean> {
+  const status = await readFile('/proc/self/status', 'utf8').catch(() => '')
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1]
+  return effective === undefined || (BigInt(`0x${effective}`) & 1n) === 1n
 }
 
 async function refuseUnwritable(path: string, facts: Stats): Promise<void> {
