@@ -3,8 +3,11 @@
 import { writeSync } from 'node:fs'
 import process from 'node:process'
 import { Lifetime } from '../../dist/compose/lifetime.js'
+import { favourMemoryFromNowOn } from '../../dist/delivery/cli/favour-memory.js'
 import { main } from '../../dist/delivery/cli/main.js'
 
+// As every command but the daemon begins.
+favourMemoryFromNowOn()
 const codes = []
 for (const command of process.argv.slice(2)) {
   await using lifetime = new Lifetime()

@@ -30,7 +30,10 @@ export interface Host {
 
 /** A machine whose tenants have a database of one note each, which is their name. */
 export function makeHost(...names: readonly string[]): Host {
-  const folder = temporaryFolder()
+  return makeHostIn(temporaryFolder(), names)
+}
+
+export function makeHostIn(folder: string, names: readonly string[]): Host {
   chmodSync(folder, 0o755)
   const [homes, state, replicas] = ['homes', 'state', 'replicas'].map((name) => join(folder, name))
   mkdirSync(homes!)
@@ -52,22 +55,32 @@ export function does({ user, home }: Tenant, script: string): string {
   return execFileSync('setpriv', args, { cwd: home, encoding: 'utf8' })
 }
 
-/** Each database named, or their folder. */
+/** Each database named, or their folder. `of` says what is set for one tenant alone, where each is named. */
 export function configOf(
   { folder, homes, state, replicas, tenants }: Host,
-  { by, ...more }: { readonly by: 'path' | 'dir' } & Readonly<Record<string, unknown>>,
+  {
+    by,
+    of = () => ({}),
+    ...more
+  }: {
+    readonly by: 'path' | 'dir'
+    readonly of?: (tenant: Tenant) => Readonly<Record<string, unknown>>
+  } & Readonly<Record<string, unknown>>,
 ): string {
-  const replicaOf = (path: string): object => ({ path, 'sync-interval': '100ms' })
+  const replicaOf = (path: string): object => ({
+    ...{ path, 'sync-interval': '100ms', 'max-lag': '5s' },
+  })
   const dbs =
     by === 'dir'
       ? [{ dir: homes, recursive: true, replicas: [replicaOf(replicas)], ...more }]
-      : tenants.map(({ name, db }) => ({
-          path: db,
-          replicas: [replicaOf(join(replicas, name, 'app.db'))],
+      : tenants.map((tenant) => ({
+          path: tenant.db,
+          replicas: [replicaOf(join(replicas, tenant.name, 'app.db'))],
           ...more,
+          ...of(tenant),
         }))
   const path = join(folder, 'tsreplicate.yml')
-  writeFileSync(path, JSON.stringify({ 'state-path': state, dbs }))
+  writeFileSync(path, JSON.stringify({ addr: '127.0.0.1:0', 'state-path': state, dbs }))
   return path
 }
 

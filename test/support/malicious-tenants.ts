@@ -1,0 +1,127 @@
+/**
+ * What a tenant does in his own folder, of which he can make whatever he likes, to overwrite files of root, to have somebody
+ * else's database stored as his, or to stop the replication of all. Scripts of the shell, run as he, in his home.
+ */
+import Database from 'better-sqlite3'
+import { chownSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { does, type Tenant } from './tenants.ts'
+
+/** What he is after. */
+export interface Victims {
+  /** A folder of root with one file, and a file of root. */
+  readonly folder: string
+  readonly secret: string
+  /** The database of somebody else. */
+  readonly database: string
+}
+
+interface Attack {
+  /** Before the daemon comes. */
+  readonly before?: (victims: Victims) => string
+  /** While it replicates the database. */
+  readonly during?: (victims: Victims) => string
+  /** What his database becomes before. */
+  readonly schema?: string
+  /** What is said of his database, and that it is not ready, unless it was found in a folder and is none any more. */
+  readonly complaint?: RegExp
+  readonly isGone?: boolean
+}
+
+const state = '.app.db-tsreplicate'
+const records = ['state', 'owner-file', 'stored-file', 'retention-file', 'file']
+const nest = 'n'.repeat(250)
+
+/** Each does harm to nobody but himself: with a `complaint` his database is not stored, and without one it is. */
+export const attacks: Readonly<Record<string, Attack>> = {
+  'a link in the place of the local state': {
+    before: ({ folder }) => `ln -s ${folder} ${state}`,
+  },
+  'links in the local state': {
+    before: ({ folder, secret }) =>
+      `mkdir ${state}; cd ${state}; ln -s ${folder} spool
+       for name in ${records.join(' ')}; do ln -s ${secret} $name.json.tmp; ln -s ${secret} $name.json; done`,
+  },
+  'FIFOs in the local state': {
+    before: () =>
+      `mkdir ${state}; cd ${state}; mkfifo lock spool new.tmp
+       for name in ${records.join(' ')}; do mkfifo $name.json; done`,
+  },
+  'folders that are nested too deep': {
+    // From within, so that no path is ever too long.
+    before: () =>
+      `mkdir ${nest}; for i in $(seq 19); do mkdir up; mv ${nest} up; mv up ${nest}; done`,
+  },
+  'names with line breaks and escape sequences': {
+    before: () => `touch "$(printf 'a\\nb.db')" "$(printf '\\033[2J.db')"; mkfifo fifo.db`,
+  },
+  'a schema that never ends': {
+    schema: 'instr(zeroblob(40000000), zeroblob(20000000) || text)',
+  },
+  'a FIFO in the place of the database': {
+    before: () => 'rm app.db*; mkfifo app.db',
+    complaint: /not a regular file/,
+    isGone: true,
+  },
+  'a FIFO as -wal': { before: () => 'mkfifo app.db-wal', complaint: /not a regular file/ },
+  'a link as -wal': {
+    before: ({ database }) => `ln -s ${database} app.db-wal`,
+    complaint: /not a regular file/,
+  },
+  'a link as -shm': {
+    before: ({ secret }) => `ln -s ${secret} app.db-shm`,
+    complaint: /not a regular file/,
+  },
+  'a database of 4 TB that is all holes': {
+    before: () => 'truncate -s 4T app.db',
+    complaint: /only .* on the disk/,
+  },
+  'a second name for the database': {
+    before: () => 'ln app.db other',
+    complaint: /2 names/,
+  },
+  'a text in the place of the database': {
+    before: () => 'rm app.db*; seq 100000 > app.db',
+    complaint: /not a database/,
+    isGone: true,
+  },
+  'links to somebody else’s database in the place of his': {
+    during: ({ database }) =>
+      `for end in '' -wal -shm; do ln -s ${database}$end new; mv -T new app.db$end; done`,
+    complaint: /is a link of user/,
+    isGone: true,
+  },
+  'a database that he removes': {
+    during: () => 'rm app.db*',
+    complaint: /is gone/,
+    isGone: true,
+  },
+  'a FIFO in the place of the database, later': {
+    during: () => 'mkfifo new; mv -T new app.db; rm -f app.db-wal app.db-shm',
+    complaint: /not a regular file|replaced/,
+    isGone: true,
+  },
+}
+
+/** Of all attacks that are none on his own database, what comes before: one after the other, as far as they go together. */
+export function everythingElse(victims: Victims): string {
+  const scripts = Object.values(attacks).flatMap(({ before, complaint }) =>
+    before === undefined || complaint !== undefined ? [] : [before(victims)],
+  )
+  return scripts.map((script) => `(${script}) 2>&- || :`).join('\n')
+}
+
+/** Makes his database what the attack wants, and does what comes before. */
+export function prepare(tenant: Tenant, attack: Attack, victims: Victims): void {
+  if (attack.schema !== undefined) {
+    const database = new Database(tenant.db)
+    database.unsafeMode(true).pragma('writable_schema = on')
+    database
+      .prepare('update sqlite_schema set sql = replace(sql, ?, ?)')
+      .run('text)', `text, c as (${attack.schema}) not null)`)
+    database.close()
+    for (const file of readdirSync(tenant.home))
+      chownSync(join(tenant.home, file), tenant.user, tenant.user)
+  }
+  if (attack.before !== undefined) does(tenant, attack.before(victims))
+}
