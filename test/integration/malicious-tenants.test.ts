@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { cleanUp, listObjects, restoreAll, start, temporaryFolder, until } from '../support/cli.ts'
 import { attacks, prepare, type Victims } from '../support/malicious-tenants.ts'
 import { addNote, notesIn } from '../support/notes.ts'
@@ -126,24 +126,22 @@ describe.skipIf(!isRoot)(
       })
     })
 
-    describe.skipIf(lackOfSystemd !== undefined)('in the sandbox of the unit', () => {
-      let systemd: Systemd
-      let folder: string
-      beforeAll(async () => void (systemd = await Systemd.start()))
-      afterAll(() => systemd[Symbol.asyncDispose]())
-      afterEach(() => rmSync(folder, { recursive: true, force: true }))
-
-      test.each(['path', 'dir'] as const)('%s', async (by) => {
-        folder = mkdtempSync('/var/lib/tsreplicate-test-')
+    test.skipIf(lackOfSystemd !== undefined)('in the sandbox of the unit', async () => {
+      // Not in a folder for temporary files: the unit has one of its own.
+      const folder = mkdtempSync('/var/lib/tsreplicate-test-')
+      try {
+        await using systemd = await Systemd.start()
         await play(folder, {
-          by,
+          by: 'path',
           startDaemon: () => {
             const unit = new ShippedUnit(systemd, { folder, settings: ['Restart=no'] })
             unit.start()
             return unit
           },
         })
-      })
+      } finally {
+        rmSync(folder, { recursive: true, force: true })
+      }
     })
   },
 )

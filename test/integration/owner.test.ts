@@ -8,6 +8,7 @@ import {
   cleanUp,
   listGenerations,
   litestream,
+  program,
   restore,
   runLitestream,
   Running,
@@ -150,6 +151,34 @@ test.skipIf(whyNotElsewhere !== undefined)(
     expect(listGenerations(replica)).toHaveLength(1)
     await restore(replica, join(folder, 'end.db'))
     expect(verifyLedger(join(folder, 'end.db'), oracle)).toEqual({ n: lastAcknowledged(oracle) })
+  },
+)
+
+test.skipIf(whyNotElsewhere !== undefined || process.getuid?.() !== 0)(
+  'a daemon from which the processes of others are hidden, as in the unit, knows them by their locks',
+  async () => {
+    const { db, oracle, config } = scene()
+    await write({ db, oracle, count: 3 })
+    const outside = start('replicate', '-config', config)
+    await outside.waitFor(/snapshot written/)
+    const isHidden = `[ ! -e /proc/${outside.pid} ] || exit 99; exec "$@"`
+    const rights = 'setpriv --bounding-set=-all,+dac_override,+chown,+fowner'
+    const script = `mount -t proc -o hidepid=invisible,gid=65534 proc /proc && exec ${rights} sh -c '${isHidden}' sh "$@"`
+    const command = [process.execPath, program, 'replicate', '-config', config]
+    const inside = new Running('inside', 'unshare', [
+      '--mount',
+      'sh',
+      '-c',
+      script,
+      'sh',
+      ...command,
+    ])
+    expect(await inside.exit(), inside.output).toBe(75)
+    expect(inside.stderr).toContain(`is in use by process ${outside.pid} on `)
+    await outside.kill()
+    const next = start('replicate', '-config', config)
+    await next.waitFor(/generation continues/)
+    expect(await next.stop(), next.output).toBe(0)
   },
 )
 

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { cleanUp, start, until, writeConfig } from '../support/cli.ts'
+import { cleanUp, until, writeConfig } from '../support/cli.ts'
 import { sayAtTheEnd } from '../support/last-lines.ts'
 import { lastAcknowledged, restoreAndVerify, startWriter, write } from '../support/ledger.ts'
 import { lackOfSystemd, ShippedUnit, Systemd } from '../support/systemd.ts'
@@ -83,18 +83,6 @@ describe.skipIf(lackOfSystemd !== undefined)('under systemd', () => {
     expect(property('ExecMainStatus')).toBe('0')
     const restored = await restoreAndVerify(at('replica-a.db'), at('restored.db'), at('oracle-a'))
     expect(restored.n).toBe(lastAcknowledged(at('oracle-a')))
-  })
-
-  test('a database that a daemon outside has is not taken from it, though the unit sees no processes of others', async () => {
-    configure('a.db')
-    const outside = start('replicate', '-config', at('tsreplicate.yml'))
-    await outside.waitFor(/initialized db|snapshot written/)
-    const before = log().length
-    expect(() => systemd.control('start', unit)).toThrow()
-    expect(log().slice(before)).toContain(`is in use by process ${outside.pid} on `)
-    systemd.control('stop', unit)
-    systemd.control('reset-failed', unit)
-    expect(await outside.stop()).toBe(0)
   })
 
   test('a wrong configuration is said and not tried again', () => {
