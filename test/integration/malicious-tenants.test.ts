@@ -128,7 +128,7 @@ describe.skipIf(!isRoot)(
 
     test.skipIf(lackOfSystemd !== undefined)('in the sandbox of the unit', async () => {
       // Not in a folder for temporary files: the unit has one of its own.
-      const folder = mkdtempSync('/var/lib/tsreplicate-test-')
+      const folder = mkdtempSync('/var/lib/.tsreplicate-test-')
       try {
         await using systemd = await Systemd.start()
         await play(folder, {

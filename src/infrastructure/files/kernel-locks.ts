@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises'
 
-export interface FileLock {
+interface FileLock {
   /** 0: of a process that is not seen from here. */
   readonly pid: number
   readonly isWrite: boolean

@@ -14,7 +14,7 @@ import { createFile, temporaryName } from '../files/durable-files.js'
 import { type FileLocks, listLocks, pendingByte } from '../files/kernel-locks.js'
 import { type KernelLock, tryKernelLock } from '../sqlite-library/kernel-lock.js'
 
-export interface LifeLock extends Disposable {
+interface LifeLock extends Disposable {
   /** As the kernel lists it; empty: it cannot be had, or is not listed. */
   readonly name: string
 }
