@@ -152,6 +152,7 @@ async function writeManifest(): Promise<void> {
 rmSync(target, { recursive: true, force: true })
 const packages = await writeCode()
 copyTypes('index.d.ts')
+copyTypes('delivery/library/engine.d.ts')
 await writeManifest()
 writeFileSync(
   join(target, 'THIRD-PARTY-NOTICES.md'),

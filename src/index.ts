@@ -1,19 +1,13 @@
-/** The public interface. */
+/** The public interface. A name that is here stays: `test/unit/public-names.test.ts` lists them, and what they have. */
+export { type Config, type DatabaseConfig, type ReplicaConfig } from './domain/settings/config.js'
 export {
-  type Config,
-  type DatabaseConfig,
-  type FileReplicaTarget,
-  type LoggingConfig,
-  type ReplicaConfig,
-  type ReplicaTarget,
-} from './domain/settings/config.js'
-export {
+  AddressError,
+  AmbiguousBackupError,
   ConfigError,
   CorruptionError,
   DatabaseError,
   InUseError,
   LocalStateError,
-  AmbiguousBackupError,
   NoBackupError,
   NotRunningError,
   type NotStored,
@@ -26,56 +20,46 @@ export {
   UsageError,
 } from './domain/errors.js'
 export { isAbortError } from './kit/abort.js'
-export { type Generation, isGeneration, parseGeneration } from './domain/wal/generation.js'
+export { type Generation } from './domain/wal/generation.js'
+export { formatPosition, type Position, type WalPosition } from './domain/wal/position.js'
+export { configFromUrls, loadConfig, type LoadOptions } from './compose/commands.js'
+export { replicate, type ReplicateOptions } from './delivery/library/replicate.js'
 export {
-  comparePositions,
-  formatPosition,
-  formatWalPosition,
-  type Position,
-  type WalPosition,
-} from './domain/wal/position.js'
-export {
-  type ObjectRef,
-  type SnapshotRef,
-  type WalSegmentRef,
-} from './domain/stored/replica-layout.js'
-export {
-  configFromUrls,
-  createLogger,
-  loadConfig,
-  type LoadOptions,
-  openReplicaClient,
-  parseReplicaUrl,
-} from './compose/commands.js'
-export {
-  replicate,
-  type ReplicateOptions,
   type RunningReplication,
   type StoredOptions,
-} from './delivery/library/replicate.js'
-export { restore, type RestoreOptions, type UrlRestoreOptions } from './delivery/library/restore.js'
-export { listGenerations, verify, type VerifyOptions } from './delivery/library/stored.js'
+} from './delivery/library/running-replication.js'
+export { type Listener } from './delivery/library/listeners.js'
 export {
-  type GenerationInfo,
-  listSnapshots,
-  listWalSegments,
-} from './usecase/stored/list-backups.js'
-export { type VerifiedGeneration } from './usecase/verify/verify-replica.js'
-export { type Finding } from './domain/stored/verification.js'
-export { type LogFields, type Logger } from './usecase/ports/logger.js'
-export {
-  type ByteRange,
-  type ObjectUpload,
-  type ReplicaClient,
-  type SnapshotInfo,
-  type UploadOptions,
-  type WalSegmentInfo,
-} from './usecase/ports/replica-client.js'
+  type LagEvent,
+  type NewGenerationEvent,
+  type ProblemEvent,
+  type RecoveredEvent,
+  type ReplicationEvents,
+  type StoredEvent,
+  type TakenOverEvent,
+} from './domain/replication-events.js'
+export { type Logger } from './delivery/library/application-logger.js'
+export { type LogFields } from './usecase/ports/logger.js'
 export { type Stored } from './usecase/daemon/commit-waits.js'
 export { type DaemonStatus } from './domain/status.js'
 export {
+  type MissingOptions,
+  restore,
+  restoreIfMissing,
+  type RestoreOptions,
+  type UrlRestoreOptions,
+} from './delivery/library/restore.js'
+export {
   type RestoreProgress,
   type RestoreReport,
-  type RestoreSource,
   type RestoreTarget,
 } from './usecase/restore/restore-types.js'
+export {
+  listGenerations,
+  verify,
+  type VerifiedReplica,
+  type VerifyOptions,
+} from './delivery/library/stored.js'
+export { type GenerationInfo } from './usecase/stored/list-backups.js'
+export { type VerifiedGeneration } from './usecase/verify/verify-replica.js'
+export { type Finding } from './domain/stored/verification.js'

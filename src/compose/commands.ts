@@ -21,6 +21,7 @@ import { type Logger } from '../usecase/ports/logger.js'
 import { type MetricsFormat } from '../usecase/ports/metrics-format.js'
 import { type ReplicaClient } from '../usecase/ports/replica-client.js'
 import { type ServiceManager } from '../usecase/ports/service-manager.js'
+import { type NoticeEvents, type NoticeEventsOptions } from '../usecase/daemon/notice-events.js'
 import { type Replication } from '../usecase/daemon/replicated-databases.js'
 import { type ReportStatus } from '../usecase/daemon/report-status.js'
 import { type WatchDisk } from '../usecase/daemon/watch-disk.js'
@@ -48,11 +49,13 @@ export async function openReplicas(replicas: readonly ReplicaConfig[]): Promise<
   return open(replicas)
 }
 
+/** Which configuration is read. */
 export interface LoadOptions {
-  /** The file; undefined: the default places. */
+  /** The file; undefined: LITESTREAM_CONFIG, `/etc/tsreplicate.yml` or `/etc/litestream.yml`. */
   readonly path?: string | undefined
   /** Whether variables of the environment are put in; yes by default. */
   readonly expandEnv?: boolean
+  /** Those variables; by default the environment of the process. */
   readonly env?: Readonly<Record<string, string | undefined>>
 }
 
@@ -76,7 +79,7 @@ function homeDirectory(): string | undefined {
   return undefined
 }
 
-/** Reads and validates a configuration file. */
+/** Reads and validates a configuration file. Rejects with a `ConfigError` that names all problems, one a line. */
 export async function loadConfig(options: LoadOptions = {}): Promise<Config> {
   const { loadConfig: load } = await import('../infrastructure/config/config-file.js')
   return load({ ...configContext(), expandEnv: true, ...options })
@@ -88,13 +91,22 @@ export async function findConfigFile(path: string | undefined): Promise<string> 
   return find({ ...configContext(), path })
 }
 
-/** The configuration of a database and the URLs of its replicas, with defaults. */
+/**
+ * The configuration of a database and the URLs of its replicas, with defaults. Rejects with `ConfigError` for a path or a URL that
+ * is wrong, for two that are one place, and for none.
+ */
 export async function configFromUrls(
   databasePath: string,
   urls: readonly string[],
 ): Promise<Config> {
   const { configFromUrls: make } = await import('../infrastructure/config/config-file.js')
   return make(databasePath, urls, configContext())
+}
+
+/** The configuration with one more database. Throws {@link ConfigError} for one that cannot be beside the others. */
+export async function withDatabase(config: Config, database: DatabaseConfig): Promise<Config> {
+  const { withDatabase: add } = await import('../infrastructure/config/config-file.js')
+  return add(config, database)
 }
 
 /** Where a replica's URL points. */
@@ -142,15 +154,15 @@ export async function restore(
   return run(request, options, signal)
 }
 
-/** Restores the databases that are to be restored when their file does not exist. */
+/** Restores the databases that are to be restored when their file does not exist. Resolves with what was restored, by path. */
 export async function restoreMissing(
   databases: readonly DatabaseConfig[],
   options: MissingDatabases,
   signal: AbortSignal,
-): Promise<void> {
-  if (!databases.some(({ restoreIfDbNotExists }) => restoreIfDbNotExists)) return
+): Promise<ReadonlyMap<string, RestoreReport>> {
+  if (!databases.some(({ restoreIfDbNotExists }) => restoreIfDbNotExists)) return new Map()
   const { restoreMissing: run } = await import('./restore.js')
-  await run(databases, options, signal)
+  return run(databases, options, signal)
 }
 
 /** Verifies what a replica holds, by listings and tails of objects (`structure`) or by reading every object (`full`). */
@@ -338,6 +350,17 @@ export async function composeDaemon(
   const facts = { version, pid: process.pid, source: config.source }
   const report = new Report({ replication, watchDisk, clock: systemClock, facts })
   return { replication, report, watchDisk, metrics }
+}
+
+/** What tells of the events of a replication. */
+export async function composeEvents(
+  options: Omit<NoticeEventsOptions, 'clock'>,
+): Promise<NoticeEvents> {
+  const [{ NoticeEvents: Notice }, { systemClock }] = await Promise.all([
+    import('../usecase/daemon/notice-events.js'),
+    import('../infrastructure/clock/system-clock.js'),
+  ])
+  return new Notice({ ...options, clock: systemClock })
 }
 
 async function createMetrics(): Promise<PrometheusMetrics> {

@@ -1,21 +1,43 @@
+/**
+ * Files of the installed package. Code that asks may be in an application's bundle, where nothing lies beside it; the package is
+ * installed there all the same, for its addons cannot be bundled.
+ */
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { ConfigError } from '../domain/errors.js'
 
-/**
- * A file of the installed package, by its path in it. Code that asks may be in an application's bundle, where nothing lies
- * beside it; the package is installed there all the same, for its addons cannot be bundled.
- */
+/** By its path in the package. Throws {@link ConfigError} where that is not installed. */
 export function packageFile(path: string): URL {
-  // A bundle in the format of CommonJS knows no URL of its own.
+  return new URL(path, installed('tsreplicate/package.json'))
+}
+
+/** What the process of the library's engine runs. Throws {@link ConfigError} where the package is not installed. */
+export function engineFile(): URL {
+  return installed('tsreplicate/engine')
+}
+
+const hint = [
+  'Install tsreplicate where the application runs, and mark tsreplicate as external where it is bundled',
+  'esbuild: --external:tsreplicate',
+  `webpack: externals: { tsreplicate: 'tsreplicate' }`,
+  `Next.js: serverExternalPackages: ['tsreplicate'] in next.config.ts`,
+].join('; ')
+
+function installed(name: string): URL {
+  // A bundle may know no URL of its own, or that of the source it was made from, on another machine.
   const places: readonly (string | undefined)[] = [import.meta.url, process.argv[1]]
-  const from = places.find((place) => place !== undefined) ?? `${process.cwd()}/`
-  try {
-    return new URL(path, pathToFileURL(createRequire(from).resolve('tsreplicate/package.json')))
-  } catch (cause) {
-    throw new ConfigError(`the package tsreplicate cannot be found from ${from}`, {
-      cause,
-      hint: 'An application that is bundled with it needs the folder node_modules/tsreplicate beside it.',
-    })
+  const known = [...places.filter((place) => place !== undefined), join(process.cwd(), 'here')]
+  let cause: unknown
+  for (const place of known) {
+    try {
+      return pathToFileURL(createRequire(place).resolve(name))
+    } catch (error) {
+      cause ??= error
+    }
   }
+  throw new ConfigError(`the package tsreplicate is not found from ${known.join(' or ')}`, {
+    cause,
+    hint,
+  })
 }

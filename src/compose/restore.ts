@@ -41,23 +41,25 @@ function entries(): ImageEntries {
 }
 
 /** What restores the databases that do not exist and are to be restored then. */
-export type MissingDatabases = Pick<
+export interface MissingDatabases extends Pick<
   RestoreMissingOptions,
   'integrityCheck' | 'commandFor' | 'logger'
->
+> {
+  readonly onProgress?: (progress: RestoreProgress) => void
+}
 
 export function restoreMissing(
   databases: readonly DatabaseConfig[],
-  options: MissingDatabases,
+  { onProgress = () => undefined, ...options }: MissingDatabases,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<ReadonlyMap<string, RestoreReport>> {
   return restoreAll(
     databases,
     {
       ...options,
       exists: existsSync,
       openReplicas: ({ replicas }) => openReplicas(replicas),
-      restore: (request, stop) => restore(request, {}, stop),
+      restore: (request, stop) => restore(request, { onProgress }, stop),
     },
     signal,
   )

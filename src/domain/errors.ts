@@ -127,6 +127,25 @@ export class NotStoredError extends TsreplicateError {
   }
 }
 
+/** Those that are told apart by their codes; {@link ReplicaError} stands for those of its kind. */
+export const errorClasses = [
+  UsageError,
+  ConfigError,
+  ObjectNotFoundError,
+  ReplicaError,
+  CorruptionError,
+  NoBackupError,
+  AmbiguousBackupError,
+  OutputExistsError,
+  OutputError,
+  DatabaseError,
+  LocalStateError,
+  InUseError,
+  AddressError,
+  NotRunningError,
+  NotStoredError,
+]
+
 /** What can be done about something that was thrown, if it says so. */
 export function hintOf(thrown: unknown): string | undefined {
   return thrown instanceof Error && 'hint' in thrown && typeof thrown.hint === 'string'

@@ -143,9 +143,11 @@ export interface FileSystemUse {
   readonly availableBytes: number
 }
 
+/** How a daemon, or the engine of an application, is at this moment. */
 export interface DaemonStatus {
   readonly version: string
   readonly pid: number
+  /** Milliseconds since 1970. */
   readonly startedAtMs: number
   /** The configuration file; undefined: the command line. */
   readonly source: string | undefined

@@ -80,7 +80,7 @@ test.concurrent('commands that are not run have subcommands and flags that there
   expect(shell.stdout, shell.output).toBe('')
 })
 
-test.concurrent('the programs in them compile, and run where that is said', async () => {
+test.concurrent('the programs of a page compile, and run one after the other', async () => {
   const folder = temporaryFolder()
   mkdirSync(join(folder, 'node_modules'))
   symlinkSync(packageUnderTest, join(folder, 'node_modules/tsreplicate'))
@@ -90,12 +90,14 @@ test.concurrent('the programs in them compile, and run where that is said', asyn
   writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
   const blocks = pages.flatMap(readBlocks).filter(({ language }) => language === 'ts')
   const files = blocks.map((block, i) => {
-    const own = join(folder, `${i}`)
-    mkdirSync(join(own, 'data'), { recursive: true })
-    const file = join(own, 'example.ts')
+    const own = join(folder, block.page.replaceAll('/', '-'))
+    for (const name of ['data', 'etc', 'restored']) mkdirSync(join(own, name), { recursive: true })
+    const dbs = [{ path: join(own, 'data/app.db'), replicas: [{ path: join(own, 'backup/app') }] }]
+    writeFileSync(join(own, 'etc/tsreplicate.yml'), JSON.stringify({ dbs }))
+    const file = join(own, `example-${i}.ts`)
     writeFileSync(
       file,
-      block.text.replaceAll(/(?<=['/])\/(?=(data|backup|restored)\b)/g, `${own}/`),
+      block.text.replaceAll(/(?<=['/])\/(?=(data|backup|restored|etc)\b)/g, `${own}/`),
     )
     return { block, file }
   })
@@ -107,13 +109,12 @@ test.concurrent('the programs in them compile, and run where that is said', asyn
     ...files.map(({ file }) => file),
   ])
   expect(await compiler.exit(120_000), compiler.output).toBe(0)
-  const run = files.filter(({ block: { words } }) => words.includes('run'))
-  expect(run.length).toBeGreaterThan(0)
-  for (const { block, file } of run) {
+  expect(files.map(({ block }) => block.page)).toContain('README.md')
+  for (const { block, file } of files) {
     const running = new Running(placeOf(block), process.execPath, [file])
     expect(await running.exit(), running.output).toBe(0)
-    if (!block.text.includes('restored.db')) continue
-    const restored = new Database(join(dirname(file), 'data/restored.db'), { readonly: true })
+    if (!block.text.includes('/restored/now.db')) continue
+    const restored = new Database(join(dirname(file), 'restored/now.db'), { readonly: true })
     expect(restored.prepare('select text from note').pluck().all()).toEqual(['kept'])
     restored.close()
   }

@@ -16,18 +16,11 @@ import {
   temporaryFolder,
   until,
 } from '../support/cli.js'
+import { contained, whyNotElsewhere } from '../support/elsewhere.ts'
 import { lastAcknowledged, startWriter, summaryOf, verifyLedger, write } from '../support/ledger.js'
 
-const {
-  configFromUrls,
-  CorruptionError,
-  listGenerations,
-  openReplicaClient,
-  parseReplicaUrl,
-  replicate,
-  restore,
-  verify,
-} = (await import(library)) as typeof Library
+const { configFromUrls, CorruptionError, listGenerations, replicate, restore, verify } =
+  (await import(library)) as typeof Library
 
 afterEach(cleanUp)
 
@@ -47,8 +40,7 @@ const scene = () => {
 }
 
 async function restoreByLibrary(url: string, outputPath: string) {
-  const client = await openReplicaClient(await parseReplicaUrl(url))
-  return restore({ sources: [{ name: 'file', client }], outputPath })
+  return restore({ sources: [url], outputPath })
 }
 
 const isAlive = (pid: number): boolean => {
@@ -82,8 +74,7 @@ describe.each(drivers)('an application that uses %s', (driver) => {
     expect(notStored).toEqual([])
     await restoreByLibrary(replicateTo, output)
     expect(verifyLedger(output, oracle)).toEqual({ n })
-    const client = await openReplicaClient(await parseReplicaUrl(replicateTo))
-    expect(await listGenerations(client, signal)).toHaveLength(1)
+    expect(await listGenerations(replicateTo, signal)).toHaveLength(1)
   })
 
   test('keeps its locks: nobody copies pages back that it still reads around', async () => {
@@ -151,16 +142,15 @@ interface Line extends LogFields {
   readonly message: string
 }
 
-function recordingLogger(lines: Line[], bound: LogFields = {}): Logger {
+function recordingLogger(lines: Line[]): Logger {
   const write = (level: string) => (fields: LogFields, message: string) => {
-    lines.push({ ...bound, ...fields, level, message })
+    lines.push({ ...fields, level, message })
   }
   return {
     debug: write('debug'),
     info: write('info'),
     warn: write('warn'),
     error: write('error'),
-    child: (fields) => recordingLogger(lines, { ...bound, ...fields }),
   }
 }
 
@@ -263,7 +253,15 @@ test('of two that replicate one database one waits without a word more, knows wh
 function application(
   { db, replicateTo }: { readonly db: string; readonly replicateTo: string },
   text: string,
-  { env = {}, descriptors = 1024 }: { env?: Record<string, string>; descriptors?: number } = {},
+  {
+    env = {},
+    descriptors = 1024,
+    within = (command) => command,
+  }: {
+    env?: Record<string, string>
+    descriptors?: number
+    within?: (command: readonly string[]) => readonly string[]
+  } = {},
 ): Running {
   const script = `
     import { openSync, closeSync } from 'node:fs'
@@ -271,13 +269,14 @@ function application(
     const { configFromUrls, replicate } = await import(${JSON.stringify(library)})
     const lines = []
     const note = (level) => (fields, message) => { lines.push(level + ' ' + message); globalThis.onLine?.() }
-    const logger = { debug: note('debug'), info: note('info'), warn: note('warn'), error: note('error'), child: () => logger }
+    const logger = { debug: note('debug'), info: note('info'), warn: note('warn'), error: note('error') }
     const replication = await replicate(await configFromUrls(${JSON.stringify(db)}, [${JSON.stringify(replicateTo)}]), { logger })
     const wait = () => replication.stored({ urgency: 'now', timeoutMs: 60_000 })
     await wait()
     ${text}`
-  const args = ['-c', `ulimit -n ${descriptors}; exec "$0" --input-type=module -e "$1"`]
-  return new Running('application', '/bin/sh', [...args, process.execPath, script], env)
+  const shell = ['/bin/sh', '-c', `ulimit -n ${descriptors}; exec "$0" --input-type=module -e "$1"`]
+  const [command = '', ...args] = within([...shell, process.execPath, script])
+  return new Running('application', command, args, env)
 }
 
 test('an application that has no descriptor left when its engine ends goes on, and so does replication', async () => {
@@ -285,17 +284,19 @@ test('an application that has no descriptor left when its engine ends goes on, a
   await write({ db, oracle, count: 5 })
   const text = `
     const { pid } = replication
+    const codes = []
+    replication.on('problem', ({ code }) => codes.push(code)).on('recovered', () => codes.push('recovered'))
     const opened = []
     try { for (;;) opened.push(openSync('/dev/null')) } catch {}
     process.kill(pid, 'SIGKILL')
     while (lines.filter((line) => line.startsWith('error')).length < 2) await sleep(20)
     for (const each of opened) closeSync(each)
     await wait()
-    console.log('done', replication.pid !== pid)
+    console.log(replication.pid !== pid, codes.join(' '))
     await replication.stop()`
   const running = application({ db, replicateTo }, text, { descriptors: 256 })
   expect(await running.exit(), running.output).toBe(0)
-  expect(running.stdout).toBe('done true\n')
+  expect(running.stdout).toBe('true NOT_STORED EMFILE recovered\n')
   await restoreByLibrary(replicateTo, output)
   expect(verifyLedger(output, oracle)).toEqual({ n: 5 })
 })
@@ -318,6 +319,20 @@ test('an engine survives signals and loggers that throw, and runs nothing of the
   expect(await running.exit(), running.output).toBe(0)
   expect(running.stdout).toBe(`agent in ${running.pid}\nsame true\n`)
 })
+
+test.skipIf(whyNotElsewhere !== undefined)(
+  'an application that is process 1 of a container is told what it risks',
+  async () => {
+    const { db, oracle, replicateTo } = scene()
+    await write({ db, oracle, count: 5 })
+    const text = `
+    console.log(process.pid, lines.filter((line) => line.includes('process 1')).join())
+    await replication.stop()`
+    const running = application({ db, replicateTo }, text, { within: contained })
+    expect(await running.exit(), running.output).toBe(0)
+    expect(running.stdout).toMatch(/^1 warn .*lost with the container\n$/)
+  },
+)
 
 test('an application that ends is over for whoever reads its stderr, though its engine is at work still', async () => {
   const { db, oracle, replicateTo } = scene()

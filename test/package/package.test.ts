@@ -212,12 +212,11 @@ describe.each(['es', 'cjs'] as const)('an application that is bundled as %s', (f
     const source = join(folder, 'application.js')
     writeFileSync(
       source,
-      `import { configFromUrls, openReplicaClient, parseReplicaUrl, replicate, restore } from 'tsreplicate'
-      async function main([db, url, outputPath]) {
-        const replication = await replicate(await configFromUrls(db, [url]))
+      `import { replicate, restore } from 'tsreplicate'
+      async function main([db, url, to]) {
+        const replication = await replicate(db, url)
         console.log(await replication.stop())
-        const client = await openReplicaClient(await parseReplicaUrl(url))
-        await restore({ sources: [{ name: 'backup', client }], outputPath })
+        await restore(url, { to })
       }
       main(process.argv.slice(2))`,
     )

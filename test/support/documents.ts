@@ -5,7 +5,7 @@
  * The language of a block says what is done with it:
  * - `sh` runs. `sh exit=65` has to end with that code. A `text` block right behind it is what it prints, see {@link differs}.
  *   `sh twice` is typed a second time, and must not lose what was written to the database in between.
- * - `yaml` is read as a configuration, `json` is parsed, `ts` is compiled, `ts run` runs as well.
+ * - `yaml` is read as a configuration, `json` is parsed, `ts` is compiled and runs, each in the folder where those before it ran.
  * - `text` anywhere else is a picture or a form.
  *
  * What cannot be done so is in `exceptions.ts`, with its reason; its commands are parsed all the same.
@@ -21,7 +21,7 @@ export interface Block {
   /** Of the fence, from 1. */
   readonly line: number
   readonly language: string
-  /** What follows the language: `run`, `exit=1`. */
+  /** What follows the language: `twice`, `exit=1`. */
   readonly words: readonly string[]
   readonly text: string
   /** The `text` block behind an `sh` block. */

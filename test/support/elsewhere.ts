@@ -41,6 +41,12 @@ export class Elsewhere extends Running {
   }
 }
 
+/** What runs a command as process 1 of a container. */
+export function contained(command: readonly string[]): readonly string[] {
+  const script = 'mount -t proc proc /proc && exec "$@"'
+  return ['unshare', ...namespaces, 'sh', '-c', script, 'sh', ...command]
+}
+
 /** Starts the program at another place. */
 export function startElsewhere(
   place: Place,

@@ -117,6 +117,13 @@ test('the shell reads every shell block', () => {
   expect(wrong).toEqual([])
 })
 
+test('the example of the library in README.md is ten lines', () => {
+  const lines = ofLanguage('ts').flatMap(({ page, text }) =>
+    page === 'README.md' ? text.split('\n') : [],
+  )
+  expect(lines).toHaveLength(10)
+})
+
 test('every json block is JSON', () => {
   for (const { text } of ofLanguage('json')) JSON.parse(text)
 })

@@ -25,7 +25,7 @@ export async function serveDaemon(
 ): Promise<void> {
   await serveConfigured(config, daemon, endpoints)
   try {
-    endpoints.lifetime.add(await serveCommands(config, daemon))
+    endpoints.lifetime.add(await serveCommands(subjectOf(config), daemon))
   } catch (err) {
     if (!(err instanceof AddressError)) throw err
     endpoints.logger.warn({ err }, '`tsreplicate status` is not answered by this process')
@@ -39,12 +39,20 @@ export async function serveDaemon(
 export async function serveInTurn(
   config: Config,
   daemon: Daemon,
-  { stop, ...endpoints }: Endpoints & { readonly stop: AbortSignal },
+  {
+    subject,
+    stop,
+    ...endpoints
+  }: Endpoints & {
+    /** By what it is asked for. */
+    readonly subject: StartedWith
+    readonly stop: AbortSignal
+  },
 ): Promise<{ readonly isFirst: boolean }> {
   const state = { isFirst: false }
   const attempt = async (): Promise<boolean> => {
     try {
-      endpoints.lifetime.add(await serveCommands(config, daemon))
+      endpoints.lifetime.add(await serveCommands(subject, daemon))
       state.isFirst = true
     } catch (err) {
       if (!(err instanceof AddressError)) throw err
@@ -74,8 +82,8 @@ export function subjectOf({ source, databases }: Config): StartedWith {
   return source === undefined ? { database: databases[0]?.path ?? '' } : { config: source }
 }
 
-function serveCommands(config: Config, daemon: Daemon): Promise<AsyncDisposable> {
-  const path = makeStatusSocket(subjectOf(config))
+function serveCommands(subject: StartedWith, daemon: Daemon): Promise<AsyncDisposable> {
+  const path = makeStatusSocket(subject)
   return serveSocketFile({ path, mode: 0o600 }, localOf(daemon))
 }
 

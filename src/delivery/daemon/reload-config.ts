@@ -19,7 +19,7 @@ export function reloadConfig(
     readonly restoreMissing: (
       databases: readonly DatabaseConfig[],
       signal: AbortSignal,
-    ) => Promise<void>
+    ) => Promise<unknown>
     readonly logger: Logger
   },
 ): () => Promise<void> {

@@ -1,21 +1,20 @@
 /** What the process that replicates says of itself, also to others of the application, by the socket that commands ask. */
-import { type Config } from '../../domain/settings/config.js'
 import { NotRunningError } from '../../domain/errors.js'
 import { type DaemonStatus } from '../../domain/status.js'
 import { never } from '../../kit/abort.js'
 import { askDaemon, type DaemonAnswer } from '../daemon/ask-daemon.js'
-import { subjectOf } from '../daemon/endpoints.js'
+import { type StartedWith } from '../daemon/status-socket.js'
 
 const timeoutMs = 10_000
 const paths = ['/readyz', '/healthz', '/metrics', '/api/status'] as const
 
-export async function readStatus(config: Config): Promise<DaemonStatus> {
-  const { text } = await ask(config, '/api/status', never)
+export async function readStatus(subject: StartedWith): Promise<DaemonStatus> {
+  const { text } = await ask(subject, '/api/status', never)
   return JSON.parse(text) as DaemonStatus
 }
 
 /** Answers what the daemon answers, whatever it is mounted below. */
-export function handlerFor(config: Config): (request: Request) => Promise<Response> {
+export function handlerFor(subject: StartedWith): (request: Request) => Promise<Response> {
   return async (request) => {
     const { pathname } = new URL(request.url)
     const path = paths.find((each) => pathname.endsWith(each))
@@ -25,7 +24,7 @@ export function handlerFor(config: Config): (request: Request) => Promise<Respon
     }
     try {
       const accept = request.headers.get('accept') ?? '*/*'
-      const { status, contentType, text } = await ask(config, path, request.signal, { accept })
+      const { status, contentType, text } = await ask(subject, path, request.signal, { accept })
       const headers = { 'content-type': contentType, 'cache-control': 'no-store' }
       return new Response(request.method === 'HEAD' ? null : text, { status, headers })
     } catch (error) {
@@ -36,10 +35,10 @@ export function handlerFor(config: Config): (request: Request) => Promise<Respon
 }
 
 function ask(
-  config: Config,
+  subject: StartedWith,
   path: string,
   signal: AbortSignal,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<DaemonAnswer> {
-  return askDaemon([subjectOf(config)], { method: 'GET', path, headers, timeoutMs }, signal)
+  return askDaemon([subject], { method: 'GET', path, headers, timeoutMs }, signal)
 }

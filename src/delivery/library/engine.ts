@@ -3,18 +3,19 @@
  * ends. Signals are the application's business: what a terminal or a service manager sends to all processes at once must
  * not end this one while the application still writes.
  */
-import { composeDaemon, restoreMissing } from '../../compose/commands.js'
+import { composeDaemon, composeEvents, restoreMissing } from '../../compose/commands.js'
 import { Lifetime } from '../../compose/lifetime.js'
-import { type Config } from '../../domain/settings/config.js'
-import { NotRunningError, NotStoredError, UsageError } from '../../domain/errors.js'
+import { type DatabaseConfig } from '../../domain/settings/config.js'
+import { ConfigError, NotRunningError, NotStoredError, UsageError } from '../../domain/errors.js'
 import { onAbort } from '../../kit/abort.js'
 import { asError } from '../../kit/error-text.js'
 import { type LogFields, type Logger, withHint } from '../../usecase/ports/logger.js'
+import { type NoticeEvents } from '../../usecase/daemon/notice-events.js'
 import { type Replication } from '../../usecase/daemon/replicated-databases.js'
 import { version } from '../cli/version.js'
 import { type Stored } from '../../usecase/daemon/commit-waits.js'
 import { askDaemon } from '../daemon/ask-daemon.js'
-import { serveInTurn, subjectOf } from '../daemon/endpoints.js'
+import { serveInTurn } from '../daemon/endpoints.js'
 import { type DaemonSubject } from '../daemon/status-socket.js'
 import { parseSyncAnswer } from '../daemon/sync-answer.js'
 import { type SyncRequest } from '../daemon/sync-request.js'
@@ -28,8 +29,10 @@ import {
   type ToEngine,
   unpackToEngine,
 } from './messages.js'
+import { inTurn, WantedDatabases } from './wanted-databases.js'
 
 type Start = Extract<ToEngine, { kind: 'start' }>
+type Question = Extract<ToEngine, { kind: 'await' | 'add' | 'remove' }>
 
 /** Beyond the timeout of a wait, for the answer of another process. */
 const answerMs = 1000
@@ -49,33 +52,48 @@ process.on('message', (packed) => {
       return void run(message)
     case 'stop':
       return stop.abort()
+    case 'notice':
+      return void notice()
     case 'await':
+    case 'add':
+    case 'remove':
       return void answer(message)
     case 'forget':
       return waiting.get(message.id)?.abort()
   }
 })
 
-const running = Promise.withResolvers<{
+/** What a running engine consists of. */
+interface Parts {
   readonly replication: Replication
+  readonly databases: WantedDatabases
+  readonly events: NoticeEvents
   /** Whether this is the process that replicates, of several with the same configuration. */
   readonly turn: { readonly isFirst: boolean }
   readonly subject: DaemonSubject
-}>()
-/** Those who wait for their commits, by their numbers. */
+}
+
+const running = Promise.withResolvers<Parts>()
+/** Those who wait for an answer, by their numbers. */
 const waiting = new Map<number, AbortController>()
 
-/** Tells whoever waits for his commits when they are stored, or why they are not. */
-async function answer({ id, request }: Extract<ToEngine, { kind: 'await' }>): Promise<void> {
+let isNoticing = false
+
+/** From now on somebody hears of events. */
+async function notice(): Promise<void> {
+  if (isNoticing) return
+  isNoticing = true
+  const { events } = await running.promise
+  await events.run(stop.signal)
+}
+
+/** Tells whoever asked what was done, or why it was not. */
+async function answer(question: Question): Promise<void> {
+  const { id } = question
   const forget = new AbortController()
   waiting.set(id, forget)
   try {
-    const { replication, turn, subject } = await running.promise
-    const asked = { ...request, database: request.database ?? onlyDatabase(replication.wanted) }
-    const stored =
-      (turn.isFirst ? undefined : await askFirst(subject, asked, forget.signal)) ??
-      (await replication.awaitStored(asked.database, request, forget.signal))
-    await tell({ kind: 'stored', id, stored })
+    await tell(await answerTo(question, forget.signal))
   } catch (error) {
     if (!forget.signal.aborted) await tell({ kind: 'refused', id, error: asError(error) })
   } finally {
@@ -83,7 +101,34 @@ async function answer({ id, request }: Extract<ToEngine, { kind: 'await' }>): Pr
   }
 }
 
-/** Asks the process that replicates. Undefined: it has ended, and this one takes over. */
+async function answerTo(question: Question, signal: AbortSignal): Promise<FromEngine> {
+  const { id } = question
+  const { databases, ...parts } = await running.promise
+  switch (question.kind) {
+    case 'await':
+      return { kind: 'stored', id, stored: await awaitStored(question.request, parts, signal) }
+    case 'add':
+      await databases.add(question.database)
+      return { kind: 'added', id }
+    case 'remove':
+      return { kind: 'removed', id, notStored: await databases.remove(question.path) }
+  }
+}
+
+/** Resolves when commits are stored, whichever process replicates. */
+async function awaitStored(
+  request: SyncRequest,
+  { replication, turn, subject }: Pick<Parts, 'replication' | 'turn' | 'subject'>,
+  signal: AbortSignal,
+): Promise<Stored> {
+  const asked = { ...request, database: request.database ?? onlyDatabase(replication.wanted) }
+  return (
+    (turn.isFirst ? undefined : await askFirst(subject, asked, signal)) ??
+    (await replication.awaitStored(asked.database, request, signal))
+  )
+}
+
+/** Asks the process that replicates. Undefined: it has ended, and this one takes over; or it has not got the database yet. */
 async function askFirst(
   subject: DaemonSubject,
   body: SyncRequest,
@@ -94,7 +139,7 @@ async function askFirst(
     const question = { method: 'POST', path: '/api/sync', body, timeoutMs } as const
     return parseSyncAnswer(await askDaemon([subject], question, signal))[0]
   } catch (error) {
-    if (error instanceof NotRunningError) return undefined
+    if (error instanceof NotRunningError || error instanceof ConfigError) return undefined
     throw error
   }
 }
@@ -102,7 +147,8 @@ async function askFirst(
 function onlyDatabase(paths: readonly string[]): string {
   const [only, ...others] = paths
   if (only !== undefined && others.length === 0) return only
-  const hint = `Name one of: ${paths.join(', ') || 'none'}.`
+  if (only === undefined) throw new ConfigError('no database is replicated')
+  const hint = `Name one of: ${paths.join(', ')}.`
   throw new UsageError('there are several databases: which one is meant?', { hint })
 }
 
@@ -116,40 +162,44 @@ async function run(start: Start): Promise<void> {
 
 /** Resolves with the last that is to be told. */
 async function runReplication(
-  { config, restores }: Start,
+  { config: started, subject, restores }: Start,
   lifetime: Lifetime,
 ): Promise<FromEngine> {
+  const config = inTurn(started)
   const kill = new AbortController()
   using _limit = endAfter(config.shutdownTimeoutMs, kill)
   try {
     const log = logger(config.logging.level)
-    const restoring = { integrityCheck: 'quick', logger: log } as const
-    if (restores) await restoreMissing(config.databases, restoring, stop.signal)
-    const daemon = await composeDaemon(inTurn(config), {
+    const restore = (databases: readonly DatabaseConfig[]): Promise<unknown> =>
+      restoreMissing(databases, { integrityCheck: 'quick', logger: log }, stop.signal)
+    if (restores) await restore(config.databases)
+    const daemon = await composeDaemon(config, {
       logger: log,
       version: version(),
       lifetime,
     })
-    const turn = await serveInTurn(config, daemon, { logger: log, lifetime, stop: stop.signal })
-    running.resolve({ replication: daemon.replication, turn, subject: subjectOf(config) })
+    const serving = { subject, logger: log, lifetime, stop: stop.signal }
+    const turn = await serveInTurn(config, daemon, serving)
+    const { replication } = daemon
+    const databases = new WantedDatabases({
+      config,
+      replication,
+      restoreMissing: (database) => restore([database]),
+    })
+    const events = await composeEvents({
+      replication,
+      isTold: () => turn.isFirst,
+      tell: (news) => void tell({ kind: 'news', news }),
+    })
+    running.resolve({ replication, databases, events, turn, subject })
     void tell({ kind: 'running' })
     void daemon.watchDisk.run(stop.signal)
-    return { kind: 'ended', notStored: await daemon.replication.run(stop.signal, kill.signal) }
+    const notStored = await replication.run(stop.signal, kill.signal)
+    if (isNoticing) events.look()
+    return { kind: 'ended', notStored }
   } catch (reason) {
     const error = asError(reason)
     return { kind: 'failed', error: kill.signal.aborted ? late(config.shutdownTimeoutMs) : error }
-  }
-}
-
-/** Several processes of an application may have one configuration: one of them replicates. */
-function inTurn(config: Config): Config {
-  return {
-    ...config,
-    databases: config.databases.map((database) => ({ ...database, standsBy: true as const })),
-    folders: config.folders.map((folder) => ({
-      ...folder,
-      database: { ...folder.database, standsBy: true as const },
-    })),
   }
 }
 

@@ -2,28 +2,13 @@
  * What the process of an application and that of its engine say to each other, and how values pass between them: what is
  * a class of ours is taken apart on one side and put together on the other.
  */
-import { type Config } from '../../domain/settings/config.js'
-import {
-  AddressError,
-  AmbiguousBackupError,
-  ConfigError,
-  CorruptionError,
-  DatabaseError,
-  InUseError,
-  LocalStateError,
-  NoBackupError,
-  NotRunningError,
-  NotStoredError,
-  ObjectNotFoundError,
-  OutputError,
-  OutputExistsError,
-  ReplicaError,
-  UsageError,
-  type NotStored,
-} from '../../domain/errors.js'
+import { type Config, type DatabaseConfig } from '../../domain/settings/config.js'
+import { errorClasses, type NotStored } from '../../domain/errors.js'
 import { Secret } from '../../domain/settings/secret.js'
 import { type Stored } from '../../usecase/daemon/commit-waits.js'
+import { type News } from '../../usecase/daemon/notice-events.js'
 import { type LogFields } from '../../usecase/ports/logger.js'
+import { type StartedWith } from '../daemon/status-socket.js'
 import { type SyncRequest } from '../daemon/sync-request.js'
 
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const
@@ -33,13 +18,21 @@ export type ToEngine =
   | {
       readonly kind: 'start'
       readonly config: Config
+      /** By what others ask for it: as the application started, whatever is added and removed. */
+      readonly subject: StartedWith
       /** Whether databases that do not exist are to be restored, where the configuration says so. */
       readonly restores: boolean
     }
   | { readonly kind: 'stop' }
+  /** Somebody wants to hear of events. */
+  | { readonly kind: 'notice' }
   /** Somebody waits until his commits are stored. */
   | { readonly kind: 'await'; readonly id: number; readonly request: SyncRequest }
-  /** He does not any longer. */
+  /** One more database is to be replicated. */
+  | { readonly kind: 'add'; readonly id: number; readonly database: DatabaseConfig }
+  /** The one of this path is not any longer. */
+  | { readonly kind: 'remove'; readonly id: number; readonly path: string }
+  /** Whoever asked does not want to know any longer. */
   | { readonly kind: 'forget'; readonly id: number }
 
 export type FromEngine =
@@ -50,9 +43,12 @@ export type FromEngine =
       readonly fields: LogFields
       readonly message: string
     }
+  | { readonly kind: 'news'; readonly news: News }
   | { readonly kind: 'ended'; readonly notStored: readonly NotStored[] }
   | { readonly kind: 'failed'; readonly error: Error }
   | { readonly kind: 'stored'; readonly id: number; readonly stored: Stored }
+  | { readonly kind: 'added'; readonly id: number }
+  | { readonly kind: 'removed'; readonly id: number; readonly notStored: readonly NotStored[] }
   | { readonly kind: 'refused'; readonly id: number; readonly error: Error }
 
 type Message = ToEngine | FromEngine
@@ -72,24 +68,7 @@ export function unpackFromEngine(packed: unknown): FromEngine {
   return unpack(packed) as FromEngine
 }
 
-/** What the engine can fail with. `ReplicaError` stands for those of its kind, which share its code. */
-const classes = [
-  AddressError,
-  AmbiguousBackupError,
-  ConfigError,
-  CorruptionError,
-  DatabaseError,
-  InUseError,
-  LocalStateError,
-  NoBackupError,
-  NotRunningError,
-  NotStoredError,
-  ObjectNotFoundError,
-  OutputError,
-  OutputExistsError,
-  ReplicaError,
-  UsageError,
-].map((of) => ({ code: new of('').code, of }))
+const classes = errorClasses.map((of) => ({ code: new of('').code, of }))
 
 const secretMark = '$tsreplicate-secret'
 const errorMark = '$tsreplicate-error'

@@ -18,7 +18,7 @@ type Rules = Readonly<Record<string, Rule>>
 
 const path: Rule = { allows: (value) => typeof value === 'string' && value !== '', wants: 'a path' }
 
-const common: Rules = {
+const common = {
   generation: {
     allows: (value) => typeof value === 'string' && isGeneration(value),
     wants: 'the name of a generation, 16 lower-case hex digits',
@@ -34,13 +34,13 @@ const common: Rules = {
   dryRun: { allows: (value) => typeof value === 'boolean', wants: 'true or false' },
   onProgress: { allows: (value) => typeof value === 'function', wants: 'a function' },
   signal: { allows: (value) => value instanceof AbortSignal, wants: 'an AbortSignal' },
-}
+} satisfies Rules
 
 /** Of a restore from sources. */
 const sourceRules: Rules = {
   sources: {
     allows: (value) => Array.isArray(value) && value.length > 0 && value.every(isSource),
-    wants: 'a list of at least one { name, client }',
+    wants: 'a list of at least one URL, or replica of a configuration',
   },
   outputPath: path,
   target: {
@@ -61,35 +61,55 @@ const urlRules: Rules = {
   ...common,
 }
 
+/** Of one of what is missing. */
+const missingRules: Rules = {
+  integrityCheck: common.integrityCheck,
+  onProgress: common.onProgress,
+  signal: common.signal,
+}
+
+/** Options, without those that are undefined. */
+export type Defined<T> = { readonly [Name in keyof T]: Exclude<T[Name], undefined> }
+
 /** Returns the options that are set. Throws {@link UsageError} for one that does not exist, lacks, or is of a wrong kind. */
-export function checkRestoreOptions<T extends object>(options: T): T {
-  return check(options, { rules: sourceRules, required: ['sources', 'outputPath'] })
+export function checkRestoreOptions<T extends object>(options: T): Defined<T> {
+  return check(options, { of: 'restore', rules: sourceRules, required: ['sources', 'outputPath'] })
 }
 
 /** The same for a restore from a URL. */
-export function checkUrlRestoreOptions<T extends object>(options: T | undefined): T {
-  return check(options, { rules: urlRules, required: ['to'] })
+export function checkUrlRestoreOptions<T extends object>(options: T | undefined): Defined<T> {
+  return check(options, { of: 'restore', rules: urlRules, required: ['to'] })
+}
+
+/** The same for a restore of what is missing. */
+export function checkMissingOptions<T extends object>(options: T): Defined<T> {
+  return check(options, { of: 'restoreIfMissing', rules: missingRules, required: [] })
+}
+
+interface Options {
+  /** The function that takes them. */
+  readonly of: string
+  readonly rules: Rules
+  readonly required: readonly string[]
 }
 
 function check<T extends object>(
   options: T | undefined,
-  { rules, required }: { readonly rules: Rules; readonly required: readonly string[] },
-): T {
-  if (!isObject(options)) throw new UsageError('restore takes an object of options')
+  { of, rules, required }: Options,
+): Defined<T> {
+  if (!isObject(options)) throw new UsageError(`${of} takes an object of options`)
   const set = Object.entries(options).filter(([, value]) => value !== undefined)
   for (const [name, value] of set) {
     const rule = Object.hasOwn(rules, name) ? rules[name] : undefined
-    if (rule === undefined) throw unknown(name, rules)
-    if (!rule.allows(value)) throw new UsageError(`restore: ${name} must be ${rule.wants}`)
+    if (rule === undefined) {
+      throw new UsageError(`${of} has no option ${name}`, hintFor(name, Object.keys(rules)))
+    }
+    if (!rule.allows(value)) throw new UsageError(`${of}: ${name} must be ${rule.wants}`)
   }
   for (const name of required) {
-    if (!set.some(([each]) => each === name)) throw new UsageError(`restore: ${name} is missing`)
+    if (!set.some(([each]) => each === name)) throw new UsageError(`${of}: ${name} is missing`)
   }
-  return Object.fromEntries(set) as T
-}
-
-function unknown(name: string, rules: Rules): UsageError {
-  return new UsageError(`restore has no option ${name}`, hintFor(name, Object.keys(rules)))
+  return Object.fromEntries(set) as Defined<T>
 }
 
 function hintFor(name: string, known: readonly string[]): { hint?: string } {
@@ -127,7 +147,8 @@ function isPosition(value: unknown): boolean {
 }
 
 function isSource(value: unknown): boolean {
-  return isObject(value) && typeof value['name'] === 'string' && isObject(value['client'])
+  if (typeof value === 'string') return value !== ''
+  return isObject(value) && typeof value['name'] === 'string' && isObject(value['target'])
 }
 
 function isObject(value: unknown): value is Given {

@@ -95,6 +95,7 @@ export interface HeartbeatConfig {
   readonly intervalMs: number
 }
 
+/** One replica of a database: where it lies, with its keys, and its settings. */
 export interface ReplicaConfig {
   /** Unique per database. */
   readonly name: string
@@ -121,6 +122,7 @@ export interface ReplicaConfig {
   readonly leaseMs: number | undefined
 }
 
+/** One database, its settings and its replicas. */
 export interface DatabaseConfig {
   /** Absolute path of the database file. */
   readonly path: string
@@ -188,6 +190,7 @@ export interface DatabaseFolder {
   readonly database: Omit<DatabaseConfig, 'path' | 'metaPath'>
 }
 
+/** What is replicated where, and how: `loadConfig` reads it from a file, `configFromUrls` makes it for one database. */
 export interface Config {
   /** The file it came from, or undefined when it came from the command line. */
   readonly source: string | undefined

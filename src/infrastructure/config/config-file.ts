@@ -3,8 +3,10 @@ import { resolve } from 'node:path'
 
 import {
   type Config,
+  type DatabaseConfig,
   type ListenAddress,
   type LoggingConfig,
+  type ReplicaConfig,
   type SocketConfig,
 } from '../../domain/settings/config.js'
 import { splitCommandLine } from '../../kit/command-line.js'
@@ -143,15 +145,12 @@ export function configFromUrls(
       hint: 'Is the variable empty that it comes from? Write for example file:///backup/app.',
     })
   }
-  const places = new Set<string>()
   const replicas = urls.map((url, i) => {
     const target = parseReplicaUrl(url, context.env)
-    const place = describePlace(target)
-    if (places.has(place)) throw new ConfigError(`two replicas in one place: ${place}`)
-    places.add(place)
     const name = i === 0 ? target.type : `${target.type}-${i + 1}`
     return { name, target, age: undefined, ...readReplicaSettings(noSettings('replica')) }
   })
+  refuseSharedPlaces(replicas)
   for (const replica of replicas) {
     const problem = placeProblem(replica, paths)
     if (problem !== undefined) throw new ConfigError(problem)
@@ -167,6 +166,26 @@ export function configFromUrls(
     exec: undefined,
     ...readTimeouts(noSettings('global')),
     warnings: [],
+  }
+}
+
+/** The configuration with one more database. Throws {@link ConfigError} for one that cannot be beside the others. */
+export function withDatabase(config: Config, database: DatabaseConfig): Config {
+  const fileOf = ({ path, linkTarget }: DatabaseConfig): string => linkTarget ?? path
+  const same = config.databases.find((each) => fileOf(each) === fileOf(database))
+  if (same !== undefined) throw new ConfigError(`database is replicated already: ${same.path}`)
+  const databases = [...config.databases, database]
+  const inFolders = config.folders.map((folder) => folder.database)
+  refuseSharedPlaces([...databases, ...inFolders].flatMap(({ replicas }) => replicas))
+  return { ...config, databases }
+}
+
+function refuseSharedPlaces(replicas: readonly ReplicaConfig[]): void {
+  const places = new Set<string>()
+  for (const { target } of replicas) {
+    const place = describePlace(target)
+    if (places.has(place)) throw new ConfigError(`two replicas in one place: ${place}`)
+    places.add(place)
   }
 }
 

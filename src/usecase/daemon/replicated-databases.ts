@@ -4,8 +4,8 @@ import {
   type DatabaseFolder,
   type ReplicaTarget,
 } from '../../domain/settings/config.js'
-import { ConfigError, type NotStored } from '../../domain/errors.js'
-import { aborted, ignoreAbort } from '../../kit/abort.js'
+import { ConfigError, type NotStored, NotStoredError } from '../../domain/errors.js'
+import { aborted, ignoreAbort, never } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
 import { sameSettings } from '../../domain/settings/same-settings.js'
 import { type DatabaseStatus, findSilent, type NotReady } from '../../domain/status.js'
@@ -33,6 +33,12 @@ export interface Replication {
    * last sync and stop.
    */
   want(config: Pick<Config, 'databases' | 'folders'>): void
+
+  /**
+   * Replicates the database of this path no longer, the others as before. Resolves with what could not be stored of it. Rejects
+   * with {@link ConfigError} for one that is not among those that were named, with {@link NotStoredError} when all ends meanwhile.
+   */
+  remove(path: string): Promise<readonly NotStored[]>
 
   /** Resolves when what is wanted is so, or at an abort. `run` has to be under way. */
   settled(signal: AbortSignal): Promise<void>
@@ -94,9 +100,13 @@ interface Slot {
   tryingSinceMs: number | undefined
   /** Why what is wanted could not be brought about. */
   problem: string | undefined
+  /** Takes what the last sync could not store; undefined: nobody asks. */
+  lost: NotStored[] | undefined
 }
 
 const pauses = { firstMs: 1000, mostMs: 60_000 }
+/** How often whoever waits for one database looks whether it cannot be opened. */
+const lookMs = 100
 
 /** Replicates databases side by side: one that is broken, or slow to stop, never holds up another. */
 export class ReplicatedDatabases implements Replication {
@@ -130,6 +140,24 @@ export class ReplicatedDatabases implements Replication {
     this.#want()
   }
 
+  async remove(path: string): Promise<readonly NotStored[]> {
+    const named = this.#named.find((each) => each.path === path)
+    if (named === undefined) throw new ConfigError(`database not replicated by its name: ${path}`)
+    const slot = this.#slots.get(named.linkTarget ?? path)
+    this.#named = this.#named.filter((each) => each !== named)
+    const lost: NotStored[] = []
+    if (slot !== undefined) slot.lost = lost
+    this.#want()
+    // One that cannot be opened is tried again after a while, which nobody has to wait for.
+    while (slot?.settling !== undefined && !hasFailed(slot)) {
+      await Promise.race([slot.settling, this.#options.clock.sleep(lookMs, never)])
+    }
+    if (slot === undefined) return []
+    if (hasFailed(slot)) return neverStartedOf({ ...slot, wanted: named })
+    if (slot.running === undefined) return lost
+    throw new NotStoredError(`${path}: all of the replication ends`, { missing: this.notStored })
+  }
+
   #replicated(): ReturnType<ConstructorParameters<typeof FollowFolders>[0]['replicated']> {
     const files = new Set(
       this.databases.flatMap(({ capture: { file } }) =>
@@ -158,6 +186,7 @@ export class ReplicatedDatabases implements Replication {
         settling: undefined,
         tryingSinceMs: undefined,
         problem: undefined,
+        lost: undefined,
       }
       slot.wanted = wanted.get(path)
       this.#slots.set(path, slot)
@@ -290,18 +319,7 @@ export class ReplicatedDatabases implements Replication {
   }
 
   get #neverStarted(): readonly NotStored[] {
-    return [...this.#slots.values()].flatMap(({ wanted, running, problem }) =>
-      wanted === undefined || running !== undefined
-        ? []
-        : wanted.replicas.map(({ name }) => ({
-            database: wanted.path,
-            replica: name,
-            detail:
-              problem === undefined
-                ? 'it is not opened yet'
-                : `it cannot be replicated: ${problem}`,
-          })),
-    )
+    return [...this.#slots.values()].flatMap(neverStartedOf)
   }
 
   /** Sees to it that what is wanted of a path becomes so: one step after the other, whatever is wanted meanwhile. */
@@ -348,12 +366,12 @@ export class ReplicatedDatabases implements Replication {
       logReplicas(wanted, logger)
       slot.running = await ReplicatedDatabase.start(wanted, await this.#options.open(wanted))
     } else if (wanted !== undefined && running.canBecome(wanted)) {
-      this.#lost(await this.#within(kill, (deadline) => running.change(wanted, deadline)))
+      this.#lost(await this.#within(kill, (deadline) => running.change(wanted, deadline)), slot)
       logger.info({ db: wanted.path }, 'database replicated with another configuration')
       logReplicas(wanted, logger)
     } else {
       const notStored = await this.#within(kill, (deadline) => running.stop(deadline))
-      this.#lost(notStored)
+      this.#lost(notStored, slot)
       slot.running = undefined
       await running.close()
       if (wanted === undefined && running.config.comesAndGoes === true && notStored.length === 0) {
@@ -382,8 +400,12 @@ export class ReplicatedDatabases implements Replication {
     }
   }
 
-  /** What is lost while the others go on is said at once; at the end it counts for the exit code. */
-  #lost(notStored: readonly NotStored[]): void {
+  /** What is lost while the others go on is said at once, to whoever asks or in the log; at the end it counts for the exit code. */
+  #lost(notStored: readonly NotStored[], { lost }: Slot): void {
+    if (lost !== undefined) {
+      lost.push(...notStored)
+      return
+    }
     if (this.#run?.stop.aborted === true) {
       this.#leftBehind.push(...notStored)
       return
@@ -392,6 +414,21 @@ export class ReplicatedDatabases implements Replication {
       this.#options.logger.error({ db: database, replica, detail }, 'not stored')
     }
   }
+}
+
+function hasFailed({ running, problem }: Slot): boolean {
+  return running === undefined && problem !== undefined
+}
+
+function neverStartedOf({
+  wanted,
+  running,
+  problem,
+}: Pick<Slot, 'wanted' | 'running' | 'problem'>): readonly NotStored[] {
+  if (wanted === undefined || running !== undefined) return []
+  const detail =
+    problem === undefined ? 'it is not opened yet' : `it cannot be replicated: ${problem}`
+  return wanted.replicas.map(({ name }) => ({ database: wanted.path, replica: name, detail }))
 }
 
 function isUntried({ wanted, running, problem }: Slot): boolean {

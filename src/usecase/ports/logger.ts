@@ -13,6 +13,7 @@ export interface Logger {
   child(fields: LogFields): Logger
 }
 
+/** What a log line says besides its phrase, by name. */
 export type LogFields = Readonly<Record<string, unknown>>
 
 /** The fields of a record with the hint of its error, where they have none of their own. */

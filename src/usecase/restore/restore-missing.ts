@@ -29,32 +29,35 @@ export function isNothingStored(error: unknown): boolean {
 }
 
 /**
- * Restores the databases that are to be restored when their file does not exist. One without any backup is begun anew by
- * its application; a backup that is there and cannot be restored, or a replica that cannot be asked, is an error.
+ * Restores the databases that are to be restored when their file does not exist, and resolves with what was restored, by path. One
+ * without any backup is begun anew by its application; a backup that is there and cannot be restored, or a replica that cannot be
+ * asked, is an error.
  */
 export async function restoreMissing(
   databases: readonly DatabaseConfig[],
   options: RestoreMissingOptions,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<ReadonlyMap<string, RestoreReport>> {
+  const reports = new Map<string, RestoreReport>()
   for (const database of databases) {
-    if (database.restoreIfDbNotExists) {
-      const logger = options.logger.child({ db: database.path })
-      await restoreIfMissing(database, { ...options, logger }, signal)
-    }
+    if (!database.restoreIfDbNotExists) continue
+    const logger = options.logger.child({ db: database.path })
+    const report = await restoreIfMissing(database, { ...options, logger }, signal)
+    if (report !== undefined) reports.set(database.path, report)
   }
+  return reports
 }
 
 async function restoreIfMissing(
   database: DatabaseConfig,
   options: RestoreMissingOptions,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<RestoreReport | undefined> {
   const { integrityCheck, exists, openReplicas, restore, commandFor, logger } = options
   const { path: outputPath } = database
   if (exists(outputPath)) {
     logger.info({}, 'database already exists, skipping')
-    return
+    return undefined
   }
   const sources = await openReplicas(database)
   const request = {
@@ -80,8 +83,10 @@ async function restoreIfMissing(
       },
       'database restored',
     )
+    return report
   } catch (error) {
     if (!isNothingStored(error)) throw error
     logger.info({}, nothingStored)
+    return undefined
   }
 }

@@ -23,7 +23,7 @@ export type RestoreTarget =
   | { readonly kind: 'index'; readonly index: number }
   /** The commit that ends here. */
   | { readonly kind: 'position'; readonly position: WalPosition }
-  /** The last commit at or before this moment. */
+  /** The last commit at or before this moment, milliseconds since 1970. */
   | { readonly kind: 'timestamp'; readonly timeMs: number }
 
 export interface RestoreRequest {
@@ -138,7 +138,7 @@ export interface RestoreReport extends RestoredDatabase {
   readonly replica: string
   readonly generation: Generation
   readonly snapshotIndex: number
-  /** When that commit was made, as captured; undefined when no time is known. */
+  /** When that commit was made, as captured, milliseconds since 1970; undefined when no time is known. */
   readonly commitTimeMs: number | undefined
   /** The time comes from the store, not from the commit. */
   readonly timeIsApproximate: boolean
@@ -148,8 +148,10 @@ export interface RestoreReport extends RestoredDatabase {
   readonly durationMs: number
 }
 
+/** How far a restore has got. */
 export interface RestoreProgress {
   readonly phase: 'plan' | 'snapshot' | 'wal' | 'check'
+  /** Stored bytes, of all that is to be read. */
   readonly doneBytes: number
   readonly totalBytes: number
 }

@@ -7,7 +7,7 @@ import {
 } from '../ports/replica-client.js'
 import { listGeneration, storedSpan } from './replica-history.js'
 
-/** A generation on a replica and when its first and last object were created; undefined: it has none. */
+/** A generation on a replica, and when its first and last object were created, milliseconds since 1970; undefined: it has none. */
 export interface GenerationInfo {
   readonly generation: Generation
   readonly startMs: number | undefined

@@ -56,12 +56,14 @@ export interface VerifyReplicaOptions {
   readonly level: 'structure' | 'full'
 }
 
+/** What a replica holds of one generation, and what is wrong with that. */
 export interface VerifiedGeneration {
   readonly generation: Generation
+  /** How many. */
   readonly snapshots: number
   readonly segments: number
   readonly storedBytes: number
-  /** The moments that can be restored, as the trailers say; undefined: they don't. */
+  /** The moments that can be restored, milliseconds since 1970, as the trailers say; undefined: they don't. */
   readonly firstCommitMs: number | undefined
   readonly lastCommitMs: number | undefined
   /** Where the last segment ends; undefined where no trailer says it. */

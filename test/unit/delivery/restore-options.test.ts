@@ -2,10 +2,9 @@ import { describe, expect, test } from 'vitest'
 import { restore } from '../../../src/delivery/library/restore.js'
 import { checkRestoreOptions } from '../../../src/delivery/library/restore-options.js'
 import { UsageError } from '../../../src/domain/errors.js'
-import { MemoryReplicaClient } from '../../support/memory-replica-client.js'
 
 const good = {
-  sources: [{ name: 'memory', client: new MemoryReplicaClient() }],
+  sources: ['file:///backup/app'],
   outputPath: 'restored.db',
 }
 
@@ -45,7 +44,9 @@ describe('what a caller of restore asks for', () => {
     { outputPath: '' },
     { outputPath: undefined },
     { sources: [] },
-    { sources: ['file:///backup'] },
+    { sources: 'file:///backup' },
+    { sources: [''] },
+    { sources: [{ name: 'file', url: 'file:///backup' }] },
     { timestamp: '2026-01-01T00:00:00Z' },
     { outputpath: 'x' },
     { toString: 'x' },

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest'
-import { formatGeneration } from '../../../src/domain/wal/generation.js'
 import {
   type DatabaseStatus,
   findHanging,
@@ -8,73 +7,12 @@ import {
   type CaptureState,
   type ReplicaStatus,
 } from '../../../src/domain/status.js'
+import {
+  databaseStatus as database,
+  replicaStatus as replica,
+} from '../../support/sample-status.ts'
 
-const generation = formatGeneration(new Uint8Array(8))
 const failure = { message: 'the store is away', kind: 'REPLICA', atMs: 1, isOver: false }
-
-const replica: ReplicaStatus = {
-  name: 'file',
-  type: 'file',
-  location: '/r',
-  position: { generation, index: 0, offset: 32 },
-  hasSnapshot: true,
-  isKnownRestorable: true,
-  lagMs: 0,
-  confirmedLagMs: 0,
-  maxLagMs: 300_000,
-  pendingBytes: 0,
-  lastFailure: undefined,
-  refusal: undefined,
-  lastStoredAtMs: undefined,
-  lastSnapshotAtMs: undefined,
-  lastRetentionAtMs: undefined,
-  lastValidatedAtMs: undefined,
-  totals: {
-    walBytes: 0,
-    snapshots: { generation: 1, interval: 0, retention: 0, request: 0 },
-    errors: {},
-    deletedSnapshots: 0,
-    deletedSegments: 0,
-    passedValidations: 0,
-    failedValidations: 0,
-  },
-}
-
-const database: DatabaseStatus = {
-  path: '/app.db',
-  metaPath: '/.app.db-tsreplicate',
-  state: 'replicating',
-  lastFailure: undefined,
-  copyingProblem: undefined,
-  isWalPinned: false,
-  fileProblem: undefined,
-  generationsLately: undefined,
-  silentMs: 10,
-  blindForMs: undefined,
-  pageSizeBytes: 4096,
-  position: { generation, index: 0, offset: 32 },
-  generationForMs: 0,
-  unsealedBytes: 0,
-  unsealedForMs: undefined,
-  spoolBytes: 0,
-  maxSpoolBytes: 1,
-  totals: {
-    syncs: 0,
-    syncMs: 0,
-    errors: {},
-    frameBytes: 0,
-    checkpoints: {
-      PASSIVE: { count: 0, errors: 0, durationMs: 0 },
-      RESTART: { count: 0, errors: 0, durationMs: 0 },
-    },
-    writerLocks: 0,
-    writerLockMs: 0,
-    maxWriterLockMs: 0,
-    generations: {},
-    continued: {},
-  },
-  replicas: [replica],
-}
 
 describe('findNotReady', () => {
   const reasonOf = (

@@ -104,7 +104,7 @@ export const replicate = defineCommand({
     service.starting('starting')
     logStart(config, logger)
     warnOfMemoryLimit(logger, { databases: config.databases.length })
-    const restore = (databases: readonly DatabaseConfig[], stop: AbortSignal): Promise<void> =>
+    const restore = (databases: readonly DatabaseConfig[], stop: AbortSignal): Promise<unknown> =>
       restoreMissing(
         databases,
         { integrityCheck, commandFor: restoreCommandFor(config.source), logger },

@@ -6,11 +6,12 @@ import { Refusal } from '../../../../src/usecase/refusal.js'
 import { ManualClock } from '../../../support/manual-clock.ts'
 import { silent } from '../../../support/silent-logger.ts'
 
-test('a database that is not opened yet is not stored', async () => {
-  const clock = new ManualClock()
-  const opening = Promise.withResolvers<DatabaseParts>()
+function replicationOf(
+  clock: ManualClock,
+  open: () => Promise<DatabaseParts>,
+): ReplicatedDatabases {
   const replication = new ReplicatedDatabases({
-    open: () => opening.promise,
+    open,
     openFolder: () => {
       throw new Error('there is none')
     },
@@ -22,6 +23,13 @@ test('a database that is not opened yet is not stored', async () => {
   })
   const here = { env: {}, home: undefined, cwd: '/' }
   replication.want(configFromUrls('/data/app.db', ['file:///backup/app'], here))
+  return replication
+}
+
+test('a database that is not opened yet is not stored', async () => {
+  const clock = new ManualClock()
+  const opening = Promise.withResolvers<DatabaseParts>()
+  const replication = replicationOf(clock, () => opening.promise)
   const stop = new AbortController()
   const run = replication.run(stop.signal, stop.signal)
   const replica = { database: '/data/app.db', replica: 'file' }
@@ -30,4 +38,21 @@ test('a database that is not opened yet is not stored', async () => {
   opening.reject(new Error('it cannot be read'))
   const detail = 'it cannot be replicated: it cannot be read'
   expect(await run).toEqual([{ ...replica, detail }])
+})
+
+test('a database that is removed while it is opened, and cannot be, is said not to be stored, at once', async () => {
+  const clock = new ManualClock()
+  const opening = Promise.withResolvers<DatabaseParts>()
+  const replication = replicationOf(clock, () => opening.promise)
+  const stop = new AbortController()
+  const run = replication.run(stop.signal, stop.signal)
+  await expect(replication.remove('/data/other.db')).rejects.toMatchObject({ code: 'CONFIG' })
+  const removed = replication.remove('/data/app.db')
+  opening.reject(new Error('it cannot be read'))
+  await clock.advance(200)
+  const detail = 'it cannot be replicated: it cannot be read'
+  expect(await removed).toEqual([{ database: '/data/app.db', replica: 'file', detail }])
+  expect(replication.wanted).toEqual([])
+  stop.abort()
+  expect(await run).toEqual([])
 })

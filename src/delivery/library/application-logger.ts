@@ -1,0 +1,30 @@
+import { type LogFields } from '../../usecase/ports/logger.js'
+import { carefully } from './carefully.js'
+import { type LogLevel } from './messages.js'
+
+/** Takes what is logged: structured fields, errors under `err`, and a fixed phrase. A logger of pino is one. */
+export interface Logger {
+  debug(fields: LogFields, message: string): void
+  info(fields: LogFields, message: string): void
+  warn(fields: LogFields, message: string): void
+  error(fields: LogFields, message: string): void
+}
+
+/** As the logger, but what it throws is no matter of whoever logs. */
+export function careful(logger: Logger): Logger {
+  const write =
+    (level: LogLevel): Logger[LogLevel] =>
+    (fields, message) => {
+      // There is nobody left to tell.
+      carefully(
+        () => logger[level](fields, message),
+        () => undefined,
+      )
+    }
+  return {
+    debug: write('debug'),
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+  }
+}

@@ -1,0 +1,273 @@
+/**
+ * The process of an engine, over all its lives: it is started, heard, started anew when it ends by itself, and stopped. Nothing
+ * of that is thrown outside of a promise that somebody has asked for.
+ */
+import assert from 'node:assert/strict'
+import { type ChildProcess, fork } from 'node:child_process'
+import { Socket } from 'node:net'
+import { resolve } from 'node:path'
+import { configFromUrls, withDatabase } from '../../compose/commands.js'
+import { engineFile } from '../../compose/package-file.js'
+import { type EventName } from '../../domain/replication-events.js'
+import { type Config, type DatabaseConfig } from '../../domain/settings/config.js'
+import {
+  ConfigError,
+  InUseError,
+  NotRunningError,
+  type NotStored,
+  NotStoredError,
+  UsageError,
+} from '../../domain/errors.js'
+import { never } from '../../kit/abort.js'
+import { asError, codeOf } from '../../kit/error-text.js'
+import { pauseAfter } from '../../kit/pause.js'
+import { type DaemonStatus } from '../../domain/status.js'
+import { type Stored } from '../../usecase/daemon/commit-waits.js'
+import { subjectOf } from '../daemon/endpoints.js'
+import { type StartedWith } from '../daemon/status-socket.js'
+import { parseSyncRequest } from '../daemon/sync-request.js'
+import { type Logger } from './application-logger.js'
+import { EngineQuestions } from './engine-questions.js'
+import { handlerFor, readStatus } from './engine-status.js'
+import { type Listener, Listeners } from './listeners.js'
+import { packMessage, type ToEngine, unpackFromEngine } from './messages.js'
+import { type RunningReplication, type StoredOptions } from './running-replication.js'
+import { waitForStored } from './stored-waits.js'
+
+const pauses = { firstMs: 500, mostMs: 30_000 }
+/** Whoever has run as long as this does not end for the same reason as before. */
+const soundMs = 60_000
+
+export class EngineProcess implements RunningReplication {
+  #config: Config
+  /** By what it is asked for: as at the start, whatever is added and removed. */
+  readonly #subject: StartedWith
+  /** Paths of databases that are being added or removed. */
+  readonly #changing = new Set<string>()
+  readonly #logger: Logger
+  readonly #listeners: Listeners
+  readonly #questions = new EngineQuestions()
+  #child: ChildProcess | undefined
+  #restart: NodeJS.Timeout | undefined
+  #failures = 0
+  #stopped: Promise<readonly NotStored[]> | undefined
+  /** How the latest process ended. */
+  #end: Promise<readonly NotStored[]> = Promise.resolve([])
+
+  constructor(config: Config, logger: Logger) {
+    this.#config = config
+    this.#subject = subjectOf(config)
+    this.#logger = logger
+    this.#listeners = new Listeners(logger)
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid
+  }
+
+  stop(): Promise<readonly NotStored[]> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+
+  async stored({ signal = never, database, ...options }: StoredOptions = {}): Promise<Stored> {
+    const named = database === undefined ? {} : { database: resolve(database) }
+    return waitForStored(parseSyncRequest({ ...options, ...named }), this.#questions, signal)
+  }
+
+  on<Name extends EventName>(name: Name, listener: Listener<Name>): this {
+    const isFirst = !this.#listeners.some
+    this.#listeners.add(name, listener)
+    if (isFirst && this.#child !== undefined) send(this.#child, { kind: 'notice' })
+    return this
+  }
+
+  off<Name extends EventName>(name: Name, listener: Listener<Name>): this {
+    this.#listeners.remove(name, listener)
+    return this
+  }
+
+  status(): Promise<DaemonStatus> {
+    return readStatus(this.#subject)
+  }
+
+  handler(): (request: Request) => Promise<Response> {
+    return handlerFor(this.#subject)
+  }
+
+  async addDatabase(
+    first: string | DatabaseConfig,
+    urls: string | readonly string[] = [],
+  ): Promise<void> {
+    const database =
+      typeof first === 'string' ? (await configFromUrls(first, [urls].flat())).databases[0] : first
+    assert(database !== undefined)
+    await this.#change(database.path, async (gone) => {
+      await withDatabase(this.#config, database)
+      await this.#questions.ask({ message: (id) => ({ kind: 'add', id, database }), gone }, never)
+      this.#config = await withDatabase(this.#config, database)
+    })
+  }
+
+  async removeDatabase(name: string): Promise<readonly NotStored[]> {
+    const path = resolve(name)
+    return this.#change(path, async (gone) => {
+      const { databases } = this.#config
+      if (!databases.some((each) => each.path === path)) {
+        throw new ConfigError(`database not replicated: ${path}`, {
+          hint: `Replicated are: ${databases.map((each) => each.path).join(', ') || 'none'}`,
+        })
+      }
+      const message = (id: number): ToEngine => ({ kind: 'remove', id, path })
+      const answer = await this.#questions.ask({ message, gone }, never)
+      assert(answer.kind === 'removed')
+      const left = this.#config.databases.filter((each) => each.path !== path)
+      this.#config = { ...this.#config, databases: left }
+      return answer.notStored
+    })
+  }
+
+  /** Adds or removes a database, one such thing at a time for each. */
+  async #change<T>(path: string, change: (gone: (how: string) => Error) => Promise<T>): Promise<T> {
+    if (this.#changing.has(path)) throw new UsageError(`${path} is being added or removed`)
+    this.#changing.add(path)
+    try {
+      return await change(
+        (how) => new NotRunningError(`${path} is not added or removed: the engine ${how}`),
+      )
+    } finally {
+      this.#changing.delete(path)
+    }
+  }
+
+  async durable<T>(work: () => T | Promise<T>, options?: StoredOptions): Promise<T> {
+    const result = await work()
+    await this.stored(options)
+    return result
+  }
+
+  /** Starts the process; resolves when it runs, rejects when it does not come to that. */
+  async start({ restores }: { readonly restores: boolean }): Promise<void> {
+    const child = fork(engineFile(), {
+      execArgv: [],
+      // Those of the application are not for the engine.
+      env: { ...process.env, NODE_OPTIONS: undefined },
+      serialization: 'advanced',
+      // Whoever reads the application's own must not wait for the last sync.
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    })
+    this.#child = child
+    const lastWords = hear(child)
+    const running = Promise.withResolvers<undefined>()
+    const ended = Promise.withResolvers<readonly NotStored[]>()
+    this.#end = ended.promise
+    let runningSinceMs: number | undefined
+    let notStored: readonly NotStored[] | undefined
+    let failure: Error | undefined
+    child.on('message', (packed) => {
+      const message = unpackFromEngine(packed)
+      if (message.kind === 'log') this.#logger[message.level](message.fields, message.message)
+      if (message.kind === 'failed') failure = message.error
+      if (message.kind === 'ended') notStored = message.notStored
+      if (message.kind === 'news') this.#listeners.hear(message.news)
+      if ('id' in message) this.#questions.answered(message)
+      if (message.kind !== 'running') return
+      this.#listeners.engineIs(undefined)
+      this.#questions.engineRuns((toEngine) => send(child, toEngine))
+      runningSinceMs = performance.now()
+      running.resolve(undefined)
+      if (this.#stopped === undefined) release(child)
+    })
+    const over = (how: string): void => {
+      const error =
+        failure ?? new NotStoredError(`the process of the engine ended by ${how}${lastWords()}`)
+      this.#child = undefined
+      this.#questions.engineEnded(how, { isLast: this.#stopped !== undefined })
+      running.reject(error)
+      if (notStored === undefined) ended.reject(error)
+      else ended.resolve(notStored)
+      if (runningSinceMs === undefined || this.#stopped !== undefined) return
+      if (performance.now() - runningSinceMs > soundMs) this.#failures = 0
+      this.#startAnew(error)
+    }
+    child.on('error', (error) => {
+      failure ??= error
+      // Where there is no room for another process, nothing else is heard of it.
+      if (child.pid === undefined) over(error.message)
+    })
+    child.once('close', (code, signal) => {
+      if (child.pid !== undefined) over(signal ?? `exit code ${String(code)}`)
+    })
+    // Whoever wants to know asks when it stops.
+    ended.promise.catch(() => undefined)
+    send(child, { kind: 'start', config: this.#config, subject: this.#subject, restores })
+    if (this.#listeners.some) send(child, { kind: 'notice' })
+    await running.promise
+  }
+
+  #startAnew(error: Error): void {
+    this.#failures += 1
+    const pauseMs = pauseAfter(this.#failures, pauses)
+    this.#logger.error({ err: error, 'pause-ms': pauseMs }, 'engine ended, restarting it')
+    this.#listeners.engineIs({
+      name: 'problem',
+      event: {
+        database: undefined,
+        replica: undefined,
+        code: codeOf(error) ?? 'OTHER',
+        message: error.message,
+      },
+    })
+    this.#restart = setTimeout(() => {
+      // The application may be making the database by now.
+      this.start({ restores: false }).catch((reason: unknown) => {
+        if (this.#stopped === undefined) this.#startAnew(asError(reason))
+      })
+    }, pauseMs).unref()
+  }
+
+  async #stop(): Promise<readonly NotStored[]> {
+    clearTimeout(this.#restart)
+    const child = this.#child
+    if (child === undefined) this.#questions.engineEnded('stop()', { isLast: true })
+    if (child !== undefined) {
+      child.ref()
+      child.channel?.ref()
+      send(child, { kind: 'stop' })
+    }
+    try {
+      return await this.#end
+    } catch (error) {
+      // What another process replicates is not ours to store.
+      if (error instanceof InUseError) return []
+      throw error
+    }
+  }
+}
+
+/** Lets the application end while the process runs. */
+function release(child: ChildProcess): void {
+  child.unref()
+  child.channel?.unref()
+  if (child.stderr instanceof Socket) child.stderr.unref()
+}
+
+const maxLastWords = 4000
+
+/** What a process says on stderr is what it could not log: the reason of a crash. */
+function hear(child: ChildProcess): () => string {
+  let said = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    said = `${said}${text}`.slice(-maxLastWords)
+  })
+  return () => (said === '' ? '' : `: ${said.trim()}`)
+}
+
+function send(child: ChildProcess, message: ToEngine): void {
+  // A process that is gone says so by its end, and one that never was has nothing to be told by.
+  if (child.pid !== undefined) child.send(packMessage(message), () => undefined)
+}

@@ -1,0 +1,123 @@
+/** Databases that an application adds and removes while it runs. */
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, expect, test } from 'vitest'
+import type * as Library from '../../src/index.js'
+import { cleanUp, library, restore, temporaryFolder } from '../support/cli.js'
+import { lastAcknowledged, startWriter, summaryOf, verifyLedger, write } from '../support/ledger.ts'
+import { makeNotes, notesIn } from '../support/notes.ts'
+import { silent } from '../support/silent-logger.ts'
+
+const { configFromUrls, replicate } = (await import(library)) as typeof Library
+
+afterEach(() => cleanUp())
+
+const tenant = (folder: string, name: string) => ({
+  db: join(folder, `${name}.db`),
+  oracle: join(folder, `${name}-oracle`),
+  replica: join(folder, `${name}-replica`),
+  url: `file://${join(folder, `${name}-replica`)}`,
+  output: join(folder, `${name}-restored.db`),
+})
+
+test('a database is added while others are written, survives the engine, and is removed with its last commit', async () => {
+  const folder = temporaryFolder()
+  const [first, second] = [tenant(folder, 'first'), tenant(folder, 'second')]
+  makeNotes(first.db, 'kept')
+  const replication = await replicate(first.db, first.url, { logger: silent })
+  const writer = startWriter({ db: second.db, oracle: second.oracle, rate: 200 })
+  await replication.addDatabase(second.db, second.url)
+  const stored = await replication.stored({ database: second.db, urgency: 'now' })
+  expect(stored).toMatchObject({ database: second.db, replicas: [{ name: 'file' }] })
+  await expect(replication.stored()).rejects.toMatchObject({ code: 'USAGE' })
+  await expect(replication.addDatabase(second.db, second.url)).rejects.toMatchObject({
+    code: 'CONFIG',
+    message: `database is replicated already: ${second.db}`,
+  })
+  await expect(replication.addDatabase(join(folder, 'x.db'), first.url)).rejects.toMatchObject({
+    code: 'CONFIG',
+    message: expect.stringContaining('two replicas in one place') as string,
+  })
+
+  // The next engine knows it, too, also where that is asked of the one before.
+  process.kill(replication.pid ?? 0, 'SIGKILL')
+  const third = tenant(folder, 'third')
+  makeNotes(third.db, 'third')
+  await replication.addDatabase(third.db, [third.url])
+  await replication.stored({ database: second.db, urgency: 'now', timeoutMs: 60_000 })
+  const { databases } = await replication.status()
+  expect(databases.map(({ path }) => path)).toEqual([first.db, second.db, third.db])
+
+  writer.signal('SIGTERM')
+  const { n } = await summaryOf(writer)
+  expect(n).toBe(lastAcknowledged(second.oracle))
+  expect(await replication.removeDatabase(second.db)).toEqual([])
+  await restore(second.replica, second.output)
+  expect(verifyLedger(second.output, second.oracle)).toEqual({ n })
+  await expect(replication.stored({ database: second.db })).rejects.toMatchObject({
+    code: 'CONFIG',
+  })
+  await expect(replication.removeDatabase(second.db)).rejects.toMatchObject({ code: 'CONFIG' })
+
+  // It is no business of the engine any more, and comes back as it was left.
+  await write({ db: second.db, oracle: second.oracle, count: 5 })
+  await replication.addDatabase(second.db, second.url)
+  await replication.stored({ database: second.db, urgency: 'now' })
+  // The one that the replication was started with is known by its name still.
+  expect(await replication.removeDatabase(first.db)).toEqual([])
+  expect((await replication.status()).databases).toHaveLength(2)
+  expect(await replication.stop()).toEqual([])
+  rmSync(second.output)
+  await restore(second.replica, second.output)
+  expect(verifyLedger(second.output, second.oracle)).toEqual({ n: n + 5 })
+  await expect(replication.addDatabase(first.db, first.url)).rejects.toMatchObject({
+    code: 'NOT_RUNNING',
+  })
+})
+
+test('a database that is removed while its store is away is said not to be stored, and is stored the next time', async () => {
+  const folder = temporaryFolder()
+  const [first, second] = [tenant(folder, 'first'), tenant(folder, 'second')]
+  makeNotes(first.db, 'kept')
+  const config = await configFromUrls(first.db, [first.url])
+  const replication = await replicate({ ...config, shutdownTimeoutMs: 1000 }, { logger: silent })
+  await write({ db: second.db, oracle: second.oracle, count: 5 })
+  await replication.addDatabase(second.db, second.url)
+  await replication.stored({ database: second.db, urgency: 'now' })
+  renameSync(second.replica, `${second.replica}-away`)
+  writeFileSync(second.replica, '')
+  await write({ db: second.db, oracle: second.oracle, count: 5 })
+  const twice = [replication.removeDatabase(second.db), replication.removeDatabase(second.db)]
+  const [removed, refused] = await Promise.allSettled(twice)
+  expect(removed).toMatchObject({ value: [{ database: second.db, replica: 'file' }] })
+  expect(refused).toMatchObject({ reason: { code: 'USAGE' } })
+  rmSync(second.replica)
+  renameSync(`${second.replica}-away`, second.replica)
+  await replication.addDatabase(second.db, second.url)
+  await replication.stored({ database: second.db, urgency: 'now' })
+  expect(await replication.stop()).toEqual([])
+  await restore(second.replica, second.output)
+  expect(verifyLedger(second.output, second.oracle)).toEqual({ n: 10 })
+})
+
+test('a database that is added is restored before, if that is wanted; one that cannot be opened is removed at once', async () => {
+  const folder = temporaryFolder()
+  const [first, second] = [tenant(folder, 'first'), tenant(folder, 'second')]
+  makeNotes(second.db, 'kept')
+  expect(await (await replicate(second.db, second.url, { logger: silent })).stop()).toEqual([])
+  for (const end of ['', '-wal', '-shm']) rmSync(`${second.db}${end}`, { force: true })
+
+  const config = await configFromUrls(first.db, [first.url])
+  await using replication = await replicate(config, { logger: silent })
+  const [database] = (await configFromUrls(second.db, [second.url])).databases
+  await replication.addDatabase({ ...database!, restoreIfDbNotExists: true })
+  expect(notesIn(second.db)).toEqual(['kept'])
+
+  const third = tenant(folder, 'third')
+  writeFileSync(third.db, 'no database')
+  mkdirSync(third.replica)
+  await replication.addDatabase(third.db, third.url)
+  expect(await replication.removeDatabase(third.db)).toMatchObject([{ database: third.db }])
+  // One that nobody has made yet has nothing to be stored.
+  expect(await replication.removeDatabase(first.db)).toEqual([])
+})
