@@ -177,7 +177,7 @@ test.skipIf(whyNotElsewhere !== undefined || process.getuid?.() !== 0)(
     expect(inside.stderr).toContain(`is in use by process ${outside.pid} on `)
     await outside.kill()
     const next = start('replicate', '-config', config)
-    await next.waitFor(/generation continues/)
+    await next.waitFor(/replica claimed/)
     expect(await next.stop(), next.output).toBe(0)
   },
 )
