@@ -586,6 +586,7 @@ class MemoryDatabase implements ManagedDatabase {
           copiedCount: 0,
           changed: true,
           schemaCookie: 1,
+          isWithinWal: false,
         })
       }
       if (file.wal.commits.length > 0) {
@@ -616,6 +617,7 @@ class MemoryDatabase implements ManagedDatabase {
       copiedCount: frameCount,
       changed,
       schemaCookie: 1,
+      isWithinWal: false,
     })
   }
 

@@ -242,6 +242,7 @@ export class WalCapture {
       copiedCount: this.#copiedCount(round.wal),
       changed: round.changed,
       schemaCookie: this.#schemaCookie,
+      isWithinWal: this.#isWithinWal(round.wal),
     }
   }
 
@@ -250,6 +251,12 @@ export class WalCapture {
     const cursor = this.#cursor
     if (cursor === undefined) return frameCount === 0 ? 0 : copiedBackCount
     return cursor.formerFrameCount + (frameCount === 0 ? cursor.frameCount : copiedBackCount)
+  }
+
+  /** Whether of what only earlier indexes have, something is not copied back. */
+  #isWithinWal(wal: WalState): boolean {
+    const before = this.#cursor?.frameCountBeforeIndex ?? 0
+    return !isAllCopied(wal) && wal.copiedBackCount < before
   }
 
   /**
@@ -472,20 +479,13 @@ export class WalCapture {
       copiedCount: this.#copiedCount(wal),
       changed,
       schemaCookie: this.#schemaCookie,
+      isWithinWal: this.#isWithinWal(wal),
     }
   }
 
   #broken(continuity: Continuity, wal: WalState): CaptureResult {
     this.#abandonRound()
-    return {
-      continuity,
-      runs: [],
-      more: false,
-      wal,
-      copiedCount: this.#copiedCount(wal),
-      changed: true,
-      schemaCookie: this.#schemaCookie,
-    }
+    return { ...this.#nothing(wal, true), continuity }
   }
 
   #abandonRound(): void {

@@ -97,6 +97,14 @@ export class WalCursor {
     return ((this.offset ?? walHeaderBytes) - walHeaderBytes) / frameBytes(this.#pageSizeBytes)
   }
 
+  /** Frames of the present WAL in front of the index that is captured: another index, if any, has them. */
+  get frameCountBeforeIndex(): number {
+    const place = this.#place
+    if (place === undefined) return 0
+    const indexBytes = Math.max(place.position.offset, walHeaderBytes)
+    return Math.max(0, (place.source.offset - indexBytes) / frameBytes(this.#pageSizeBytes))
+  }
+
   /** Frames of the WALs that were restarted since: all of them were copied back before. */
   get formerFrameCount(): number {
     return this.#formerFrameCount

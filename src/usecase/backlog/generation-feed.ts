@@ -5,6 +5,7 @@
 import { type BreakReason } from '../../domain/wal/break-reason.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { type GenerationOrigin } from '../../domain/stored/lineage.js'
+import { startOf } from '../../domain/stored/segment-chain.js'
 import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
 import { wokenOrAborted } from '../../kit/abort.js'
 import { type SpooledSegment } from '../ports/spool.js'
@@ -20,8 +21,8 @@ export interface Barrier {
   /** How often the generation went on though its WAL did not prove it: in between, the file may have had what no commit stored. */
   readonly breaks: number
   /**
-   * The index at the position is one that we rolled, and of the WAL that it is a part of, not all is copied back: the file may lack
-   * what only earlier indexes have, and a snapshot of it would be replayed from this one on.
+   * The index at the position begins within SQLite's WAL, and not all in front of it is copied back: the file lacks what only
+   * earlier indexes have, and a snapshot of it would be replayed from this one on.
    */
   readonly isWithinWal: boolean
 }
@@ -386,22 +387,26 @@ export class GenerationFeed {
     if (place !== undefined) place.attempted = end
   }
 
-  /** Stops keeping segments for replicas that are behind. Returns their names. */
-  detachLaggards(): readonly string[] {
+  /** Stops keeping segments for the replica that is furthest behind. Returns its name; undefined: none is. */
+  detachLaggard(): string | undefined {
     const current = this.current
-    if (current === undefined) return []
-    const names: string[] = []
+    if (current === undefined) return undefined
+    const reached = ({ generation, acknowledged }: ReplicaPlace): WalPosition | undefined =>
+      generation === current.generation ? acknowledged : undefined
+    const isBehind = (a: WalPosition | undefined, b: WalPosition | undefined): boolean =>
+      b !== undefined && (a === undefined || comparePositions(a, b) < 0)
+    let furthest: readonly [name: string, place: ReplicaPlace] | undefined
     for (const [name, place] of this.#replicas) {
-      const behind =
-        place.generation !== current.generation ||
-        place.acknowledged === undefined ||
-        comparePositions(place.acknowledged, current.end) < 0
-      if (behind && !place.detached) {
-        place.detached = true
-        names.push(name)
-      }
+      if (place.detached || !isBehind(reached(place), current.end)) continue
+      if (furthest === undefined || isBehind(reached(place), reached(furthest[1])))
+        furthest = [name, place]
     }
-    return names
+    if (furthest === undefined) return undefined
+    const [name, place] = furthest
+    // What is no longer in the spool goes on waiting.
+    place.owedSinceMs = earliest([place.owedSinceMs, this.#lackedSinceMs(place, current)])
+    place.detached = true
+    return name
   }
 
   detach(name: string): void {
@@ -415,9 +420,16 @@ export class GenerationFeed {
 
   /**
    * Segments that every replica is known to have (`isFull`: those, too, of which its store only says so), but for the newest of them, by which a replica is known again that is encrypted and
-   * cannot be read here, and for the last one, which remembers where capturing stands.
+   * cannot be read here, and for the last one, which remembers where capturing stands. Those of the index that is captured stay, too (but `isScarce`): a replica that lacks
+   * what is gone can go on with a snapshot of its own and these.
    */
-  releasable({ isFull }: { readonly isFull: boolean }): readonly SpooledSegment[] {
+  releasable({
+    isFull,
+    isScarce = false,
+  }: {
+    readonly isFull: boolean
+    readonly isScarce?: boolean
+  }): readonly SpooledSegment[] {
     const current = this.current
     if (current === undefined) return []
     const places = [...this.#replicas.values()].filter((place) => !place.detached)
@@ -427,7 +439,18 @@ export class GenerationFeed {
         if (generation !== current.generation || reached === undefined) return false
         return comparePositions({ index, offset: endOffset }, reached) <= 0
       })
-    return current.segments.slice(0, -1).filter(isEverywhere).slice(0, -1)
+    return current.segments
+      .slice(0, -1)
+      .filter(isEverywhere)
+      .slice(0, -1)
+      .filter(({ index }) => isScarce || index < current.end.index)
+  }
+
+  /** Where a replica can begin that lacks what is gone: all of the index that is captured is here. Undefined: it is not. */
+  get beginningOfIndex(): WalPosition | undefined {
+    const { segments = [], end } = this.current ?? {}
+    const first = segments.find(({ index }) => index === end?.index)
+    return first?.startOffset === 0 ? startOf(first) : undefined
   }
 
   /**

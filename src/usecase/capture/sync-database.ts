@@ -19,7 +19,6 @@ import { type Logger } from '../ports/logger.js'
 import {
   type CaptureResult,
   type FileIdentity,
-  isAllCopied,
   type ManagedDatabase,
   type OpenedDatabase,
 } from '../ports/managed-database.js'
@@ -423,12 +422,9 @@ export class SyncDatabase {
         const current = feed.current
         if (current !== undefined && end !== undefined && !this.#generation.isBroken) {
           const { generation } = current
-          const { schemaCookie } = result
-          const isRolled = current.segments.some(
-            ({ index, trailer }) => index === end.index && trailer.source !== undefined,
-          )
-          feed.isWithinWal = isRolled && !isAllCopied(result.wal)
-          const { breaks, isWithinWal } = feed
+          const { schemaCookie, isWithinWal } = result
+          feed.isWithinWal = isWithinWal
+          const { breaks } = feed
           const place = { generation, position: end }
           const captured = { ...place, schemaCookie, commitTimeMs, breaks, isWithinWal }
           if (isAsked) this.#generation.used()
@@ -697,18 +693,19 @@ export class SyncDatabase {
     const { maxSpoolBytes } = this.#settings
     const current = feed.current
     if (current === undefined) return
-    const isFull = feed.spoolBytes > maxSpoolBytes
-    let gone = feed.releasable({ isFull })
-    // What is stored and not confirmed gives way before a replica is given up.
-    if (isFull && feed.spoolBytes - bytesOf(gone) > maxSpoolBytes) {
-      const names = feed.detachLaggards()
-      for (const replica of names) {
-        logger.error(
-          { replica, maxSpoolBytes },
-          'spool is full: segments are no longer kept for this replica; a new generation begins when it can be reached again',
-        )
-      }
-      gone = feed.releasable({ isFull })
+    let gone = feed.releasable({ isFull: false })
+    const isTooMuch = (): boolean => feed.spoolBytes - bytesOf(gone) > maxSpoolBytes
+    // What may serve a replica some day gives way before what is not confirmed, and that before a replica is given up.
+    if (isTooMuch()) gone = feed.releasable({ isFull: false, isScarce: true })
+    if (isTooMuch()) gone = feed.releasable({ isFull: true, isScarce: true })
+    while (isTooMuch()) {
+      const replica = feed.detachLaggard()
+      if (replica === undefined) break
+      logger.error(
+        { replica, maxSpoolBytes },
+        'spool is full: segments are no longer kept for this replica; it gets a new snapshot when it can be reached again',
+      )
+      gone = feed.releasable({ isFull: true, isScarce: true })
     }
     if (gone.length === 0) return
     await this.#beside(spool.remove(gone, kill), kill)

@@ -138,7 +138,7 @@ export class WatchDisk {
         {
           spoolBytes,
           maxSpoolBytes,
-          hint: 'a replica is behind; if the spool gets full, that replica starts over with a new generation when it can be reached',
+          hint: 'a replica is behind; if the spool gets full, that replica starts over with a new snapshot when it can be reached',
         },
         'the spool is filling up',
       )

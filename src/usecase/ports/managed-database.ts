@@ -87,6 +87,11 @@ export interface CaptureResult {
   readonly changed: boolean
   /** SQLite's schema cookie as the reader held now sees it. */
   readonly schemaCookie: number
+  /**
+   * The index that is captured begins within SQLite's WAL, and not all in front of it is copied back: the file lacks what only
+   * earlier indexes have.
+   */
+  readonly isWithinWal: boolean
 }
 
 /** What a look at the database file says. */

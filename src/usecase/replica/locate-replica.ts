@@ -24,9 +24,11 @@ export type KnownPlace =
 /** What a replica has of a generation, and what the spool goes on with. */
 export interface Located {
   readonly kind: 'located'
-  /** End of what is stored; undefined: no segment is. */
+  /** End of what is stored, or where it is gone on with a snapshot; undefined: no segment is stored. */
   readonly position: WalPosition | undefined
   readonly newest: DescribedSnapshot | undefined
+  /** It lacks what the spool no longer has: it needs a snapshot, from which it goes on. */
+  readonly isCutOff: boolean
   /** Undefined: what is stored of the generation does not tell. */
   readonly lineage: Lineage | undefined
   /** Stored segments that no listing shows yet. */
@@ -111,21 +113,32 @@ export class LocateReplica {
       )
     }
     const next = nextInLog(current.segments, position)
-    if (next === undefined && !hasReached(position, current.end)) {
+    const isCutOff = next === undefined && !hasReached(position, current.end)
+    const beginning = feed.beginningOfIndex
+    if (isCutOff) {
       const end = position === undefined ? 'nothing' : format(position)
       if (isBehind(position) && (await secondLook.isDue(`stored up to ${end}`, kill))) {
         return this.locate(generation, known, kill)
       }
-      return broken(
-        'replica missed segments that the spool no longer has',
-        position === undefined
-          ? `${client.location} has none of them`
-          : `${client.location} ends at ${format(position)}`,
-      )
+      if (beginning === undefined) {
+        return broken(
+          'replica missed segments that the spool no longer has',
+          position === undefined
+            ? `${client.location} has none of them`
+            : `${client.location} ends at ${format(position)}`,
+        )
+      }
     }
     const lineage = newest === undefined ? await this.#begin(current, kill) : newest.lineage
     if (lineage !== undefined && 'kind' in lineage) return lineage
-    const firstIndex = newest?.info.index ?? 0
+    if (isCutOff) {
+      this.#sayCutOff({
+        end: position && format(position),
+        goesOnAt: beginning && format(beginning),
+      })
+    }
+    // What lies in front of the snapshot that is needed follows nothing.
+    const firstIndex = isCutOff ? (beginning?.index ?? 0) : (newest?.info.index ?? 0)
     const tiling = new CheckTiling({
       client,
       generation,
@@ -134,7 +147,30 @@ export class LocateReplica {
       remembered: runs,
       spooled: current.segments,
     })
-    return { kind: 'located', position, newest, lineage, unlisted, next, tiling }
+    return {
+      kind: 'located',
+      position: isCutOff ? beginning : position,
+      ...{ newest, isCutOff, lineage, unlisted, next, tiling },
+    }
+  }
+
+  #sayCutOff({
+    end,
+    goesOnAt,
+  }: {
+    readonly end: string | undefined
+    readonly goesOnAt: string | undefined
+  }): void {
+    const { client, logger } = this.#parts
+    const fields = { location: client.location, position: goesOnAt }
+    if (end === undefined) {
+      logger.info(fields, 'nothing of the generation is stored there: it begins with a snapshot')
+      return
+    }
+    logger.warn(
+      { ...fields, missing: `${end} to ${goesOnAt}` },
+      'the replica lacks commits that are no longer kept here: it goes on with a snapshot of its own, and no moment between can be restored from it',
+    )
   }
 
   /**

@@ -77,6 +77,8 @@ export class ReplicaStanding {
   /** The last place that was known, also while it is in doubt. */
   #last: Place | undefined
   #doubtfulSinceMs: number | undefined
+  /** Since when it lacks a snapshot, however old the generation is. */
+  #lacksSinceMs: number
   #locatedAt = 0
   /** The first snapshot of the generation was acknowledged, and whether it is there is not known yet. */
   #isFirstUnconfirmed = false
@@ -94,6 +96,7 @@ export class ReplicaStanding {
 
   constructor(options: ReplicaStandingOptions) {
     this.#options = options
+    this.#lacksSinceMs = options.clock.monotonic()
   }
 
   /** Undefined: it is to be looked what is there. */
@@ -124,9 +127,13 @@ export class ReplicaStanding {
     this.#place = place
     this.#last = place
     const isEmptied = former?.generation === place.generation && former.hasSnapshot
-    if (isEmptied && !place.hasSnapshot) this.#isKnownRestorable = false
+    const now = this.#options.clock.monotonic()
+    if (isEmptied && !place.hasSnapshot) {
+      this.#isKnownRestorable = false
+      this.#lacksSinceMs = this.#doubtfulSinceMs ?? now
+    }
     this.#doubtfulSinceMs = undefined
-    this.#locatedAt = this.#options.clock.monotonic()
+    this.#locatedAt = now
   }
 
   /** It is to be looked again what is there. */
@@ -144,6 +151,7 @@ export class ReplicaStanding {
   loseSnapshot(place: Place): void {
     place.hasSnapshot = false
     place.newestSnapshot = undefined
+    this.#lacksSinceMs = this.#options.clock.monotonic()
     this.#locatedAt = Number.NEGATIVE_INFINITY
   }
 
@@ -300,8 +308,13 @@ export class ReplicaStanding {
     const ageOf = (sinceMs: number | undefined): number | undefined =>
       sinceMs === undefined ? undefined : now - sinceMs
     // Until it can be restored, what is to be restored from it waits.
-    const untilRestorable = [capture.generationForMs, ageOf(feed.owedSinceMs(name))]
-    const isRestorable = generation === undefined || place?.hasSnapshot === true
+    const untilRestorable = [
+      Math.min(capture.generationForMs, now - this.#lacksSinceMs),
+      ageOf(feed.owedSinceMs(name)),
+    ]
+    // What is no longer kept for it is not among what is spooled.
+    const isRestorable =
+      !feed.isDetached(name) && (generation === undefined || place?.hasSnapshot === true)
     const lagMs = longest([
       ...(isRestorable ? [ageOf(pending.sinceMs)] : untilRestorable),
       capture.unsealedForMs,

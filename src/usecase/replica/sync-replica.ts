@@ -265,7 +265,8 @@ export class SyncReplica {
       feed.requestNewGeneration(located.reason, located.detail)
       return undefined
     }
-    const { position, newest, lineage, unlisted, next, tiling } = located
+    const { position, isCutOff, lineage, unlisted, next, tiling } = located
+    const newest = isCutOff ? undefined : located.newest
     const place: Place = {
       generation,
       position,

@@ -158,6 +158,7 @@ class FakeDatabase implements ManagedDatabase {
       copiedCount: this.#formerCount + this.wal.copiedBackCount,
       changed,
       schemaCookie: 1,
+      isWithinWal: false,
     }
   }
 

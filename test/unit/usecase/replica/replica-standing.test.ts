@@ -145,7 +145,14 @@ test('lag is the age of what is not acknowledged, of what is not seen there, and
   expect(standing.status(capture).lagMs).toBe(300)
 })
 
-test('until the first snapshot is acknowledged and seen, the generation waits', () => {
+test('a replica that is added waits from then on for its snapshot, however old the generation is', async () => {
+  await clock.advance(3)
+  standing.found(placeOf({ hasSnapshot: false, newestSnapshot: undefined }))
+  expect(standing.status(capture).lagMs).toBe(3)
+})
+
+test('until the first snapshot is acknowledged and seen, the generation waits', async () => {
+  await clock.advance(7)
   const place = placeOf({ hasSnapshot: false, newestSnapshot: undefined })
   standing.found(place)
   expect(standing.status(capture)).toMatchObject({ lagMs: 7, confirmedLagMs: 7 })
@@ -167,10 +174,46 @@ test('the spool keeps what is not confirmed, and everything until the segments t
   const [first] = [spool(), spool(), spool()]
   place.position = { index: 0, offset: 300 }
   standing.acknowledge(place)
-  expect(feed.releasable({ isFull: false })).toEqual([])
+  expect(feed.releasable({ isFull: false, isScarce: true })).toEqual([])
   place.tiling = undefined
   standing.acknowledge(place)
+  expect(feed.releasable({ isFull: false, isScarce: true })).toEqual([first])
+})
+
+test('the spool keeps all of the index that is captured, for a replica that has to begin there, while there is room', () => {
+  const place = placeOf()
+  standing.found(place)
+  const [first] = [spool(), spool(), spool()]
+  place.position = { index: 0, offset: 300 }
+  standing.acknowledge(place)
+  expect(feed.releasable({ isFull: false })).toEqual([])
+  expect(feed.releasable({ isFull: true })).toEqual([])
+  expect(feed.beginningOfIndex).toEqual({ index: 0, offset: 0 })
+  if (feed.current !== undefined) feed.current.end = { index: 1, offset: 100 }
   expect(feed.releasable({ isFull: false })).toEqual([first])
+  expect(feed.beginningOfIndex).toBeUndefined()
+})
+
+test('of what is no longer kept for it, commits go on waiting until it has a snapshot again', async () => {
+  const place = placeOf()
+  standing.found(place)
+  standing.acknowledge(place)
+  feed.restorable(name, generation)
+  spool()
+  await clock.advance(5000)
+  expect(feed.detachLaggard()).toBe(name)
+  expect(feed.detachLaggard()).toBeUndefined()
+  if (feed.current !== undefined) feed.current.segments = []
+  await clock.advance(1000)
+  expect(standing.status(capture).lagMs).toBe(6000)
+  const anew = placeOf({ hasSnapshot: false, newestSnapshot: undefined })
+  standing.found(anew)
+  standing.acknowledge(anew)
+  expect(standing.status(capture).lagMs).toBe(6000)
+  const consistentFrom = { index: 0, offset: 100 }
+  standing.snapshotSent(anew, { index: 0, consistentFrom, storedBytes: 1 }, 'generation')
+  feed.restorable(name, generation)
+  expect(standing.status(capture).lagMs).toBe(0)
 })
 
 test('nobody is told that his commits are stored behind what may be a hole, or where somebody else writes', () => {
