@@ -28,9 +28,9 @@ export interface ChainPlace {
 export interface PageMapHeader extends ChainPlace {
   readonly generation: Generation
   readonly pageSizeBytes: number
-  /** Database size in pages; 0: nothing was committed yet, and no snapshot was read. */
+  /** Database size in pages; 0: nothing was committed since the map began, and no snapshot was read. */
   readonly sizePages: number
-  /** The smallest size of the database at a commit of the generation. */
+  /** The smallest size of the database at a commit since the map began. */
   readonly leastSizePages: number
   /** Whether a snapshot was read whole: then every page is known that SQLite may read. */
   readonly isWhole: boolean
@@ -51,11 +51,15 @@ export const mapHeaderBytes = 64
 export const logHeaderBytes = 16
 const recordHeadBytes = 44
 
-export function startOfMap(of: { generation: Generation; pageSizeBytes: number }): PageMapHeader {
+/** Nothing is known yet of what the chain makes of any page at a place. */
+export function startOfMap(
+  of: { readonly generation: Generation; readonly pageSizeBytes: number },
+  { position, checksum }: ChainPlace,
+): PageMapHeader {
   return {
     ...of,
-    position: { index: 0, offset: 0 },
-    checksum: { s0: 0, s1: 0 },
+    position,
+    checksum,
     sizePages: 0,
     leastSizePages: Number.POSITIVE_INFINITY,
     isWhole: false,

@@ -1,7 +1,7 @@
 interface ReasonFacts {
   readonly isOtherContent: boolean
-  /** The WAL does not prove that nothing was missed, and that is all: by the page map, the generation can go on. */
-  readonly isOnlyOfWal?: true
+  /** That nothing was missed is not proven, and that is all: by the page map, the generation can go on. */
+  readonly isOnlyUnproven?: true
 }
 
 /**
@@ -12,16 +12,16 @@ const breakReasons = {
   'no generation exists': { isOtherContent: false },
   'local state is unreadable': { isOtherContent: false },
   'max index exceeded': { isOtherContent: false },
-  'local state has no segment': { isOtherContent: false },
+  'local state has no segment': { isOtherContent: false, isOnlyUnproven: true },
   'database file replaced': { isOtherContent: true },
   'database file written past its wal': { isOtherContent: true },
   'wal replaced': { isOtherContent: true },
   'page size changed': { isOtherContent: false },
-  'no wal': { isOtherContent: false, isOnlyOfWal: true },
-  'wal truncated by another process': { isOtherContent: false, isOnlyOfWal: true },
-  'wal restarted while it was not watched': { isOtherContent: false, isOnlyOfWal: true },
-  'wal overwritten by another process': { isOtherContent: false, isOnlyOfWal: true },
-  'wal restarted during the first look': { isOtherContent: false, isOnlyOfWal: true },
+  'no wal': { isOtherContent: false, isOnlyUnproven: true },
+  'wal truncated by another process': { isOtherContent: false, isOnlyUnproven: true },
+  'wal restarted while it was not watched': { isOtherContent: false, isOnlyUnproven: true },
+  'wal overwritten by another process': { isOtherContent: false, isOnlyUnproven: true },
+  'wal restarted during the first look': { isOtherContent: false, isOnlyUnproven: true },
   'local state was removed': { isOtherContent: false },
   'local state has lost a segment': { isOtherContent: false },
   'replica missed segments that the spool no longer has': { isOtherContent: false },
@@ -37,9 +37,9 @@ export function bringsOtherContent(reason: BreakReason): boolean {
   return breakReasons[reason].isOtherContent
 }
 
-export function isOnlyOfWal(reason: BreakReason): boolean {
+export function isOnlyUnproven(reason: BreakReason): boolean {
   const facts: ReasonFacts = breakReasons[reason]
-  return facts.isOnlyOfWal === true
+  return facts.isOnlyUnproven === true
 }
 
 export interface Broken {

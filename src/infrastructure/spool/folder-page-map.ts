@@ -75,11 +75,11 @@ export class FolderPageMap implements PageMapStore {
     this.#maxLogBytes = maxLogBytes
   }
 
-  async begin(of: OfPageMap): Promise<void> {
+  async begin(of: OfPageMap, at: ChainPlace): Promise<void> {
     const folder = this.#folderOf(of)
     await this.remove(of)
     await createFolder(folder)
-    const header = startOfMap(of)
+    const header = startOfMap(of, at)
     const bytes = formatMapHeader(header)
     const content = new Uint8Array(bytes.length + digestBytes)
     content.set(bytes)

@@ -127,8 +127,11 @@ export class GenerationFeed {
   breaks = 0
   /** See {@link Barrier}. */
   isWithinWal = false
-  /** For whoever reads a snapshot: its digests, if the page map lacks them. */
-  digestSnapshot: () => SnapshotDigests | undefined = () => undefined
+  /**
+   * For whoever reads the file as a snapshot from now on, when everything up to the position is captured: its digests, if the page
+   * map lacks them.
+   */
+  digestSnapshot: (from: WalPosition) => SnapshotDigests | undefined = () => undefined
   #final: Barrier | undefined
   readonly #changed = new Signal()
   readonly #wanted = new Signal()

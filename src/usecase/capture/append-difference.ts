@@ -12,6 +12,7 @@
 import { type Generation } from '../../domain/wal/generation.js'
 import { maxIndex } from '../../domain/wal/position.js'
 import { endOf } from '../../domain/stored/segment-chain.js'
+import { type ChainPlace } from '../../domain/pages/page-map.js'
 import { type SegmentPages } from '../../domain/pages/segment-pages.js'
 import { type Clock } from '../ports/clock.js'
 import { type Compressor } from '../ports/compressor.js'
@@ -77,18 +78,24 @@ const maxWalBytes = 1024 * 1024 * 1024
 /** Of this page, SQLite never writes anything: its locks are there. */
 const lockByte = 0x4000_0000
 
+export interface DifferenceOf {
+  readonly generation: Generation
+  readonly pageSizeBytes: number
+  /** What the chain ends with; undefined: nothing was committed in the generation yet. */
+  readonly last: SpooledSegment | undefined
+}
+
 export async function appendDifference(
   options: AppendDifferenceOptions,
-  of: { readonly generation: Generation; readonly last: SpooledSegment },
+  of: DifferenceOf,
   kill: AbortSignal,
 ): Promise<Appended | NotAppended> {
   const { last } = of
-  if (last.index + 1 >= maxIndex) return { why: 'no index is left' }
-  const place = { position: endOf(last), checksum: last.trailer.checksumAfter }
-  await using comparison = await options.pages.compare(place)
+  if (last !== undefined && last.index + 1 >= maxIndex) return { why: 'no index is left' }
+  await using comparison = await options.pages.compare(last && placeBehind(last))
   if (comparison === undefined) return { why: 'the page map does not know every page' }
   for (let looks = 1; ; looks += 1) {
-    await using difference = new Difference(options, { ...of, comparison })
+    await using difference = new Difference(options, of, comparison)
     const why = await difference.look(kill)
     if (why === undefined) return await difference.append(kill)
     if (looks === maxLooks) return { why }
@@ -97,7 +104,7 @@ export async function appendDifference(
 
 class Difference implements AsyncDisposable {
   readonly #options: AppendDifferenceOptions
-  readonly #last: SpooledSegment
+  readonly #of: DifferenceOf
   readonly #comparison: PageComparison
   readonly #frames: DifferenceFrames
   readonly #assembly: SegmentAssembly
@@ -109,28 +116,25 @@ class Difference implements AsyncDisposable {
   #capturedAt = Number.NEGATIVE_INFINITY
   #broken: string | undefined
 
-  constructor(
-    options: AppendDifferenceOptions,
-    of: { generation: Generation; last: SpooledSegment; comparison: PageComparison },
-  ) {
-    const { generation, last } = of
-    const { pageSizeBytes } = last.trailer
+  constructor(options: AppendDifferenceOptions, of: DifferenceOf, comparison: PageComparison) {
+    const { generation, pageSizeBytes, last } = of
     const words = new DataView(options.randomBytes(8).slice().buffer)
+    const start = { index: last === undefined ? 0 : last.index + 1, offset: 0 }
     this.#options = options
-    this.#last = last
-    this.#comparison = of.comparison
+    this.#of = of
+    this.#comparison = comparison
     this.#frames = new DifferenceFrames({
       pageSizeBytes,
-      index: last.index + 1,
+      index: start.index,
       salts: { salt1: words.getUint32(0), salt2: words.getUint32(4) },
-      previousIndexEnd: { offset: last.endOffset, checksum: last.trailer.checksumAfter },
+      previousIndexEnd: last && { offset: last.endOffset, checksum: last.trailer.checksumAfter },
     })
     this.#assembly = new SegmentAssembly({
       spool: options.spool,
       compressor: options.compressor,
       generation,
-      start: { index: last.index + 1, offset: 0 },
-      pages: options.pages.gather(),
+      start,
+      pages: options.pages.gather(start),
     })
     this.#lockPage = lockByte / pageSizeBytes + 1
   }
@@ -157,7 +161,9 @@ class Difference implements AsyncDisposable {
     }
     const counts = { scannedPages: scanned.pageCount, changedPages: this.#changedPages }
     if (this.#frames.isEmpty) {
-      const problem = await this.#continueAs(indexAfter(this.#last), kill)
+      const { last } = this.#of
+      // Without a frame before it, whatever comes next begins the first index.
+      const problem = last && (await this.#continueAs(indexAfter(last), kill))
       if (typeof problem === 'string') return { why: problem }
       const sinceMs = clock.monotonic()
       return { ...counts, segment: undefined, gathered: undefined, sinceMs }
@@ -177,7 +183,7 @@ class Difference implements AsyncDisposable {
   async #scan(
     kill: AbortSignal,
   ): Promise<{ readonly pageCount: number; readonly firstPage: Uint8Array } | NotAppended> {
-    const { pageSizeBytes } = this.#last.trailer
+    const { pageSizeBytes } = this.#of
     const reading = this.#options.database.readFile(kill)[Symbol.asyncIterator]()
     let firstPage: Uint8Array | undefined
     let page = 1
@@ -203,7 +209,7 @@ class Difference implements AsyncDisposable {
   }
 
   async #compare(first: number, pages: Uint8Array, kill: AbortSignal): Promise<void> {
-    const { pageSizeBytes } = this.#last.trailer
+    const { pageSizeBytes } = this.#of
     const differing = await this.#comparison.differing(first, pages)
     const wanted = differing.filter(
       (page) => page !== this.#lockPage && this.#frames.isWanted(page),
@@ -271,6 +277,10 @@ class Difference implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#assembly[Symbol.asyncDispose]()
   }
+}
+
+function placeBehind(last: SpooledSegment): ChainPlace {
+  return { position: endOf(last), checksum: last.trailer.checksumAfter }
 }
 
 function indexAfter(last: SpooledSegment): OwnIndex {

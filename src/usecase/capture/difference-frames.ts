@@ -22,7 +22,7 @@ export class DifferenceFrames {
   readonly #pageSizeBytes: number
   readonly #index: number
   readonly #salts: Salts
-  readonly #previousIndexEnd: PreviousIndexEnd
+  readonly #previousIndexEnd: PreviousIndexEnd | undefined
   readonly #captured = new PageSet()
   #checksum: Checksum
   #offset = 0
@@ -32,7 +32,7 @@ export class DifferenceFrames {
     pageSizeBytes: number
     index: number
     salts: Salts
-    previousIndexEnd: PreviousIndexEnd
+    previousIndexEnd: PreviousIndexEnd | undefined
   }) {
     this.#pageSizeBytes = options.pageSizeBytes
     this.#index = options.index

@@ -1,5 +1,9 @@
 import { DatabaseError } from '../../domain/errors.js'
-import { type BreakReason, bringsOtherContent, isOnlyOfWal } from '../../domain/wal/break-reason.js'
+import {
+  type BreakReason,
+  bringsOtherContent,
+  isOnlyUnproven,
+} from '../../domain/wal/break-reason.js'
 import { formatGeneration, type Generation } from '../../domain/wal/generation.js'
 import { endOf } from '../../domain/stored/segment-chain.js'
 import { formatWalPosition, type WalPosition } from '../../domain/wal/position.js'
@@ -153,13 +157,13 @@ export class LocalGeneration {
       guard.watch.reset()
       return
     } else if (last === undefined) {
+      await this.#resumePages(opened, state)
       reason = {
         reason: 'local state has no segment',
         detail: `nothing was captured in ${state.generation}, or its segments were removed: no position to go on from`,
       }
     } else {
-      const { generation, segments } = state
-      await pages?.resume({ generation, pageSizeBytes: opened.pageSizeBytes }, segments)
+      await this.#resumePages(opened, state)
       const verdict = await database.begin(cursorAfter(last), kill)
       if (verdict.kind === 'continuous') {
         guard.resume(state.generation, left)
@@ -170,10 +174,16 @@ export class LocalGeneration {
     }
     const { feed, report } = this.#options
     // Others wait for their turn to be opened, and reading a file takes time.
-    const takesTime = pages !== undefined && isOnlyOfWal(reason.reason)
+    const takesTime = pages !== undefined && isOnlyUnproven(reason.reason)
     if (takesTime || report.generationWaitMs > 0)
       feed.requestNewGeneration(reason.reason, reason.detail)
     else await this.begin(opened, reason, kill)
+  }
+
+  async #resumePages(opened: OpenedDatabase, state: SpoolState): Promise<void> {
+    const { generation, segments } = state
+    const { pageSizeBytes } = opened
+    await this.#options.pages?.resume({ generation, pageSizeBytes }, segments)
   }
 
   /** It continues with what is captured next. */
@@ -211,9 +221,9 @@ export class LocalGeneration {
     const { pages, feed, clock, guard, report, logger, loop } = this.#options
     const state = this.#state
     const last = state?.segments.at(-1)
-    if (pages === undefined || state === undefined || last === undefined) return false
-    if (!isOnlyOfWal(why.reason) || last.trailer.pageSizeBytes !== opened.pageSizeBytes)
-      return false
+    if (pages === undefined || state === undefined || !isOnlyUnproven(why.reason)) return false
+    const { pageSizeBytes } = opened
+    if (last !== undefined && last.trailer.pageSizeBytes !== pageSizeBytes) return false
     const started = clock.monotonic()
     guard.reset()
     // Whoever writes the file past its WAL from here on is noticed.
@@ -225,7 +235,7 @@ export class LocalGeneration {
         captureInto: loop.captureInto,
         maxBytes: feed.maxSpoolBytes - feed.spoolBytes,
       },
-      { generation: state.generation, last },
+      { generation: state.generation, pageSizeBytes, last },
       kill,
     )
     if ('why' in appended) {

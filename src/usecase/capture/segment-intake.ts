@@ -84,7 +84,7 @@ export class SegmentIntake {
         compressor,
         generation: current.generation,
         start: run.start,
-        pages: pages?.gather(),
+        pages: pages?.gather(run.start),
       })
       if (run.start.offset === 0) pacing.restarted(clock.monotonic())
       // A disk that is full or hangs is no reason not to count it.

@@ -128,7 +128,7 @@ export class SyncDatabase {
     this.#report = new CaptureReport(options)
     this.#history = new LocalHistory(options)
     const { database, spool, compressor, feed, clock, logger, pages } = options
-    feed.digestSnapshot = () => pages?.startSnapshot()
+    feed.digestSnapshot = (from) => pages?.startSnapshot(from)
     this.#intake = new SegmentIntake({
       spool,
       compressor,

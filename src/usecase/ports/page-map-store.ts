@@ -31,8 +31,8 @@ export interface PageMapReader extends AsyncDisposable {
 }
 
 export interface PageMapStore {
-  /** Begins an empty map at the beginning of a generation. */
-  begin(of: OfPageMap): Promise<void>
+  /** Begins an empty map at a place of a generation, in the place of the one that is there. */
+  begin(of: OfPageMap, at: ChainPlace): Promise<void>
   /** What there is; undefined: no map of this generation, or none that is whole. */
   open(of: OfPageMap): Promise<OpenedPageMap | undefined>
   /** Adds what a segment changes that goes on from the map's end. */

@@ -115,7 +115,7 @@ export class SendSnapshots {
         logger: logger.child({ reason }),
         barrier: () => feed.barrier(),
         letOthers: () => slot.letOthers(signal),
-        digests: () => feed.digestSnapshot(),
+        digests: (from) => feed.digestSnapshot(from),
         storedUpTo: async (position: WalPosition, waiting: AbortSignal) => {
           hold.isHolding = false
           // What is read of the database is sent: a replica that cannot be reached holds up no other snapshot.

@@ -25,8 +25,8 @@ export interface TakeSnapshotOptions {
   readonly barrier: () => Promise<Barrier>
   /** Waits while it is the turn of others; called now and then while the body is read. */
   readonly letOthers: () => Promise<void>
-  /** For the page map; undefined: it has them. */
-  readonly digests: () => SnapshotDigests | undefined
+  /** For the page map, when everything up to the position is captured; undefined: it has them. */
+  readonly digests: (from: WalPosition) => SnapshotDigests | undefined
   /** Resolves when everything up to the position is confirmed to be on this replica. */
   readonly storedUpTo: (position: WalPosition, signal: AbortSignal) => Promise<void>
 }
@@ -87,7 +87,7 @@ async function attemptSnapshot(
     signal,
   )
   const writer = new ObjectWriter(upload)
-  await using digests = options.digests()
+  await using digests = options.digests(before.position)
   const body = await sendBody(options, { writer, digests }, signal)
   const after = await options.barrier()
   if (after.generation !== generation) throw new GenerationEndedError()

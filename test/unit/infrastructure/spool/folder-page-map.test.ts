@@ -26,6 +26,7 @@ const pageSizeBytes = 512
 const stepBytes = frameBytes(pageSizeBytes)
 const generation = parseGeneration('00112233445566aa')!
 const of = { generation, pageSizeBytes }
+const beginning = { position: { index: 0, offset: 0 }, checksum: { s0: 0, s1: 0 } }
 
 let folder: string
 beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'tsreplicate-map-'))))
@@ -125,7 +126,7 @@ describe('a page map', () => {
 
   test('is nobody else’s to read', async () => {
     const map = new FolderPageMap({ path: folder })
-    await map.begin(of)
+    await map.begin(of, beginning)
     const files = join(folder, 'spool', generation)
     for (const name of readdirSync(files))
       expect(statSync(join(files, name)).mode & 0o777).toBe(0o600)
@@ -133,7 +134,7 @@ describe('a page map', () => {
 
   test('of which a byte has changed is not believed', async () => {
     const map = new FolderPageMap({ path: folder })
-    await map.begin(of)
+    await map.begin(of, beginning)
     await map.open(of)
     const body = await map.startBody()
     await body.add(Buffer.concat([1, 2, 3].map((version) => digestParts(contentOf(version)))))
@@ -162,7 +163,7 @@ async function history(
   const log = join(path, 'spool', generation, 'pages.log')
   const options = { path, maxLogBytes: random() < 0.5 ? 400 : 100_000 }
   let map = new FolderPageMap(options)
-  await map.begin(of)
+  await map.begin(of, beginning)
   await map.open(of)
   let position = { index: 0, offset: 0 }
   let isWhole = false
