@@ -22,6 +22,25 @@ export type Counts = Readonly<Record<string, number>>
  */
 export type CaptureState = 'opening' | 'waiting' | 'gone' | 'replicating' | 'failing' | 'ended'
 
+/** How it was last gone on after a start, or after nothing proved that no commit was missed. */
+export interface Resumption {
+  /**
+   * `proven`: the WAL proves that nothing was missed. By the page map: `scanned`, nothing differs from what is stored; `appended`,
+   * what differed is stored. `new`: a generation began.
+   */
+  readonly how: 'proven' | 'scanned' | 'appended' | 'new'
+  /** Why the WAL did not prove it; undefined: it did. */
+  readonly reason: string | undefined
+  /** Pages of the file that were compared with what is stored, and those that differed. */
+  readonly scannedPages: number
+  readonly changedPages: number
+  /** Of what was appended, compressed. */
+  readonly storedBytes: number
+  readonly durationMs: number
+  /** Milliseconds since 1970. */
+  readonly atMs: number
+}
+
 /** What the capture of a database has done and where it stands. */
 export interface CaptureStatus {
   readonly state: CaptureState
@@ -39,6 +58,8 @@ export interface CaptureStatus {
   /** For how long commits may have been waiting that nobody has looked for; undefined: there are none. */
   readonly blindForMs: number | undefined
   readonly pageSizeBytes: number | undefined
+  /** Undefined: not yet. */
+  readonly resumed: Resumption | undefined
   readonly position: Position | undefined
   /** For how long commits have been waiting for the generation to be stored, or its continuation by this process. */
   readonly generationForMs: number

@@ -13,6 +13,7 @@ import {
   listGenerations,
   listObjects,
   restore,
+  run,
   type Running,
   runLitestream,
   start,
@@ -54,6 +55,13 @@ class Scene {
     const daemon = start('replicate', '-config', this.config)
     await daemon.waitFor(/generation continues|new generation/)
     return daemon
+  }
+
+  /** As the daemon says. */
+  async resumed(): Promise<unknown> {
+    const { stdout } = await run('status', '--json', '-config', this.config)
+    const { databases } = JSON.parse(stdout) as { databases: readonly { resumed: unknown }[] }
+    return databases[0]?.resumed
   }
 
   /** Of all objects, in bytes. */
@@ -103,8 +111,21 @@ test('daemon and application are stopped and started together: what changed is s
   const before = scene.storedBytes
   const second = await scene.startDaemon()
   await write({ ...scene.files, count: 5, keepRows: 10_000 })
+  expect(await scene.resumed()).toMatchObject({
+    how: 'appended',
+    reason: 'no wal',
+    scannedPages: statSync(scene.db).size / 4096,
+    changedPages: expect.any(Number) as number,
+    storedBytes: expect.any(Number) as number,
+  })
   expect(await second.stop()).toBe(0)
   expect(second.output).toMatch(/generation continues.*how=appended/)
+  expect(second.count(/msg=resumed/)).toBe(1)
+  expect(second.output).toMatch(
+    /msg=resumed.*how=appended.*scannedPages=\d+ changedPages=\d+ sz=\d+/,
+  )
+  expect(second.output).toMatch(/level=WARN.*stored as one.*from=\S+Z to=\S+Z/)
+  expect(first.output).toMatch(/msg=resumed.*how=new reason="no generation exists"/)
   expect(listGenerations(scene.replica)).toHaveLength(1)
   expect(scene.snapshotCount).toBe(1)
   expect(scene.storedBytes - before).toBeLessThan(200_000)
@@ -123,7 +144,8 @@ test('where nothing has changed, nothing is stored', async () => {
   for (let round = 0; round < 2; round += 1) {
     const daemon = await scene.startDaemon()
     expect(await daemon.stop()).toBe(0)
-    expect(daemon.output).toMatch(/generation continues.*how=scanned/)
+    expect(daemon.output).toMatch(/msg=resumed.*how=scanned.*changedPages=0 sz=0/)
+    expect(daemon.output).not.toMatch(/level=WARN/)
     expect(listObjects(scene.replica)).toEqual(before)
   }
   const daemon = await scene.startDaemon()

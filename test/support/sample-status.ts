@@ -43,6 +43,7 @@ export const databaseStatus: DatabaseStatus = {
   silentMs: 10,
   blindForMs: undefined,
   pageSizeBytes: 4096,
+  resumed: undefined,
   position: { generation, index: 0, offset: 32 },
   generationForMs: 0,
   unsealedBytes: 0,

@@ -23,6 +23,7 @@ import {
   type OwnIndex,
 } from '../ports/managed-database.js'
 import { type Spool, type SpooledSegment } from '../ports/spool.js'
+import { type Logger } from '../ports/logger.js'
 import { type CaptureReport } from './capture-report.js'
 import { DifferenceFrames } from './difference-frames.js'
 import { type KeepPageMap, type PageComparison } from './keep-page-map.js'
@@ -40,6 +41,7 @@ export interface AppendDifferenceOptions {
   readonly spool: Spool
   readonly compressor: Compressor
   readonly clock: Clock
+  readonly logger: Logger
   readonly report: CaptureReport
   readonly history: LocalHistory
   readonly pages: KeepPageMap
@@ -66,6 +68,8 @@ interface NotAppended {
   readonly why: string
 }
 
+/** How often it is said how far the file is compared. */
+const progressEveryMs = 10_000
 /** How often what is committed is captured while the file is read. */
 const captureEveryMs = 25
 /** An application that restarts its WAL at that moment may do so again. */
@@ -188,8 +192,13 @@ class Difference implements AsyncDisposable {
     let firstPage: Uint8Array | undefined
     let page = 1
     let rest = new Uint8Array(0)
+    let saidAtMs = this.#options.clock.monotonic()
     try {
       for (;;) {
+        if (this.#options.clock.monotonic() - saidAtMs >= progressEveryMs) {
+          saidAtMs = this.#options.clock.monotonic()
+          this.#sayProgress(page)
+        }
         const piece = await this.#captureUntil(reading.next(), kill)
         const why = this.#broken ?? this.#tooMuch
         if (why !== undefined) return { why }
@@ -206,6 +215,13 @@ class Difference implements AsyncDisposable {
     }
     if (firstPage === undefined || rest.length > 0) return { why: 'the file ends within a page' }
     return { pageCount: page - 1, firstPage }
+  }
+
+  #sayProgress(page: number): void {
+    const pageCount = Math.max(this.#comparison.sizePages, page)
+    const percent = Math.floor((100 * page) / Math.max(1, pageCount))
+    const fields = { percent, scannedPages: page, pageCount, changedPages: this.#changedPages }
+    this.#options.logger.info(fields, 'comparing the database with what is stored')
   }
 
   async #compare(first: number, pages: Uint8Array, kill: AbortSignal): Promise<void> {

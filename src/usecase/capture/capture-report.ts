@@ -6,7 +6,12 @@ import {
 } from '../../domain/policy/generation-pace.js'
 import { type WalPosition } from '../../domain/wal/position.js'
 import { walHeaderBytes } from '../../domain/wal/wal-format.js'
-import { type CaptureState, type CaptureStatus, type CheckpointMode } from '../../domain/status.js'
+import {
+  type CaptureState,
+  type CaptureStatus,
+  type CheckpointMode,
+  type Resumption,
+} from '../../domain/status.js'
 import { messageOf } from '../../kit/error-text.js'
 import { FailureLog } from '../failure-log.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
@@ -24,6 +29,8 @@ export class CaptureReport {
   fileProblem: string | undefined
   /** Why what is committed cannot be captured. */
   walProblem: string | undefined
+  /** How it was last gone on; undefined: not yet. */
+  resumed: Resumption | undefined
   /** Whether a reader of the application kept the last round of checkpoints from copying back what it found. */
   isWalPinned = false
   readonly #clock: Clock
@@ -196,6 +203,7 @@ export class CaptureReport {
       blindForMs:
         this.state === 'ended' ? undefined : ageOf(this.#waiting.blindSinceMs(monitorIntervalMs)),
       pageSizeBytes: current?.pageSizeBytes,
+      resumed: this.resumed,
       position:
         current === undefined
           ? undefined

@@ -5,13 +5,14 @@ import {
   isOnlyUnproven,
 } from '../../domain/wal/break-reason.js'
 import { formatGeneration, type Generation } from '../../domain/wal/generation.js'
+import { type Resumption } from '../../domain/status.js'
 import { endOf } from '../../domain/stored/segment-chain.js'
 import { formatWalPosition, type WalPosition } from '../../domain/wal/position.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { type Clock } from '../ports/clock.js'
 import { type Compressor } from '../ports/compressor.js'
 import { type FileRecord } from '../ports/file-record.js'
-import { type LogFields, type Logger } from '../ports/logger.js'
+import { type Logger } from '../ports/logger.js'
 import {
   type CaptureCursor,
   type ManagedDatabase,
@@ -62,8 +63,11 @@ export interface Beginning {
   readonly detail: string
 }
 
-/** How it is known that a generation goes on, and what more there is to say of it. */
-type Resumed = LogFields & { readonly how: 'proven' | 'scanned' | 'appended' }
+/** What is known of a resumption but its times. */
+type Resumed = Omit<Resumption, 'durationMs' | 'atMs'>
+
+/** Where no page was compared. */
+const noPages = { scannedPages: 0, changedPages: 0, storedBytes: 0 }
 
 /** How often frames are copied back while a generation waits for its beginning. */
 const waitingCopyMs = 1000
@@ -84,6 +88,9 @@ export class LocalGeneration {
   #unused: Generation | undefined
   #problem: Beginning | undefined
   #isOpen = false
+  /** Since when it is looked whether it goes on, by the monotonic clock. */
+  #lookedAtMs = 0
+  #isResumedSaid = false
 
   constructor(options: LocalGenerationOptions) {
     this.#options = options
@@ -138,8 +145,9 @@ export class LocalGeneration {
 
   /** Continues the spooled generation if that can be proven, else begins a new one. */
   async firstLook(opened: OpenedDatabase, kill: AbortSignal): Promise<void> {
-    const { database, pages, guard } = this.#options
+    const { database, pages, guard, clock } = this.#options
     const state = this.#state
+    this.#lookedAtMs = clock.monotonic()
     const last = state?.segments.at(-1)
     const left = await this.#options.record.take(kill)
     let reason: Beginning
@@ -167,7 +175,7 @@ export class LocalGeneration {
       const verdict = await database.begin(cursorAfter(last), kill)
       if (verdict.kind === 'continuous') {
         guard.resume(state.generation, left)
-        this.#goOn(opened, state, { how: 'proven' })
+        this.#goOn(opened, state, { how: 'proven', reason: undefined, ...noPages })
         return
       }
       reason = verdict
@@ -192,25 +200,51 @@ export class LocalGeneration {
     const { generation, origin, segments } = state
     const last = segments.at(-1)
     const end = last === undefined ? { index: 0, offset: 0 } : endOf(last)
-    feed.continued = generation
-    const sinceMs = report.continued({
-      isOurs: feed.current?.generation === generation,
-      how: resumed.how,
-    })
+    const isOurs = feed.current?.generation === generation
+    if (!isOurs) feed.continued = generation
+    const sinceMs = report.continued({ isOurs, how: resumed.how })
+    // One list: what is merged in it is merged here, too.
+    const kept = [...segments]
+    this.#state = { ...state, segments: kept }
     feed.begin(
       {
         generation,
         pageSizeBytes: opened.pageSizeBytes,
         ...(origin === undefined ? {} : { origin }),
-        segments: [...segments],
+        segments: kept,
         end,
       },
       sinceMs,
     )
     this.#adopt(segments)
     const position = formatWalPosition(end)
-    logger.info({ generation, position, ...resumed }, 'generation continues')
+    const { how, reason } = resumed
+    logger.info(
+      { generation, position, how, ...(reason === undefined ? {} : { reason }) },
+      'generation continues',
+    )
+    this.#noteResumed(resumed)
     feed.announce()
+  }
+
+  /** Notes how it goes on, and says once of a start what that took. */
+  #noteResumed(resumed: Resumed): void {
+    const { clock, report, logger } = this.#options
+    const durationMs = Math.round(clock.monotonic() - this.#lookedAtMs)
+    report.resumed = { ...resumed, durationMs, atMs: clock.now() }
+    const { how, reason, scannedPages, changedPages, storedBytes } = resumed
+    const isStart = !this.#isResumedSaid
+    this.#isResumedSaid = true
+    if (!isStart && scannedPages === 0) return
+    logger.info(
+      {
+        how,
+        ...(reason === undefined ? {} : { reason }),
+        ...(scannedPages === 0 ? {} : { scannedPages, changedPages, sz: storedBytes }),
+        elapsed: `${durationMs}ms`,
+      },
+      'resumed',
+    )
   }
 
   /**
@@ -218,13 +252,12 @@ export class LocalGeneration {
    * cannot, and the next one is to begin.
    */
   async #append(opened: OpenedDatabase, why: Beginning, kill: AbortSignal): Promise<boolean> {
-    const { pages, feed, clock, guard, report, logger, loop } = this.#options
+    const { pages, feed, guard, report, logger, loop } = this.#options
     const state = this.#state
     const last = state?.segments.at(-1)
     if (pages === undefined || state === undefined || !isOnlyUnproven(why.reason)) return false
     const { pageSizeBytes } = opened
     if (last !== undefined && last.trailer.pageSizeBytes !== pageSizeBytes) return false
-    const started = clock.monotonic()
     guard.reset()
     // Whoever writes the file past its WAL from here on is noticed.
     await loop.checkFile()
@@ -248,6 +281,7 @@ export class LocalGeneration {
       feed.noteSince(segment, sinceMs)
       pages.sealed(segment, gathered)
       this.#state = { ...state, segments: [...state.segments, segment] }
+      this.#sayUntold(state, segment)
     }
     report.appended()
     feed.breaks += 1
@@ -255,13 +289,24 @@ export class LocalGeneration {
     this.#problem = undefined
     this.#goOn(opened, this.#state ?? state, {
       how: segment === undefined ? 'scanned' : 'appended',
-      ...why,
+      reason: why.reason,
       scannedPages,
       changedPages,
-      sz: segment?.sizeBytes ?? 0,
-      elapsed: `${Math.round(clock.monotonic() - started)}ms`,
+      storedBytes: segment?.sizeBytes ?? 0,
     })
     return true
+  }
+
+  /** Between the last commit that was captured and what was appended there may be commits that are not known one by one. */
+  #sayUntold({ segments, origin }: SpoolState, appended: SpooledSegment): void {
+    const fromMs = segments.at(-1)?.trailer.captures.at(-1)?.timeMs ?? origin?.beganAtMs
+    const toMs = appended.trailer.captures.at(-1)?.timeMs
+    if (fromMs === undefined || toMs === undefined) return
+    const [from, to] = [fromMs, toMs].map((timeMs) => new Date(timeMs).toISOString())
+    this.#options.logger.warn(
+      { from, to },
+      'commits of a while are stored as one, because nobody watched them: a restore to a moment in between has the state before them',
+    )
   }
 
   /**
@@ -322,11 +367,12 @@ export class LocalGeneration {
 
   /** Begins a new one, when it may and can. */
   async begin(opened: OpenedDatabase, why: Beginning, kill: AbortSignal): Promise<void> {
-    const { database, spool, feed, logger, randomBytes, report, guard, history, loop, pages } =
-      this.#options
+    const { database, spool, feed, clock, logger, randomBytes, report } = this.#options
+    const { guard, history, loop, pages } = this.#options
     await loop.discard()
     // That may be what ended it.
     await loop.checkFile()
+    if (feed.current !== undefined) this.#lookedAtMs = clock.monotonic()
     // Whatever fails in between: it is not gone on with the one that ended.
     this.#problem = why
     this.isBroken = true
@@ -360,6 +406,7 @@ export class LocalGeneration {
       report.began(why.reason),
     )
     logger.info({ generation, reason: why.reason, detail: why.detail }, 'new generation')
+    this.#noteResumed({ how: 'new', reason: why.reason, ...noPages })
     feed.announce()
   }
 }

@@ -132,6 +132,7 @@ const captured = (): CaptureStatus => ({
   silentMs: 0,
   blindForMs: undefined,
   pageSizeBytes: 512,
+  resumed: undefined,
   position: { generation, ...feed.current!.end },
   generationForMs: 0,
   unsealedBytes: 0,
