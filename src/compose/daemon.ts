@@ -105,7 +105,7 @@ export async function composeReplication(
       isPassingStateSaid = true
       logger.warn(
         { 'meta-path': metaPath, hint: passingStateHint },
-        'local state goes with this container, and the next one has to store the whole database anew',
+        'local state goes with this container, and the next one has to store the whole database again',
       )
     },
   }

@@ -12,7 +12,7 @@ export function unlessUnloadable<T>(connect: () => T): T {
     if (codeOf(error) !== 'ERR_DLOPEN_FAILED') throw error
     throw new ConfigError(`cannot load the library of SQLite: ${messageOf(error)}`, {
       cause: error,
-      hint: 'If a shared library is missing, install it (on Alpine: apk add libstdc++). Otherwise install tsreplicate anew.',
+      hint: 'If a shared library is missing, install it (on Alpine: apk add libstdc++). Otherwise install tsreplicate again.',
     })
   }
 }
