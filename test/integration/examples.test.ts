@@ -251,7 +251,7 @@ test.skipIf(lackOfSystemd !== undefined)(
   'systemd: an empty folder is restored for the user of the application, which stops first; without a restore it does not start',
   async () => {
     // Not in a folder for temporary files: the unit has one of its own.
-    const folder = mkdtempSync('/var/lib/tsreplicate-test-')
+    const folder = mkdtempSync('/var/lib/.tsreplicate-test-')
     try {
       await using systemd = await Systemd.start()
       const at = (name: string): string => join(folder, name)

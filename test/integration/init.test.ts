@@ -166,7 +166,7 @@ describe('without a terminal', () => {
     for (const [args, missing] of [
       [[], 'a database and the URL of a replica must be given'],
       [['app.db'], 'the URL of a replica must be given'],
-      [['-yes', `file://${folder}/replica`], 'a database must be given'],
+      [['-yes', '-o', 'c.yml', `file://${folder}/replica`], 'a database must be given'],
     ] as const) {
       const asked = init(folder, args)
       expect(await asked.exit(), asked.output).toBe(2)

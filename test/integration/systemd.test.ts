@@ -27,7 +27,7 @@ describe.skipIf(lackOfSystemd !== undefined)('under systemd', () => {
   }
 
   beforeAll(async () => {
-    folder = mkdtempSync('/var/lib/tsreplicate-test-')
+    folder = mkdtempSync('/var/lib/.tsreplicate-test-')
     systemd = await Systemd.start()
     shipped = new ShippedUnit(systemd, { folder, settings: ['WatchdogSec=4s'] })
   })

@@ -10,10 +10,12 @@
  * So the reader before stays until nobody can be waiting for the newer one. That is so when somebody has written since, for
  * who waits holds the writer lock; or when all is copied back. Else the newer one is let go for a moment, in which who
  * waits for its place gets it, and begins again: its place has the right mark by then. The reader before keeps every frame.
- * Who waits sleeps between two tries, and on a busy machine he sleeps longer than he wants to: so the moment is longer there.
+ * Who waits sleeps between two tries, and on a busy machine he sleeps longer than he wants to: so the moment is longer there,
+ * and longer still while a checkpoint is seen to be under way.
  */
 import { busyness } from '../../kit/busyness.js'
 import { isAllCopied, type WalState } from '../../usecase/ports/managed-database.js'
+import { isCheckpointWaiting } from './checkpoint-lock.js'
 import { sameHeader } from './wal-file.js'
 import { waitShortly, WalReader } from './wal-reader.js'
 
@@ -36,13 +38,13 @@ export interface WalSigns {
 interface Trial {
   readonly reader: WalReader
   readonly mark: ReaderMark
-  /** It was let go for a moment. */
-  readonly isApart: boolean
+  /** For how long it has been let go; 0: it is in its place. */
+  readonly apartMs: number
 }
 
 /** How long somebody may commit, so that the newer one need not be let go. */
 const trialMs = 4
-/** How long it is let go on a quiet machine: SQLite's busy handler tries again after 1, 2, 5, 10 ms. */
+/** How long it is let go on a quiet machine: SQLite's busy handler tries again after 1, 2, 5, 10 ms, and at last every 100 ms. */
 const apartMs = 10
 /** The same where it is let go at once, and nobody has waited for longer. */
 const soonApartMs = 3
@@ -50,6 +52,8 @@ const soonApartMs = 3
 const maxTimesLonger = 2
 /** With so many times more to run than the machine can, it begins to be longer. */
 const busyFrom = 4
+/** So many times longer at the most there, while a checkpoint is under way that may wait for the reader. */
+const maxTimesLongerBeside = 4
 /** One whose mark may be newer than the one before has two. */
 const maxTrialsAtRest = 2
 
@@ -63,15 +67,20 @@ export class HeldReaders {
   #spares: WalReader[] = []
   #timer: NodeJS.Timeout | undefined
   readonly #busyness: () => number
+  readonly #isAwaited: () => boolean
 
   constructor(
     path: string,
     read: (frameCount: number) => WalSigns,
-    busynessNow: () => number = busyness,
+    {
+      busynessNow = busyness,
+      isAwaited = () => isCheckpointWaiting(path),
+    }: { readonly busynessNow?: () => number; readonly isAwaited?: () => boolean } = {},
   ) {
     this.#path = path
     this.#read = read
     this.#busyness = busynessNow
+    this.#isAwaited = isAwaited
   }
 
   /** Whether no trial is under way. */
@@ -114,14 +123,14 @@ export class HeldReaders {
     const former = this.#settledMark
     const isShared = former !== undefined && mark?.isExact === true && isSameMark(former, mark)
     if (mark === undefined || isShared) this.#settle(next, mark)
-    else if (isQuiet) this.#letGo({ reader: next, mark, isApart: false }, soonApartMs)
-    else this.#wait({ reader: next, mark, isApart: false }, trialMs)
+    else if (isQuiet) this.#letGo({ reader: next, mark, apartMs: 0 }, soonApartMs)
+    else this.#wait({ reader: next, mark, apartMs: 0 }, trialMs)
   }
 
   /** What SQLite says of the WAL now may end the trial. */
   look(state: WalState): void {
     const trial = this.#trial
-    if (trial === undefined || trial.isApart) return
+    if (trial === undefined || trial.apartMs > 0) return
     const { reader, mark } = trial
     const isOver = isAllCopied(state) || state.frameCount !== mark.frameCount
     if (isOver || this.#isWrittenBehind(mark)) this.#settle(reader, mark)
@@ -133,7 +142,7 @@ export class HeldReaders {
       clearTimeout(this.#timer)
       this.#trial.reader.end()
       waitShortly(this.#longEnough(soonApartMs))
-      this.#goOn({ ...this.#trial, isApart: true })
+      this.#goOn({ ...this.#trial, apartMs: Number.POSITIVE_INFINITY })
     }
     // Else somebody has committed, and it does not rest.
     if (this.#trial !== undefined) return
@@ -162,7 +171,8 @@ export class HeldReaders {
 
   #letGo({ reader, mark }: Trial, quietMs: number): void {
     reader.end()
-    this.#wait({ reader, mark, isApart: true }, this.#longEnough(quietMs))
+    const waitMs = this.#longEnough(quietMs)
+    this.#wait({ reader, mark, apartMs: waitMs }, waitMs)
   }
 
   /** For whoever waits to have tried again. */
@@ -172,10 +182,12 @@ export class HeldReaders {
   }
 
   #goOn(trial: Trial): void {
-    const { reader, mark, isApart } = trial
-    if (!isApart) {
+    const { reader, mark } = trial
+    if (trial.apartMs === 0) {
       if (this.#isWrittenBehind(mark)) this.#settle(reader, mark)
       else this.#letGo(trial, apartMs)
+    } else if (this.#mayBeWaitedFor(trial)) {
+      this.#wait({ ...trial, apartMs: trial.apartMs + apartMs }, apartMs)
     } else if (!this.#beginAgain(reader, mark)) {
       // Its mark may be past what is captured: the next capture brings another one.
       reader.end()
@@ -185,6 +197,14 @@ export class HeldReaders {
       // Its mark may be newer than the one before, and its place was not free meanwhile.
       this.#letGo({ ...trial, mark: { ...mark, isExact: true } }, soonApartMs)
     }
+  }
+
+  /** Whether who waits may not have tried again yet. A machine that is not busy has let him. */
+  #mayBeWaitedFor(trial: Trial): boolean {
+    const busy = this.#busyness()
+    if (busy < busyFrom || trial.apartMs >= apartMs * Math.min(busy, maxTimesLongerBeside))
+      return false
+    return !this.#isWrittenBehind(trial.mark) && this.#isAwaited()
   }
 
   /** Whether it has begun where it was before: nobody has committed meanwhile. */

@@ -22,6 +22,7 @@ let application: Database.Database
 let wal: WalFile
 let held: HeldReaders
 let busyness: number
+let isAwaited: boolean
 
 beforeEach(() => {
   vi.useFakeTimers()
@@ -31,7 +32,11 @@ beforeEach(() => {
   application.exec('PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (n)')
   wal = new WalFile(path, identifyLogFile(statSync(`${path}-wal`)))
   busyness = 1
-  held = new HeldReaders(path, signs, () => busyness)
+  isAwaited = false
+  held = new HeldReaders(path, signs, {
+    busynessNow: () => busyness,
+    isAwaited: () => isAwaited,
+  })
   const first = new WalReader(path)
   first.begin()
   held.take(first)
@@ -110,6 +115,46 @@ test('on a busy machine it is let go for longer, as who waits for its place runs
   vi.advanceTimersByTime(5)
   expect(held.isSettled).toBe(true)
   expect(places()).not.toEqual([before])
+})
+
+test('on a busy machine it stays away while a checkpoint may wait for it, but no more than four times as long', () => {
+  busyness = 8
+  isAwaited = true
+  commit()
+  const [before] = places()
+  const { next, mark } = begin()
+  held.replace(next, mark)
+  vi.advanceTimersByTime(4 + 35)
+  expect(held.isSettled).toBe(false)
+  expect(places()).toEqual([before])
+  vi.advanceTimersByTime(10)
+  expect(held.isSettled).toBe(true)
+  expect(places()).not.toEqual([before])
+})
+
+test('it comes back as soon as no checkpoint is under way, or somebody writes, who holds the lock of who would wait', () => {
+  busyness = 8
+  isAwaited = true
+  commit()
+  const first = begin()
+  held.replace(first.next, first.mark)
+  vi.advanceTimersByTime(4 + 25)
+  expect(held.isSettled).toBe(false)
+  isAwaited = false
+  vi.advanceTimersByTime(10)
+  expect(held.isSettled).toBe(true)
+  isAwaited = true
+  commit()
+  const second = begin()
+  held.replace(second.next, second.mark)
+  vi.advanceTimersByTime(4 + 15)
+  commit()
+  const [between] = places()
+  vi.advanceTimersByTime(10)
+  // Its mark would be past what is captured: the next capture brings another one.
+  expect(places()).toEqual([between])
+  vi.advanceTimersByTime(100)
+  expect(places()).toEqual([between])
 })
 
 test('where writers go on, a commit ends the trial, and the newer reader is never let go', () => {
