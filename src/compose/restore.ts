@@ -13,7 +13,14 @@ import {
   type RestoreProgress,
   type RestoreReport,
   type RestoreRequest,
+  type RestoreSource,
 } from '../usecase/restore/restore-types.js'
+import { openSystemProcesses } from '../infrastructure/processes/system-processes.js'
+import { digestParts, FolderPageMap } from '../infrastructure/spool/folder-page-map.js'
+import { FolderSpool } from '../infrastructure/spool/folder-spool.js'
+import { RestoredFile } from '../infrastructure/spool/restored-file.js'
+import { settleState } from '../infrastructure/spool/state-place.js'
+import { leaveState } from '../usecase/restore/leave-state.js'
 import { packageFile } from './package-file.js'
 import { openReplicas } from './stores.js'
 
@@ -60,7 +67,29 @@ export function restoreMissing(
       exists: existsSync,
       openReplicas: ({ replicas }) => openReplicas(replicas),
       restore: (request, stop) => restore(request, { onProgress }, stop),
+      leaveState: leaveStateOf,
     },
     signal,
   )
+}
+
+async function leaveStateOf(
+  database: DatabaseConfig,
+  {
+    report,
+    sources,
+  }: { readonly report: RestoreReport; readonly sources: readonly RestoreSource[] },
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const client = sources.find(({ name }) => name === report.replica)?.client
+  if (client === undefined) return 'it is not known what it was restored from'
+  await using file = await RestoredFile.open(followLinks(database.path))
+  const { path } = await settleState(database, {
+    owner: file.owner,
+    maxBytes: 2 * database.maxSpoolBytes,
+  })
+  await using spool = new FolderSpool({ path, processes: await openSystemProcesses() })
+  await spool.open(signal)
+  const pages = new FolderPageMap({ path })
+  return await leaveState(report, { client, spool, pages, digestPage: digestParts, file }, signal)
 }

@@ -80,6 +80,7 @@ export class OwnReplica {
   #saidUnguarded = false
   #takenBy: string | undefined
   #formerOwner: string | undefined
+  #handedOver: StoredRecord | undefined
   #look: Moment = { monotonicMs: Number.NEGATIVE_INFINITY, wallMs: 0 }
   /** Claims whose answer did not arrive. */
   readonly #attempts = new Map<string, Attempt>()
@@ -116,6 +117,11 @@ export class OwnReplica {
   /** Who wrote before this process, for people, unless it was this local state. */
   get formerOwner(): string | undefined {
     return this.#formerOwner
+  }
+
+  /** What the writer before us said to be stored when it ended; undefined: it was this local state, or may still write. */
+  get handedOver(): StoredRecord | undefined {
+    return this.#handedOver
   }
 
   /** Whether there is an owner object of ours to say something in. */
@@ -476,6 +482,8 @@ export class OwnReplica {
   #sayClaimed(claimed: Claimed, owner: ReplicaOwner | undefined): void {
     const { logger } = this.#options
     if (claimed === 'another writer') this.#formerOwner = describeOwner(owner)
+    const isHandedOver = claimed === 'another writer' && owner?.released === true
+    this.#handedOver = isHandedOver ? owner.stored : undefined
     const epoch = this.#held?.owner.epoch
     if (claimed === 'same writer') {
       logger.info({ epoch }, 'replica claimed')

@@ -1,4 +1,6 @@
+import { endOf, startOf } from '../../domain/stored/segment-chain.js'
 import { type Generation } from '../../domain/wal/generation.js'
+import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
 import { type Claimed } from './own-replica.js'
 import { type LoopParts } from './loop-parts.js'
 
@@ -45,7 +47,8 @@ export class WriteClaim {
     this.#claimed ??= await owner?.claim(kill)
     if (this.#claimed === 'another writer') {
       // What an earlier process of ours began, the other may have gone on with.
-      if (generation === feed.continued || generation === this.#shared) {
+      const isEarlier = generation === feed.continued || generation === this.#shared
+      if (isEarlier && !this.#isHandedOver(generation)) {
         if (this.#unwanted !== generation) {
           feed.requestNewGeneration('replica taken over from another writer', client.location)
         }
@@ -57,4 +60,23 @@ export class WriteClaim {
     this.#mayWrite = true
     return true
   }
+
+  /** Whether the writer before has ended, and what it stored last is where ours goes on, as after a restore of all of it. */
+  #isHandedOver(generation: Generation): boolean {
+    const { owner, feed } = this.#options
+    const left = owner?.handedOver
+    const { current } = feed
+    if (left?.generation !== generation || generation === this.#shared) return false
+    if (current?.generation !== generation || !left.hasSnapshot) return false
+    const { position } = left
+    const [first] = current.segments
+    if (position === undefined) return first === undefined || isAt(startOf(first), beginning)
+    return current.segments.some((segment) => isAt(endOf(segment), position))
+  }
+}
+
+const beginning: WalPosition = { index: 0, offset: 0 }
+
+function isAt(a: WalPosition, b: WalPosition): boolean {
+  return comparePositions(a, b) === 0
 }

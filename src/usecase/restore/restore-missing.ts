@@ -1,4 +1,5 @@
 import { NoBackupError } from '../../domain/errors.js'
+import { isAbortError } from '../../kit/abort.js'
 import { type DatabaseConfig } from '../../domain/settings/config.js'
 import { formatPosition } from '../../domain/wal/position.js'
 import { type Logger } from '../ports/logger.js'
@@ -9,6 +10,12 @@ export interface RestoreMissingOptions {
   readonly exists: (path: string) => boolean
   readonly openReplicas: (database: DatabaseConfig) => Promise<readonly RestoreSource[]>
   readonly restore: (request: RestoreRequest, signal: AbortSignal) => Promise<RestoreReport>
+  /** Leaves local state of what was restored, so that its generation goes on. Returns why that cannot be; undefined: it does. */
+  readonly leaveState: (
+    database: DatabaseConfig,
+    restored: { readonly report: RestoreReport; readonly sources: readonly RestoreSource[] },
+    signal: AbortSignal,
+  ) => Promise<string | undefined>
   /** The command that restores a database with other flags, for people. Absent: the library's user writes none. */
   readonly commandFor?: CommandFor
   readonly logger: Logger
@@ -83,10 +90,31 @@ async function restoreIfMissing(
       },
       'database restored',
     )
+    if (database.keepsPageMap) await leaveState(database, { report, sources }, options, signal)
     return report
   } catch (error) {
     if (!isNothingStored(error)) throw error
     logger.info({}, nothingStored)
     return undefined
+  }
+}
+
+/** What fails costs a generation, no more. */
+async function leaveState(
+  database: DatabaseConfig,
+  restored: { readonly report: RestoreReport; readonly sources: readonly RestoreSource[] },
+  { logger, leaveState: leave }: Pick<RestoreMissingOptions, 'logger' | 'leaveState'>,
+  signal: AbortSignal,
+): Promise<void> {
+  const { generation } = restored.report
+  const text = 'a new generation begins with what was restored'
+  try {
+    const why = await leave(database, restored, signal)
+    if (why === undefined)
+      logger.debug({ generation }, 'generation can go on with what was restored')
+    else logger.info({ generation, why }, text)
+  } catch (err) {
+    if (isAbortError(err)) throw err
+    logger.warn({ generation, err }, text)
   }
 }
