@@ -53,6 +53,7 @@ import { ScheduleRetention } from '../usecase/retention/schedule-retention.js'
 import { ScheduleValidation } from '../usecase/verify/schedule-validation.js'
 import { Permits } from '../kit/permits.js'
 import { KeepPageMap } from '../usecase/capture/keep-page-map.js'
+import { ScrubDatabase } from '../usecase/capture/scrub-database.js'
 import { SyncDatabase } from '../usecase/capture/sync-database.js'
 import { SyncReplica } from '../usecase/replica/sync-replica.js'
 import { waitUntilStored } from '../usecase/daemon/wait-until-stored.js'
@@ -201,11 +202,22 @@ async function composeDatabase(
     openSlots: shared.openSlots,
     refusal: shared.refusal,
   })
+  const scrub =
+    pages &&
+    new ScrubDatabase({
+      ...{ database, feed, pages, logger },
+      digestPage: digestParts,
+      clock: systemClock,
+      ended: (outcome) => capture.scrubbed(outcome),
+      intervalMs: () => capture.settings.scrubIntervalMs,
+      random: Math.random,
+    })
   return {
     metaPath,
     clock: systemClock,
     feed,
     capture,
+    scrub,
     spool,
     openReplica: (replica) =>
       composeReplica(replica, { config, database, spool, feed, logger, shared }),

@@ -88,6 +88,10 @@ export interface CaptureTotals {
   readonly generations: Counts
   /** By how it was known that a generation goes on. */
   readonly continued: Counts
+  /** Comparisons of the whole file with what is stored, by how they ended. */
+  readonly scrubs: Counts
+  /** Pages that were found to be written by something other than SQLite. */
+  readonly foreignPages: number
 }
 
 export type CheckpointMode = 'PASSIVE' | 'RESTART'

@@ -245,10 +245,14 @@ export interface DatabaseOptions {
   readonly [key: string]: unknown
 }
 
+/** Whole suites run with a page map by `TSREPLICATE_PAGE_MAP=1`. */
+export const hasPageMap = process.env.TSREPLICATE_PAGE_MAP === '1'
+
 /** Writes a configuration and returns its path. YAML contains JSON. */
 export function writeConfig(folder: string, ...databases: DatabaseOptions[]): string {
   const path = join(folder, 'tsreplicate.yml')
   const dbs = databases.map(({ replicas, syncInterval = '100ms', ...rest }) => ({
+    ...(hasPageMap ? { 'page-map': true } : {}),
     ...rest,
     replicas: replicas.map((replica) => ({
       type: 'file',

@@ -63,7 +63,8 @@ export async function killDaemonAt(arena: Arena, blow: Blow): Promise<void> {
   const { point, moment, nth } = blow
   if (arena.daemon?.ended === false) await arena.daemon.kill()
   if (arena.writer?.ended !== false) await arena.startWriter()
-  if (point.from === 'new generation') arena.truncateWal()
+  if (point.from === 'new generation' || point.from === 'difference') arena.truncateWal()
+  if (point.from === 'new generation') arena.removePageMap()
   if (point.from === 'start' && arena.daemon !== undefined) {
     arena.plantLeftovers(arena.daemon.pid)
   }

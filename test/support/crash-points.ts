@@ -1,13 +1,14 @@
 /** Every step that a crash can fall between, by name: a system call on a path. */
+import { hasPageMap } from './cli.ts'
 import { type Call, type Moment } from './kill-at-call.ts'
 
 export interface CrashPoint extends Call {
   readonly name: string
   /**
-   * When it is waited for: from the start; from a start at which a new generation begins, because the WAL was truncated;
-   * once the daemon has caught up; or when it is told to stop then.
+   * When it is waited for: from the start; from a start at which a new generation begins, because the WAL was truncated, or
+   * what differs is appended, because there is a page map; once the daemon has caught up; or when it is told to stop then.
    */
-  readonly from: 'start' | 'new generation' | 'running' | 'stop'
+  readonly from: 'start' | 'new generation' | 'difference' | 'running' | 'stop'
   /** Which of the calls, each in a cycle of its own. */
   readonly nth: readonly number[]
 }
@@ -68,7 +69,64 @@ function linkedFile(name: string, folder: string): CrashPoint[] {
   ]
 }
 
+const segmentFile = {
+  folder: spool,
+  name: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4',
+  temporary: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4\\.[0-9a-f]+\\.tmp',
+}
+
+/** Where a page map is kept. */
+const pageMapPoints: readonly CrashPoint[] = [
+  ...atomicFile(
+    'page map: log begun',
+    { folder: spool, name: 'pages\\.log', temporary: 'pages\\.log\\.[0-9a-f]+\\.tmp' },
+    { from: 'new generation' },
+  ),
+  ...atomicFile(
+    'page map: begun',
+    { folder: spool, name: 'pages\\.map', temporary: 'pages\\.map\\.[0-9a-f]+\\.tmp' },
+    { from: 'new generation' },
+  ),
+  ...atomicFile(
+    'page map: put on what a snapshot read',
+    {
+      folder: spool,
+      name: 'pages\\.map',
+      temporary: 'pages\\.map\\.[0-9a-f]+\\.tmp',
+      call: 'replace',
+    },
+    { from: 'new generation' },
+  ),
+  point('page map: digests of a snapshot', 'create,write', `${spool}/pages\\.body\\..*\\.tmp`, {
+    from: 'new generation',
+    nth: [1, 2],
+  }),
+  point('page map: digests of a snapshot removed', 'unlink', `${spool}/pages\\.body\\..*\\.tmp`, {
+    from: 'new generation',
+  }),
+  ...atomicFile(
+    'page map: log begun anew',
+    {
+      folder: spool,
+      name: 'pages\\.log',
+      temporary: 'pages\\.log\\.[0-9a-f]+\\.tmp',
+      call: 'replace',
+    },
+    { from: 'new generation' },
+  ),
+  point('page map: segment noted', 'write', `${spool}/pages\\.log`, {
+    from: 'running',
+    nth: [1, 3],
+  }),
+  point('page map: log cut', 'truncate', `${spool}/pages\\.log`, { from: 'running', nth: [1, 2] }),
+  ...atomicFile('difference', segmentFile, { from: 'difference' }),
+  point('difference: noted in the page map', 'write', `${spool}/pages\\.log`, {
+    from: 'difference',
+  }),
+]
+
 export const daemonPoints: readonly CrashPoint[] = [
+  ...(hasPageMap ? pageMapPoints : []),
   point('lock: written', 'create,write', `${meta}/lock\\.[0-9a-f-]+\\.tmp`, {
     from: 'start',
     nth: [1, 2],
@@ -101,15 +159,7 @@ export const daemonPoints: readonly CrashPoint[] = [
     nth: [1, 2],
   }),
   point('generation: folder of the last one removed', 'rmdir', spool, { from: 'new generation' }),
-  ...atomicFile(
-    'spooled segment',
-    {
-      folder: spool,
-      name: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4',
-      temporary: '[0-9a-f]{8}_[0-9a-f]{8}\\.wal\\.lz4\\.[0-9a-f]+\\.tmp',
-    },
-    { from: 'running', nth: [1, 3] },
-  ),
+  ...atomicFile('spooled segment', segmentFile, { from: 'running', nth: [1, 3] }),
   point('merged segment: put in the place of its first part', 'replace', `${spool}/.*\\.lz4`, {
     from: 'running',
   }),

@@ -204,7 +204,11 @@ export class DownTime {
     const what = begun === undefined ? 'the generation went on' : `new generation, ${begun.reason}`
     this.#counts.set(what, (this.#counts.get(what) ?? 0) + 1)
     if (begun === undefined) {
-      if (!before.goesOn) throw new Error(`${db}: it went on though that cannot be proven`)
+      // Else the page map tells.
+      const isByWal = lines.some(({ msg, how }) => msg === 'resumed' && how === 'proven')
+      if (!before.goesOn && isByWal) {
+        throw new Error(`${db}: it went on though that cannot be proven`)
+      }
       return
     }
     if (begun.reason === undefined) throw new Error(`${db}: no reason is given`)

@@ -396,6 +396,7 @@ export class Daemon {
         minCheckpointPageCount: 1_000_000,
         maxCheckpointPageCount: undefined,
         maxSpoolBytes: 1024 * 1024,
+        scrubIntervalMs: Number.POSITIVE_INFINITY,
         waitsForOthers: false,
       },
       openSlots: new Permits(8),
@@ -678,6 +679,10 @@ class MemoryDatabase implements ManagedDatabase {
   fingerprint(): Promise<string> {
     const file = this.#host.file
     return Promise.resolve(`${file?.inode} ${file?.wal.salt} ${file?.wal.commits.length}`)
+  }
+
+  readPart(): Promise<Uint8Array> {
+    return Promise.reject(new Error('nobody asks for a part'))
   }
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the port reads a stream

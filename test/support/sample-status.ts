@@ -64,6 +64,8 @@ export const databaseStatus: DatabaseStatus = {
     maxWriterLockMs: 0,
     generations: {},
     continued: {},
+    scrubs: {},
+    foreignPages: 0,
   },
   replicas: [replicaStatus],
 }

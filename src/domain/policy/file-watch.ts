@@ -109,6 +109,11 @@ export class FileWatch {
     return this.#suspicion !== undefined
   }
 
+  /** No checkpoint can have written the file as it was last seen. */
+  get isProven(): boolean {
+    return this.#suspicion?.isProven === true
+  }
+
   /** Whether what is captured should not be stored yet: it may belong to another content of the file. */
   holds(nowMs: number): boolean {
     return this.#suspicion !== undefined && nowMs - this.#suspicion.beganAtMs < maxWaitMs

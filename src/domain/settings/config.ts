@@ -144,6 +144,8 @@ export interface DatabaseConfig {
   readonly maxSpoolBytes: number
   /** Whether a map of its pages is kept, by which a generation goes on where the WAL does not prove that it continues. */
   readonly keepsPageMap: boolean
+  /** How often the file is compared with the page map; undefined: never. */
+  readonly scrubIntervalMs: number | undefined
   /** Whether a database on a network file system is accepted. */
   readonly allowNetworkFileSystem: boolean
   /** Absolute path of the folder for copies restored as a test; undefined: beside the local state. */

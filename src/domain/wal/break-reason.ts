@@ -1,7 +1,7 @@
 interface ReasonFacts {
   readonly isOtherContent: boolean
-  /** That nothing was missed is not proven, and that is all: by the page map, the generation can go on. */
-  readonly isOnlyUnproven?: true
+  /** By the page map it can be found what the file differs in from what is stored: with that, the generation goes on. */
+  readonly isComparable?: true
 }
 
 /**
@@ -12,16 +12,17 @@ const breakReasons = {
   'no generation exists': { isOtherContent: false },
   'local state is unreadable': { isOtherContent: false },
   'max index exceeded': { isOtherContent: false },
-  'local state has no segment': { isOtherContent: false, isOnlyUnproven: true },
-  'database file replaced': { isOtherContent: true },
-  'database file written past its wal': { isOtherContent: true },
-  'wal replaced': { isOtherContent: true },
+  'local state has no segment': { isOtherContent: false, isComparable: true },
+  'database file replaced': { isOtherContent: true, isComparable: true },
+  'database file written past its wal': { isOtherContent: true, isComparable: true },
+  'database file differs from what is stored': { isOtherContent: true, isComparable: true },
+  'wal replaced': { isOtherContent: true, isComparable: true },
   'page size changed': { isOtherContent: false },
-  'no wal': { isOtherContent: false, isOnlyUnproven: true },
-  'wal truncated by another process': { isOtherContent: false, isOnlyUnproven: true },
-  'wal restarted while it was not watched': { isOtherContent: false, isOnlyUnproven: true },
-  'wal overwritten by another process': { isOtherContent: false, isOnlyUnproven: true },
-  'wal restarted during the first look': { isOtherContent: false, isOnlyUnproven: true },
+  'no wal': { isOtherContent: false, isComparable: true },
+  'wal truncated by another process': { isOtherContent: false, isComparable: true },
+  'wal restarted while it was not watched': { isOtherContent: false, isComparable: true },
+  'wal overwritten by another process': { isOtherContent: false, isComparable: true },
+  'wal restarted during the first look': { isOtherContent: false, isComparable: true },
   'local state was removed': { isOtherContent: false },
   'local state has lost a segment': { isOtherContent: false },
   'replica missed segments that the spool no longer has': { isOtherContent: false },
@@ -37,9 +38,9 @@ export function bringsOtherContent(reason: BreakReason): boolean {
   return breakReasons[reason].isOtherContent
 }
 
-export function isOnlyUnproven(reason: BreakReason): boolean {
+export function isComparable(reason: BreakReason): boolean {
   const facts: ReasonFacts = breakReasons[reason]
-  return facts.isOnlyUnproven === true
+  return facts.isComparable === true
 }
 
 export interface Broken {

@@ -244,7 +244,14 @@ const table = {
       type: 'boolean',
       default: 'false',
       description:
-        'Keep a digest of each page beside the spool, 16 bytes a page. When the WAL does not prove that nothing was missed, as after tsreplicate and the application were restarted together, only the pages that differ are then stored, and no new snapshot. It takes effect with the next generation.',
+        'Keep a digest of each page beside the spool, 16 bytes a page. When the WAL does not prove that nothing was missed, as after tsreplicate and the application were restarted together, only the pages that differ are then stored, and no new snapshot. It takes effect once the file was read whole, some minutes after the start.',
+    },
+    'scrub-interval': {
+      type: 'duration',
+      default: '24h',
+      zero: 'never',
+      description:
+        'With `page-map`: how often the whole file is compared with what is stored, and once after each start. A page that was written by something other than SQLite, or that the disk has changed, is an error then.',
     },
     'allow-network-file-system': {
       type: 'boolean',

@@ -150,6 +150,7 @@ export function readDatabaseSettings(
     maxCheckpointPageCount: settings.value('max-checkpoint-page-count'),
     maxSpoolBytes: settings.value('max-spool-size'),
     keepsPageMap: settings.value('page-map'),
+    scrubIntervalMs: settings.value('scrub-interval'),
     allowNetworkFileSystem: settings.value('allow-network-file-system'),
     validationPath:
       validationPath === undefined

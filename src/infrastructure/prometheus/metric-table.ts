@@ -207,6 +207,14 @@ const metrics: Readonly<Record<string, Omit<MetricInfo, 'name'>>> = {
     'Times a generation went on, by how: `proven` by the WAL; by the page map, `scanned` without a difference or with what differed `appended`.',
     countsOfDatabase('how', ({ totals }) => totals.continued),
   ),
+  tsreplicate_scrubs_total: counter(
+    'Comparisons of the whole database file with what is stored, by outcome: `equal`, `different`, `unsettled`, or `made whole` of a page map.',
+    countsOfDatabase('outcome', ({ totals }) => totals.scrubs),
+  ),
+  tsreplicate_foreign_pages_total: counter(
+    'Pages of the database file that were found to be written by something other than SQLite.',
+    ofDatabase(({ totals }) => totals.foreignPages),
+  ),
   tsreplicate_spool_limit_bytes: gauge(
     'max-spool-size.',
     ofDatabase(({ maxSpoolBytes }) => maxSpoolBytes),

@@ -344,6 +344,17 @@ export class SqliteDatabase implements ManagedDatabase {
     }
   }
 
+  async readPart(
+    { offset, length }: { readonly offset: number; readonly length: number },
+    signal: AbortSignal,
+  ): Promise<Uint8Array> {
+    signal.throwIfAborted()
+    const { buffer, bytesRead } = await (
+      await this.#openFile()
+    ).read(new Uint8Array(length), 0, length, offset)
+    return buffer.subarray(0, bytesRead)
+  }
+
   async fileSizeBytes(signal: AbortSignal): Promise<number> {
     signal.throwIfAborted()
     const stats = await (await this.#openFile()).stat()

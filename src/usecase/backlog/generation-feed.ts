@@ -25,6 +25,8 @@ export interface Barrier {
    * earlier indexes have, and a snapshot of it would be replayed from this one on.
    */
   readonly isWithinWal: boolean
+  /** The database file has all of it. */
+  readonly isAllCopied: boolean
 }
 
 export interface FeedGeneration {

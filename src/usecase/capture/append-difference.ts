@@ -46,6 +46,8 @@ export interface AppendDifferenceOptions {
   readonly history: LocalHistory
   readonly pages: KeepPageMap
   readonly captureInto: CaptureInto
+  /** Looks at the file, captures, and tells whether somebody has written it past its WAL since it was first asked. */
+  readonly isWritten: (capture: () => Promise<void>) => Promise<boolean>
   /** Fills the salts of an index. */
   readonly randomBytes: (count: number) => Uint8Array
   /** Room in the spool. */
@@ -66,6 +68,8 @@ interface Appended {
 /** Why the generation cannot go on. */
 interface NotAppended {
   readonly why: string
+  /** Somebody wrote the file past its WAL while it was read: it can when that has ended. */
+  readonly isWritten?: true
 }
 
 /** How often it is said how far the file is compared. */
@@ -152,10 +156,14 @@ class Difference implements AsyncDisposable {
   }
 
   async append(kill: AbortSignal): Promise<Appended | NotAppended> {
-    const { clock, history } = this.#options
+    const { clock, history, isWritten } = this.#options
+    const capture = (): Promise<void> => this.#capture(kill)
+    await isWritten(capture)
     const scanned = await this.#scan(kill)
+    if (await isWritten(capture)) {
+      return { why: 'its file was written past its WAL while it was read', isWritten: true }
+    }
     if ('why' in scanned) return scanned
-    await this.#capture(kill)
     const why = this.#broken ?? this.#tooMuch
     if (why !== undefined) return { why }
     // Without a captured commit nothing was written since the first look: the file is all there is.

@@ -17,6 +17,7 @@ import { FailureLog } from '../failure-log.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { type Clock } from '../ports/clock.js'
 import { type CapturedRun } from '../ports/managed-database.js'
+import { type ScrubOutcome } from './scrub-database.js'
 import { WaitingCommits } from '../backlog/waiting-commits.js'
 
 /** So many checkpoints that fail one after the other, some seconds, are more than a failure of the moment. */
@@ -38,6 +39,8 @@ export class CaptureReport {
   readonly #failures: FailureLog
   readonly #generations: Record<string, number> = {}
   readonly #continued: Record<string, number> = {}
+  readonly #scrubs: Record<string, number> = {}
+  #foreignPages = 0
   readonly #checkpoints = {
     PASSIVE: { count: 0, errors: 0, durationMs: 0 },
     RESTART: { count: 0, errors: 0, durationMs: 0 },
@@ -101,6 +104,16 @@ export class CaptureReport {
     this.#continued[how] = (this.#continued[how] ?? 0) + 1
     if (!isOurs) this.#generationSinceMs = this.#clock.monotonic()
     return this.#generationSinceMs
+  }
+
+  /** The database was compared with what is stored. */
+  scrubbed(outcome: ScrubOutcome): void {
+    this.#scrubs[outcome] = (this.#scrubs[outcome] ?? 0) + 1
+  }
+
+  /** Pages were found that somebody has written past the WAL. */
+  foreignPages(count: number): void {
+    this.#foreignPages += count
   }
 
   /** Returns when, for `syncEnded`. */
@@ -224,6 +237,8 @@ export class CaptureReport {
         maxWriterLockMs: this.#maxWriterLockMs,
         generations: this.#generations,
         continued: this.#continued,
+        scrubs: this.#scrubs,
+        foreignPages: this.#foreignPages,
       },
     }
   }

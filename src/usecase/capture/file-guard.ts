@@ -17,6 +17,8 @@ export interface FileGuardOptions {
   readonly report: CaptureReport
   /** Whether it is usual that the file is deleted. */
   readonly comesAndGoes: () => boolean
+  /** Whether what is written past the WAL can be told page by page: then it is said by who has compared them. */
+  readonly isCompared: () => boolean
 }
 
 /** The file of an active database is looked at this often: what is written to it past its WAL is told until the next frame is copied back. */
@@ -32,6 +34,8 @@ const elsewhereLookMs = 10_000
  */
 export class FileGuard {
   readonly watch = new FileWatch()
+  /** Of the last foreign write: no checkpoint that was killed can have done it. */
+  #isSurelyForeign = true
   readonly #options: FileGuardOptions
   /** Of what is counted as copied back, the frames of earlier WALs. */
   #formerFrameCount = 0
@@ -141,13 +145,26 @@ export class FileGuard {
       }
     }
     const detail = this.watch.change
-    const cut = verdict === 'ask' ? ', unless it was killed while it copied pages back' : ''
-    const hint = `something other than SQLite wrote the database file (cp, dd, rsync, a restored backup) or touched it${cut}; its -wal no longer matches it, and the application may read a mixture of both: check the database; to replace it, stop the application and tsreplicate, and move its -wal and -shm away`
+    this.#isSurelyForeign = verdict !== 'ask'
+    if (this.#options.isCompared()) {
+      const text = 'the database file may have been changed by something other than SQLite'
+      logger.debug({ path: database.path, detail }, text)
+    } else {
+      this.sayForeign({ detail })
+    }
+    return broken('database file written past its wal', detail)
+  }
+
+  /** That somebody has written the file, and what to do. */
+  sayForeign(found: { readonly detail: string; readonly changedPages?: number }): void {
+    const { database, logger, isCompared } = this.#options
+    const cut = this.#isSurelyForeign ? '' : ', unless it was killed while it copied pages back'
+    const touched = isCompared() ? '' : ' or touched it'
+    const hint = `something other than SQLite wrote the database file (cp, dd, rsync, a restored backup)${touched}${cut}; its -wal no longer matches it, and the application may read a mixture of both: check the database; to replace it, stop the application and tsreplicate, and move its -wal and -shm away`
     logger.error(
-      { path: database.path, detail, hint },
+      { path: database.path, ...found, hint },
       'database file was changed by something other than SQLite',
     )
-    return broken('database file written past its wal', detail)
   }
 
   /** Another name is another WAL: whoever commits there is not seen. */

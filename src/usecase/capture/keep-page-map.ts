@@ -32,6 +32,8 @@ export interface PageComparison extends AsyncDisposable {
   readonly sizePages: number
   /** Which of the whole pages in a piece of the file, from page `first` on, differ from the chain, or may. */
   differing(first: number, piece: Uint8Array): Promise<readonly number[]>
+  /** What the chain makes of a page; undefined: that is not known. */
+  digestOf(page: number): Promise<Uint8Array | undefined>
 }
 
 /** What there is of a map. */
@@ -70,6 +72,11 @@ export class KeepPageMap {
 
   get #hasMap(): boolean {
     return this.#kept !== undefined
+  }
+
+  /** Whether it is known of each page what is stored of it. */
+  get isWhole(): boolean {
+    return this.#kept?.isWhole === true
   }
 
   /** A generation begins, of which nothing is captured yet. */
@@ -183,6 +190,12 @@ export class KeepPageMap {
     await this.#work
     if (reader === undefined) return undefined
     return new Comparison(reader, of.pageSizeBytes, this.#options.digestPage)
+  }
+
+  /** As {@link compare}, at the end of what is noted. */
+  async compareNow(): Promise<PageComparison | undefined> {
+    await this.#work
+    return this.compare(this.#kept?.end)
   }
 
   async #begin(of: OfPageMap, position: WalPosition): Promise<void> {
@@ -308,6 +321,11 @@ class Comparison implements PageComparison {
       if (!isKnown(stored) || !sameBytes(stored, found)) pages.push(first + i)
     }
     return pages
+  }
+
+  async digestOf(page: number): Promise<Uint8Array | undefined> {
+    const digest = await this.#reader.read(page, 1)
+    return isKnown(digest) ? digest : undefined
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

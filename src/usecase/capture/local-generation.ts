@@ -2,7 +2,7 @@ import { DatabaseError } from '../../domain/errors.js'
 import {
   type BreakReason,
   bringsOtherContent,
-  isOnlyUnproven,
+  isComparable,
 } from '../../domain/wal/break-reason.js'
 import { formatGeneration, type Generation } from '../../domain/wal/generation.js'
 import { type Resumption } from '../../domain/status.js'
@@ -20,7 +20,12 @@ import {
 } from '../ports/managed-database.js'
 import { type Spool, type SpooledSegment, type SpoolState } from '../ports/spool.js'
 import { type CaptureReport } from './capture-report.js'
-import { appendDifference, type CaptureInto } from './append-difference.js'
+import {
+  appendDifference,
+  type AppendDifferenceOptions,
+  type CaptureInto,
+  type DifferenceOf,
+} from './append-difference.js'
 import { type CopyBack } from './copy-back.js'
 import { type FileGuard } from './file-guard.js'
 import { type KeepPageMap } from './keep-page-map.js'
@@ -69,6 +74,10 @@ type Resumed = Omit<Resumption, 'durationMs' | 'atMs'>
 /** Where no page was compared. */
 const noPages = { scannedPages: 0, changedPages: 0, storedBytes: 0 }
 
+const foreignWrite: BreakReason = 'database file written past its wal'
+const foundByScrub: BreakReason = 'database file differs from what is stored'
+/** Between two tries to read a file that somebody writes. */
+const writtenPauseMs = 1000
 /** How often frames are copied back while a generation waits for its beginning. */
 const waitingCopyMs = 1000
 
@@ -128,7 +137,6 @@ export class LocalGeneration {
 
   /** It has ended: the next first look begins another one. */
   end({ reason, detail }: Beginning): void {
-    if (reason === 'database file replaced') this.#state = undefined
     this.#problem = { reason, detail }
   }
 
@@ -156,6 +164,7 @@ export class LocalGeneration {
     } else if (state === undefined) {
       reason = { reason: 'no generation exists', detail: 'this is the first start' }
     } else if (state.identity.inode !== opened.identity.inode) {
+      await this.#resumePages(opened, state)
       reason = {
         reason: 'database file replaced',
         detail: `inode ${state.identity.inode} is now ${opened.identity.inode}`,
@@ -182,7 +191,7 @@ export class LocalGeneration {
     }
     const { feed, report } = this.#options
     // Others wait for their turn to be opened, and reading a file takes time.
-    const takesTime = pages !== undefined && isOnlyUnproven(reason.reason)
+    const takesTime = pages !== undefined && isComparable(reason.reason)
     if (takesTime || report.generationWaitMs > 0)
       feed.requestNewGeneration(reason.reason, reason.detail)
     else await this.begin(opened, reason, kill)
@@ -252,22 +261,14 @@ export class LocalGeneration {
    * cannot, and the next one is to begin.
    */
   async #append(opened: OpenedDatabase, why: Beginning, kill: AbortSignal): Promise<boolean> {
-    const { pages, feed, guard, report, logger, loop } = this.#options
+    const { pages, feed, report, logger, loop } = this.#options
     const state = this.#state
     const last = state?.segments.at(-1)
-    if (pages === undefined || state === undefined || !isOnlyUnproven(why.reason)) return false
+    if (pages === undefined || state === undefined || !isComparable(why.reason)) return false
     const { pageSizeBytes } = opened
     if (last !== undefined && last.trailer.pageSizeBytes !== pageSizeBytes) return false
-    guard.reset()
-    // Whoever writes the file past its WAL from here on is noticed.
-    await loop.checkFile()
-    const appended = await appendDifference(
-      {
-        ...this.#options,
-        pages,
-        captureInto: loop.captureInto,
-        maxBytes: feed.maxSpoolBytes - feed.spoolBytes,
-      },
+    const appended = await this.#untilUnwritten(
+      { ...this.#options, pages },
       { generation: state.generation, pageSizeBytes, last },
       kill,
     )
@@ -277,10 +278,18 @@ export class LocalGeneration {
       return false
     }
     const { segment, gathered, sinceMs, scannedPages, changedPages } = appended
+    if (changedPages > 0) this.#sayForeign(why, changedPages)
+    const { identity } = opened
+    if (state.identity.inode !== identity.inode) {
+      const { generation, origin } = state
+      const begun = { generation, identity, ...(origin === undefined ? {} : { origin }) }
+      await this.#options.spool.beginGeneration(begun, kill)
+      this.#state = { ...state, identity }
+    }
     if (segment !== undefined) {
       feed.noteSince(segment, sinceMs)
       pages.sealed(segment, gathered)
-      this.#state = { ...state, segments: [...state.segments, segment] }
+      this.#state = { ...state, identity, segments: [...state.segments, segment] }
       this.#sayUntold(state, segment)
     }
     report.appended()
@@ -295,6 +304,66 @@ export class LocalGeneration {
       storedBytes: segment?.sizeBytes ?? 0,
     })
     return true
+  }
+
+  /** Says what somebody has written past the WAL, now that it is compared, if that is why. */
+  #sayForeign({ reason, detail }: Beginning, changedPages?: number): void {
+    const { guard, report, logger, database } = this.#options
+    if (reason !== foreignWrite && reason !== foundByScrub) return
+    report.foreignPages(changedPages ?? 0)
+    const found = { detail, ...(changedPages === undefined ? {} : { changedPages }) }
+    if (reason === foreignWrite) return guard.sayForeign(found)
+    const hint =
+      'check the disk, and the database (PRAGMA integrity_check): something other than SQLite has written these pages; what they were before can be restored to another path by a time or position before this line'
+    logger.error(
+      { path: database.path, ...found, hint },
+      'database file differs from what is stored',
+    )
+  }
+
+  /** Tries until nobody writes the file past its WAL while it is read: what is read then is no commit. */
+  async #untilUnwritten(
+    options: Omit<AppendDifferenceOptions, 'captureInto' | 'isWritten' | 'maxBytes'>,
+    of: DifferenceOf,
+    kill: AbortSignal,
+  ): ReturnType<typeof appendDifference> {
+    const { database, feed, guard, report, logger, loop, clock } = this.#options
+    const isStopping = (): boolean => loop.isStopping
+    const isWritten = async (capture: () => Promise<void>): Promise<boolean> => {
+      await loop.checkFile()
+      await capture()
+      return guard.watch.isProven
+    }
+    try {
+      for (;;) {
+        guard.reset()
+        const maxBytes = feed.maxSpoolBytes - feed.spoolBytes
+        const { captureInto } = loop
+        const appended = await appendDifference(
+          { ...options, captureInto, isWritten, maxBytes },
+          of,
+          kill,
+        )
+        if (!('why' in appended) || appended.isWritten !== true) return appended
+        if (report.walProblem === undefined) {
+          const hint = 'find out who writes it (cp, dd, rsync), and let that end'
+          const text =
+            'the database file is being written by something other than SQLite: nothing is stored until that ends'
+          logger.error({ path: database.path, hint }, text)
+          report.walProblem = text
+        }
+        feed.takeBarriers().reject(new Error(appended.why))
+        if (isStopping()) throw new UnreadableWal(appended.why)
+        const until = clock.monotonic() + writtenPauseMs
+        while (clock.monotonic() < until && !isStopping()) {
+          await database.begin(undefined, kill)
+          loop.move()
+          await loop.pause()
+        }
+      }
+    } finally {
+      report.walProblem = undefined
+    }
   }
 
   /** Between the last commit that was captured and what was appended there may be commits that are not known one by one. */
@@ -378,7 +447,9 @@ export class LocalGeneration {
     this.isBroken = true
     await this.#untilBeginnable(why, kill)
     feed.takeNewGeneration()
+    const isUnsaid = pages?.isWhole === true || why.reason === foundByScrub
     if (await this.#append(opened, why, kill)) return
+    if (isUnsaid) this.#sayForeign(why)
     const generation = formatGeneration(randomBytes(8))
     const { identity } = opened
     const inode = this.#state?.identity.inode ?? identity.inode

@@ -19,6 +19,7 @@ import { type Logger } from '../ports/logger.js'
 import {
   type CaptureResult,
   type FileIdentity,
+  isAllCopied,
   type ManagedDatabase,
   type OpenedDatabase,
 } from '../ports/managed-database.js'
@@ -32,6 +33,7 @@ import { type KeepPageMap } from './keep-page-map.js'
 import { type Permits } from '../../kit/permits.js'
 import { type Refusal } from '../refusal.js'
 import { FileGuard } from './file-guard.js'
+import { type ScrubOutcome } from './scrub-database.js'
 import { SegmentIntake } from './segment-intake.js'
 
 export interface CaptureSettings {
@@ -42,6 +44,8 @@ export interface CaptureSettings {
   readonly minCheckpointPageCount: number
   readonly maxCheckpointPageCount: number | undefined
   readonly maxSpoolBytes: number
+  /** How often the file is compared with the page map; infinite: never. */
+  readonly scrubIntervalMs: number
   /** Whether another process that has the local state is waited for, where it would be a mistake otherwise. */
   readonly waitsForOthers: boolean
   /** As that, and that it is so is no problem. */
@@ -144,6 +148,7 @@ export class SyncDatabase {
       ...options,
       report: this.#report,
       comesAndGoes: () => this.#settings.comesAndGoes === true,
+      isCompared: () => pages?.isWhole === true,
     })
     this.#copyBack = new CopyBack({
       database,
@@ -206,6 +211,15 @@ export class SyncDatabase {
       pause: () => this.#options.clock.sleep(busyPollMs, this.#stop).catch(ignoreAbort),
       move: () => this.#move(),
     }
+  }
+
+  get settings(): CaptureSettings {
+    return this.#settings
+  }
+
+  /** The database was compared with what is stored. */
+  scrubbed(outcome: ScrubOutcome): void {
+    this.#report.scrubbed(outcome)
   }
 
   configure(settings: CaptureSettings): void {
@@ -426,7 +440,11 @@ export class SyncDatabase {
           feed.isWithinWal = isWithinWal
           const { breaks } = feed
           const place = { generation, position: end }
-          const captured = { ...place, schemaCookie, commitTimeMs, breaks, isWithinWal }
+          const captured = {
+            ...place,
+            ...{ schemaCookie, commitTimeMs, breaks, isWithinWal },
+            isAllCopied: isAllCopied(result.wal),
+          }
           if (isAsked) this.#generation.used()
           if (wanted || this.#intake.isEmpty) {
             this.#latest = captured

@@ -17,6 +17,7 @@ import { type ValidatedRestores } from '../verify/validated-restores.js'
 import { type SendHeartbeats } from './send-heartbeats.js'
 import { type ScheduleRetention } from '../retention/schedule-retention.js'
 import { type ScheduleValidation } from '../verify/schedule-validation.js'
+import { type ScrubDatabase } from '../capture/scrub-database.js'
 import { type CaptureSettings, type SyncDatabase } from '../capture/sync-database.js'
 import { type Clock } from '../ports/clock.js'
 import { type SyncReplica } from '../replica/sync-replica.js'
@@ -40,6 +41,8 @@ export interface DatabaseParts extends AsyncDisposable {
   readonly spool: AsyncDisposable
   readonly feed: GenerationFeed
   readonly capture: SyncDatabase
+  /** Undefined: no page map is kept. */
+  readonly scrub: ScrubDatabase | undefined
   openReplica(config: ReplicaConfig): Promise<ReplicaParts>
   /** Heartbeats of the database, or of one replica. */
   openHeartbeats(config: HeartbeatConfig, of: HeartbeatSubject): SendHeartbeats
@@ -66,6 +69,7 @@ export function captureSettings(config: DatabaseConfig): CaptureSettings {
     minCheckpointPageCount: config.minCheckpointPageCount,
     maxCheckpointPageCount: config.maxCheckpointPageCount,
     maxSpoolBytes: config.maxSpoolBytes,
+    scrubIntervalMs: config.scrubIntervalMs ?? Number.POSITIVE_INFINITY,
     waitsForOthers: config.replicas.some(({ leaseMs }) => leaseMs !== undefined),
     standsBy: config.standsBy === true,
     comesAndGoes: config.comesAndGoes === true,
@@ -78,7 +82,7 @@ export class ReplicatedDatabase {
   readonly #stop = new AbortController()
   readonly #kill = new AbortController()
   readonly #replicas = new Map<string, RunningReplica>()
-  readonly #captured: Promise<void>
+  readonly #captured: Promise<unknown>
   #config: DatabaseConfig
   #heartbeats = new AbortController()
   /** Those who wait for their commits. */
@@ -87,7 +91,10 @@ export class ReplicatedDatabase {
   private constructor(config: DatabaseConfig, parts: DatabaseParts) {
     this.#config = config
     this.#parts = parts
-    this.#captured = parts.capture.run(this.#stop.signal, this.#kill.signal)
+    this.#captured = Promise.all([
+      parts.capture.run(this.#stop.signal, this.#kill.signal),
+      parts.scrub?.run(this.#stop.signal),
+    ])
     this.waits = new CommitWaits({
       feed: parts.feed,
       clock: parts.clock,

@@ -182,6 +182,12 @@ export interface ManagedDatabase {
    */
   readFile(signal: AbortSignal): AsyncIterable<Uint8Array>
 
+  /** A part of the raw database file as it is now; shorter where the file ends. */
+  readPart(
+    part: { readonly offset: number; readonly length: number },
+    signal: AbortSignal,
+  ): Promise<Uint8Array>
+
   /** Size of the database file now. Throws {@link DatabaseError} for one that is almost all holes, which would take for ever to read. */
   fileSizeBytes(signal: AbortSignal): Promise<number>
 

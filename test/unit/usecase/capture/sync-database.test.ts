@@ -223,6 +223,10 @@ class FakeDatabase implements ManagedDatabase {
     return JSON.stringify(this.wal)
   }
 
+  readPart(): Promise<Uint8Array> {
+    return Promise.resolve(new Uint8Array())
+  }
+
   // eslint-disable-next-line @typescript-eslint/require-await -- the port reads a stream
   async *readFile(): AsyncIterable<Uint8Array> {
     yield new Uint8Array(pageSizeBytes)
@@ -424,6 +428,7 @@ beforeEach(() => {
       minCheckpointPageCount: limit,
       maxCheckpointPageCount: bound,
       maxSpoolBytes: 1e9,
+      scrubIntervalMs: Number.POSITIVE_INFINITY,
       waitsForOthers: false,
     },
     openSlots: new Permits(1),

@@ -20,6 +20,7 @@ const barrierAt = (offset: number, of = generation): Barrier => ({
   schemaCookie: 1,
   breaks: 0,
   isWithinWal: false,
+  isAllCopied: true,
   commitTimeMs: 1,
 })
 

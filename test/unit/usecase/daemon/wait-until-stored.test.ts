@@ -13,6 +13,7 @@ const barrier: Barrier = {
   schemaCookie: 1,
   breaks: 0,
   isWithinWal: false,
+  isAllCopied: true,
   commitTimeMs: 1,
 }
 const waiterCount = 50

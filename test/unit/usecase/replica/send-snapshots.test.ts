@@ -36,6 +36,7 @@ async function taking(taken: Promise<unknown>): Promise<void> {
         commitTimeMs: 1,
         breaks: 0,
         isWithinWal: false,
+        isAllCopied: true,
       })
     }
     await clock.advance(0)
@@ -89,6 +90,7 @@ test('whoever waits for his commits does not wait for a snapshot that is being s
     commitTimeMs: 1,
     breaks: 0,
     isWithinWal: false,
+    isAllCopied: true,
   })
   await clock.advance(30)
   expect(sentAt.get(history.nameOf(1))).toBe(50)
@@ -160,6 +162,7 @@ test('one that somebody asked for is due at once, unless the newest is of the sa
       commitTimeMs: 1,
       breaks: 0,
       isWithinWal: false,
+      isAllCopied: true,
     })
   want(0)
   expect(snapshots.next(place)).toMatchObject({ kind: 'at' })

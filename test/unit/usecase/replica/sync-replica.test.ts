@@ -153,6 +153,8 @@ const captured = (): CaptureStatus => ({
     maxWriterLockMs: 0,
     generations: {},
     continued: {},
+    scrubs: {},
+    foreignPages: 0,
   },
 })
 
