@@ -1,7 +1,7 @@
 /**
  * `npm run bench [-- --json] [-- --only capture,restore]`: tsreplicate beside Litestream 0.3.13, and beside 0.5.17 where
  * TSREPLICATE_BENCH_LITESTREAM05 gives its path, in one run on this machine. Medians of BENCH_ROUNDS (3) rounds; captures
- * last BENCH_SECONDS (20). `stores` is tsreplicate alone, on a MinIO that it starts; `footprint` measures the installed package. Progress goes to stderr, the table or the JSON to stdout.
+ * last BENCH_SECONDS (20). `stores` and `stored` are tsreplicate alone, on a MinIO that they start; `footprint` measures the installed package. Progress goes to stderr, the table or the JSON to stdout.
  */
 import { cleanUp } from '../support/cli.ts'
 import { benchCapture, benchFullSpeed } from './capture.ts'
@@ -10,6 +10,7 @@ import { benchIdle } from './idle.ts'
 import { Results } from './measure.ts'
 import { benchMemory } from './memory.ts'
 import { benchRestore } from './restore.ts'
+import { benchStored } from './stored.ts'
 import { benchStores } from './stores.ts'
 
 const parts: Record<string, (results: Results) => Promise<void>> = {
@@ -19,6 +20,7 @@ const parts: Record<string, (results: Results) => Promise<void>> = {
   'restore-large': (results) => benchRestore(results, { databaseMb: 1000, walMb: 2000 }),
   memory: benchMemory,
   stores: benchStores,
+  stored: benchStored,
   idle: benchIdle,
   footprint: benchFootprint,
 }

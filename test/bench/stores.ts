@@ -1,14 +1,13 @@
-import { rmSync, statSync, writeFileSync } from 'node:fs'
+import { rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ListObjectsV2Command, type ListObjectsV2CommandOutput } from '@aws-sdk/client-s3'
 import Database from 'better-sqlite3'
-import { cleanUp, program, Running, temporaryFolder, until } from '../support/cli.ts'
+import { cleanUp, program, Running, until } from '../support/cli.ts'
 import { startWriter, summaryOf, write } from '../support/ledger.ts'
 import { type FaultProxy, startFaultProxy } from '../support/stores/fault-proxy.ts'
 import { startMinio } from '../support/stores/minio.ts'
-import { plainClient } from '../support/stores/s3-bucket.ts'
 import { type S3Store } from '../support/stores/server.ts'
+import { configure, countObjects, makeScene } from './minio-scene.ts'
 import { measure, peakMemoryMib, type Results } from './measure.ts'
 
 const segmentCount = 5000
@@ -31,52 +30,6 @@ export async function benchStores(results: Results): Promise<void> {
     await proxy[Symbol.asyncDispose]()
     await store.stop()
   }
-}
-
-interface Scene {
-  readonly folder: string
-  readonly db: string
-  readonly oracle: string
-  readonly config: string
-  readonly path: string
-}
-
-let sceneCount = 0
-
-/** A configuration for a folder of its own in the bucket. */
-function makeScene(
-  store: S3Store,
-  endpoint: string,
-  settings: { replica?: object; database?: object } = {},
-): Scene {
-  const folder = temporaryFolder()
-  const db = join(folder, 'app.db')
-  sceneCount += 1
-  const path = `bench/${process.pid}-${sceneCount}`
-  const scene = { folder, db, oracle: join(folder, 'oracle'), config: join(folder, 'c.yml'), path }
-  configure(store, endpoint, scene, settings)
-  return scene
-}
-
-function configure(
-  store: S3Store,
-  endpoint: string,
-  { config, db, path }: Scene,
-  settings: { replica?: object; database?: object } = {},
-): void {
-  const replica = {
-    type: 's3',
-    bucket: store.bucket,
-    path,
-    endpoint,
-    region: store.region,
-    'force-path-style': true,
-    'access-key-id': store.accessKeyId,
-    'secret-access-key': store.secretAccessKey,
-    ...settings.replica,
-  }
-  const dbs = [{ path: db, ...settings.database, replicas: [replica] }]
-  writeFileSync(config, JSON.stringify({ logging: { type: 'json' }, dbs }))
 }
 
 const start = (...args: string[]): Running =>
@@ -193,21 +146,6 @@ async function benchManySegments(
   results.note(`${what}, ${latencyMs} ms latency`, 's', 'tsreplicate', [slow.seconds])
   results.note(`${what}: requests`, '', 'tsreplicate', [proxy.requests.length - before])
   results.note(`${what}: memory`, 'MiB', 'tsreplicate', [slow.peakMib])
-}
-
-async function countObjects(store: S3Store, prefix: string): Promise<number> {
-  const client = plainClient(store)
-  let count = 0
-  let token: string | undefined
-  do {
-    const page: ListObjectsV2CommandOutput = await client.send(
-      new ListObjectsV2Command({ Bucket: store.bucket, Prefix: prefix, ContinuationToken: token }),
-    )
-    count += page.KeyCount ?? 0
-    token = page.NextContinuationToken
-  } while (token !== undefined)
-  client.destroy()
-  return count
 }
 
 /** Memory beyond what the same takes with a small database. */
