@@ -84,10 +84,21 @@ async function writeCode(): Promise<Set<string>> {
     chunkFileNames: 'chunks/[name]-[hash].js',
   })
   const chunks = output.filter((file) => file.type === 'chunk')
-  for (const chunk of chunks) withoutForeignSources(chunk)
+  for (const chunk of chunks) {
+    withoutForeignSources(chunk)
+    requireAnywhere(chunk)
+  }
   const modules = chunks.flatMap(({ moduleIds }) => moduleIds)
   const folderOf = /node_modules\/(?:.*\/node_modules\/)?(?:@[^/]+\/)?[^/]+/
   return new Set(modules.flatMap((id) => folderOf.exec(relative('.', id))?.[0] ?? []))
+}
+
+/** An application's bundle in the format of CommonJS knows no URL of its own, and what is required so is of Node. */
+function requireAnywhere({ fileName }: OutputChunk): void {
+  const file = join(target, 'dist', fileName)
+  const code = readFileSync(file, 'utf8')
+  const known = 'createRequire(import.meta.url??process.argv[1]??process.execPath)'
+  writeFileSync(file, code.replaceAll('createRequire(import.meta.url)', known))
 }
 
 /** Our sources are in the maps; those of packages would take more room than all else. */

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import {
   copyFileSync,
   existsSync,
-  mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -11,7 +11,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { rolldown } from 'rolldown'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -72,6 +72,18 @@ test('brings at most five packages and 45 MB, and none that runs a script', () =
   expect(megabytes).toBeLessThan(45)
 })
 
+/** The files that a package exports. */
+function exported(folder: string): readonly string[] {
+  const { exports } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as {
+    readonly exports: Readonly<Record<string, string | Readonly<Record<string, string>>>>
+  }
+  const files = Object.values(exports).flatMap((each) =>
+    typeof each === 'string' ? each : Object.values(each),
+  )
+  expect(files).toContain('./dist/delivery/library/engine.js')
+  return files
+}
+
 test('has all that package.json, its exports and the documents name', () => {
   const folder = join(modules, 'tsreplicate')
   for (const name of [
@@ -81,7 +93,7 @@ test('has all that package.json, its exports and the documents name', () => {
     'docs/guide.md',
     'config/tsreplicate.yml',
     'systemd/tsreplicate.service',
-    'dist/index.d.ts',
+    ...exported(folder),
   ]) {
     expect(existsSync(join(folder, name)), name).toBe(true)
   }
@@ -205,34 +217,79 @@ test('a daemon of one database loads what it needs, and at rest it is small', as
   expect(await daemon.stop()).toBe(0)
 })
 
+/** What `tsreplicate` is to a bundler. */
+const bundled = {
+  'with the library': { external: ['better-sqlite3', 'lz4-napi'] },
+  // As esbuild does with CommonJS.
+  'with the library, which knows no URL of its own then': {
+    external: ['better-sqlite3', 'lz4-napi'],
+    transform: { define: { 'import.meta.url': 'undefined' } },
+  },
+  'to which the library is external': { external: ['tsreplicate'] },
+} as const
+
+/** Bundles an application, and returns the file that is to be started. */
+async function bundleApplication(
+  format: 'es' | 'cjs',
+  options: (typeof bundled)[keyof typeof bundled],
+): Promise<string> {
+  const folder = mkdtempSync(join(installation, `application-${format}-`))
+  const source = join(folder, 'application.js')
+  writeFileSync(
+    source,
+    `import { replicate, restore } from 'tsreplicate'
+    async function main([db, url, to]) {
+      const replication = await replicate(db, url)
+      console.log(await replication.stop())
+      await restore(url, { to })
+    }
+    main(process.argv.slice(2)).catch(({ code, message, hint }) => {
+      console.log(JSON.stringify({ code, message, hint }))
+    })`,
+  )
+  await using bundle = await rolldown({
+    ...options,
+    external: [...options.external],
+    input: source,
+    platform: 'node',
+    onLog: () => undefined,
+  })
+  const name = format === 'es' ? '[name].mjs' : '[name].cjs'
+  await bundle.write({ dir: folder, format, entryFileNames: name, chunkFileNames: name })
+  return join(folder, name.replace('[name]', 'application'))
+}
+
 describe.each(['es', 'cjs'] as const)('an application that is bundled as %s', (format) => {
-  test('finds the engine, and restores', async () => {
-    const folder = join(installation, `application-${format}`)
-    mkdirSync(folder, { recursive: true })
-    const source = join(folder, 'application.js')
-    writeFileSync(
-      source,
-      `import { replicate, restore } from 'tsreplicate'
-      async function main([db, url, to]) {
-        const replication = await replicate(db, url)
-        console.log(await replication.stop())
-        await restore(url, { to })
-      }
-      main(process.argv.slice(2))`,
-    )
-    await using bundle = await rolldown({
-      input: source,
-      external: ['better-sqlite3', 'lz4-napi'],
-      platform: 'node',
-      onLog: () => undefined,
+  test.each(Object.keys(bundled) as (keyof typeof bundled)[])(
+    '%s: finds the engine, and restores',
+    async (how) => {
+      const file = await bundleApplication(format, bundled[how])
+      const scene = temporaryFolder()
+      const [db, output] = [join(scene, 'app.db'), join(scene, 'restored.db')]
+      makeNotes(db, 'kept')
+      const printed = await run(file, [file, db, `file://${join(scene, 'replica')}`, output])
+      expect(printed).toBe('[]\n')
+      expect(notesIn(output)).toEqual(['kept'])
+    },
+  )
+
+  test('says what is to be done where the package is not installed', async () => {
+    const file = await bundleApplication(format, bundled['with the library'])
+    const elsewhere = temporaryFolder()
+    for (const name of readdirSync(dirname(file))) {
+      copyFileSync(join(dirname(file), name), join(elsewhere, name))
+    }
+    const application = join(elsewhere, basename(file))
+    const db = join(elsewhere, 'app.db')
+    const args = [process.execPath, application, db, `file://${elsewhere}/replica`]
+    const running = new Running('application', 'env', ['-C', elsewhere, ...args])
+    expect(await running.exit(), running.output).toBe(0)
+    expect(JSON.parse(running.stdout)).toEqual({
+      code: 'CONFIG',
+      message: expect.stringContaining('the package tsreplicate is not found from ') as string,
+      hint: expect.stringMatching(
+        /mark tsreplicate as external .*--external:tsreplicate.*serverExternalPackages/,
+      ) as string,
     })
-    const name = format === 'es' ? '[name].mjs' : '[name].cjs'
-    await bundle.write({ dir: folder, format, entryFileNames: name, chunkFileNames: name })
-    const file = join(folder, name.replace('[name]', 'application'))
-    const scene = temporaryFolder()
-    const [db, output] = [join(scene, 'app.db'), join(scene, 'restored.db')]
-    makeNotes(db, 'kept')
-    await run(file, [file, db, `file://${join(scene, 'replica')}`, output])
-    expect(notesIn(output)).toEqual(['kept'])
   })
 })
