@@ -133,7 +133,7 @@ test('a restore from a folder loads few files, and nothing of a vendor', async (
   expect(sources.filter((source) => source.includes('src/compose/'))).not.toEqual([])
   expect(sources.filter((source) => /@aws-sdk|@google-cloud|@azure/.test(source))).toEqual([])
   // Each thread loads its own, and there are as many threads as cores.
-  expect(new Set(files).size).toBeLessThan(70)
+  expect(new Set(files).size).toBeLessThan(80)
 })
 
 test('the version is printed with what that takes, and nothing else is loaded', async () => {
