@@ -43,14 +43,16 @@ if (whyNoNamespace !== undefined) {
 
 afterEach(cleanUp)
 
-/** Adds rows up to this number. */
+/** Adds rows up to this number, as one commit. */
 function fill(path: string, upTo: number): void {
   const database = new Database(path)
   try {
     database.pragma('journal_mode = wal')
     database.exec('CREATE TABLE IF NOT EXISTS t (n INTEGER PRIMARY KEY)')
     const insert = database.prepare('INSERT OR IGNORE INTO t VALUES (?)')
-    for (let n = 1; n <= upTo; n += 1) insert.run(n)
+    database.transaction(() => {
+      for (let n = 1; n <= upTo; n += 1) insert.run(n)
+    })()
   } finally {
     database.close()
   }
