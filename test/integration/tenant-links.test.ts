@@ -1,5 +1,5 @@
 /** Whose data is replicated to whom, where users put links in the place of their databases, and whose the replicas are. */
-import { mkdtempSync, readdirSync, symlinkSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { cleanUp, listObjects, restore, run, start, until } from '../support/cli.ts'
@@ -139,6 +139,8 @@ describe.skipIf(!isRoot)('a replica in a folder', () => {
   test('of a tenant, who puts links to somebody else’s into it, is no way to that one', async () => {
     const host = makeHost('alice', 'bob')
     const [alice, bob] = host.tenants
+    // Whichever of the two replicas comes first would make it, and only one of them for both to enter.
+    mkdirSync(host.replicas, { mode: 0o755 })
     const replicaOf = (name: string): string => join(host.replicas, name)
     const of = ({ name }: Tenant) => ({
       replicas: [
