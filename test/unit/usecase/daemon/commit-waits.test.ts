@@ -6,6 +6,7 @@ import { isAbortError, never } from '../../../../src/kit/abort.ts'
 import { type Barrier, GenerationFeed } from '../../../../src/usecase/backlog/generation-feed.js'
 import { awaitSnapshot, awaitStored } from '../../../../src/usecase/daemon/await-stored.js'
 import { CommitWaits, type WantedStored } from '../../../../src/usecase/daemon/commit-waits.js'
+import { barrierAt } from '../../../support/barrier.ts'
 import { ManualClock } from '../../../support/manual-clock.ts'
 
 const generation = formatGeneration(new Uint8Array(8))
@@ -14,15 +15,8 @@ const path = '/data/app.db'
 const now: WantedStored = { replicas: 'all', urgency: 'now' }
 const ride: WantedStored = { replicas: 'all', urgency: 'ride' }
 
-const barrierAt = (offset: number, of = generation): Barrier => ({
-  generation: of,
-  position: { index: 0, offset },
-  schemaCookie: 1,
-  breaks: 0,
-  isWithinWal: false,
-  isAllCopied: true,
-  commitTimeMs: 1,
-})
+const barrierUpTo = (offset: number, of = generation): Barrier =>
+  barrierAt({ generation: of, position: { index: 0, offset } })
 
 let clock: ManualClock
 let feed: GenerationFeed
@@ -88,7 +82,7 @@ function waiter(wanted: WantedStored, signal = never): { told: unknown } {
 async function answerBarriers(offset: number): Promise<number> {
   await clock.advance(0)
   const taken = feed.takeBarriers()
-  taken.resolve(barrierAt(offset))
+  taken.resolve(barrierUpTo(offset))
   await clock.advance(0)
   return taken.count
 }
@@ -154,7 +148,7 @@ describe('whoever waits for his commits', () => {
     expect(feed.hasUrgentWish).toBe(false)
     const taken = feed.takeBarriers()
     expect(taken.isUrgent).toBe(false)
-    taken.ride(barrierAt(100))
+    taken.ride(barrierUpTo(100))
     await store('a', 100)
     await store('b', 100)
     expect(waiting.told).toBeUndefined()
@@ -168,7 +162,7 @@ describe('whoever waits for his commits', () => {
   test('is asked for again when what was captured for him is lost from memory', async () => {
     const waiting = waiter(ride)
     await clock.advance(0)
-    feed.takeBarriers().ride(barrierAt(100))
+    feed.takeBarriers().ride(barrierUpTo(100))
     feed.dropRiding(new Error('the disk is full'))
     await clock.advance(0)
     expect(feed.hasWish).toBe(true)
@@ -187,7 +181,7 @@ describe('whoever waits for his commits', () => {
     await store('b', 100)
     expect(waiting.told).toBeUndefined()
     await clock.advance(50)
-    feed.takeBarriers().resolve(barrierAt(40, other))
+    feed.takeBarriers().resolve(barrierUpTo(40, other))
     await clock.advance(0)
     expect(waiting.told).toMatchObject({ position: { generation: other, offset: 40 } })
   })
@@ -238,7 +232,7 @@ describe('whoever waits for his commits', () => {
     await clock.advance(0)
     await store('a', 100)
     await store('b', 100)
-    feed.end(barrierAt(100))
+    feed.end(barrierUpTo(100))
     await clock.advance(0)
     expect(waiting.told).toBeInstanceOf(NotStoredError)
     const captured = waiter(now)
@@ -249,7 +243,7 @@ describe('whoever waits for his commits', () => {
   test('goes on waiting for the last sync, and is refused after it', async () => {
     const [first, second] = [waiter(now), waiter(now)]
     await answerBarriers(100)
-    feed.end(barrierAt(100))
+    feed.end(barrierUpTo(100))
     await store('a', 100)
     expect(first.told).toBeUndefined()
     waits.end()

@@ -2,20 +2,13 @@ import { beforeEach, expect, test } from 'vitest'
 import { ReplicaError } from '../../../../src/domain/errors.js'
 import { formatGeneration } from '../../../../src/domain/wal/generation.js'
 import { isAbortError } from '../../../../src/kit/abort.ts'
-import { type Barrier, GenerationFeed } from '../../../../src/usecase/backlog/generation-feed.js'
+import { GenerationFeed } from '../../../../src/usecase/backlog/generation-feed.js'
 import { waitUntilStored } from '../../../../src/usecase/daemon/wait-until-stored.js'
+import { barrierAt } from '../../../support/barrier.ts'
 import { ManualClock } from '../../../support/manual-clock.ts'
 
 const generation = formatGeneration(new Uint8Array(8))
-const barrier: Barrier = {
-  generation,
-  position: { index: 0, offset: 4152 },
-  schemaCookie: 1,
-  breaks: 0,
-  isWithinWal: false,
-  isAllCopied: true,
-  commitTimeMs: 1,
-}
+const barrier = barrierAt({ generation, position: { index: 0, offset: 4152 } })
 const waiterCount = 50
 const timeoutMs = 60_000
 

@@ -3,6 +3,7 @@ import { formatObjectPath } from '../../../../src/domain/stored/replica-layout.j
 import { formatGeneration } from '../../../../src/domain/wal/generation.js'
 import { never } from '../../../../src/kit/abort.js'
 import { GenerationEndedError } from '../../../../src/usecase/replica/take-snapshot.js'
+import { barrierAt } from '../../../support/barrier.js'
 import { ReplicaParts } from '../../../support/replica-parts.js'
 import { Patience } from '../../../support/patience.js'
 import { segmentBytes } from '../../../support/spooled-history.js'
@@ -29,15 +30,7 @@ async function taking(taken: Promise<unknown>): Promise<void> {
     const asked = feed.takeBarriers()
     if (current !== undefined) {
       const { generation, end: position } = current
-      asked.resolve({
-        generation,
-        position,
-        schemaCookie: 1,
-        commitTimeMs: 1,
-        breaks: 0,
-        isWithinWal: false,
-        isAllCopied: true,
-      })
+      asked.resolve(barrierAt({ generation, position }))
     }
     await clock.advance(0)
   }
@@ -83,15 +76,7 @@ test('whoever waits for his commits does not wait for a snapshot that is being s
   const taken = taking(snapshots.take(place, 'interval', never))
   await clock.advance(20)
   const { generation, end: position } = feed.current ?? expect.unreachable()
-  feed.hurry('r', {
-    generation,
-    position,
-    schemaCookie: 1,
-    commitTimeMs: 1,
-    breaks: 0,
-    isWithinWal: false,
-    isAllCopied: true,
-  })
+  feed.hurry('r', barrierAt({ generation, position }))
   await clock.advance(30)
   expect(sentAt.get(history.nameOf(1))).toBe(50)
   expect(sentAt.has(snapshotPath(0))).toBe(false)
@@ -155,15 +140,7 @@ test('one that somebody asked for is due at once, unless the newest is of the sa
   const place = parts.found()
   place.position = { index: 1, offset: segmentBytes }
   const want = (index: number): void =>
-    feed.wantSnapshot('r', {
-      generation,
-      position: { index, offset: segmentBytes },
-      schemaCookie: 1,
-      commitTimeMs: 1,
-      breaks: 0,
-      isWithinWal: false,
-      isAllCopied: true,
-    })
+    feed.wantSnapshot('r', barrierAt({ generation, position: { index, offset: segmentBytes } }))
   want(0)
   expect(snapshots.next(place)).toMatchObject({ kind: 'at' })
   want(1)

@@ -7,6 +7,7 @@ import { createLz4Compressor } from '../../../../src/infrastructure/lz4/frame-en
 import { type Logger } from '../../../../src/usecase/ports/logger.js'
 import { type ManagedDatabase } from '../../../../src/usecase/ports/managed-database.js'
 import { takeSnapshot } from '../../../../src/usecase/replica/take-snapshot.js'
+import { barrierAt } from '../../../support/barrier.js'
 import { silent } from '../../../support/silent-logger.ts'
 import { MemoryReplicaClient } from '../../../support/memory-replica-client.js'
 
@@ -43,15 +44,7 @@ test('the log tells the size of the object that was stored', async () => {
       pageSizeBytes: 4096,
       digests: () => undefined,
       barrier: () =>
-        Promise.resolve({
-          generation,
-          position: { index: 0, offset: 4152 },
-          schemaCookie: 1,
-          breaks: 0,
-          isWithinWal: false,
-          isAllCopied: true,
-          commitTimeMs: 1,
-        }),
+        Promise.resolve(barrierAt({ generation, position: { index: 0, offset: 4152 } })),
       letOthers: () => Promise.resolve(),
       storedUpTo: () => Promise.resolve(),
     },
@@ -91,15 +84,12 @@ test('a snapshot that was read while the WAL was restarted unseen is taken again
         [Symbol.asyncDispose]: () => Promise.resolve(),
       }),
       barrier: () =>
-        Promise.resolve({
-          generation,
-          position: { index: 3, offset: 4152 },
-          schemaCookie: 1,
-          commitTimeMs: 1,
-          breaks: breaks.shift() ?? 1,
-          isWithinWal: false,
-          isAllCopied: true,
-        }),
+        Promise.resolve(
+          barrierAt(
+            { generation, position: { index: 3, offset: 4152 } },
+            { breaks: breaks.shift() ?? 1 },
+          ),
+        ),
       storedUpTo: () => Promise.resolve(),
     },
     signal,
@@ -127,15 +117,9 @@ test('no snapshot is read at an index that was rolled while earlier frames are o
       pageSizeBytes: 4096,
       digests: () => undefined,
       barrier: () =>
-        Promise.resolve({
-          generation,
-          position: { index: 1, offset: 4152 },
-          schemaCookie: 1,
-          commitTimeMs: 1,
-          breaks: 0,
-          isWithinWal: true,
-          isAllCopied: true,
-        }),
+        Promise.resolve(
+          barrierAt({ generation, position: { index: 1, offset: 4152 } }, { isWithinWal: true }),
+        ),
       storedUpTo: () => Promise.resolve(),
     },
     signal,
