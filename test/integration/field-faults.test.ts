@@ -269,18 +269,16 @@ test('380 MB that were committed while it was down wait for one interval at most
       .split('\n')
       .filter((line) => line.includes('msg="wal segment written"') && line.includes(` db=${path} `))
       .length
-  let smallMs: number | undefined
-  // One in each interval would take a minute. What is left at the end is less than one object.
-  while (segmentsOf(db) < 5) {
+  // One in each interval would take a minute, and so would the other database's if it waited for them. What is left at the
+  // end is less than one object.
+  while (segmentsOf(db) < 5 || segmentsOf(small.db) < 1) {
     const askedAt = performance.now()
     const { stdout, code } = await run('status', '-config', config)
     expect(code, stdout).toBeLessThan(2)
     expect(performance.now() - askedAt).toBeLessThan(onThisMachine(5000))
-    if (segmentsOf(small.db) > 0) smallMs ??= performance.now() - startedAt
     expect(performance.now() - startedAt, daemon.output).toBeLessThan(onThisMachine(50_000))
   }
   await commit
-  expect(smallMs ?? performance.now() - startedAt).toBeLessThan(onThisMachine(10_000))
   expect(await daemon.stop(), daemon.output).toBe(0)
   expect(listGenerations(replica)).toHaveLength(1)
   await restore(replica, out('end'))

@@ -173,7 +173,11 @@ describe('a log that is removed under the daemon', () => {
       )
       await daemon.waitFor(/level=ERROR.*-wal or -shm of the database was replaced.*hint=/)
       // As long as the daemon has the removed log open, SQLite finds what it says missing in the other one.
-      await until(() => canCommit(db, 'new', 'new too'), 20_000, 'the daemon to let the log go')
+      await until(
+        () => canCommit(db, 'new', 'new too'),
+        20_000,
+        () => `the daemon to let the log go: ${daemon.output}`,
+      )
       await daemon.waitFor(/new generation.*reason="wal replaced"/)
       commit(db, 'and more')
       expect(await daemon.stop()).toBe(0)

@@ -7,9 +7,16 @@ import { busyness } from '../../src/kit/busyness.ts'
 /** What a test as a whole may take before it counts as hung. Its waits end sooner, and say what they wait for. */
 export const hungMs = 900_000
 
-/** A duration that would do on a quiet machine, as long as it has to be on this one now. */
+/** How busy the machine was at each of the last seconds: what a limit is for lies behind it when the limit is asked for. */
+const lately: number[] = []
+setInterval(() => {
+  lately.push(busyness())
+  if (lately.length > 60) lately.shift()
+}, 1000).unref()
+
+/** A duration that would do on a quiet machine, as long as it has to be on this one, as busy as it was in the last minute. */
 export function onThisMachine(quietMs: number): number {
-  return quietMs * busyness()
+  return quietMs * Math.max(busyness(), ...lately)
 }
 
 /** A limit that is spent in the time of a quiet machine. */

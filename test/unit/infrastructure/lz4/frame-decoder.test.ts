@@ -4,6 +4,7 @@ import xxhash from 'xxhash-wasm'
 import { describe, expect, it } from 'vitest'
 import { decodeFrame } from '../../../../src/infrastructure/lz4/frame-decoder.js'
 import { createLz4Compressor } from '../../../../src/infrastructure/lz4/frame-encoder.js'
+import { onThisMachine } from '../../../support/patience.ts'
 
 const xxh = await xxhash()
 
@@ -112,7 +113,7 @@ describe('the LZ4 frame that is read', () => {
       const frame = Buffer.concat([header(flags, 0x70), Buffer.alloc(6_000_000, block)])
       const startedMs = performance.now()
       await expect(decode(frame, 65_536)).rejects.toThrow('its blocks are too small')
-      expect(performance.now() - startedMs).toBeLessThan(1000)
+      expect(performance.now() - startedMs).toBeLessThan(onThisMachine(1000))
     }
     const zeros = compressSync(Buffer.alloc(4 * 1024 * 1024))
     const bomb = Buffer.concat([word(zeros.length - 4), zeros.subarray(4)])
