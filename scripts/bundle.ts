@@ -25,6 +25,7 @@ const absent = ['apache-arrow']
 /** Entries that the code does not name by an URL beside it. */
 const entries = [
   'index.js',
+  'kit/runtime.js',
   'delivery/cli/start.js',
   'delivery/library/engine.js',
   'compose/threads/restore-thread.js',

@@ -1,4 +1,6 @@
 /** The public interface. A name that is here stays: `test/unit/public-names.test.ts` lists them, and what they have. */
+import './delivery/library/runtime-check.js'
+
 export { type Config, type DatabaseConfig, type ReplicaConfig } from './domain/settings/config.js'
 export {
   AddressError,

@@ -17,7 +17,8 @@ export const exitCodes = {
   },
   config: {
     code: 78,
-    meaning: 'the configuration or the URL of a replica is wrong, or Node.js is too old',
+    meaning:
+      'the configuration or the URL of a replica is wrong, or what runs it is not Node.js, or too old',
   },
   interrupted: { code: 130, meaning: 'it was interrupted' },
 } as const

@@ -1,4 +1,7 @@
-/** The package in a project of its own, on each Node.js that it is for: its types resolve, and it runs, imported and by `require`. */
+/**
+ * The package in a project of its own, on each Node.js that it is for: its types resolve, and it runs, imported and by `require`.
+ * What is only like Node.js is told so.
+ */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -85,3 +88,28 @@ describe.each([oldest, '22', '24', '26'])('with Node.js %s', (version) => {
     }
   })
 })
+
+const imitations = {
+  Bun: { '@oven/bun-linux-x64': '1.4.5', runs: ['@oven/bun-linux-x64/bin/bun', 'run'] },
+  Deno: { '@deno/linux-x64-glibc': '2.9.6', runs: ['@deno/linux-x64-glibc/deno', 'run', '-A'] },
+}
+
+test.each(Object.entries(imitations))(
+  'under %s, the command and the import say that Node.js is needed',
+  async (name, { runs, ...dependencies }) => {
+    const project = await InstalledProject.withOnly(dependencies)
+    project.write('use.mjs', "import { replicate } from 'tsreplicate'\nconsole.log(replicate)\n")
+    const [program = '', ...args] = runs
+    const path = project.path('node_modules', program)
+    const message = new RegExp(
+      `tsreplicate needs Node.js .*, but this is ${name} \\d.*: install Node.js`,
+    )
+    const command = project.start(path, [...args, 'node_modules/tsreplicate/bin/tsreplicate.js'])
+    expect(await command.exit(), command.output).toBe(78)
+    expect(command.stderr).toMatch(message)
+    const application = project.start(path, [...args, 'use.mjs'])
+    expect(await application.exit(), application.output).toBe(1)
+    expect(application.stderr).toMatch(message)
+    expect(application.stdout).toBe('')
+  },
+)

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { program } from '../support/cli.js'
+import { library, program } from '../support/cli.js'
 
 const generation = '0123456789abcdef'
 let folder = ''
@@ -221,5 +221,34 @@ describe('restore', () => {
     expect(stderr).toContain('-o is a URL, but names the database file to create: file:///x/new.db')
     expect(stderr).toContain('hint: Write -o /x/new.db for a file.')
     expect(readdirSync(folder)).not.toContain('file:')
+  })
+})
+
+describe.each([
+  ['bun', '1.4.5', 'Bun 1.4.5: install Node.js'],
+  ['deno', '2.9.6', 'Deno 2.9.6: install Node.js'],
+  ['node', '20.19.0', '20.19.0: install a current Node.js'],
+])('run by what has the version %s %s', (key, value, told) => {
+  const expected = `tsreplicate needs Node.js 22.22 or later, but this is ${told}`
+  const pretend = `Object.defineProperty(process.versions, '${key}', { value: '${value}' })`
+  const preload = ['--import', `data:text/javascript,${encodeURIComponent(pretend)}`]
+  const under = (...args: string[]) =>
+    spawnSync(process.execPath, [...preload, ...args], { cwd: folder, encoding: 'utf8' })
+
+  it('the command ends with 78 and says what is needed', () => {
+    const { status, stdout, stderr } = under(program, 'version')
+    expect({ status, stdout }).toEqual({ status: 78, stdout: '' })
+    expect(stderr).toContain(expected)
+  })
+
+  it.each([
+    ['imported', `import(${JSON.stringify(library)})`],
+    ['required', `new Promise((done) => done(require(${JSON.stringify(library)})))`],
+  ])('the library that is %s throws what says so', (_, load) => {
+    const { stdout, stderr } = under(
+      '-e',
+      `${load}.catch(({ code, message }) => console.log(code, message))`,
+    )
+    expect(stdout, stderr).toContain(`CONFIG ${expected}`)
   })
 })

@@ -162,6 +162,7 @@ test('the version is printed with what that takes, and nothing else is loaded', 
     'kit/error-text.ts',
     'kit/nearest-name.ts',
     'kit/printable.ts',
+    'kit/runtime.ts',
   ])
   const packages = sources.map((source) => /node_modules\/([^/]+)/.exec(source)?.[1])
   expect(new Set(packages.filter((name) => name !== undefined))).toEqual(new Set(['commander']))
