@@ -20,8 +20,8 @@ const built = resolve('dist')
 const target = resolve('package')
 /** Native addons bring a file for each platform. */
 const addons = ['better-sqlite3', 'lz4-napi']
-/** What a vendor's package can use and does not bring: a checkout is without it, too. */
-const absent = ['apache-arrow']
+/** What a vendor's package imports for what we don't ask of it, and does not bring: a checkout is without it, too. */
+const absent = 'apache-arrow'
 /** Entries that the code does not name by an URL beside it. */
 const entries = [
   'index.js',
@@ -55,17 +55,24 @@ const startedByUrl: Plugin = {
   },
 }
 
+/** Whoever bundles the package would be asked for what is absent. */
+const withoutAbsent: Plugin = {
+  name: 'without-absent',
+  resolveId: (id) => (id === absent ? `\0${absent}` : undefined),
+  load: (id) => (id === `\0${absent}` ? `throw new Error('${absent} is not there')` : undefined),
+}
+
 /** Writes the code, and returns the folders of the packages that are in it. */
 async function writeCode(): Promise<Set<string>> {
   await using bundle = await rolldown({
     input: Object.fromEntries(
       entries.map((path) => [path.replace(/\.js$/, ''), join(built, path)]),
     ),
-    external: [...addons, ...absent],
+    external: addons,
     platform: 'node',
     // Paths are in the files: they are those within the project, wherever node_modules lies.
     resolve: { symlinks: false },
-    plugins: [startedByUrl],
+    plugins: [startedByUrl, withoutAbsent],
     onLog(level, { message }) {
       throw new Error(`${level} of the bundler: ${message}`)
     },

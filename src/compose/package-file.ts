@@ -20,7 +20,7 @@ export function engineFile(): URL {
 const hint = [
   'Install tsreplicate where the application runs, and mark tsreplicate as external where it is bundled',
   'esbuild: --external:tsreplicate',
-  `webpack: externals: { tsreplicate: 'tsreplicate' }`,
+  `webpack: externals: { tsreplicate: 'commonjs tsreplicate' }`,
   `Next.js: serverExternalPackages: ['tsreplicate'] in next.config.ts`,
 ].join('; ')
 

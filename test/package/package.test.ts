@@ -15,6 +15,7 @@ import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { rolldown } from 'rolldown'
 import { afterEach, describe, expect, test } from 'vitest'
+import { bundledApplication } from '../support/bundled-application.ts'
 import { cleanUp, root, Running, temporaryFolder, until } from '../support/cli.ts'
 import { installation } from '../support/installed.ts'
 import { makeNotes, notesIn } from '../support/notes.ts'
@@ -236,18 +237,7 @@ async function bundleApplication(
 ): Promise<string> {
   const folder = mkdtempSync(join(installation, `application-${format}-`))
   const source = join(folder, 'application.js')
-  writeFileSync(
-    source,
-    `import { replicate, restore } from 'tsreplicate'
-    async function main([db, url, to]) {
-      const replication = await replicate(db, url)
-      console.log(await replication.stop())
-      await restore(url, { to })
-    }
-    main(process.argv.slice(2)).catch(({ code, message, hint }) => {
-      console.log(JSON.stringify({ code, message, hint }))
-    })`,
-  )
+  writeFileSync(source, bundledApplication)
   await using bundle = await rolldown({
     ...options,
     external: [...options.external],
