@@ -145,6 +145,25 @@ describe('a database', () => {
     await daemon.stop()
   })
 
+  test('that is deleted right after its last commits is stored to the last of them', async () => {
+    const folder = temporaryFolder()
+    const { db, oracle, replica } = place(folder, 'app')
+    await write({ db, oracle, count: 8 })
+    const config = writeConfig(folder, configured({ db, oracle, replica }))
+    const daemon = start('replicate', '-config', config)
+    await daemon.waitFor(/snapshot written/)
+    await daemon.waitFor(/at rest/)
+    // It sees neither the commits nor the application's end before the file is gone.
+    daemon.signal('SIGSTOP')
+    await write({ db, oracle, count: 12 })
+    for (const suffix of ['', '-wal', '-shm']) rmSync(db + suffix)
+    daemon.signal('SIGCONT')
+    await daemon.waitFor(/database file was deleted/)
+    expect(await daemon.stop(), daemon.output).toBe(0)
+    expect(daemon.output).not.toContain('could not be read')
+    expect(await restoreAndVerify(replica, join(folder, 'out'), oracle)).toEqual({ n: 20 })
+  })
+
   test('that is deleted keeps its replica, and made again begins a generation', async () => {
     const folder = temporaryFolder()
     const { db, oracle, replica } = place(folder, 'app')

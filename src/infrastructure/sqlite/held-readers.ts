@@ -97,6 +97,19 @@ export class HeldReaders {
     return this.#spares.pop() ?? new WalReader(this.#path)
   }
 
+  /**
+   * Of a file that was deleted no connection can be made any more: where there is none to spare, the reader that is held is
+   * let go and given. Nothing keeps the WAL from being restarted from then on until it begins again.
+   */
+  takeLast(): WalReader {
+    this.#endTrial()
+    const last = this.#spares.pop() ?? this.#settled
+    if (last === undefined) throw new Error('no reader is held')
+    if (last === this.#settled) this.#settled = this.#settledMark = undefined
+    last.end()
+    return last
+  }
+
   giveBack(reader: WalReader): void {
     reader.end()
     // SQLite keeps the descriptor of each that is closed, for as long as another one holds a lock: there are as few as may be.

@@ -2,7 +2,8 @@
  * Which file SQLite has opened. It opens by name, and does not tell: the descriptors do. Whoever takes a file's name away for
  * that moment would have another one opened.
  */
-import fs from 'node:fs'
+import fs, { type Stats } from 'node:fs'
+import { codeOf } from '../../kit/error-text.js'
 import { type FileIdentity } from '../../usecase/ports/managed-database.js'
 
 const folder = '/proc/self/fd'
@@ -14,6 +15,19 @@ export function nextDescriptor(): number {
   const descriptor = fs.openSync('/dev/null', 'r')
   fs.closeSync(descriptor)
   return descriptor
+}
+
+/** Opens a file for reading that this process has open, by whatever name, or none. Throws if it has not. Only Linux can. */
+export function openByDescriptor(isThat: (stats: Stats) => boolean): number {
+  for (const name of fs.readdirSync(folder)) {
+    try {
+      if (isThat(fs.fstatSync(Number(name)))) return fs.openSync(`${folder}/${name}`, 'r')
+    } catch (error) {
+      // The one that lists the folder is gone by then.
+      if (codeOf(error) !== 'EBADF') throw error
+    }
+  }
+  throw new Error('it is not open')
 }
 
 /** Throws unless that file has been opened since `first` was the next descriptor. Only Linux tells. */

@@ -1,5 +1,6 @@
 /** The WAL of a moment: what SQLite says of it, beside the header that this is about. */
 import { type WalState } from '../../usecase/ports/managed-database.js'
+import { type HeldReaders } from './held-readers.js'
 import { sameHeader, type WalFile } from './wal-file.js'
 import { type WalReader } from './wal-reader.js'
 
@@ -21,4 +22,18 @@ export function seeWal(wal: Pick<WalFile, 'header'>, asker: Pick<WalReader, 'sta
     if (sameHeader(before, after)) return { header: after, state }
   }
   throw new Error('the WAL header kept changing while it was read')
+}
+
+/**
+ * A reader to capture a deleted file with, of which no connection can be made. `knownCount`: of its frames, at the last look.
+ * Throws where the WAL may have been restarted, unread, since nothing kept it for a moment.
+ */
+export function takeLast(held: HeldReaders, wal: WalFile, knownCount: number): WalReader {
+  wal.openDeleted()
+  const before = wal.header()
+  const reader = held.takeLast()
+  const { header, state } = seeWal(wal, reader)
+  if (sameHeader(before, header) && state.frameCount >= knownCount) return reader
+  held.giveBack(reader)
+  throw new Error('its WAL was restarted meanwhile')
 }

@@ -221,11 +221,12 @@ export class SqliteDatabase implements ManagedDatabase {
       maxBytes,
       isEager = false,
       atOnce = false,
-    }: { maxBytes: number; isEager?: boolean; atOnce?: boolean },
+      isDeleted = false,
+    }: { maxBytes: number; isEager?: boolean; atOnce?: boolean; isDeleted?: boolean },
     signal: AbortSignal,
   ): Promise<CaptureResult> {
     return (await this.#patiently(
-      { call: 'capture', database: this.#database, maxBytes, isEager, atOnce },
+      { call: 'capture', database: this.#database, maxBytes, isEager, atOnce, isDeleted },
       signal,
     )) as CaptureResult
   }

@@ -16,7 +16,14 @@ export type SqliteCall =
   | { call: 'begin'; database: number; cursor: CaptureCursor | undefined }
   | { call: 'continue-as'; database: number; index: OwnIndex }
   | { call: 'verifyMore'; database: number }
-  | { call: 'capture'; database: number; maxBytes: number; isEager: boolean; atOnce: boolean }
+  | {
+      call: 'capture'
+      database: number
+      maxBytes: number
+      isEager: boolean
+      atOnce: boolean
+      isDeleted: boolean
+    }
   | { call: 'finish-wal'; database: number; maxBytes: number; tryMs: number }
   | { call: 'lock'; database: number; path: string; spinMs: number; holdMs: number }
   | { call: 'unlock'; database: number }

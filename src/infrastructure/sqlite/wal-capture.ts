@@ -39,7 +39,7 @@ import { HeldReaders, type ReaderMark, type WalSigns } from './held-readers.js'
 import { type LogFiles, logFilesNow, type OpenedWithLog } from './log-files.js'
 import { nextDescriptor, refuseOtherFile } from './opened-file.js'
 import { WalCursor } from './wal-cursor.js'
-import { seeWal, type SeenWal } from './seen-wal.js'
+import { seeWal, type SeenWal, takeLast } from './seen-wal.js'
 import { sameHeader, WalFile } from './wal-file.js'
 import { openReaderOfWal, tryCheckpoint, waitShortly, WalReader } from './wal-reader.js'
 
@@ -69,6 +69,8 @@ interface RoundOptions {
   readonly isEager?: boolean
   /** The reader before goes at once: nobody else can copy back meanwhile, or it would keep us from doing so. */
   readonly atOnce?: boolean
+  /** The file has no name any more, by which a connection could be made. */
+  readonly isDeleted?: boolean
 }
 
 /** A round under way: everything up to `targetOffset` of SQLite's WAL is to be captured before R is let go. */
@@ -302,7 +304,10 @@ export class WalCapture {
 
   /** Opens R2 and finds out how far is committed. Returns a result if there is nothing to do. */
   #beginRound(options: RoundOptions): CaptureResult | undefined {
-    const next = this.#held.takeSpare()
+    const next =
+      options.isDeleted === true
+        ? takeLast(this.#held, this.#walNow, this.#lastLook?.frameCount ?? 0)
+        : this.#held.takeSpare()
     try {
       const begun = this.#roundWith(next, options)
       if (!('continuity' in begun)) {

@@ -3,6 +3,7 @@ import fs from 'node:fs'
 import { offsetAfterFrames, walHeaderBytes } from '../../domain/wal/wal-format.js'
 import { type WalState } from '../../usecase/ports/managed-database.js'
 import { identifyLogFile, type LogFiles, openLog } from './log-files.js'
+import { openByDescriptor } from './opened-file.js'
 
 /** What it has was not captured, and what was captured is not in it. */
 export const anotherWal = 'another -wal has taken the place of the one that is open'
@@ -63,6 +64,11 @@ export class WalFile {
   close(): void {
     if (this.#descriptor !== undefined) fs.closeSync(this.#descriptor)
     this.#descriptor = undefined
+  }
+
+  /** Opens it though it has no name any more, by a descriptor that SQLite has of it, as long as a connection is open. */
+  openDeleted(): void {
+    this.#descriptor ??= openByDescriptor((stats) => identifyLogFile(stats) === this.#identity)
   }
 
   /** While a reader is held no connection unlinks the WAL, so the descriptor stays the file's. */

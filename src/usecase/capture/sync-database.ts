@@ -568,7 +568,7 @@ export class SyncDatabase {
     logger.error({ hint }, 'local state was removed: it is created again')
     await this.#discard()
     await this.#generation.lose()
-    throw new Reopen()
+    throw new Reopen('local state was removed')
   }
 
   /** Ends this life if the path names another file now, or none, or the local state is gone. */
@@ -588,24 +588,31 @@ export class SyncDatabase {
     this.#file = undefined
     await watcher.disarm()
     await clock.sleep(0, never)
-    throw new Reopen()
+    throw new Reopen(`${ended.reason}: ${ended.detail}`)
   }
 
-  /** What a deleted file still holds is read as long as it is open; where that is no longer possible, it is gone. */
+  /** What a deleted file still holds is read as long as it is open. */
   async #keepRest(): Promise<void> {
     try {
-      await this.#captureAll(never)
+      await this.#captureAll(never, { atOnce: true, isDeleted: true })
+    } catch (err) {
+      const since = new Date(this.#history.lastMs).toISOString()
+      const hint = 'what was committed after that time, if anything was, is lost'
+      const text = 'the last commits of the deleted database could not be read'
+      this.#options.logger.error({ path: this.#options.database.path, since, err, hint }, text)
+    }
+    try {
       await this.#intake.seal(never)
       await this.#intake.settled()
     } catch (err) {
-      this.#options.logger.debug({ err }, 'the rest of a deleted database cannot be read')
+      this.#options.logger.debug({ err }, 'the rest of a deleted database cannot be spooled')
     }
   }
 
   /** Captures until nothing more is committed. */
   async #captureAll(
     kill: AbortSignal,
-    options: { isEager?: boolean; atOnce?: boolean } = {},
+    options: { isEager?: boolean; atOnce?: boolean; isDeleted?: boolean } = {},
     keep = (result: CaptureResult) => this.#intake.keep(result, kill),
   ): Promise<CaptureResult> {
     const { database } = this.#options

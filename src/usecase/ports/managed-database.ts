@@ -121,10 +121,11 @@ export interface ManagedDatabase {
    * Captures what is committed and new, up to `maxBytes`, and renews the reader once nothing more is waiting.
    * A run is handed out once: after an error from the caller's side, call `begin` with the cursor that is still good.
    * `isEager`: the caller comes every few milliseconds, and writers that go on committing can wait. `atOnce`: the reader before
-   * goes at once, so that a checkpoint can copy back all that is captured; else it may stay a few milliseconds.
+   * goes at once, so that a checkpoint can copy back all that is captured; else it may stay a few milliseconds. `isDeleted`: the
+   * file has no name any more, and this is the last that is captured of it; throws where it cannot be known to be all.
    */
   capture(
-    options: { maxBytes: number; isEager?: boolean; atOnce?: boolean },
+    options: { maxBytes: number; isEager?: boolean; atOnce?: boolean; isDeleted?: boolean },
     signal: AbortSignal,
   ): Promise<CaptureResult>
 
