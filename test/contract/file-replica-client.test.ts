@@ -4,6 +4,8 @@ import {
   mkdtemp,
   readdir,
   readFile,
+  readlink,
+  rename,
   rm,
   stat,
   utimes,
@@ -188,4 +190,45 @@ test('an object is no older than its file, to the millisecond', async () => {
   await utimes(path, 1_700_000_000, 1_700_000_000.0385)
   const [listed] = await collect(client.listSnapshots(generation, signal))
   expect(listed?.createdAtMs).toBe(1_700_000_000_039)
+})
+
+describe('objects that are read at once', () => {
+  const range = { offset: 0, length: undefined }
+  /** Descriptors of what lies in the replica. */
+  const openIn = async (): Promise<readonly string[]> => {
+    const fds = await readdir('/proc/self/fd')
+    const paths = await Promise.all(
+      fds.map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
+    )
+    return paths.filter((path) => path.startsWith(root))
+  }
+
+  test.skipIf(process.platform !== 'linux')(
+    'need one descriptor of their folder, and none when they are read',
+    async () => {
+      const client = new FileReplicaClient({ path: root, owner: undefined })
+      await put(client, segment(0, 0), Buffer.alloc(3_000_000))
+      const readers = Array.from({ length: 20 }, () =>
+        client.read(segment(0, 0), range, signal)[Symbol.asyncIterator](),
+      )
+      await Promise.all(readers.map((reader) => reader.next()))
+      const wal = join(root, 'generations', generation, 'wal')
+      expect((await openIn()).filter((path) => path === wal)).toHaveLength(1)
+      for (const reader of readers) await reader.return?.()
+      expect(await openIn()).toEqual([])
+    },
+  )
+
+  test('are those of the folder that is there when they are asked for', async () => {
+    const client = new FileReplicaClient({ path: root, owner: undefined })
+    await put(client, segment(0, 0), Buffer.alloc(3_000_000))
+    const reader = client.read(segment(0, 0), range, signal)[Symbol.asyncIterator]()
+    await reader.next()
+    await rename(join(root, 'generations'), join(root, 'former'))
+    await expect(get(client, segment(0, 0))).rejects.toThrow('does not exist')
+    await put(client, segment(0, 0), Buffer.from('new'))
+    expect(String(await get(client, segment(0, 0)))).toBe('new')
+    expect(await reader.next()).toMatchObject({ done: false })
+    await reader.return?.()
+  })
 })

@@ -8,9 +8,11 @@ import {
   lstat,
   mkdir,
   open,
+  opendir,
   readdir,
   readlink,
   rmdir,
+  stat,
   unlink,
 } from 'node:fs/promises'
 import { basename, dirname, join, resolve, sep } from 'node:path'
@@ -25,6 +27,8 @@ const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW 
 /** Of a folder on the way, which whoever walks through it may not have the right to list. */
 const passFlags = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW
 const maxLinks = 40
+/** Node asks for 32 in one call. */
+const namesAtOnce = 512
 
 export class HeldFolder implements AsyncDisposable {
   readonly handle: FileHandle
@@ -133,6 +137,16 @@ export class HeldFolder implements AsyncDisposable {
     return syncFolder(this.#path)
   }
 
+  /** Whether this path, whoever leads it there, is this folder's now. */
+  async isStillAt(path: string): Promise<boolean> {
+    try {
+      const [there, here] = await Promise.all([stat(path), this.handle.stat()])
+      return there.dev === here.dev && there.ino === here.ino
+    } catch {
+      return false
+    }
+  }
+
   /** The path of what is under this name in it. */
   at(name: string): string {
     return join(this.#path, name)
@@ -140,6 +154,11 @@ export class HeldFolder implements AsyncDisposable {
 
   async names(): Promise<readonly string[]> {
     return readdir(this.#path)
+  }
+
+  /** The same as it is asked for, where there can be any number. What is removed meanwhile may hide another from it. */
+  async *list(): AsyncIterable<string> {
+    for await (const { name } of await opendir(this.#path, { bufferSize: namesAtOnce })) yield name
   }
 
   /** Removes what is under this name in it, folders with all that is in them; no link is followed. */

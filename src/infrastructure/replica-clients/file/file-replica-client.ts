@@ -37,6 +37,7 @@ import { openRegularFile } from '../../files/regular-files.js'
 import { attempt, toReplicaError } from './file-errors.js'
 import { FileUpload, livePaths, removeIfEmpty } from './file-upload.js'
 import { isOwnerFile, linkOwnerFile, ownerFileName, readOwnerFile } from './owner-file.js'
+import { SharedFolders } from './shared-folders.js'
 
 const chunkBytes = 1024 * 1024
 /** Temporary files of the original, which has no way to tell whose they are, are left alone for this long. */
@@ -58,6 +59,7 @@ export class FileReplicaClient implements ReplicaClient {
   readonly location: string
   readonly #root: string
   readonly #owner: () => FileOwnership
+  readonly #folders = new SharedFolders()
 
   /** `owner` says what is created from now on gets; undefined: it is this process's own. */
   constructor(options: { path: string; owner: (() => FileOwnership) | undefined }) {
@@ -121,7 +123,8 @@ export class FileReplicaClient implements ReplicaClient {
   async *read(ref: ObjectRef, range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array> {
     const path = this.#pathOf(ref)
     signal.throwIfAborted()
-    const file = await openObject(path)
+    await using held = await attempt(`read ${path}`, () => this.#folders.hold(dirname(path)))
+    const file = await openObject(held?.folder, path)
     try {
       const { size } = await attempt(`read ${path}`, () => file.stat())
       const end = range.length === undefined ? size : Math.min(size, range.offset + range.length)
@@ -225,8 +228,10 @@ export class FileReplicaClient implements ReplicaClient {
     const path = join(this.#root, relativePath)
     await using folder = await attempt(`list ${path}`, () => HeldFolder.find(path))
     if (folder === undefined) return
-    for (const name of await attempt(`list ${path}`, () => folder.names())) {
-      yield { folder, name, path: join(path, name) }
+    try {
+      for await (const name of folder.list()) yield { folder, name, path: join(path, name) }
+    } catch (error) {
+      throw toReplicaError(`list ${path}`, error)
     }
   }
 
@@ -292,9 +297,8 @@ async function linkInto(
   return false
 }
 
-async function openObject(path: string): Promise<FileHandle> {
+async function openObject(folder: HeldFolder | undefined, path: string): Promise<FileHandle> {
   try {
-    await using folder = await HeldFolder.find(dirname(path))
     if (folder !== undefined) return await openRegularFile(folder.at(basename(path)))
   } catch (error) {
     if (codeOf(error) !== 'ENOENT') throw toReplicaError(`read ${path}`, error)
