@@ -4,16 +4,16 @@ export async function mapAtOnce<T, R>(
   limit: number,
   map: (item: T) => Promise<R>,
 ): Promise<R[]> {
-  const results = new Map<number, R>()
+  const results: R[] = []
   const entries = items.entries()
   const work = async (): Promise<void> => {
     try {
       // All workers take from the same iterator.
-      for (const [at, item] of entries) results.set(at, await map(item))
+      for (const [at, item] of entries) results[at] = await map(item)
     } finally {
       entries.return?.(undefined)
     }
   }
   await Promise.all(Array.from({ length: Math.min(limit, items.length) }, work))
-  return [...results].sort(([a], [b]) => a - b).map(([, result]) => result)
+  return results
 }

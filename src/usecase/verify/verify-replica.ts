@@ -77,7 +77,8 @@ const parallelism = 32
 const maxObjectsAtOnce = 8
 /** Objects that are read before the first of them is put to the chain: an index can have very many. */
 const maxWaitingFacts = 256
-const maxListings = 3
+/** The first of them is what all generations were found by, which may have been long before. */
+const maxListings = 4
 
 /**
  * Verifies all generations, the newest last. An abort ends it between two objects. Throws a `ReplicaError` when none of them
@@ -100,7 +101,7 @@ export async function verifyReplica(
     const isNewest = at === stored.length - 1
     const known = await knownOf(each, { history, isNewest, trailers })
     try {
-      verified.push(await verifyGeneration(each.generation, options, { known, signal }))
+      verified.push(await verifyGeneration(each, options, { known, signal }))
     } catch (error) {
       if (!(error instanceof ReplicaError) || error.retryable) throw error
       refusals.push(error)
@@ -157,16 +158,16 @@ function describeRefused(
   }
 }
 
-/** Looks again when objects are deleted meanwhile, as retention does. */
+/** Lists it again when objects were deleted meanwhile, as retention does. */
 async function verifyGeneration(
-  generation: Generation,
+  listed: GenerationListing,
   options: VerifyReplicaOptions,
   { known, signal }: { known: KnownOfGeneration; signal: AbortSignal },
 ): Promise<VerifiedGeneration> {
   const { client, level } = options
-  for (let attempt = 1; ; attempt += 1) {
+  let listing = listed
+  for (let listings = 1; ; listings += 1) {
     try {
-      const listing = await listGeneration(client, generation, signal)
       const [first] = [...listing.snapshots, ...listing.segments]
       if (first !== undefined) await refuseEncrypted(client, first, signal)
       const tails = await readTails(client, listing, signal)
@@ -178,7 +179,8 @@ async function verifyGeneration(
       }
       return { ...summarize(listing, tails), findings }
     } catch (error) {
-      if (!(error instanceof ObjectNotFoundError) || attempt === maxListings) throw error
+      if (!(error instanceof ObjectNotFoundError) || listings === maxListings) throw error
+      listing = await listGeneration(client, listed.generation, signal)
     }
   }
 }
@@ -188,11 +190,12 @@ async function readTails(
   { snapshots, segments }: GenerationListing,
   signal: AbortSignal,
 ): Promise<Tails> {
-  const tails = await mapAtOnce([...snapshots, ...segments], parallelism, async (object) => {
+  const tails = new Map<string, TrailerTail>()
+  await mapAtOnce([...snapshots, ...segments], parallelism, async (object) => {
     const tail = await readTrailerOrDamage(client, object, signal)
-    return [formatObjectPath(object), withFewCaptures(tail)] as const
+    tails.set(formatObjectPath(object), withFewCaptures(tail))
   })
-  return new Map<string, TrailerTail>(tails)
+  return tails
 }
 
 /** Only the first and the last moment are looked at, and 60,000 segments can have a million in between. */
