@@ -1,4 +1,5 @@
 /** A few cycles of `npm run test:crash`, and what a damaged spool leads to. */
+import Database from 'better-sqlite3'
 import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
 import { spooledSegments } from '../support/captured.ts'
@@ -203,6 +204,24 @@ describe('a spool that is damaged while the daemon is down', () => {
       'replica missed segments that the spool no longer has',
     ]).toContain(began)
     expect(listGenerations(replica)).toHaveLength(began === undefined ? 1 : 2)
+    expect(await restoreAndVerify(replica, output, oracle)).toEqual({ n: 16 })
+  })
+
+  test('begins a generation when what is stored ends within what is captured once more', async () => {
+    const { db, oracle, replica, config, output } = await scene()
+    rmSync(spooledSegments(db).at(-1)!)
+    // Whoever closes a database last copies its WAL back, and removes it.
+    const keeper = new Database(db)
+    keeper.pragma('schema_version')
+    await write({ db, oracle, count: 1 })
+    const again = start('replicate', '-config', config)
+    await again.waitFor(/snapshot written/)
+    keeper.close()
+    expect(await again.stop(), again.output).toBe(0)
+    expect(again.output).toMatch(
+      /new generation.*reason="replica missed segments that the spool no longer has"/,
+    )
+    expect(listGenerations(replica)).toHaveLength(2)
     expect(await restoreAndVerify(replica, output, oracle)).toEqual({ n: 16 })
   })
 

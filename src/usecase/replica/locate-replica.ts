@@ -120,7 +120,9 @@ export class LocateReplica {
       if (isBehind(position) && (await secondLook.isDue(`stored up to ${end}`, kill))) {
         return this.locate(generation, known, kill)
       }
-      if (beginning === undefined) {
+      // What is stored behind the beginning has the names of what would go on from there.
+      const isInTheWay = position && beginning && comparePositions(position, beginning) > 0
+      if (beginning === undefined || isInTheWay === true) {
         return broken(
           'replica missed segments that the spool no longer has',
           position === undefined
