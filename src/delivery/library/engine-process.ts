@@ -10,6 +10,7 @@ import { configFromUrls, withDatabase } from '../../compose/commands.js'
 import { engineFile } from '../../compose/package-file.js'
 import { type EventName } from '../../domain/replication-events.js'
 import { type Config, type DatabaseConfig } from '../../domain/settings/config.js'
+import { folderOf } from '../../domain/settings/database-folder.js'
 import {
   ConfigError,
   InUseError,
@@ -116,11 +117,8 @@ export class EngineProcess implements RunningReplication {
   async removeDatabase(name: string): Promise<readonly NotStored[]> {
     const path = resolve(name)
     return this.#change(path, async (gone) => {
-      const { databases } = this.#config
-      if (!databases.some((each) => each.path === path)) {
-        throw new ConfigError(`database not replicated: ${path}`, {
-          hint: `Replicated are: ${databases.map((each) => each.path).join(', ') || 'none'}`,
-        })
+      if (!this.#config.databases.some((each) => each.path === path)) {
+        throw notNamed(this.#config, path)
       }
       const message = (id: number): ToEngine => ({ kind: 'remove', id, path })
       const answer = await this.#questions.ask({ message, gone }, never)
@@ -247,6 +245,19 @@ export class EngineProcess implements RunningReplication {
       throw error
     }
   }
+}
+
+/** Why a database is not removed that the configuration does not name. */
+function notNamed({ databases, folders }: Config, path: string): ConfigError {
+  const owner = folderOf(folders, path)
+  if (owner !== undefined) {
+    return new ConfigError(`${path} is replicated as a database of ${owner.folder.path}`, {
+      hint: 'Move its file out of the folder, or start with a pattern that does not match it.',
+    })
+  }
+  return new ConfigError(`database not replicated: ${path}`, {
+    hint: `Replicated are: ${databases.map((each) => each.path).join(', ') || 'none'}`,
+  })
 }
 
 /** Lets the application end while the process runs. */

@@ -96,7 +96,8 @@ function fromUrl(url: string, options?: UrlRestoreOptions): Defined<RestoreOptio
 /**
  * Restores a database from the replica at a URL, or the one of several that has the newest commit, if its file does not exist: for
  * an application, before it opens the database. Resolves with what was restored, or undefined: the file is there, or nothing has
- * been stored yet. Rejects as {@link restore} does where something is stored and cannot be restored: do not open the database then.
+ * been stored yet. While another process of this machine restores it, it waits for that. Rejects as {@link restore} does where
+ * something is stored and cannot be restored: do not open the database then.
  */
 export async function restoreIfMissing(
   path: string,

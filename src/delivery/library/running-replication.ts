@@ -56,7 +56,8 @@ export interface RunningReplication extends AsyncDisposable {
   addDatabase(database: DatabaseConfig): Promise<void>
   /**
    * Stores what is left of a database, for at most `shutdownTimeoutMs`, and replicates it no longer. Resolves with what could not be
-   * stored, which is kept locally for the next time. Rejects with `ConfigError` for one that is not replicated, and with
+   * stored, which is kept locally for the next time. Rejects with `ConfigError` for one that is not replicated, or that is one of a
+   * folder (`dir`), and with
    * `NotStoredError` or `NotRunningError` when all ends meanwhile.
    */
   removeDatabase(path: string): Promise<readonly NotStored[]>

@@ -51,12 +51,20 @@ export async function takeFolderLock(
   }
 }
 
+/** The same by the file alone: who cannot be told to live, as in another container, counts as gone. */
+export function takeLockFile(
+  path: string,
+  options: { readonly folder: string; readonly processes: Processes },
+): Promise<FolderLock> {
+  return takeFile(path, { ...options, kernelPath: undefined })
+}
+
 async function takeFile(
   path: string,
   options: {
     readonly folder: string
     readonly processes: Processes
-    readonly kernelPath: string
+    readonly kernelPath: string | undefined
   },
 ): Promise<FolderLock> {
   const { folder, processes, kernelPath } = options
@@ -90,10 +98,11 @@ function inUse(folder: string, path: string, holder: ProcessIdentity | undefined
 async function isAlive(
   holder: ProcessIdentity,
   processes: Processes,
-  kernelPath: string,
+  kernelPath: string | undefined,
 ): Promise<boolean> {
   const state = await processes.stateOf(holder)
   if (state !== 'unknown') return state === 'alive'
+  if (kernelPath === undefined) return false
   const { self } = processes
   // What ran before the machine was started anew is gone.
   if (holder.boot !== self.boot) return false

@@ -1,13 +1,19 @@
-import { NoBackupError } from '../../domain/errors.js'
+import { InUseError, NoBackupError } from '../../domain/errors.js'
 import { isAbortError } from '../../kit/abort.js'
 import { type DatabaseConfig } from '../../domain/settings/config.js'
 import { formatPosition } from '../../domain/wal/position.js'
+import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
 import { type RestoreReport, type RestoreRequest, type RestoreSource } from './restore-types.js'
 
 export interface RestoreMissingOptions {
   readonly integrityCheck: RestoreRequest['integrityCheck']
   readonly exists: (path: string) => boolean
+  /**
+   * The right to restore to a path, until it is disposed of. Rejects with {@link InUseError} while another process has it. Undefined: it
+   * cannot be had there, and the restore says what is wrong.
+   */
+  readonly tryTurn: (path: string) => Promise<AsyncDisposable | undefined>
   readonly openReplicas: (database: DatabaseConfig) => Promise<readonly RestoreSource[]>
   readonly restore: (request: RestoreRequest, signal: AbortSignal) => Promise<RestoreReport>
   /** Leaves local state of what was restored, so that its generation goes on. Returns why that cannot be; undefined: it does. */
@@ -18,8 +24,12 @@ export interface RestoreMissingOptions {
   ) => Promise<string | undefined>
   /** The command that restores a database with other flags, for people. Absent: the library's user writes none. */
   readonly commandFor?: CommandFor
+  readonly clock: Clock
   readonly logger: Logger
 }
+
+/** How often whoever waits for the restore of another process looks whether that has ended. */
+const turnMs = 100
 
 /** See {@link RestoreRequest.command}. */
 export type CommandFor = (
@@ -62,10 +72,15 @@ async function restoreIfMissing(
 ): Promise<RestoreReport | undefined> {
   const { integrityCheck, exists, openReplicas, restore, commandFor, logger } = options
   const { path: outputPath } = database
-  if (exists(outputPath)) {
+  const isThere = (): boolean => {
+    if (!exists(outputPath)) return false
     logger.info({}, 'database already exists, skipping')
-    return undefined
+    return true
   }
+  if (isThere()) return undefined
+  // Processes of one application start at once. What the first has restored is in use when the next one is done.
+  await using _turn = await takeTurn(outputPath, options, signal)
+  if (isThere()) return undefined
   const sources = await openReplicas(database)
   const request = {
     sources,
@@ -96,6 +111,22 @@ async function restoreIfMissing(
     if (!isNothingStored(error)) throw error
     logger.info({}, nothingStored)
     return undefined
+  }
+}
+
+async function takeTurn(
+  path: string,
+  { tryTurn, clock, logger }: Pick<RestoreMissingOptions, 'tryTurn' | 'clock' | 'logger'>,
+  signal: AbortSignal,
+): Promise<AsyncDisposable | undefined> {
+  for (let isSaid = false; ; isSaid = true) {
+    try {
+      return await tryTurn(path)
+    } catch (error) {
+      if (!(error instanceof InUseError)) throw error
+      if (!isSaid) logger.info({ reason: error.message }, 'waiting until it is restored')
+    }
+    await clock.sleep(turnMs, signal)
   }
 }
 
