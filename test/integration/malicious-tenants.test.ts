@@ -126,22 +126,25 @@ describe.skipIf(!isRoot)(
       })
     })
 
-    test.skipIf(lackOfSystemd !== undefined)('in the sandbox of the unit', async () => {
-      // Not in a folder for temporary files: the unit has one of its own.
-      const folder = mkdtempSync('/var/lib/.tsreplicate-test-')
-      try {
-        await using systemd = await Systemd.start()
-        await play(folder, {
-          by: 'path',
-          startDaemon: () => {
-            const unit = new ShippedUnit(systemd, { folder, settings: ['Restart=no'] })
-            unit.start()
-            return unit
-          },
-        })
-      } finally {
-        rmSync(folder, { recursive: true, force: true })
-      }
-    })
+    test.skipIf(lackOfSystemd !== undefined).each(['path', 'dir'] as const)(
+      'in the sandbox of the unit (%s)',
+      async (by) => {
+        // Not in a folder for temporary files: the unit has one of its own.
+        const folder = mkdtempSync('/var/lib/.tsreplicate-test-')
+        try {
+          await using systemd = await Systemd.start()
+          await play(folder, {
+            by,
+            startDaemon: () => {
+              const unit = new ShippedUnit(systemd, { folder, settings: ['Restart=no'] })
+              unit.start()
+              return unit
+            },
+          })
+        } finally {
+          rmSync(folder, { recursive: true, force: true })
+        }
+      },
+    )
   },
 )

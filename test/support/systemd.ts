@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, globSync, readFileSync, rmdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { messageOf } from '../../src/kit/error-text.ts'
 import { program, root, Running, until } from './cli.ts'
 import { Patience } from './patience.ts'
 
@@ -77,8 +78,13 @@ export class ShippedUnit {
     systemd.addUnit(`${unit}.d/paths.conf`, `${override.join('\n')}\n`)
   }
 
+  /** Throws what the daemon has printed, too, if it does not come up. */
   start(): void {
-    this.#systemd.control('start', ShippedUnit.unit)
+    try {
+      this.#systemd.control('start', ShippedUnit.unit)
+    } catch (error) {
+      throw new Error(`${messageOf(error)}\n${this.output}`, { cause: error })
+    }
   }
 
   /** All that it has printed. */

@@ -80,7 +80,9 @@ export function configOf(
           ...of(tenant),
         }))
   const path = join(folder, 'tsreplicate.yml')
-  writeFileSync(path, JSON.stringify({ addr: '127.0.0.1:0', 'state-path': state, dbs }))
+  // A database that is never stored holds up systemd for this long, and no longer.
+  const settings = { addr: '127.0.0.1:0', 'state-path': state, 'first-sync-timeout': '3s' }
+  writeFileSync(path, JSON.stringify({ ...settings, dbs }))
   return path
 }
 

@@ -1,3 +1,4 @@
+import { printable } from '../../kit/printable.js'
 import { type Logger } from '../../usecase/ports/logger.js'
 import { type ServiceManager } from '../../usecase/ports/service-manager.js'
 import { type Replication } from '../../usecase/daemon/replicated-databases.js'
@@ -13,6 +14,8 @@ const statusEveryMs = 60_000
 type ServedReplication = Pick<Replication, 'databases' | 'notStored' | 'failing'>
 
 const maxNamed = 3
+/** Of one of them: systemd ignores a message of 4 KB, with the READY=1 in it, and a path alone can be as long. */
+const shownLength = 150
 
 /** Keeps the service manager informed: of the start, of reloads, of the end, and that the loops move. */
 export class Service {
@@ -116,10 +119,17 @@ export class Service {
   }
 }
 
-/** How many there are, and the first of them; nothing where there is none. The status is one line. */
+/** How many there are, and the first of them; nothing where there is none. */
 function named(names: readonly string[], what: string): string[] {
   const all = [...new Set(names)]
   if (all.length === 0) return []
-  const shown = all.slice(0, maxNamed).join(', ').replaceAll(/\s+/g, ' ')
+  const shown = all.slice(0, maxNamed).map(shorten).join(', ')
   return [`${all.length} ${what}: ${shown}${all.length > maxNamed ? ', …' : ''}`]
+}
+
+/** On one line, and without its middle where it is long. */
+function shorten(text: string): string {
+  const line = printable(text.replaceAll(/\s+/g, ' '))
+  const half = shownLength / 2
+  return line.length <= shownLength ? line : `${line.slice(0, half)}…${line.slice(-half)}`
 }

@@ -101,8 +101,10 @@ describe('runDaemon', () => {
 })
 
 describe('a service manager', () => {
+  const refused = { database: '/c.db', replica: undefined, reason: 'no\npermission' }
+
   /** A daemon whose first sync takes as long as one wants. */
-  function started(firstSyncTimeoutMs: number) {
+  function started(firstSyncTimeoutMs: number, failing: DaemonReplication['failing'] = [refused]) {
     const told: string[] = []
     const stored = Promise.withResolvers<undefined>()
     const manager: ServiceManager = {
@@ -121,7 +123,7 @@ describe('a service manager', () => {
       },
       notStored: [lost, { ...lost, replica: 's3' }, { ...lost, database: '/b.db' }],
       databases: [],
-      failing: [{ database: '/c.db', replica: undefined, reason: 'no\npermission' }],
+      failing,
     }
     const logger = memoryLogger([])
     const service = new Service(manager, logger)
@@ -149,6 +151,20 @@ describe('a service manager', () => {
     expect(told).toContain(
       'STATUS=replicating 0 databases, 2 with commits still to be stored: /a.db, /b.db, 1 failing: /c.db (no permission)',
     )
+    await end()
+  })
+
+  it('is told so in less than systemd takes, however long the paths are', async () => {
+    const nested = `/\u001b[2J${'名/'.repeat(2000)}`
+    const failing = ['/a', '/b', '/c', '/d'].map((folder) => ({
+      ...refused,
+      database: `${folder}${nested}x.db`,
+    }))
+    const { told, end } = started(20, failing)
+    await vi.waitFor(() => expect(told).toContain('READY=1'))
+    const status = told.find((each) => each.startsWith('STATUS=replicating'))
+    expect(status).toMatch(/4 failing: \/a\/\\u001b\[2J名[^,]*…[^,]*x\.db \(no permission\), \/b/)
+    expect(Buffer.byteLength(`READY=1\n${status}`)).toBeLessThan(4096)
     await end()
   })
 })
