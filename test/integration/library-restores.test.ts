@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import type * as Library from '../../src/index.js'
 import { type UrlRestoreOptions } from '../../src/index.js'
-import { cleanUp, library, listObjects, temporaryFolder } from '../support/cli.js'
+import { cleanUp, library, listObjects, Running, temporaryFolder } from '../support/cli.js'
 import { addNote, makeNotes, notesIn } from '../support/notes.ts'
 import { silent } from '../support/silent-logger.ts'
 
@@ -78,6 +78,43 @@ test('what is stored and cannot be restored is an error, and there is no databas
   })
   const clients = { to: db, sources: [client] } as UrlRestoreOptions
   await expect(restore(url, clients)).rejects.toMatchObject({ code: 'USAGE' })
+})
+
+test('the workers of a cluster start at once on an empty disk: one restores, and what each then writes is stored', async () => {
+  const { folder, db, url } = await lostDatabase()
+  const script = join(folder, 'cluster.mjs')
+  writeFileSync(
+    script,
+    `import cluster from 'node:cluster'
+    import { DatabaseSync } from 'node:sqlite'
+    import { replicate, restoreIfMissing } from ${JSON.stringify(library)}
+    const [db, url] = process.argv.slice(2)
+    const logger = { debug() {}, info() {}, warn() {}, error() {} }
+    if (cluster.isPrimary) {
+      const workers = Array.from({ length: 4 }, () => cluster.fork())
+      const codes = workers.map((each) => new Promise((done) => each.once('exit', done)))
+      process.exitCode = Math.max(...(await Promise.all(codes)))
+    } else {
+      const report = await restoreIfMissing(db, url)
+      const replication = await replicate(db, url, { logger })
+      const app = new DatabaseSync(db, { timeout: 60_000 })
+      const insert = app.prepare('INSERT INTO note VALUES (?)')
+      await replication.durable(() => insert.run('of a worker'), { urgency: 'now', timeoutMs: 120_000 })
+      console.log(report === undefined ? 'found' : 'restored')
+      app.close()
+      await replication.stop()
+      cluster.worker.disconnect()
+    }`,
+  )
+  const running = new Running('cluster', process.execPath, [script, db, url])
+  expect(await running.exit(), running.output).toBe(0)
+  expect(running.stdout.trim().split('\n').sort()).toEqual([
+    ...['found', 'found', 'found', 'restored'],
+  ])
+  const all = ['kept', ...Array.from({ length: 4 }, () => 'of a worker')]
+  expect(notesIn(db)).toEqual(all)
+  await restore(url, { to: join(folder, 'restored.db') })
+  expect(notesIn(join(folder, 'restored.db'))).toEqual(all)
 })
 
 test('verify of a configuration says what each replica holds, and what it lacks or cannot say', async () => {

@@ -5,7 +5,11 @@ import { ConfigError, hintOf, NotStoredError, UsageError } from '../../domain/er
 import { codeOf, messageOf } from '../../kit/error-text.js'
 import { isAbortError } from '../../kit/abort.js'
 import { type Replication } from '../../usecase/daemon/replicated-databases.js'
-import { type Stored, type StoredWithSnapshot } from '../../usecase/daemon/commit-waits.js'
+import {
+  EndedError,
+  type Stored,
+  type StoredWithSnapshot,
+} from '../../usecase/daemon/commit-waits.js'
 import { parseSnapshotRequest, parseSyncRequest } from './sync-request.js'
 
 /** Rejects as what was asked fails. */
@@ -20,6 +24,7 @@ export function controlOf(replication: Controlled): Control {
   return new Map<string, Action>([
     ['/api/sync', (body, signal) => sync(replication, body, signal)],
     ['/api/snapshot', (body, signal) => snapshot(replication, body, signal)],
+    ['/api/wanted', () => Promise.resolve({ wanted: replication.wanted })],
   ])
 }
 
@@ -58,6 +63,7 @@ export function refusal(error: unknown): { readonly status: number; readonly bod
 function statusOf(error: unknown): number {
   if (error instanceof UsageError) return 400
   if (error instanceof ConfigError) return 404
+  if (error instanceof EndedError) return 503
   if (error instanceof NotStoredError) return 504
   return isAbortError(error) ? 503 : 500
 }

@@ -2,12 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Daemon } from '../../compose/commands.js'
 import { type Lifetime } from '../../compose/lifetime.js'
 import { type Config } from '../../domain/settings/config.js'
-import { AddressError } from '../../domain/errors.js'
+import { AddressError, TsreplicateError } from '../../domain/errors.js'
 import { type Logger } from '../../usecase/ports/logger.js'
+import { askDaemon } from './ask-daemon.js'
 import { controlOf } from './control.js'
 import { type HealthServerOptions, serveHealth } from './health-server.js'
-import { serveSocketFile } from './socket-file.js'
+import { serveSocketFile, SocketTakenError } from './socket-file.js'
 import { makeStatusSocket, type StartedWith } from './status-socket.js'
+import { parseWantedAnswer } from './sync-answer.js'
 
 /** How often one that is not the first looks whether it is by now. */
 const turnMs = 1000
@@ -34,35 +36,63 @@ export async function serveDaemon(
 
 /**
  * As {@link serveDaemon}, for one of several processes with the same configuration: whoever has its socket is the one that
- * is asked, and serves the rest. Resolves when it is known whether that is this one; if not, it tries again until `stop`.
+ * is asked, and serves the rest. So it has to be the one that replicates: the others leave to it what it wants. Resolves when it is known
+ * whether that is this one; if not, it tries again until `stop`.
  */
 export async function serveInTurn(
   config: Config,
   daemon: Daemon,
   {
     subject,
+    leave,
     stop,
     ...endpoints
   }: Endpoints & {
     /** By what it is asked for. */
     readonly subject: StartedWith
+    /** Is told of the databases that the first one wants, if that is another one. */
+    readonly leave: (paths: ReadonlySet<string> | 'all') => void
     readonly stop: AbortSignal
   },
 ): Promise<{ readonly isFirst: boolean }> {
   const state = { isFirst: false }
+  let left: ReadonlySet<string> | 'all' = 'all'
   const attempt = async (): Promise<boolean> => {
     try {
       endpoints.lifetime.add(await serveCommands(subject, daemon))
       state.isFirst = true
     } catch (err) {
       if (!(err instanceof AddressError)) throw err
+      // Where nobody can have a socket, nobody is waited for.
+      if (!(err instanceof SocketTakenError)) leave(new Set())
+      else {
+        left = (await wantedByFirst(subject, stop)) ?? left
+        leave(left)
+      }
       return false
     }
+    leave(new Set())
     await serveConfigured(config, daemon, endpoints)
     return true
   }
   if (!(await attempt())) void tryAgain(attempt, { ...endpoints, stop })
   return state
+}
+
+const wantedMs = 5000
+
+/** Undefined: it does not say, and is ending, or hangs. */
+async function wantedByFirst(
+  subject: StartedWith,
+  signal: AbortSignal,
+): Promise<ReadonlySet<string> | undefined> {
+  try {
+    const question = { method: 'POST', path: '/api/wanted', body: {}, timeoutMs: wantedMs } as const
+    return parseWantedAnswer(await askDaemon([subject], question, signal))
+  } catch (error) {
+    if (error instanceof TsreplicateError) return undefined
+    throw error
+  }
 }
 
 async function tryAgain(

@@ -9,7 +9,10 @@ import { AddressError } from '../../domain/errors.js'
 import { codeOf, messageOf } from '../../kit/error-text.js'
 import { type HealthServerOptions, serveHealth } from './health-server.js'
 
-/** Throws {@link AddressError} when the path is not to be had. */
+/** Another process answers there. */
+export class SocketTakenError extends AddressError {}
+
+/** Throws {@link SocketTakenError}, or {@link AddressError} when the path is not to be had. */
 export async function serveSocketFile(
   { path, mode }: SocketConfig,
   options: HealthServerOptions,
@@ -20,7 +23,13 @@ export async function serveSocketFile(
     if (!(error instanceof AddressError) || codeOf(error.cause) !== 'EADDRINUSE') throw error
   }
   await removeStale(path)
-  return serveHealth({ path, mode }, options)
+  try {
+    return await serveHealth({ path, mode }, options)
+  } catch (error) {
+    if (!(error instanceof AddressError) || codeOf(error.cause) !== 'EADDRINUSE') throw error
+    // Of several that replace it at once, one is the first.
+    throw new SocketTakenError(error.message, { cause: error })
+  }
 }
 
 /** Removes a socket that nobody answers, and nothing else. */
@@ -42,7 +51,8 @@ async function removeStale(path: string): Promise<void> {
   if (code === 'ENOENT') return
   if (code !== 'ECONNREFUSED') {
     const why = code === undefined ? 'another process answers there' : code
-    throw new AddressError(`cannot listen on socket ${path}: ${why}`, {
+    const Refused = code === undefined ? SocketTakenError : AddressError
+    throw new Refused(`cannot listen on socket ${path}: ${why}`, {
       hint: 'stop it (is it another tsreplicate?) or choose another path',
     })
   }

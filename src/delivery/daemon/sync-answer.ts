@@ -26,6 +26,11 @@ export function parseSnapshotAnswer(answer: DaemonAnswer): readonly StoredWithSn
   return (parseAnswer(answer) as { stored: readonly StoredWithSnapshot[] }).stored
 }
 
+/** The databases that a daemon is to replicate. */
+export function parseWantedAnswer(answer: DaemonAnswer): ReadonlySet<string> {
+  return new Set((parseAnswer(answer) as { wanted: readonly string[] }).wanted)
+}
+
 function parseAnswer({ status, text }: DaemonAnswer): unknown {
   if (!text.startsWith('{')) {
     throw new NotRunningError(`the daemon does not know what it is asked: ${text.trimEnd()}`, {

@@ -3,17 +3,19 @@
  * ends. Signals are the application's business: what a terminal or a service manager sends to all processes at once must
  * not end this one while the application still writes.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { composeDaemon, composeEvents, restoreMissing } from '../../compose/commands.js'
 import { Lifetime } from '../../compose/lifetime.js'
 import { type DatabaseConfig } from '../../domain/settings/config.js'
 import { ConfigError, NotRunningError, NotStoredError, UsageError } from '../../domain/errors.js'
 import { onAbort } from '../../kit/abort.js'
+import { formatDuration } from '../../kit/duration.js'
 import { asError } from '../../kit/error-text.js'
 import { type LogFields, type Logger, withHint } from '../../usecase/ports/logger.js'
 import { type NoticeEvents } from '../../usecase/daemon/notice-events.js'
 import { type Replication } from '../../usecase/daemon/replicated-databases.js'
 import { version } from '../cli/version.js'
-import { type Stored } from '../../usecase/daemon/commit-waits.js'
+import { EndedError, notStored, type Stored } from '../../usecase/daemon/commit-waits.js'
 import { askDaemon } from '../daemon/ask-daemon.js'
 import { serveInTurn } from '../daemon/endpoints.js'
 import { type DaemonSubject } from '../daemon/status-socket.js'
@@ -73,6 +75,8 @@ interface Parts {
   readonly subject: DaemonSubject
 }
 
+const waitingText = 'waiting until that process ends'
+
 const running = Promise.withResolvers<Parts>()
 /** Those who wait for an answer, by their numbers. */
 const waiting = new Map<number, AbortController>()
@@ -103,7 +107,8 @@ async function answer(question: Question): Promise<void> {
 
 async function answerTo(question: Question, signal: AbortSignal): Promise<FromEngine> {
   const { id } = question
-  const { databases, ...parts } = await running.promise
+  const parts = await running.promise
+  const { databases } = parts
   switch (question.kind) {
     case 'await':
       return { kind: 'stored', id, stored: await awaitStored(question.request, parts, signal) }
@@ -115,20 +120,43 @@ async function answerTo(question: Question, signal: AbortSignal): Promise<FromEn
   }
 }
 
-/** Resolves when commits are stored, whichever process replicates. */
+const lookMs = 100
+
+/** Resolves when commits are stored, whichever process replicates, and whichever does so next. */
 async function awaitStored(
   request: SyncRequest,
-  { replication, turn, subject }: Pick<Parts, 'replication' | 'turn' | 'subject'>,
+  {
+    replication,
+    turn,
+    subject,
+    databases,
+  }: Pick<Parts, 'replication' | 'turn' | 'subject' | 'databases'>,
   signal: AbortSignal,
 ): Promise<Stored> {
-  const asked = { ...request, database: request.database ?? onlyDatabase(replication.wanted) }
-  return (
-    (turn.isFirst ? undefined : await askFirst(subject, asked, signal)) ??
-    (await replication.awaitStored(asked.database, request, signal))
-  )
+  const known = [...new Set([...databases.named, ...replication.wanted])]
+  const database = request.database ?? onlyDatabase(known)
+  const endsAt = performance.now() + request.timeoutMs
+  for (;;) {
+    const timeoutMs = Math.max(1, Math.ceil(endsAt - performance.now()))
+    const asked = { ...request, database, timeoutMs }
+    const stored = turn.isFirst ? undefined : await askFirst(subject, asked, signal)
+    if (stored !== undefined) return stored
+    try {
+      if (!databases.leaves(database)) return await replication.awaitStored(database, asked, signal)
+    } catch (error) {
+      if (!(error instanceof EndedError) || stop.signal.aborted) throw error
+    }
+    if (timeoutMs === 1 || stop.signal.aborted) {
+      const detail = 'another process was to replicate it, and does not answer'
+      throw notStored(`${database}: not within ${formatDuration(request.timeoutMs)}`, {
+        missing: [{ database, replica: 'all', detail }],
+      })
+    }
+    await sleep(Math.min(lookMs, timeoutMs), undefined, { signal })
+  }
 }
 
-/** Asks the process that replicates. Undefined: it has ended, and this one takes over; or it has not got the database yet. */
+/** Asks the process that replicates. Undefined: it ends, and another one takes over; or it has not got the database. */
 async function askFirst(
   subject: DaemonSubject,
   body: SyncRequest,
@@ -137,7 +165,8 @@ async function askFirst(
   const timeoutMs = body.timeoutMs + answerMs
   try {
     const question = { method: 'POST', path: '/api/sync', body, timeoutMs } as const
-    return parseSyncAnswer(await askDaemon([subject], question, signal))[0]
+    const answer = await askDaemon([subject], question, signal)
+    return answer.status === 503 ? undefined : parseSyncAnswer(answer)[0]
   } catch (error) {
     if (error instanceof NotRunningError || error instanceof ConfigError) return undefined
     throw error
@@ -178,14 +207,16 @@ async function runReplication(
       version: version(),
       lifetime,
     })
-    const serving = { subject, logger: log, lifetime, stop: stop.signal }
-    const turn = await serveInTurn(config, daemon, serving)
     const { replication } = daemon
     const databases = new WantedDatabases({
       config,
       replication,
       restoreMissing: (database) => restore([database]),
     })
+    const leave = (paths: ReadonlySet<string> | 'all'): void => databases.leave(paths)
+    const serving = { subject, logger: log, lifetime, leave, stop: stop.signal }
+    const turn = await serveInTurn(config, daemon, serving)
+    if (!turn.isFirst) log.info({ why: 'another one of this application replicates' }, waitingText)
     const events = await composeEvents({
       replication,
       isTold: () => turn.isFirst,

@@ -250,17 +250,21 @@ export class CommitWaits {
 
   #ended(wanted: Wanted): NotStoredError {
     const { path } = this.#options.config()
-    return notStored(`${path}: its replication ends`, { missing: this.missing(wanted) })
+    return notStored(`${path}: its replication ends`, { missing: this.missing(wanted) }, EndedError)
   }
 }
+
+/** This process replicates the database no longer; another one may. */
+export class EndedError extends NotStoredError {}
 
 /** Why a commit is not stored. It is lost with the machine only. */
 export function notStored(
   why: string,
   options: { readonly cause?: unknown; readonly missing: readonly NotStored[] },
+  Kind: typeof NotStoredError = NotStoredError,
 ): NotStoredError {
   const places = options.missing.map(({ replica, detail }) => `on ${replica}: ${detail}`)
-  return new NotStoredError(`not stored: ${[why, ...places].join('; ')}`, {
+  return new Kind(`not stored: ${[why, ...places].join('; ')}`, {
     ...options,
     hint: 'The commit itself is safe in the database, and is stored when that can be done again.',
   })
