@@ -15,12 +15,15 @@ test('actions of the workflows are named by their commits', () => {
   expect(uses.filter((line) => !/uses: [\w-]+\/[\w/-]+@[0-9a-f]{40} # v\d/.test(line))).toEqual([])
 })
 
-test('the image is made of one that is named by its digest', () => {
-  const bases = lines('Dockerfile').flatMap((line) => /^(?:ARG DEBIAN=|FROM )(.+)/.exec(line) ?? [])
-  const named = bases.filter((text) => /\w:\w/.test(text))
-  expect(named.length).toBeGreaterThan(0)
-  expect(named.filter((text) => !/@sha256:[0-9a-f]{64}/.test(text))).toEqual([])
-})
+test.each(['Dockerfile', 'examples/fly/Dockerfile'])(
+  '%s begins with an image that is named by its digest',
+  (path) => {
+    const bases = lines(path).flatMap((line) => /^(?:ARG DEBIAN=|FROM )(.+)/.exec(line) ?? [])
+    const named = bases.filter((text) => /\w:\w/.test(text))
+    expect(named.length).toBeGreaterThan(0)
+    expect(named.filter((text) => !/@sha256:[0-9a-f]{64}/.test(text))).toEqual([])
+  },
+)
 
 test('a job of CI audits what is installed', () => {
   const ci = lines('.github/workflows/ci.yml').join('\n')
