@@ -19,6 +19,8 @@ const kept: Readonly<Record<Fuzzed, readonly number[]>> = {
 }
 
 const maxMebibytes = 300
+/** How often a run of very many says where it is. */
+const saidEvery = 1000
 /** A case that takes longer hangs. */
 const maxCaseMs = 20_000
 
@@ -45,6 +47,7 @@ async function runCases(kind: Fuzzed, firstSeed: number, count: number): Promise
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'ignore', 'pipe'] })
   const exited = once(child, 'exit')
   const problems: string[] = []
+  const say = (what: string): void => void process.stdout.write(`${kind}: ${what}\n`)
   let last: Said = {}
   let patience = new Patience(maxCaseMs)
   const watch = setInterval(() => {
@@ -57,12 +60,14 @@ async function runCases(kind: Fuzzed, firstSeed: number, count: number): Promise
       last = JSON.parse(line) as Said
       patience = new Patience(maxCaseMs)
       if (last.problem !== undefined) problems.push(`${kind} ${last.seed}: ${last.problem}`)
+      else if ((last.seed ?? 1) % saidEvery === 0) say(`seed ${last.seed}`)
     }
     await exited
   } finally {
     clearInterval(watch)
   }
   if (last.maxMebibytes === undefined) problems.push(`${kind} ${last.seed}: the process ended`)
+  else if (count > saidEvery) say(`${count} cases in ${last.maxMebibytes} MiB`)
   expect(problems, 'run one again with TSREPLICATE_FUZZ_SEED=N, and keep it in fuzzed.ts').toEqual(
     [],
   )
