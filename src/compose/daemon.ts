@@ -26,9 +26,10 @@ import { type JsonRecordOptions } from '../infrastructure/spool/json-record.js'
 import { FolderSpool } from '../infrastructure/spool/folder-spool.js'
 import { findState, isInRootFileSystem, settleState } from '../infrastructure/spool/state-place.js'
 import { refuseForeignDatabase } from '../infrastructure/sqlite/database-access.js'
+import { findOwner } from '../infrastructure/sqlite/database-owner.js'
 import { findDatabaseFile } from '../infrastructure/sqlite/database-file.js'
 import { SqliteDatabase } from '../infrastructure/sqlite/sqlite-database.js'
-import { SqliteThreads } from '../infrastructure/sqlite/sqlite-threads.js'
+import { SqliteCallers } from '../infrastructure/sqlite/sqlite-callers.js'
 import { DatabaseWatcher } from '../infrastructure/watch/database-watcher.js'
 import { FolderWatches } from '../infrastructure/watch/folder-watches.js'
 import { CountDescriptors } from '../usecase/daemon/count-descriptors.js'
@@ -87,11 +88,13 @@ export async function composeReplication(
   const isAlone = config.databases.length === 1 && config.folders.length === 0
   const refusal = new Refusal(systemClock, { isAlone })
   let isPassingStateSaid = false
+  // What others know us by goes last.
+  const processes = lifetime.add(await openSystemProcesses())
+  // They end after all that makes calls to them.
+  const callers = lifetime.add(new SqliteCallers())
   const shared: SharedParts = {
-    // What others know us by goes last.
-    processes: lifetime.add(await openSystemProcesses()),
-    // They end after all that makes calls to them.
-    threads: lifetime.add(new SqliteThreads()),
+    processes,
+    callers,
     watches: lifetime.add(new FolderWatches()),
     compressor: await createLz4Compressor(),
     snapshotSlots: new Permits(maxSnapshotsAtOnce),
@@ -119,6 +122,10 @@ export async function composeReplication(
     logger,
     lastSyncTimeoutMs: config.shutdownTimeoutMs,
   })
+  for (const { path } of [...config.databases, ...config.folders]) {
+    const owner = await findOwner(path)
+    if (owner !== undefined) callers.expect(owner)
+  }
   replication.want(config)
   return replication
 }
@@ -127,7 +134,7 @@ const passingStateHint =
   'mount a volume at the state-path (/var/lib/tsreplicate), or run tsreplicate as the owner of the database'
 
 interface SharedParts {
-  readonly threads: SqliteThreads
+  readonly callers: SqliteCallers
   readonly watches: FolderWatches
   readonly compressor: Compressor
   readonly snapshotSlots: Permits
@@ -165,10 +172,10 @@ async function composeDatabase(
   const config = { ...configured, metaPath }
   await clearLeft(config.metaPath)
   shared.descriptors.databaseOpened()
-  const threads = shared.threads.assign()
+  const callers = shared.callers.assign()
   const database = new SqliteDatabase({
     path: config.path,
-    threads,
+    callers,
     allowNetworkFileSystem: config.allowNetworkFileSystem,
     isFound,
   })
@@ -185,7 +192,10 @@ async function composeDatabase(
         logger,
       })
     : undefined
-  const watcher = new DatabaseWatcher(config.path, { ...threads, watches: shared.watches })
+  const watcher = new DatabaseWatcher(config.path, {
+    looks: callers.looks,
+    watches: shared.watches,
+  })
   const feed = new GenerationFeed()
   const capture = new SyncDatabase({
     database,

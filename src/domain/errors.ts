@@ -85,6 +85,9 @@ export class DatabaseError extends TsreplicateError {
   readonly code = 'DATABASE'
 }
 
+/** What was open of the live database is closed, through no fault of it: it is opened again at once. */
+export class LostReaderError extends DatabaseError {}
+
 /** The local state directory (spool) cannot be read or written. */
 export class LocalStateError extends TsreplicateError {
   readonly code = 'LOCAL_STATE'

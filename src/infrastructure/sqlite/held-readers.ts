@@ -16,6 +16,7 @@
 import { busyness } from '../../kit/busyness.js'
 import { isAllCopied, type WalState } from '../../usecase/ports/managed-database.js'
 import { isCheckpointWaiting } from './checkpoint-lock.js'
+import { type AtWork } from './under-way.js'
 import { sameHeader } from './wal-file.js'
 import { waitShortly, WalReader } from './wal-reader.js'
 
@@ -72,6 +73,7 @@ export class HeldReaders {
   #timer: NodeJS.Timeout | undefined
   readonly #busyness: () => number
   readonly #isAwaited: () => boolean
+  readonly #atWork: AtWork
 
   constructor(
     path: string,
@@ -79,12 +81,18 @@ export class HeldReaders {
     {
       busynessNow = busyness,
       isAwaited = () => isCheckpointWaiting(path),
-    }: { readonly busynessNow?: () => number; readonly isAwaited?: () => boolean } = {},
+      atWork = (work) => work(),
+    }: {
+      readonly busynessNow?: () => number
+      readonly isAwaited?: () => boolean
+      readonly atWork?: AtWork | undefined
+    } = {},
   ) {
     this.#path = path
     this.#read = read
     this.#busyness = busynessNow
     this.#isAwaited = isAwaited
+    this.#atWork = atWork
   }
 
   /** Whether no trial is under way. */
@@ -178,7 +186,7 @@ export class HeldReaders {
     this.#trial = trial
     this.#timer = setTimeout(() => {
       try {
-        this.#goOn(trial)
+        this.#atWork(() => this.#goOn(trial))
       } catch {
         // Such as a WAL that cannot be read: whoever captures meets it, too, and says so. The reader before is held.
         if (this.#trial === trial) this.#wait(trial, waitMs)

@@ -1,7 +1,7 @@
 import { type FileHandle, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { DatabaseError } from '../../domain/errors.js'
+import { DatabaseError, LostReaderError } from '../../domain/errors.js'
 import { type FileSigns, formatFingerprint } from '../../domain/wal/file-fingerprint.js'
 import { type SourceWal } from '../../domain/stored/trailer.js'
 import { type Broken, type Continuity } from '../../domain/wal/break-reason.js'
@@ -21,12 +21,14 @@ import { type FileRights } from '../files/ownership.js'
 import { PinnedFile } from '../files/pinned-file.js'
 import { isTrusted } from '../files/who-can-change.js'
 import { refuseForeignDatabase } from './database-access.js'
+import { isInForeignFolder, ownerOf } from './database-owner.js'
 import { type DatabaseFile, findDatabaseFile, refuseSparse } from './database-file.js'
 import { findLogChange, type LogFiles, type OpenedWithLog } from './log-files.js'
 import { nameOfProcess, processesBesideAnotherLog } from './file-locks.js'
 import { isMountPoint } from './mounts.js'
 import { type SqliteCall } from './sqlite-messages.js'
-import { type AssignedThreads, LockedError, type SqliteThread } from './sqlite-threads.js'
+import { LockedError } from './sqlite-caller.js'
+import { type AssignedCallers, type DatabaseCallers } from './sqlite-callers.js'
 
 /**
  * Compressed at once. LZ4 looks back no further than 64 KiB, and the allocator behind it keeps a few blocks of every thread
@@ -60,12 +62,10 @@ const networkFileSystems = new Map([
  */
 const openFiles = new Set<FileHandle>()
 
-/** A live SQLite database through better-sqlite3 in threads. See `wal-capture.ts` for the mechanism. */
+/** A live SQLite database through better-sqlite3, in threads or processes. See `wal-capture.ts` for the mechanism. */
 export class SqliteDatabase implements ManagedDatabase {
   readonly path: string
-  readonly #capture: SqliteThread
-  readonly #checkpoint: SqliteThread
-  readonly #lock: SqliteThread
+  readonly #assigned: AssignedCallers
   readonly #database: number
   readonly #allowNetworkFileSystem: boolean
   readonly #rollBytes: number | undefined
@@ -75,8 +75,12 @@ export class SqliteDatabase implements ManagedDatabase {
   /** The user whose it was when it was first opened. */
   #owner: number | undefined
   #log: LogFiles = { wal: undefined, shm: undefined }
-  /** The life of the thread in which it is open. */
+  /** Who makes its calls since it was last opened. */
+  #callers: DatabaseCallers
+  /** The life of who has it open. */
   #openedIn: number | undefined
+  /** Somebody else can change the folder in which it lies. */
+  #isInForeignFolder = false
   #checkpointing: Promise<unknown> | undefined
   /** Where the path led to when it was opened: SQLite resolves it, too, and has `-wal` beside that file. */
   #file: string
@@ -85,18 +89,16 @@ export class SqliteDatabase implements ManagedDatabase {
 
   constructor(options: {
     path: string
-    threads: AssignedThreads
+    callers: AssignedCallers
     allowNetworkFileSystem: boolean
     /** It was found in a folder, where no link is a database. */
     isFound: boolean
     rollBytes?: number
   }) {
     this.path = this.#file = options.path
-    const { capture, checkpoint, lock, database } = options.threads
-    this.#capture = capture
-    this.#checkpoint = checkpoint
-    this.#lock = lock
-    this.#database = database
+    this.#assigned = options.callers
+    this.#callers = options.callers.inThreads
+    this.#database = options.callers.database
     this.#allowNetworkFileSystem = options.allowNetworkFileSystem
     this.#isFound = options.isFound
     this.#rollBytes = options.rollBytes
@@ -113,7 +115,9 @@ export class SqliteDatabase implements ManagedDatabase {
     await refuseForeignDatabase(file)
     if (!this.#allowNetworkFileSystem) await this.#refuseNetworkFileSystem()
     await this.#refuseOtherNames(found)
-    this.#openedIn = this.#capture.life
+    this.#isInForeignFolder = await isInForeignFolder(file)
+    this.#callers = this.#place(found.rights)
+    this.#openedIn = this.#callers.capture.life
     const opened = (await this.#patiently(
       { call: 'open', database: this.#database, path: file, identity, rollBytes: this.#rollBytes },
       signal,
@@ -169,6 +173,17 @@ export class SqliteDatabase implements ManagedDatabase {
     this.#rights = rights
   }
 
+  /** Who is to make its calls. Throws a {@link DatabaseError} while it is held back. */
+  #place(rights: FileRights): DatabaseCallers {
+    return this.#assigned.callersFor(ownerOf(rights, this.#isInForeignFolder))
+  }
+
+  /** Throws where it is to be opened again, by other callers, or is held back. */
+  #refuseToStay(): void {
+    if (this.#rights === undefined || this.#place(this.#rights) === this.#callers) return
+    throw new LostReaderError('it is opened again where it can do no harm to other users')
+  }
+
   async #refuseNetworkFileSystem(): Promise<void> {
     let type: number
     try {
@@ -196,7 +211,7 @@ export class SqliteDatabase implements ManagedDatabase {
     for (;;) {
       signal.throwIfAborted()
       try {
-        return await this.#capture.call(call)
+        return await this.#callers.capture.call(call)
       } catch (error) {
         if (!(error instanceof LockedError) || performance.now() > deadline) throw error
       }
@@ -210,7 +225,7 @@ export class SqliteDatabase implements ManagedDatabase {
     let verdict = first as Continuity | undefined
     while (verdict === undefined) {
       signal.throwIfAborted()
-      const more = await this.#capture.call({ call: 'verifyMore', database })
+      const more = await this.#callers.capture.call({ call: 'verifyMore', database })
       verdict = more as Continuity | undefined
     }
     return verdict
@@ -225,6 +240,7 @@ export class SqliteDatabase implements ManagedDatabase {
     }: { maxBytes: number; isEager?: boolean; atOnce?: boolean; isDeleted?: boolean },
     signal: AbortSignal,
   ): Promise<CaptureResult> {
+    this.#refuseToStay()
     return (await this.#patiently(
       { call: 'capture', database: this.#database, maxBytes, isEager, atOnce, isDeleted },
       signal,
@@ -234,15 +250,25 @@ export class SqliteDatabase implements ManagedDatabase {
   async continueAs(index: OwnIndex, signal: AbortSignal): Promise<SourceWal | Broken> {
     signal.throwIfAborted()
     const call = { call: 'continue-as', database: this.#database, index } as const
-    return (await this.#capture.call(call)) as SourceWal | Broken
+    return (await this.#callers.capture.call(call)) as SourceWal | Broken
   }
 
   async checkpoint(signal: AbortSignal): Promise<WalState & { readonly busy: boolean }> {
     signal.throwIfAborted()
-    const { wal } = this.#log
-    const checkpointing = this.#checkpoint.call({ call: 'checkpoint', path: this.#file, wal })
-    this.#checkpointing = checkpointing
-    return (await checkpointing) as WalState & { readonly busy: boolean }
+    const call = { call: 'checkpoint', database: this.#database, path: this.#file } as const
+    const deadline = performance.now() + openPatienceMs
+    for (;;) {
+      const checkpointing = this.#callers.checkpoint.call({ ...call, wal: this.#log.wal })
+      this.#checkpointing = checkpointing
+      try {
+        return (await checkpointing) as WalState & { readonly busy: boolean }
+      } catch (error) {
+        // Another database has ended its process; this one may have, too.
+        if (!(error instanceof LostReaderError) || performance.now() > deadline) throw error
+        this.#refuseToStay()
+      }
+      await sleep(lookMs, undefined, { signal })
+    }
   }
 
   async syncFile(signal: AbortSignal): Promise<void> {
@@ -256,18 +282,19 @@ export class SqliteDatabase implements ManagedDatabase {
   ): Promise<CaptureResult> {
     signal.throwIfAborted()
     const call = { call: 'finish-wal', database: this.#database, maxBytes, tryMs } as const
-    return (await this.#capture.call(call)) as CaptureResult
+    return (await this.#callers.capture.call(call)) as CaptureResult
   }
 
   async holdWriters({ holdMs }: { holdMs: number }, signal: AbortSignal): Promise<boolean> {
     signal.throwIfAborted()
-    const { life } = this.#lock
+    const { lock } = this.#callers
+    const { life } = lock
     try {
       const call = { call: 'lock', path: this.#file, spinMs: lockSpinMs, holdMs } as const
-      return (await this.#lock.call({ ...call, database: this.#database })) === true
+      return (await lock.call({ ...call, database: this.#database })) === true
     } catch (error) {
       // Without the thread, or its connection, there is no lock now.
-      if (life === this.#lock.life && !(error instanceof LockedError)) throw error
+      if (life === lock.life && !(error instanceof LockedError)) throw error
       return false
     }
   }
@@ -275,12 +302,14 @@ export class SqliteDatabase implements ManagedDatabase {
   async letWritersGo(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
     // It goes by itself, and with its thread.
-    await this.#lock.call({ call: 'unlock', database: this.#database }).catch(() => undefined)
+    await this.#callers.lock
+      .call({ call: 'unlock', database: this.#database })
+      .catch(() => undefined)
   }
 
   async rest(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
-    await this.#capture.call({ call: 'rest', database: this.#database })
+    await this.#callers.capture.call({ call: 'rest', database: this.#database })
   }
 
   async hasFolder(signal: AbortSignal): Promise<boolean> {
@@ -316,7 +345,8 @@ export class SqliteDatabase implements ManagedDatabase {
     const inode = this.#identity?.inode
     const shmInode = Number(this.#log.shm?.split(':')[1])
     if (inode === undefined || Number.isNaN(shmInode)) return []
-    const pids = await processesBesideAnotherLog({ inode, shmInode })
+    const { pid } = this.#callers.capture
+    const pids = await processesBesideAnotherLog({ inode, shmInode }, pid)
     return Promise.all(pids.map(nameOfProcess))
   }
 
@@ -387,18 +417,20 @@ export class SqliteDatabase implements ManagedDatabase {
   }
 
   async waitForLoss(signal: AbortSignal): Promise<void> {
-    if (this.#openedIn !== undefined) await this.#capture.untilDeath(this.#openedIn, signal)
+    const { capture } = this.#callers
+    if (this.#openedIn !== undefined) await capture.untilDeath(this.#openedIn, signal)
   }
 
   async close(): Promise<void> {
-    const { life } = this.#capture
+    const { capture } = this.#callers
+    const { life } = capture
     try {
-      // A thread that died has closed it.
+      // Who died has closed it.
       if (this.#openedIn === life) {
-        await this.#capture.call({ call: 'close', database: this.#database })
+        await capture.call({ call: 'close', database: this.#database })
       }
     } catch (error) {
-      if (this.#capture.life === life) throw error
+      if (capture.life === life) throw error
     }
     this.#openedIn = undefined
     this.#identity = undefined

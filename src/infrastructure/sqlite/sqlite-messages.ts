@@ -1,4 +1,4 @@
-/** What the main thread and a SQLite thread say to each other. */
+/** What the main thread and a thread or process that makes SQLite calls say to each other. */
 import {
   type CaptureCursor,
   type FileIdentity,
@@ -29,7 +29,7 @@ export type SqliteCall =
   | { call: 'unlock'; database: number }
   | { call: 'rest'; database: number }
   | { call: 'close'; database: number }
-  | { call: 'checkpoint'; path: string; wal: string | undefined }
+  | { call: 'checkpoint'; database: number; path: string; wal: string | undefined }
 
 /** The files of a database that is idle, and the fingerprint that they have until something happens. */
 export interface Look {

@@ -1,7 +1,7 @@
 /**
- * The inside of a thread that makes SQLite calls for the main thread: one request at a time, in order. Databases are
- * told apart by a number that the main thread chooses. Checkpoints, writer locks, and looks at the files of many databases
- * have threads of the same code to themselves.
+ * The inside of a thread or process that makes SQLite calls for the daemon: one request at a time, in order. Databases are
+ * told apart by a number that the daemon chooses. Checkpoints, writer locks, and looks at the files of many databases
+ * have threads or processes of the same code to themselves.
  */
 import fs from 'node:fs'
 import { parentPort } from 'node:worker_threads'
@@ -13,6 +13,7 @@ import { WalCapture } from './wal-capture.js'
 import { anotherWal } from './wal-file.js'
 import { checkpoint } from './wal-reader.js'
 import { WriterLock } from './writer-lock.js'
+import { sayingWhatIsUnderWay, underWayDescriptor } from './under-way.js'
 import {
   type LookOrder,
   type LookReply,
@@ -22,9 +23,11 @@ import {
 
 requireSafeSqlite()
 
+/** Only a process says so: a thread ends with the daemon. */
+const atWork = sayingWhatIsUnderWay(parentPort === null ? underWayDescriptor : undefined)
 const captures = new Map<number, WalCapture>()
 const locks = new Map<number, WriterLock>()
-const looks = new FileLooks((changed) => parentPort?.postMessage({ changed } satisfies LookReply))
+const looks = new FileLooks((changed) => tell({ changed }))
 
 function captureOf(database: number): WalCapture {
   const capture = captures.get(database)
@@ -36,10 +39,10 @@ function answer(request: SqliteRequest): unknown {
   switch (request.call) {
     case 'open': {
       captures.get(request.database)?.close()
-      const capture = new WalCapture(
-        request.path,
-        request.rollBytes === undefined ? {} : { rollBytes: request.rollBytes },
-      )
+      const capture = new WalCapture(request.path, {
+        rollBytes: request.rollBytes,
+        atWork: (work) => atWork(request.database, work),
+      })
       const opened = capture.open(request.identity)
       if (opened !== undefined) captures.set(request.database, capture)
       return opened
@@ -56,7 +59,10 @@ function answer(request: SqliteRequest): unknown {
       return captureOf(request.database).finishWal(request)
     case 'lock': {
       locks.get(request.database)?.release()
-      const lock = WriterLock.take(request.path, request)
+      const lock = WriterLock.take(request.path, {
+        ...request,
+        atWork: (work) => atWork(request.database, work),
+      })
       if (lock !== undefined) locks.set(request.database, lock)
       return lock !== undefined
     }
@@ -104,7 +110,13 @@ function transferOf(value: unknown): ArrayBuffer[] {
   )
 }
 
-parentPort?.on('message', (request: SqliteRequest | LookOrder) => {
+function tell(reply: SqliteReply | LookReply, transfer: ArrayBuffer[] = []): void {
+  if (parentPort !== null) parentPort.postMessage(reply, transfer)
+  // Whom it cannot be told to is gone.
+  else process.send?.(reply, () => undefined)
+}
+
+function follow(request: SqliteRequest | LookOrder): void {
   if (request.call === 'look') {
     looks.add(request.id, request.look)
     return
@@ -116,7 +128,7 @@ parentPort?.on('message', (request: SqliteRequest | LookOrder) => {
   let reply: SqliteReply
   let transfer: ArrayBuffer[] = []
   try {
-    const value = answer(request)
+    const value = atWork(request.database, () => answer(request))
     transfer = transferOf(value)
     reply = { id: request.id, ok: true, value }
   } catch (error) {
@@ -128,5 +140,15 @@ parentPort?.on('message', (request: SqliteRequest | LookOrder) => {
       code,
     }
   }
-  parentPort?.postMessage(reply, transfer)
-})
+  tell(reply, transfer)
+}
+
+if (parentPort !== null) {
+  parentPort.on('message', follow)
+} else {
+  process.on('message', follow)
+  // As when the daemon is killed: nothing is copied back.
+  process.once('disconnect', () => process.kill(process.pid, 'SIGKILL'))
+  // Who ends the daemon by a signal to all of its processes has it store what is left, which takes this one.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined)
+}

@@ -38,6 +38,7 @@ import { connect } from './connection.js'
 import { HeldReaders, type ReaderMark, type WalSigns } from './held-readers.js'
 import { type LogFiles, logFilesNow, type OpenedWithLog } from './log-files.js'
 import { nextDescriptor, refuseOtherFile } from './opened-file.js'
+import { type AtWork } from './under-way.js'
 import { WalCursor } from './wal-cursor.js'
 import { seeWal, type SeenWal, takeLast } from './seen-wal.js'
 import { sameHeader, WalFile } from './wal-file.js'
@@ -116,12 +117,11 @@ export class WalCapture {
   /** Until the first full copy has ended: the salts that it began with, and how many frames there were. */
   #firstLook: { readonly salts: Salts | undefined; readonly frameCount: number } | undefined
 
-  constructor(path: string, options: { rollBytes?: number } = {}) {
+  constructor(path: string, options: { rollBytes?: number | undefined; atWork?: AtWork } = {}) {
     this.#path = path
     this.#rollBytes = options.rollBytes ?? defaultRollBytes
-    this.#held = new HeldReaders(path, (frameCount) =>
-      this.#signs(frameCount, this.#walNow.header()),
-    )
+    const signs = (count: number): WalSigns => this.#signs(count, this.#walNow.header())
+    this.#held = new HeldReaders(path, signs, { atWork: options.atWork })
   }
 
   /** Opens that file, or whatever has its name, and takes the first reader. Undefined while there is no file, or an empty one that its owner is still making. */

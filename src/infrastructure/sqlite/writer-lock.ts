@@ -1,23 +1,30 @@
 import type Database from 'better-sqlite3'
 import { connect, isBusy } from './connection.js'
+import { type AtWork } from './under-way.js'
 import { waitShortly } from './wal-reader.js'
+
+interface HoldOptions {
+  readonly holdMs: number
+  readonly atWork?: AtWork
+}
 
 /** A database's writer lock, while it is ours: nobody commits. */
 export class WriterLock {
   readonly #connection: Database.Database
   readonly #timer: NodeJS.Timeout
 
-  private constructor(connection: Database.Database, holdMs: number) {
+  private constructor(
+    connection: Database.Database,
+    { holdMs, atWork = (work) => work() }: HoldOptions,
+  ) {
     this.#connection = connection
-    this.#timer = setTimeout(() => {
-      this.release()
-    }, holdMs)
+    this.#timer = setTimeout(() => atWork(() => this.release()), holdMs)
   }
 
   /** It goes by itself after `holdMs`. Undefined: in `spinMs` it was not to be had. */
   static take(
     path: string,
-    { spinMs, holdMs }: { spinMs: number; holdMs: number },
+    { spinMs, ...hold }: HoldOptions & { readonly spinMs: number },
   ): WriterLock | undefined {
     const connection = connect(path)
     try {
@@ -30,7 +37,7 @@ export class WriterLock {
         }
         waitShortly(0.2)
       }
-      return new WriterLock(connection, holdMs)
+      return new WriterLock(connection, hold)
     } catch (error) {
       connection.close()
       throw error

@@ -275,6 +275,11 @@ export class GenerationFeed {
     this.#changed.wake()
   }
 
+  /** It has ended, and where capturing ended is not known: no snapshot can be finished any more. */
+  get isCutShort(): boolean {
+    return this.ended && this.#final === undefined
+  }
+
   /**
    * Everything committed by now, captured and spooled. Rejects when capturing fails meanwhile. One that `rides` waits for
    * the segment that is finished next in any case.

@@ -5,7 +5,7 @@
 import { type SegmentPages } from '../../domain/pages/segment-pages.js'
 import { type Broken } from '../../domain/wal/break-reason.js'
 import { CheckpointPacing } from '../../domain/policy/checkpoint-pacing.js'
-import { DatabaseError, InUseError } from '../../domain/errors.js'
+import { InUseError, LostReaderError } from '../../domain/errors.js'
 import { type CaptureStatus } from '../../domain/status.js'
 import { ignoreAbort, isAbortError, never, waitIsOver } from '../../kit/abort.js'
 import { pauseAfter } from '../../kit/pause.js'
@@ -90,6 +90,9 @@ const hungDiskMs = 2000
 
 /** Between looks at a WAL that lacks frames: for so long others can make it anew, which takes that nobody has it open. */
 const unreadablePauseMs = 1000
+
+/** Before a database is opened again that was lost, or is another one now. */
+const reopenMs = 100
 
 /** Thrown to end one life of an opened database; the loop then opens it again. */
 class Reopen extends Error {}
@@ -229,7 +232,7 @@ export class SyncDatabase {
 
   /** Runs until `stop`, then captures and spools what is left. `kill` ends it at once. */
   async run(stop: AbortSignal, kill: AbortSignal): Promise<void> {
-    const { clock, feed, refusal } = this.#options
+    const { clock, feed, refusal, logger } = this.#options
     this.#stop = stop
     for (;;) {
       this.#move()
@@ -244,11 +247,17 @@ export class SyncDatabase {
         const { waitsForOthers, standsBy = false } = this.#settings
         const isWaiting = error instanceof InUseError && (waitsForOthers || standsBy)
         if (error instanceof InUseError && !isWaiting) refusal.refuse(error)
-        const isSaid = error instanceof Reopen || error instanceof UnreadableWal
+        const isLost = error instanceof LostReaderError
+        if (isLost) logger.debug({ err: error }, 'the database is opened again')
+        const isSaid = error instanceof Reopen || error instanceof UnreadableWal || isLost
         if (!isSaid) this.#report.failed(error)
         if (!isSaid) this.#complain(error, isWaiting)
         feed.takeBarriers().reject(asError(error))
         await this.#discard()
+        if (isLost) {
+          await clock.sleep(reopenMs, kill).catch(ignoreAbort)
+          continue
+        }
         // What another process replicates is not ours to store.
         if (stop.aborted && isWaiting && standsBy) break
         if (stop.aborted && !(error instanceof Reopen)) {
@@ -256,7 +265,7 @@ export class SyncDatabase {
           break
         }
         if (stop.aborted) break
-        if (error instanceof Reopen) await clock.sleep(100, stop).catch(ignoreAbort)
+        if (error instanceof Reopen) await clock.sleep(reopenMs, stop).catch(ignoreAbort)
         else if (error instanceof UnreadableWal) await this.#letGo(unreadablePauseMs, stop)
         else if (isWaiting) await clock.sleep(pauses.firstMs, stop).catch(ignoreAbort)
         else await this.#pause(stop)
@@ -520,7 +529,7 @@ export class SyncDatabase {
 
   /** Waits for a sign of life: an event, a changed file, a wish of a replica, or a checkpoint that is due. */
   async #idle(before: string, stop: AbortSignal): Promise<'wish' | 'change'> {
-    const { feed, watcher, clock } = this.#options
+    const { feed, watcher, clock, database } = this.#options
     const { monitorIntervalMs } = this.#settings
     const woken = new AbortController()
     const any = AbortSignal.any([stop, woken.signal])
@@ -530,7 +539,8 @@ export class SyncDatabase {
     ]
     const dueInMs = this.#copyBack.dueInMs(this.#copyBackLimits)
     if (dueInMs !== undefined) waits.push(clock.sleep(dueInMs, any).catch(ignoreAbort))
-    waits.push(this.#watchReader(any), this.#guard.waitForElsewhere(any))
+    // Without a reader the WAL may restart unseen.
+    waits.push(database.waitForLoss(any), this.#guard.waitForElsewhere(any))
     this.#isIdle = true
     try {
       await Promise.race(waits)
@@ -543,12 +553,6 @@ export class SyncDatabase {
     if (stop.aborted || feed.hasWish) return 'wish'
     await this.#checkFile()
     return 'change'
-  }
-
-  /** Throws when the reader is lost, behind which the WAL may restart unseen. */
-  async #watchReader(signal: AbortSignal): Promise<void> {
-    await this.#options.database.waitForLoss(signal)
-    if (!signal.aborted) throw new DatabaseError('the thread that held its reader has ended')
   }
 
   get #copyBackLimits(): CopyBackLimits {

@@ -192,7 +192,10 @@ export interface ManagedDatabase {
   /** Size of the database file now. Throws {@link DatabaseError} for one that is almost all holes, which would take for ever to read. */
   fileSizeBytes(signal: AbortSignal): Promise<number>
 
-  /** Resolves when the reader is lost though nothing was called, as its thread has died, or at an abort: open it again. */
+  /**
+   * Rejects when the reader is lost though nothing was called, as the thread or process that has it has died: open it again.
+   * Resolves at an abort.
+   */
   waitForLoss(signal: AbortSignal): Promise<void>
 
   /** Lets the reader and all descriptors go, e.g. because the file was replaced. The WAL stays as it is. */

@@ -211,7 +211,7 @@ export class SyncReplica {
       return false
     }
     if (!place.hasSnapshot) {
-      if (feed.ended && !stop.aborted) return true
+      if (feed.isCutShort || (feed.ended && !stop.aborted)) return true
       if (await this.#snapshots.burst.hasWaited(stop, kill)) return false
       await this.#snapshots.take(place, 'generation', kill)
       return false

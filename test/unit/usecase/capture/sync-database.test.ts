@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Generation } from '../../../../src/domain/wal/generation.js'
-import { DatabaseError, LocalStateError } from '../../../../src/domain/errors.js'
+import { DatabaseError, LocalStateError, LostReaderError } from '../../../../src/domain/errors.js'
 import { type WalPosition } from '../../../../src/domain/wal/position.js'
 import { walHeaderBytes } from '../../../../src/domain/wal/wal-format.js'
 import { GenerationFeed } from '../../../../src/usecase/backlog/generation-feed.js'
@@ -55,6 +55,7 @@ class FakeDatabase implements ManagedDatabase {
   runBytes = 100
   /** Its reader is lost. */
   lose = (): void => undefined
+  loss = new DatabaseError('the thread that makes SQLite calls has ended')
   /** How long a checkpoint takes. */
   checkpointing: () => Promise<void> = () => turn()
   /** How long it takes until the writer lock is to be had. */
@@ -238,8 +239,8 @@ class FakeDatabase implements ManagedDatabase {
   }
 
   async waitForLoss(signal: AbortSignal): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.lose = resolve
+    await new Promise<void>((resolve, reject) => {
+      this.lose = () => reject(this.loss)
       signal.addEventListener('abort', () => resolve())
     })
   }
@@ -921,7 +922,17 @@ describe('a failure', () => {
     database.lose()
     await clock.advance(1000)
     expect(called('open')).toHaveLength(2)
-    expect(lines).toContain('DatabaseError: the thread that held its reader has ended')
+    expect(lines).toContain('DatabaseError: the thread that makes SQLite calls has ended')
+  })
+
+  test('of the process that holds the reader is no error where another database has ended it', async () => {
+    await clock.advance(5000)
+    database.loss = new LostReaderError('the process that makes SQLite calls has ended')
+    database.lose()
+    await clock.advance(1000)
+    expect(called('open')).toHaveLength(2)
+    expect(lines).not.toContain('sync error')
+    expect(sync.status().state).toBe('replicating')
   })
 
   test('of checkpoints that lasts is said once and in the status, and so is its end', async () => {

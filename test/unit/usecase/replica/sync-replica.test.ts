@@ -106,6 +106,14 @@ test('a replica with a snapshot and no segment yet is stored up to the beginning
   expect(position()).toEqual({ generation, index: 0, offset: 0 })
 })
 
+test('where capturing was cut short, a replica without a snapshot ends: none could be finished', async () => {
+  const { sync, client } = replicate('empty')
+  client.objects.clear()
+  feed.end(undefined)
+  await sync.run(AbortSignal.abort(), kill.signal)
+  expect(sync.standing.missing).toBeDefined()
+})
+
 /** First and last segment of each object, as the trailers say. */
 function spansOf(client: MemoryReplicaClient): [number, number][] {
   return [...client.objects]
