@@ -161,6 +161,7 @@ async function composeDatabase(
   const { path: metaPath, movedFrom } = await settleState(configured, {
     owner: file?.rights.uid,
     maxBytes: 2 * configured.maxSpoolBytes,
+    processes: shared.processes,
   })
   if (movedFrom !== undefined) {
     logger.info({ from: movedFrom, to: metaPath }, 'local state moved to where only root writes')

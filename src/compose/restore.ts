@@ -117,11 +117,13 @@ async function leaveStateOf(
   const client = sources.find(({ name }) => name === report.replica)?.client
   if (client === undefined) return 'it is not known what it was restored from'
   await using file = await RestoredFile.open(followLinks(database.path))
+  const processes = await openSystemProcesses()
   const { path } = await settleState(database, {
     owner: file.owner,
     maxBytes: 2 * database.maxSpoolBytes,
+    processes,
   })
-  await using spool = new FolderSpool({ path, processes: await openSystemProcesses() })
+  await using spool = new FolderSpool({ path, processes })
   await spool.open(signal)
   const pages = new FolderPageMap({ path })
   return await leaveState(report, { client, spool, pages, digestPage: digestParts, file }, signal)

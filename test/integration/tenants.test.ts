@@ -14,7 +14,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { cleanUp, listGenerations, restore, start, startAs } from '../support/cli.ts'
 import { Container, whyNoContainers } from '../support/containers.ts'
 import { addNote, notesIn } from '../support/notes.ts'
-import { configOf, does, isRoot, makeHost, rightsOf } from '../support/tenants.ts'
+import { configOf, does, isRoot, makeHost, rightsOf, type Tenant } from '../support/tenants.ts'
 
 afterEach(() => cleanUp())
 
@@ -57,6 +57,25 @@ describe.skipIf(!isRoot)('a database', () => {
     await daemon.waitFor(/wal segment written/)
     expect(await daemon.stop()).toBe(74)
     expect(await first.stop()).toBe(0)
+  })
+
+  test('that its owner replicates himself is left to him, with his local state', async () => {
+    const host = makeHost('alice', 'bob')
+    const [alice] = host.tenants as [Tenant]
+    const own = join(alice.home, 'own.yml')
+    const replicas = [{ path: join(alice.home, 'replica'), 'sync-interval': '100ms' }]
+    writeFileSync(own, JSON.stringify({ dbs: [{ path: alice.db, replicas }] }))
+    const first = startAs(alice.user, 'replicate', '-config', own)
+    await first.waitFor(/snapshot written/)
+    const state = join(alice.home, '.app.db-tsreplicate')
+    const lock = readFileSync(join(state, 'lock'), 'utf8')
+    const daemon = start('replicate', '-config', configOf(host, { by: 'path' }))
+    await daemon.waitFor(/snapshot written/)
+    await daemon.waitFor(new RegExp(`${state} is in use by process ${first.pid} on`))
+    expect(readFileSync(join(state, 'lock'), 'utf8')).toBe(lock)
+    expect(await daemon.stop()).toBe(74)
+    expect(await first.stop(), first.output).toBe(0)
+    expect(first.output).not.toContain('local state was removed')
   })
 
   test.each(['path', 'dir'] as const)(

@@ -18,6 +18,8 @@ import {
 import { HeldFolder, isTaken, removeWhole } from '../files/held-folder.js'
 import { openRegularFile, readAt, UnfitFileError } from '../files/regular-files.js'
 import { isTrusted } from '../files/who-can-change.js'
+import { type Processes } from '../../usecase/ports/processes.js'
+import { refuseHeldFolder } from './folder-lock.js'
 
 const record = /^(?:state|(?:owner|stored|retention|clock|uploads|validation|database)-.+)\.json$/
 const chunkBytes = 1024 * 1024
@@ -27,14 +29,21 @@ export interface AdoptOptions {
   readonly owner: number | undefined
   /** What all of it may take. */
   readonly maxBytes: number
+  /** One of them may use it. */
+  readonly processes: Processes
 }
 
-/** Moves the state of one folder to another place, or makes it ours in its own. False: there was none. */
+/**
+ * Moves the state of one folder to another place, or makes it ours in its own. False: there was none. Throws
+ * {@link InUseError} while a living process uses it.
+ */
 export async function adoptState(
   { from, to }: { readonly from: string; readonly to: string },
   options: AdoptOptions,
 ): Promise<boolean> {
   await using former = await HeldFolder.open(from)
+  const { processes } = options
+  if (former !== undefined) await refuseHeldFolder(former.at('lock'), { folder: from, processes })
   const copy = temporaryName(to)
   try {
     const isCopied = former !== undefined && (await new Adoption(options).copy(former, copy))

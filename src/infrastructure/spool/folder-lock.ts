@@ -6,6 +6,7 @@
  * beside it. For all that would be one more open file for each of many databases.
  */
 import { link, rename, rm } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import { InUseError, LocalStateError } from '../../domain/errors.js'
 import {
   describeProcess,
@@ -57,6 +58,18 @@ export function takeLockFile(
   options: { readonly folder: string; readonly processes: Processes },
 ): Promise<FolderLock> {
   return takeFile(path, { ...options, kernelPath: undefined })
+}
+
+/** Throws {@link InUseError} while a living process has the lock. Nothing is written: others can change the folder. */
+export async function refuseHeldFolder(
+  path: string,
+  { folder, processes }: { readonly folder: string; readonly processes: Processes },
+): Promise<void> {
+  const found = await readSmallFileIfThere(path).catch(ignoreUnfit)
+  const holder = parseHolder(found ?? '')
+  if (holder !== undefined && (await processes.stateOf(holder)) === 'alive') {
+    throw inUse(folder, join(folder, basename(path)), holder)
+  }
 }
 
 async function takeFile(
@@ -164,6 +177,11 @@ async function isMine(path: string, mine: string): Promise<boolean> {
     if (error instanceof UnfitFileError) return false
     throw error
   }
+}
+
+/** What is no lock at all is held by nobody. */
+function ignoreUnfit(error: unknown): undefined {
+  if (!(error instanceof UnfitFileError)) throw error
 }
 
 function parseHolder(text: string): ProcessIdentity | undefined {

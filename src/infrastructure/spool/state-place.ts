@@ -38,7 +38,8 @@ export async function findState(configured: Configured): Promise<string> {
 
 /**
  * Sees to it that the local state is in its place, and ours alone. What was elsewhere, or was given to another user, is taken
- * over as far as it is what it should be. Returns its place, and where it was if it has just been moved.
+ * over as far as it is what it should be, and nobody uses it: that is an `InUseError`. Returns its place, and where it was if it
+ * has just been moved.
  */
 export async function settleState(
   configured: Configured,
