@@ -1,5 +1,5 @@
 /** The migrations of `examples`: none begins before what it changes is stored, and there is a way back. */
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
 import { cleanUp } from '../support/cli.ts'
 import { InstalledProject } from '../support/installed-project.ts'
@@ -73,4 +73,46 @@ describe('drizzle', () => {
       expect(await app.query('data/app.db', notes)).toEqual(before)
     })
   })
+})
+
+test('prisma: nothing is migrated beside a daemon, or where that is not stored, and what is migrated is stored', async () => {
+  const app = await InstalledProject.ofExample('prisma')
+  const migrate = async (): Promise<{ code: number; output: string }> => {
+    const running = app.start('npm', ['run', 'migrate'])
+    return { code: await running.exit(120_000), output: running.output }
+  }
+  const later = 'prisma/migrations/20260103000000_authors'
+  renameSync(app.path(later), app.path('later'))
+  mkdirSync(app.path('data'))
+  const first = await migrate()
+  expect(first.code, first.output).toBe(0)
+  await app.query('data/app.db', addNote)
+  renameSync(app.path('later'), app.path(later))
+
+  await withoutReplica(app, async () => {
+    const refused = await migrate()
+    expect(refused.code, refused.output).toBe(74)
+    expect(await app.query('data/app.db', notes)).toEqual(before)
+  })
+  // Prisma takes the whole database for itself, and would say that it is locked.
+  const daemon = app.start('tsreplicate', ['replicate', '-config', 'tsreplicate.yml'])
+  await daemon.waitFor(/replica claimed/)
+  const beside = await migrate()
+  expect(beside.code, beside.output).toBe(75)
+  expect(await daemon.stop(), daemon.output).toBe(0)
+
+  const moment = new Date().toISOString()
+  const done = await migrate()
+  expect(done.code, done.output).toBe(0)
+  expect(await app.query('data/app.db', notes)).toEqual(after)
+  await app.restore('after.db')
+  expect(await app.query('after.db', notes)).toEqual(after)
+  const back = ['restore', '-config', 'tsreplicate.yml', '-timestamp', moment, '-o', 'before.db']
+  await app.run('tsreplicate', ...back, 'data/app.db')
+  expect(await app.query('before.db', notes)).toEqual(before)
+  // Where the disk is lost, what is stored is restored first.
+  app.loseDisk()
+  const again = await migrate()
+  expect(again.code, again.output).toBe(0)
+  expect(await app.query('data/app.db', notes)).toEqual(after)
 })
