@@ -88,6 +88,7 @@ async function play(
     () => `${answer}\n${daemon.output}`,
   )
   expect(await daemon.stop(), daemon.output).toBe(74)
+  expect(daemon.output).toMatch(/ended the process in which SQLite reads it \(SIGBUS\)/)
 
   const out = join(folder, 'out')
   mkdirSync(out)

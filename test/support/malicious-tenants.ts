@@ -85,6 +85,9 @@ export const attacks: Readonly<Record<string, Attack>> = {
     complaint: /not a database/,
     isGone: true,
   },
+  'a -shm that he truncates while it is in use': {
+    during: () => 'for i in $(seq 40); do : > app.db-shm; touch app.db-wal; sleep 0.05; done',
+  },
   'links to somebody else’s database in the place of his': {
     during: ({ database }) =>
       `for end in '' -wal -shm; do ln -s ${database}$end new; mv -T new app.db$end; done`,
