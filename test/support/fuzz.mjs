@@ -17,6 +17,7 @@ import { dirname, join } from 'node:path'
 import process from 'node:process'
 import { Lifetime } from '../../dist/compose/lifetime.js'
 import { loadConfig } from '../../dist/compose/commands.js'
+import { favourMemoryFromNowOn } from '../../dist/delivery/cli/favour-memory.js'
 import { main } from '../../dist/delivery/cli/main.js'
 import { formatObjectPath, ownerObjectName } from '../../dist/domain/stored/replica-layout.js'
 import { formatTrailer, parseTrailer } from '../../dist/domain/stored/trailer.js'
@@ -29,6 +30,8 @@ import { seeded } from './random.ts'
 os.availableParallelism = () => 1
 syncBuiltinESMExports()
 
+// As every command but the daemon begins.
+favourMemoryFromNowOn()
 const [, , kind, firstSeed, count] = process.argv
 const say = (line) => writeSync(3, `${JSON.stringify(line)}\n`)
 const folder = mkdtempSync(join(tmpdir(), 'tsreplicate-fuzz-'))
