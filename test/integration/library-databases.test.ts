@@ -121,3 +121,30 @@ test('a database that is added is restored before, if that is wanted; one that c
   // One that nobody has made yet has nothing to be stored.
   expect(await replication.removeDatabase(first.db)).toEqual([])
 })
+
+test('of two processes the second replicates what the first does not, and leaves it to the first once that does', async () => {
+  const folder = temporaryFolder()
+  const [one, other] = [tenant(folder, 'one'), tenant(folder, 'other')]
+  makeNotes(one.db, 'kept')
+  makeNotes(other.db, 'kept')
+  await using first = await replicate(one.db, one.url, { logger: silent })
+  await using second = await replicate(one.db, one.url, { logger: silent })
+  await second.addDatabase(other.db, other.url)
+  const storedBySecond = async (database: string) =>
+    second.stored({ database, urgency: 'now', timeoutMs: 60_000 })
+  expect(await storedBySecond(one.db)).toMatchObject({ database: one.db })
+  expect(await storedBySecond(other.db)).toMatchObject({ database: other.db })
+
+  await first.addDatabase(other.db, other.url)
+  for (const each of [first, second]) {
+    const stored = await each.stored({ database: other.db, urgency: 'now', timeoutMs: 60_000 })
+    expect(stored).toMatchObject({ database: other.db, replicas: [{ name: 'file' }] })
+  }
+  const unknown = second.stored({ database: join(folder, 'no.db') })
+  await expect(unknown).rejects.toMatchObject({ code: 'CONFIG' })
+  expect(await first.stop()).toEqual([])
+  expect(await storedBySecond(other.db)).toMatchObject({ database: other.db })
+  expect(await second.stop()).toEqual([])
+  await restore(other.replica, other.output)
+  expect(notesIn(other.output)).toEqual(['kept'])
+})
