@@ -55,7 +55,8 @@ export default defineConfig({
           include: ['test/integration/**/*.test.ts'],
           exclude: ['test/integration/long/**'],
           pool: 'forks',
-          maxWorkers: 2,
+          // Most of them wait, for intervals and other processes: on two cores, three at a time.
+          maxWorkers: 3,
           sequence: { groupOrder: 2 },
           ...limits,
         },
