@@ -6,6 +6,7 @@ import { type FeedGeneration } from '../backlog/generation-feed.js'
 import { type SpooledSegment } from '../ports/spool.js'
 import { mergeSegments, planMerge } from './merge-segments.js'
 import { type LoopParts } from './loop-parts.js'
+import { GenerationEndedError } from './take-snapshot.js'
 
 /** Chooses what is sent next: the segments that wait, as one, of which no other replica is being sent a part. */
 export class ChooseSegment {
@@ -34,11 +35,13 @@ export class ChooseSegment {
     return chosen
   }
 
-  /** Throws unless these are in the spool as they were; else nothing leads from what is stored to what is captured. */
+  /** Throws unless these are in the spool as they were; else nothing leads from what is stored to what is captured, unless another generation has begun. */
   async mustBeWhole(segments: readonly SpooledSegment[], kill: AbortSignal): Promise<void> {
     const { feed, spool } = this.#parts
     for (const segment of segments) {
       if (await spool.isWhole(segment, kill)) continue
+      // With the end of their generation they are removed.
+      if (feed.current?.generation !== segment.generation) throw new GenerationEndedError()
       const detail = `${spool.fileOf(segment)} is gone, or not what it was`
       feed.requestNewGeneration('local state has lost a segment', detail)
       throw new LocalStateError(`${detail}: a new generation begins`, {

@@ -1,6 +1,9 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { never } from '../../../../src/kit/abort.js'
+import { formatGeneration } from '../../../../src/domain/wal/generation.js'
+import { ChooseSegment } from '../../../../src/usecase/replica/choose-segment.js'
 import { type SentSegment } from '../../../../src/usecase/replica/confirmation.js'
+import { GenerationEndedError } from '../../../../src/usecase/replica/take-snapshot.js'
 import { ReplicaParts } from '../../../support/replica-parts.js'
 import { segmentBytes } from '../../../support/spooled-history.js'
 
@@ -63,6 +66,22 @@ test('what the spool does not have any more cannot be sent', async () => {
   await history.add(2)
   if (feed.current !== undefined) feed.current.segments = feed.current.segments.slice(1)
   await expect(sender.sendNext(place, never)).rejects.toThrow('the spool does not have what')
+})
+
+test('a segment that is gone with its generation asks for no other one', async () => {
+  const { history, feed, parts: made } = parts
+  await history.add(1)
+  const [segment] = history.segments
+  if (segment === undefined) throw new Error('there is no segment')
+  const identity = { device: 1, inode: 2 }
+  const generation = formatGeneration(Uint8Array.of(8, 7, 6, 5, 4, 3, 2, 1))
+  await history.spool.beginGeneration({ generation, identity }, never)
+  const choose = new ChooseSegment(made)
+  await expect(choose.mustBeWhole([segment], never)).rejects.toThrow('is gone')
+  expect(feed.takeNewGeneration()?.reason).toBe('local state has lost a segment')
+  feed.begin({ generation, pageSizeBytes: 512, end: { index: 0, offset: 0 }, segments: [] }, 0)
+  await expect(choose.mustBeWhole([segment], never)).rejects.toThrow(GenerationEndedError)
+  expect(feed.takeNewGeneration()).toBeUndefined()
 })
 
 test('what is there already is passed over, with what follows it, and is confirmed as if it had been sent', async () => {
