@@ -37,7 +37,7 @@ const configurations = [
 })
 
 test('every configuration is valid, without a warning, and keeps no secret', () => {
-  expect(configurations.length).toBe(12)
+  expect(configurations.length).toBe(13)
   for (const { name, config } of configurations) {
     expect(config.warnings, name).toEqual([])
     expect(config.databases.length, name).toBe(1)

@@ -25,7 +25,7 @@ const comesBack = (error: Error): Error => {
 
 test('there is a class for each error', () => {
   expect(classes.length).toBeGreaterThan(10)
-  const listed = [...errors.errorClasses, errors.ObjectExistsError]
+  const listed = [...errors.errorClasses, errors.ObjectExistsError, errors.LostReaderError]
   expect(new Set(classes)).toEqual(new Set(listed))
 })
 
