@@ -14,7 +14,7 @@ export interface StoredOptions {
   readonly replicas?: 'all' | 'any' | readonly string[] | undefined
   /**
    * `ride` (by default): it is stored with the next `sync-interval`. `now`: at once; all who wait share one upload, of which
-   * there is at most one per `urgent-sync-interval` (50 ms) and replica.
+   * there is one per `urgent-sync-interval` (50 ms) and replica in the long run, and never three within one.
    */
   readonly urgency?: 'ride' | 'now' | undefined
   /** Milliseconds; by default 30,000. */

@@ -318,7 +318,7 @@ const table = {
       type: 'duration',
       default: '50ms',
       description:
-        'The same while somebody waits for a commit and wants it stored at once (`tsreplicate sync -now`, or `stored` of the library): all who wait share an upload.',
+        'How often in the long run new commits are uploaded while somebody waits for one and wants it stored at once (`tsreplicate sync -now`, or `stored` of the library): all who wait share an upload.',
     },
     retention: {
       type: 'duration-or-none',

@@ -1,6 +1,7 @@
 import { InUseError, NotStoredError, UsageError, type NotStored } from '../../domain/errors.js'
 import { type DatabaseConfig } from '../../domain/settings/config.js'
 import { type Position } from '../../domain/wal/position.js'
+import { Pace } from '../../kit/pace.js'
 import { never, orAborted } from '../../kit/abort.js'
 import { type Barrier, type GenerationFeed } from '../backlog/generation-feed.js'
 import { type Clock } from '../ports/clock.js'
@@ -65,7 +66,7 @@ export class CommitWaits {
   readonly #options: CommitWaitsOptions
   /** The barrier for all who ask before it is asked for. */
   #next: Promise<Barrier> | undefined
-  #askedAt = Number.NEGATIVE_INFINITY
+  readonly #pace = new Pace()
   #isOver = false
 
   constructor(options: CommitWaitsOptions) {
@@ -179,12 +180,12 @@ export class CommitWaits {
     const intervalMs = Math.min(
       ...config().replicas.map(({ urgentSyncIntervalMs }) => urgentSyncIntervalMs),
     )
-    const waitMs = this.#askedAt + intervalMs - clock.monotonic()
+    const waitMs = this.#pace.dueInMs(clock.monotonic())
     // Without a wait, too, it is asked for only once it is known to be the next one.
     await (waitMs > 0 ? clock.sleep(waitMs, never) : Promise.resolve())
     // Whoever comes from here on has committed what this one may not have.
     this.#next = undefined
-    this.#askedAt = clock.monotonic()
+    this.#pace.happens(clock.monotonic(), intervalMs)
     return feed.barrier()
   }
 

@@ -1,4 +1,5 @@
 import { comparePositions, type WalPosition } from '../../domain/wal/position.js'
+import { Pace } from '../../kit/pace.js'
 import { type Clock } from '../ports/clock.js'
 import { hasReached } from './take-snapshot.js'
 
@@ -11,6 +12,8 @@ export class SendSchedule {
   readonly #intervalMs: number
   readonly #hurriedIntervalMs: number
   #startedAt = Number.NEGATIVE_INFINITY
+  /** Of all sendings, as it holds for the hurried ones. */
+  readonly #pace = new Pace()
   /** Where that ended which was pending when it was due: without a break, it is one sending. */
   #upTo: WalPosition | undefined
 
@@ -38,14 +41,16 @@ export class SendSchedule {
     if (hasReached(position, end)) return undefined
     if (isUrgent || this.#isUnderWay(position)) return 0
     const isHurried = hurriedTo !== undefined && !hasReached(position, hurriedTo)
-    const intervalMs = isHurried ? this.#hurriedIntervalMs : this.#intervalMs
-    return Math.max(0, this.#startedAt + intervalMs - this.#clock.monotonic())
+    const now = this.#clock.monotonic()
+    if (isHurried) return this.#pace.dueInMs(now)
+    return Math.max(0, this.#startedAt + this.#intervalMs - now)
   }
 
   /** Something is about to be sent from `position` on; all up to `end` belongs to it. */
   begin({ position, end }: { readonly position: WalPosition | undefined; end: WalPosition }): void {
     if (this.#isUnderWay(position)) return
     this.#startedAt = this.#clock.monotonic()
+    this.#pace.happens(this.#startedAt, this.#hurriedIntervalMs)
     this.#upTo = end
   }
 
