@@ -197,7 +197,8 @@ describe.concurrent('the end', () => {
       return { code: await daemon.stop(), rows: await stage.restored(), output: daemon.output }
     })
     expect(found.theirs).toMatchObject({ code: 1, rows: ['first', ...names] })
-    expect(found.theirs.output).toContain('release read lock: context canceled')
+    // Or its two loops have put one temporary file in place at once.
+    expect(found.theirs.output).toMatch(/release read lock: context canceled|error closing db/)
     expect(found.ours).toMatchObject({ code: 0, rows: ['first', ...names] })
   })
 

@@ -1,7 +1,7 @@
 /** Drives the built program from outside: daemons, commands, folders. Everything started is ended by `cleanUp`. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Readable } from 'node:stream'
@@ -266,14 +266,21 @@ export function writeConfig(folder: string, ...databases: DatabaseOptions[]): st
 
 /** The finished objects of a replica, relative to it, sorted. */
 export function listObjects(replica: string): string[] {
-  try {
-    return readdirSync(replica, { recursive: true, encoding: 'utf8' })
-      .filter((name) => name.endsWith('.lz4') && statSync(join(replica, name)).isFile())
-      .sort()
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
+  for (;;) {
+    try {
+      return readdirSync(replica, { recursive: true, encoding: 'utf8' })
+        .filter((name) => name.endsWith('.lz4') && isFile(join(replica, name)))
+        .sort()
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      // A folder in it may have been removed meanwhile.
+      if (!existsSync(replica)) return []
+    }
   }
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true
 }
 
 /** The generations that have a folder. */

@@ -19,6 +19,7 @@ const scenes: Readonly<Record<string, string>> = {
   'docs/restore-runbook.md': `
     echo '${config}' >/etc/tsreplicate.yml
     systemctl start tsreplicate
+    tsreplicate sync -wait >/dev/null
     sqlite3 /data/app.db "insert into note values ('late')"
     systemctl stop tsreplicate
     rm -r /data
