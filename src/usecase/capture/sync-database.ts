@@ -5,7 +5,7 @@
 import { type SegmentPages } from '../../domain/pages/segment-pages.js'
 import { type Broken } from '../../domain/wal/break-reason.js'
 import { CheckpointPacing } from '../../domain/policy/checkpoint-pacing.js'
-import { InUseError, LostReaderError } from '../../domain/errors.js'
+import { DatabaseError, InUseError, LostReaderError } from '../../domain/errors.js'
 import { type CaptureStatus } from '../../domain/status.js'
 import { ignoreAbort, isAbortError, never, waitIsOver } from '../../kit/abort.js'
 import { pauseAfter } from '../../kit/pause.js'
@@ -598,19 +598,26 @@ export class SyncDatabase {
   /** What a deleted file still holds is read as long as it is open. */
   async #keepRest(): Promise<void> {
     try {
-      await this.#captureAll(never, { atOnce: true, isDeleted: true })
-    } catch (err) {
-      const since = new Date(this.#history.lastMs).toISOString()
-      const hint = 'what was committed after that time, if anything was, is lost'
-      const text = 'the last commits of the deleted database could not be read'
-      this.#options.logger.error({ path: this.#options.database.path, since, err, hint }, text)
+      const { continuity } = await this.#captureAll(never, { atOnce: true, isDeleted: true })
+      if (continuity.kind === 'broken') throw new DatabaseError(continuity.detail)
+    } catch (error) {
+      this.#sayLostRest(error)
     }
     try {
       await this.#intake.seal(never)
       await this.#intake.settled()
-    } catch (err) {
-      this.#options.logger.debug({ err }, 'the rest of a deleted database cannot be spooled')
+    } catch (error) {
+      this.#sayLostRest(error)
     }
+  }
+
+  #sayLostRest(err: unknown): void {
+    const { feed, logger, database } = this.#options
+    const spooled = feed.current?.segments.at(-1)?.trailer.captures.at(-1)?.timeMs
+    const since = spooled === undefined ? {} : { since: new Date(spooled).toISOString() }
+    const hint = 'what was committed after that time, if anything was, is lost'
+    const text = 'the last commits of the deleted database could not be read and kept'
+    logger.error({ path: database.path, ...since, err, hint }, text)
   }
 
   /** Captures until nothing more is committed. */
