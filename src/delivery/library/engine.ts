@@ -36,8 +36,8 @@ import { inTurn, WantedDatabases } from './wanted-databases.js'
 type Start = Extract<ToEngine, { kind: 'start' }>
 type Question = Extract<ToEngine, { kind: 'await' | 'add' | 'remove' }>
 
-/** Beyond the timeout of a wait, for the answer of another process. */
-const answerMs = 1000
+/** Beyond the timeout of a wait, for the answer of another process: less than the application waits for that of this one. */
+const answerMs = 500
 
 /** The application decides when it ends. */
 const ignoredSignals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
@@ -146,13 +146,14 @@ async function awaitStored(
     } catch (error) {
       if (!(error instanceof EndedError) || stop.signal.aborted) throw error
     }
-    if (timeoutMs === 1 || stop.signal.aborted) {
+    const leftMs = endsAt - performance.now()
+    if (leftMs <= 0 || stop.signal.aborted) {
       const detail = 'another process was to replicate it, and does not answer'
       throw notStored(`${database}: not within ${formatDuration(request.timeoutMs)}`, {
         missing: [{ database, replica: 'all', detail }],
       })
     }
-    await sleep(Math.min(lookMs, timeoutMs), undefined, { signal })
+    await sleep(Math.min(lookMs, leftMs), undefined, { signal })
   }
 }
 

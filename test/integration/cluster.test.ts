@@ -1,0 +1,129 @@
+/** Several processes of an application: one replicates, and where it ends, in whatever way, another one takes over. */
+import { join } from 'node:path'
+import { afterEach, expect, test } from 'vitest'
+import type * as Library from '../../src/index.js'
+import { cleanUp, library, restore, root, Running, temporaryFolder, until } from '../support/cli.ts'
+import { makeNotes, notesIn } from '../support/notes.ts'
+import { onThisMachine } from '../support/patience.ts'
+import { silent } from '../support/silent-logger.ts'
+
+const { NotStoredError, replicate } = (await import(library)) as typeof Library
+
+afterEach(() => cleanUp())
+
+/** What a worker says, see cluster.mjs. */
+type Said = { readonly pid: number; readonly atMs: number } & (
+  | { readonly event: 'ready'; readonly enginePid: number }
+  | { readonly event: 'log'; readonly level: string; readonly message: string }
+  | { readonly event: 'acknowledged'; readonly note: string }
+  | { readonly event: 'refused'; readonly note: string; readonly message: string }
+)
+type Event = Said['event']
+
+class Cluster {
+  readonly #running: Running
+
+  constructor(options: { readonly db: string; readonly url: string; readonly workers: number }) {
+    const script = join(root, 'test/support/cluster.mjs')
+    this.#running = new Running('cluster', process.execPath, [script, JSON.stringify(options)])
+  }
+
+  said<Name extends Event>(event: Name): readonly Extract<Said, { event: Name }>[] {
+    const lines = this.#running.stdout.split('\n').slice(0, -1)
+    const all = lines.map((line) => JSON.parse(line) as Said)
+    return all.filter((each): each is Extract<Said, { event: Name }> => each.event === event)
+  }
+
+  /** The workers that came to replicate, in that order. */
+  get replicating(): readonly Extract<Said, { event: 'log' }>[] {
+    return this.said('log').filter(({ message }) => message === 'replica claimed')
+  }
+
+  /** What a worker has logged that is not said of every replication. */
+  remarksOf(worker: number): readonly string[] {
+    const always =
+      /^(initialized db|replicating to|new generation|generation continues|resumed|replica claimed|write snapshot|(snapshot|wal segment) written)$/
+    return this.said('log').flatMap(({ pid, level, message }) =>
+      pid === worker && !always.test(message) ? [`${level} ${message}`] : [],
+    )
+  }
+
+  engineOf(worker: number): number {
+    return this.said('ready').find(({ pid }) => pid === worker)?.enginePid ?? 0
+  }
+
+  async until(condition: () => boolean): Promise<void> {
+    await until(condition, 60_000, () => `the cluster, which said:\n${this.#running.output}`)
+  }
+
+  async stop(): Promise<void> {
+    expect(await this.#running.stop(), this.#running.output).toBe(0)
+  }
+}
+
+const ended = {
+  worker: (worker: number): readonly number[] => [worker],
+  'worker and its engine': (worker: number, engine: number) => [worker, engine],
+  engine: (_worker: number, engine: number) => [engine],
+}
+
+test('where the worker of a cluster that replicates is killed, another takes over, and who waits is told the truth', async () => {
+  const folder = temporaryFolder()
+  const [db, replica] = [join(folder, 'app.db'), join(folder, 'replica')]
+  makeNotes(db)
+  const cluster = new Cluster({ db, url: `file://${replica}`, workers: 4 })
+  await cluster.until(() => cluster.said('ready').length === 4 && cluster.replicating.length === 1)
+  const workers = new Set(cluster.said('ready').map(({ pid }) => pid))
+
+  for (const [name, killed] of Object.entries(ended)) {
+    const before = cluster.replicating.length
+    const { pid: worker } = cluster.replicating[before - 1]!
+    const killedAtMs = Date.now()
+    for (const pid of killed(worker, cluster.engineOf(worker))) process.kill(pid, 'SIGKILL')
+    if (name !== 'engine') workers.delete(worker)
+    await cluster.until(() => cluster.replicating.length > before)
+    const { atMs } = cluster.replicating[before]!
+    expect(atMs - killedAtMs, name).toBeLessThan(onThisMachine(3000))
+    const hasGoneOn = (pid: number): boolean =>
+      cluster.said('acknowledged').some((each) => each.pid === pid && each.atMs > atMs)
+    await cluster.until(() => [...workers].every(hasGoneOn))
+  }
+  await cluster.stop()
+  expect(cluster.said('refused')).toEqual([])
+
+  const waiting = 'info waiting until that process ends'
+  const [first, second, third] = cluster.replicating.map(({ pid }) => pid)
+  expect(first && cluster.remarksOf(first)).toEqual([])
+  expect(second && cluster.remarksOf(second)).toEqual([waiting])
+  // Its engine is killed, and the next one stands by, or is the first again.
+  expect(third && cluster.remarksOf(third).slice(0, 2)).toEqual([
+    waiting,
+    'error engine ended, restarting it',
+  ])
+  const output = join(folder, 'restored.db')
+  await restore(replica, output)
+  const notes = notesIn(output)
+  expect(notes).toEqual(notesIn(db))
+  const acknowledged = cluster.said('acknowledged').map(({ note }) => note)
+  expect(acknowledged.filter((note) => !notes.includes(note))).toEqual([])
+})
+
+test('where the process that replicates hangs, who waits in another one is refused in time, and goes on after it', async () => {
+  const folder = temporaryFolder()
+  const [db, url] = [join(folder, 'app.db'), `file://${join(folder, 'replica')}`]
+  makeNotes(db, 'kept')
+  await using first = await replicate(db, url, { logger: silent })
+  await using second = await replicate(db, url, { logger: silent })
+  await second.stored({ urgency: 'now' })
+  const engine = first.pid ?? 0
+  process.kill(engine, 'SIGSTOP')
+  const refused = await second.stored({ urgency: 'now', timeoutMs: 500 }).catch(String)
+  const waiting = second.stored({ urgency: 'now' })
+  process.kill(engine, 'SIGKILL')
+  expect(refused).toContain(
+    `not stored: ${db}: not within 500ms; on all: another process was to replicate it, and does not answer`,
+  )
+  expect(await waiting).toMatchObject({ database: db })
+  await second.stop()
+  await expect(second.stored()).rejects.toBeInstanceOf(NotStoredError)
+})
