@@ -1,12 +1,8 @@
 /** Puts a restore together. Loaded only when there is one. */
 import { existsSync } from 'node:fs'
-import { rmdir } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
 import { systemClock } from '../infrastructure/clock/system-clock.js'
 import { followLinks } from '../infrastructure/config/paths.js'
-import { createFolder } from '../infrastructure/files/durable-files.js'
 import { fileImages, type ImageEntries } from '../infrastructure/image/file-image.js'
-import { InUseError } from '../domain/errors.js'
 import { type DatabaseConfig } from '../domain/settings/config.js'
 import { restoreDatabase } from '../usecase/restore/restore-database.js'
 import {
@@ -20,13 +16,13 @@ import {
   type RestoreSource,
 } from '../usecase/restore/restore-types.js'
 import { openSystemProcesses } from '../infrastructure/processes/system-processes.js'
-import { takeLockFile } from '../infrastructure/spool/folder-lock.js'
 import { digestParts, FolderPageMap } from '../infrastructure/spool/folder-page-map.js'
 import { FolderSpool } from '../infrastructure/spool/folder-spool.js'
 import { RestoredFile } from '../infrastructure/spool/restored-file.js'
 import { settleState } from '../infrastructure/spool/state-place.js'
 import { leaveState } from '../usecase/restore/leave-state.js'
 import { packageFile } from './package-file.js'
+import { RestoreTurns } from './restore-turns.js'
 import { openReplicas } from './stores.js'
 
 const threads = 'dist/compose/threads'
@@ -60,17 +56,18 @@ export interface MissingDatabases extends Pick<
   readonly onProgress?: (progress: RestoreProgress) => void
 }
 
-export function restoreMissing(
+export async function restoreMissing(
   databases: readonly DatabaseConfig[],
   { onProgress = () => undefined, ...options }: MissingDatabases,
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, RestoreReport>> {
-  return restoreAll(
+  using turns = new RestoreTurns()
+  return await restoreAll(
     databases,
     {
       ...options,
       exists: existsSync,
-      tryTurn,
+      tryTurn: (path) => turns.tryTurn(path),
       clock: systemClock,
       openReplicas: ({ replicas }) => openReplicas(replicas),
       restore: (request, stop) => restore(request, { onProgress }, stop),
@@ -78,32 +75,6 @@ export function restoreMissing(
     },
     signal,
   )
-}
-
-/** The lock is beside what is restored; a folder that is made for it goes with it, if it is empty then. */
-async function tryTurn(path: string): Promise<AsyncDisposable | undefined> {
-  const output = followLinks(path)
-  const folder = dirname(output)
-  const isMade = !existsSync(folder)
-  const processes = await openSystemProcesses()
-  try {
-    await createFolder(folder, {}, { isDurable: false })
-    const lock = await takeLockFile(join(folder, `.${basename(output)}.tsreplicate-restoring`), {
-      folder: path,
-      processes,
-    })
-    return {
-      async [Symbol.asyncDispose]() {
-        await lock.release()
-        processes[Symbol.dispose]()
-        if (isMade) await rmdir(folder).catch(() => undefined)
-      },
-    }
-  } catch (error) {
-    processes[Symbol.dispose]()
-    if (error instanceof InUseError) throw error
-    return undefined
-  }
 }
 
 async function leaveStateOf(
