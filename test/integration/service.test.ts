@@ -18,6 +18,7 @@ import {
   runLitestream,
   start,
   temporaryFolder,
+  until,
   writeConfig,
 } from '../support/cli.ts'
 import {
@@ -217,8 +218,15 @@ describe('SIGHUP', () => {
     await write({ db, oracle, count: 10 })
     const daemon = start('replicate', '-config', config)
     await daemon.waitFor(firstObject, { times: 3 })
-    /** Each is stored on so many replicas before the next one, and the next one restarts the WAL. */
+    const application = new Database(db)
+    /** Whether the next commit begins the WAL anew. */
+    const isRestarted = (): boolean => {
+      const [outcome] = application.pragma('wal_checkpoint(RESTART)') as { busy: number }[]
+      return outcome?.busy === 0
+    }
+    /** Each is stored on so many replicas before the next one, and begins an index. */
     const commit = async (replicas: number): Promise<void> => {
+      await until(isRestarted, 30_000, 'a WAL that can begin anew')
       const times = daemon.count(/wal segment written/) + replicas
       await write({ db, oracle, count: 1, payloadBytes: 60_000 })
       await daemon.waitFor(/wal segment written/, { times })

@@ -149,6 +149,15 @@ export function isNext(end: WalPosition, start: WalPosition): boolean {
   return kind === 'continues' || kind === 'unknown'
 }
 
+/**
+ * Whether of some index there are segments and not the one that it begins with: no snapshot can be in between, so that nobody
+ * can restore them. Litestream 0.3 refuses the whole generation then ("missing initial wal segment"), whatever snapshot follows.
+ * In order of positions.
+ */
+export function lacksBeginning(segments: readonly WalPosition[]): boolean {
+  return segments.some(({ index, offset }, at) => offset > 0 && segments[at - 1]?.index !== index)
+}
+
 /** How `next` stands to the end of what was before it. */
 export function succession(before: ChainTail, next: SegmentHead): Succession {
   if (next.index < before.index) return { kind: 'overlap' }

@@ -10,6 +10,7 @@ import {
   type ChainTail,
   chainStart,
   headOf,
+  lacksBeginning,
   succession,
   tailOf,
 } from '../../domain/stored/segment-chain.js'
@@ -76,6 +77,11 @@ export class CheckTiling {
   /** Whether everything is known that can be. */
   get isComplete(): boolean {
     return this.#unread.length === 0
+  }
+
+  /** See {@link lacksBeginning}. */
+  get lacksBeginning(): boolean {
+    return lacksBeginning(this.#listed)
   }
 
   /** Reads some of the trailers that are needed. */

@@ -1,7 +1,7 @@
 import { ReplicaError } from '../../domain/errors.js'
 import { type Fork, type Lineage } from '../../domain/stored/lineage.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
-import { checksumAt, nextInLog } from '../../domain/stored/segment-chain.js'
+import { checksumAt, lacksBeginning, nextInLog } from '../../domain/stored/segment-chain.js'
 import { type StoredRuns } from '../../domain/stored/stored-runs.js'
 import { broken, type Broken } from '../../domain/wal/break-reason.js'
 import { type Generation } from '../../domain/wal/generation.js'
@@ -122,7 +122,8 @@ export class LocateReplica {
       }
       // What is stored behind the beginning has the names of what would go on from there.
       const isInTheWay = position && beginning && comparePositions(position, beginning) > 0
-      if (beginning === undefined || isInTheWay === true) {
+      const isHeadless = lacksBeginning(segments.toSorted(comparePositions))
+      if (beginning === undefined || isInTheWay === true || isHeadless) {
         return broken(
           'replica missed segments that the spool no longer has',
           position === undefined

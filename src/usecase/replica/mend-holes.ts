@@ -26,7 +26,7 @@ export class MendHoles {
     }
     const { holes, runs } = tiling.result
     if (holes.length > 0) {
-      await this.#mend(place, holes, kill)
+      await this.#mend(place, tiling, kill)
       return
     }
     secondLook.clear()
@@ -37,11 +37,12 @@ export class MendHoles {
 
   /**
    * What is missing is sent again if the spool has it. Else a snapshot makes everything behind it restorable, in this
-   * generation if all of the index is there that is being captured.
+   * generation if all of the index is there that is being captured, and Litestream can still read it.
    */
-  async #mend(place: Place, holes: readonly Hole[], kill: AbortSignal): Promise<void> {
+  async #mend(place: Place, tiling: CheckTiling, kill: AbortSignal): Promise<void> {
     const { feed, client, logger, spool, standing, secondLook, snapshots } = this.#parts
     const { current } = feed
+    const { holes } = tiling.result
     const [first] = holes
     const last = holes.at(-1)
     if (current?.generation !== place.generation || first === undefined || last === undefined) {
@@ -75,7 +76,8 @@ export class MendHoles {
       return
     }
     place.tiling = undefined
-    if (comparePositions(last.to, { index: current.end.index, offset: 0 }) <= 0) {
+    const isBehindUs = comparePositions(last.to, { index: current.end.index, offset: 0 }) <= 0
+    if (isBehindUs && !tiling.lacksBeginning) {
       // What is behind the hole is looked at when the snapshot is there.
       standing.loseSnapshot(place)
       await snapshots.take(place, 'generation', kill)

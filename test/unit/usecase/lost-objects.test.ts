@@ -41,6 +41,16 @@ async function restored(): Promise<number | undefined> {
   return found.kind === 'refused' ? undefined : found.commit.number
 }
 
+/** Litestream refuses a generation in which an index lacks its beginning, wherever its snapshots are. */
+function expectBeginnings(): void {
+  const starts = new Map<string, string>()
+  for (const path of segments(host.state.spool!.generation)) {
+    const [, index = '', offset = ''] = /(\w{8})_(\w{8})\.wal/.exec(path) ?? []
+    if (!starts.has(index)) starts.set(index, offset)
+  }
+  expect(new Set(starts.values())).toEqual(new Set(['00000000']))
+}
+
 const reads = (): number => operations.filter((operation) => operation.startsWith('read ')).length
 
 /** Several indexes, all of it confirmed, and the daemon stopped. */
@@ -103,6 +113,7 @@ describe('at a start', () => {
       expect(isKnownRestorable()).toBe(true)
       expect(await restored()).toBe(last.number)
       expect(world.overwritten).toEqual([])
+      expectBeginnings()
     })
 
     test('one in whose place an older copy is, of another size', async () => {
@@ -119,6 +130,18 @@ describe('at a start', () => {
       expect(isKnownRestorable()).toBe(true)
       expect(await restored()).toBe(last.number)
     })
+  })
+
+  test('an index without its beginning, behind which the rest is gone, too', async () => {
+    await fill()
+    for (const path of segments().slice(15)) world.client.objects.delete(path)
+    world.client.objects.delete(segments()[10]!)
+    host.start()
+    await world.pass(30 * secondMs)
+    const last = await write(3)
+    await world.pass(10 * secondMs)
+    expect(await restored()).toBe(last.number)
+    expectBeginnings()
   })
 
   test('what the spool still has is sent again', async () => {
