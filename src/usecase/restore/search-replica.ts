@@ -25,7 +25,8 @@ import {
   targetFlags,
 } from './restore-types.js'
 
-const maxSearches = 3
+/** An object that is listed, and cannot be found so often, is missing. */
+const maxSightings = 3
 
 export type SearchOutcome =
   | { readonly kind: 'backup'; readonly backup: Backup }
@@ -41,14 +42,15 @@ export interface Searched {
   readonly history: ReplicaHistory
 }
 
-/** Looks for what comes nearest to the target, again when objects vanish under our eyes. */
+/** Looks for what comes nearest to the target, again as long as objects vanish under our eyes: retention deletes one after the other. */
 export async function searchReplica(
   source: RestoreSource,
   request: RestoreRequest,
   notes: string[],
   signal: AbortSignal,
 ): Promise<Searched> {
-  for (let attempt = 1; ; attempt += 1) {
+  const sightings = new Map<string, number>()
+  for (;;) {
     const found: string[] = []
     try {
       const trailers = new TrailerReader(source.client, found, signal)
@@ -60,7 +62,10 @@ export async function searchReplica(
       notes.push(...found)
       return { outcome, earliest: search.earliest, history }
     } catch (error) {
-      if (!(error instanceof ObjectNotFoundError) || attempt === maxSearches) throw error
+      if (!(error instanceof ObjectNotFoundError)) throw error
+      const times = (sightings.get(error.message) ?? 0) + 1
+      if (times === maxSightings) throw error
+      sightings.set(error.message, times)
     }
   }
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { ObjectNotFoundError } from '../../../../src/domain/errors.js'
 import { type Generation, formatGeneration } from '../../../../src/domain/wal/generation.js'
 import { type FollowedGeneration } from '../../../../src/domain/stored/lineage.js'
 import { formatObjectPath } from '../../../../src/domain/stored/replica-layout.js'
@@ -340,5 +341,32 @@ describe('of several replicas', () => {
     expect(backup.said).toEqual([expect.stringContaining('replica replica-1 was skipped')])
     const refused = choose([lossy, replicaOf(long)])
     await expect(refused).rejects.toMatchObject({ code: 'CORRUPTION' })
+  })
+})
+
+describe('while objects vanish', () => {
+  const long: Made = { generation: g1, times: [1000, 2000, 3000, 4000, 5000, 6000] }
+  const newer: Made = { generation: g2, times: [7000, 8000] }
+
+  test('one after the other, as retention deletes them, the newest that stays is found', async () => {
+    const client = replicaOf(long, newer)
+    client.objects.delete(formatObjectPath({ kind: 'snapshot', generation: g1, index: 0 }))
+    client.beforeOperation = (operation, path) => {
+      if (operation === 'read' && path.includes(g1)) client.objects.delete(path)
+    }
+    expect((await choose([client])).listing.generation).toBe(g2)
+    expect([...client.objects.keys()].filter((path) => path.includes(g1))).toEqual([])
+  })
+
+  test('one that is listed and never there ends the search', async () => {
+    const client = replicaOf(long, newer)
+    let reads = 0
+    client.beforeOperation = (operation, path) => {
+      if (operation !== 'read' || !path.includes(`${g2}/wal/`)) return
+      reads += 1
+      throw new ObjectNotFoundError(`${path} does not exist`)
+    }
+    await expect(choose([client])).rejects.toMatchObject({ code: 'OBJECT_NOT_FOUND' })
+    expect(reads).toBe(3)
   })
 })
