@@ -1,6 +1,9 @@
 #!/usr/bin/env node
 import { whyNotHere } from '../dist/kit/runtime.js'
 
+// It would open Node's debugger to every user of the machine.
+process.on('SIGUSR1', () => undefined)
+
 const reason = whyNotHere(process.versions)
 if (reason === undefined) {
   import('../dist/delivery/cli/start.js')

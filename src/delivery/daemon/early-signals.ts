@@ -5,8 +5,7 @@ let hasHungUp = false
 /** Called first of all. */
 export function holdSignals(): void {
   process.on('SIGHUP', () => (hasHungUp = true))
-  // SIGUSR1 would open Node's debugger to every user of the machine.
-  for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) process.on(signal, () => undefined)
+  process.on('SIGUSR2', () => undefined)
 }
 
 /** Whether a SIGHUP came since {@link holdSignals} or since it was asked last. */

@@ -22,6 +22,7 @@ import {
 import { never } from '../../kit/abort.js'
 import { asError, codeOf } from '../../kit/error-text.js'
 import { pauseAfter } from '../../kit/pause.js'
+import { withoutDebugger } from '../../kit/without-debugger.js'
 import { type DaemonStatus } from '../../domain/status.js'
 import { type Stored } from '../../usecase/daemon/commit-waits.js'
 import { subjectOf } from '../daemon/endpoints.js'
@@ -151,7 +152,7 @@ export class EngineProcess implements RunningReplication {
   /** Starts the process; resolves when it runs, rejects when it does not come to that. */
   async start({ restores }: { readonly restores: boolean }): Promise<void> {
     const child = fork(engineFile(), {
-      execArgv: [],
+      execArgv: [withoutDebugger],
       // Those of the application are not for the engine.
       env: { ...process.env, NODE_OPTIONS: undefined },
       serialization: 'advanced',

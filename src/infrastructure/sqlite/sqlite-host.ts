@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { copyOf } from '../../kit/free-memory.js'
+import { withoutDebugger } from '../../kit/without-debugger.js'
 import { type CapturedRun, type CaptureResult } from '../../usecase/ports/managed-database.js'
 import {
   type LookOrder,
@@ -56,7 +57,7 @@ export function startThread({ said, died, ended }: SqliteHostEvents): SqliteHost
 export function startProcess({ said, died, ended }: SqliteHostEvents): SqliteHost {
   const underWay = openUnderWay()
   const child = fork(fileURLToPath(entry), {
-    execArgv: [`--max-semi-space-size=${maxYoungGenerationSizeMb}`],
+    execArgv: [withoutDebugger, `--max-semi-space-size=${maxYoungGenerationSizeMb}`],
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'inherit', 'ipc', underWay ?? 'ignore'],
   })
