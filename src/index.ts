@@ -16,6 +16,7 @@ export {
   NotStoredError,
   ObjectNotFoundError,
   OutputError,
+  CheckTimeoutError,
   OutputExistsError,
   ReplicaError,
   TsreplicateError,

@@ -8,6 +8,7 @@ export const exitCodes = {
   usage: { code: 2, meaning: 'the command line is wrong' },
   notRunning: { code: 3, meaning: undefined },
   damaged: { code: 65, meaning: undefined },
+  checkTimeout: { code: 69, meaning: 'what was restored could not be checked in time' },
   bug: { code: 70, meaning: 'a bug of tsreplicate' },
   notStored: { code: 74, meaning: undefined },
   inUse: {

@@ -75,9 +75,14 @@ export class OutputExistsError extends TsreplicateError {
   readonly code = 'OUTPUT_EXISTS'
 }
 
-/** The output of a restore cannot be written: the user makes room or names another place. */
+/** The output of a restore cannot be written, or the memory for its check does not do: the user makes room or names another place. */
 export class OutputError extends TsreplicateError {
   readonly code = 'OUTPUT'
+}
+
+/** The restored database could not be checked in time: it is known to be neither sound nor damaged. Exit code 69. */
+export class CheckTimeoutError extends TsreplicateError {
+  readonly code = 'CHECK_TIMEOUT'
 }
 
 /** The live database cannot be used now (locked, not a database, no permission). Looked at again later. */
@@ -141,6 +146,7 @@ export const errorClasses = [
   AmbiguousBackupError,
   OutputExistsError,
   OutputError,
+  CheckTimeoutError,
   DatabaseError,
   LocalStateError,
   InUseError,

@@ -23,8 +23,10 @@ import {
   until,
   writeConfig,
 } from '../support/cli.ts'
+import { hasCompiler } from '../support/compiled.ts'
 import { onThisMachine } from '../support/patience.ts'
 import { sayAtTheEnd } from '../support/last-lines.ts'
+import { WrongClock } from '../support/wrong-clock.ts'
 
 afterEach(() => cleanUp())
 
@@ -129,6 +131,54 @@ describe('a schema that is made to do harm', () => {
         return false
       }
     })
+
+  test.skipIf(!hasCompiler)(
+    'and never ends is not checked in time, which restore, verify and the daemon say (needs a C compiler)',
+    async () => {
+      const { folder, db, url, into, output } = await replicated('', endless)
+      const clock = new WrongClock()
+      const env = { SCENE: folder, ...clock.env }
+      const begin = (name: string, ...args: string[]): Running =>
+        new Running(name, process.execPath, [program, ...args], env)
+      const verify = ['verify', '-level', 'restore', '-temp-path', into]
+      const replicas = [{ path: url.slice('file://'.length), 'validation-interval': '100ms' }]
+      const config = writeConfig(folder, { path: db, replicas })
+      const restoring = begin('restore', 'restore', '--json', '-o', output, url)
+      const verifying = begin('verify', ...verify, '--json', url)
+      const daemon = begin('replicate', 'replicate', '-config', config)
+      await until(() => checkers(folder).length === 3, 60_000, 'three checks')
+      // It opens no debugger, in none of them.
+      for (const { child } of [restoring, verifying]) child.kill('SIGUSR1')
+      for (const pid of checkers(folder)) process.kill(Number(pid), 'SIGUSR1')
+      // Not once: to hear of a signal is to read, too.
+      const passing = setInterval(() => clock.pass(121_000), 1000)
+      const codes = await Promise.all([restoring.exit(), verifying.exit()])
+      clearInterval(passing)
+      expect(codes, restoring.output + verifying.output).toEqual([69, 69])
+      expect(JSON.parse(restoring.stdout)).toEqual({
+        error: {
+          code: 'CHECK_TIMEOUT',
+          message: `${output} could not be checked in time: quick_check was stopped, it read nothing for 2m0s`,
+          hint: expect.stringContaining('`restore -integrity-check none`') as unknown,
+        },
+      })
+      expect(JSON.parse(verifying.stdout)).toMatchObject([
+        {
+          verdict: 'timeout',
+          problem: expect.stringContaining('not be checked in time') as unknown,
+        },
+      ])
+      await daemon.waitFor(
+        /level=ERROR msg="not validated in time" .*status=timeout err=".*integrity_check was stopped, it read nothing for 2m0s/,
+      )
+      expect(await daemon.stop(), daemon.output).toBe(0)
+      for (const { output: said } of [restoring, verifying, daemon]) {
+        expect(said).not.toMatch(/debugger/i)
+      }
+      await until(() => checkers(folder).length === 0, 20_000, 'the end of the checks')
+      expect(readdirSync(into)).toEqual([])
+    },
+  )
 
   test.each([
     ['SIGINT', 130],

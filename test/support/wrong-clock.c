@@ -1,7 +1,7 @@
 /*
  * Preloaded into a process, gives it a wall clock that is wrong: by the milliseconds in the first 8 bytes (little-endian,
- * signed) of the file that CLOCK_AHEAD names, which may change at any time. Monotonic clocks are left alone, and so are the
- * times of files, which the kernel gives.
+ * signed) of the file that CLOCK_AHEAD names, which may change at any time. The next 8 bytes say how much time has passed
+ * that has not, on the monotonic clock. The times of files, which the kernel gives, are left alone.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,14 +20,14 @@ __attribute__((constructor)) static void begin(void) {
   const char *path = getenv("CLOCK_AHEAD");
   int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return;
-  void *page = mmap(NULL, sizeof *ahead_ms, PROT_READ, MAP_SHARED, fd, 0);
+  void *page = mmap(NULL, 2 * sizeof *ahead_ms, PROT_READ, MAP_SHARED, fd, 0);
   if (page != MAP_FAILED) ahead_ms = page;
   close(fd);
 }
 
-static void shift(struct timespec *now) {
+static void shift(struct timespec *now, int which) {
   if (ahead_ms == NULL) return;
-  int64_t ms = *ahead_ms;
+  int64_t ms = ahead_ms[which];
   now->tv_sec += ms / 1000;
   now->tv_nsec += ms % 1000 * 1000000;
   if (now->tv_nsec < 0) now->tv_sec -= 1, now->tv_nsec += 1000000000;
@@ -36,11 +36,14 @@ static void shift(struct timespec *now) {
 
 static int is_wall(clockid_t id) { return id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE; }
 
+static int is_monotonic(clockid_t id) { return id == CLOCK_MONOTONIC || id == CLOCK_MONOTONIC_COARSE; }
+
 int clock_gettime(clockid_t id, struct timespec *now) {
   static int (*real)(clockid_t, struct timespec *);
   if (real == NULL) real = (__typeof__(real))dlsym(RTLD_NEXT, "clock_gettime");
   int result = real != NULL ? real(id, now) : (int)syscall(SYS_clock_gettime, id, now);
-  if (result == 0 && is_wall(id)) shift(now);
+  if (result == 0 && is_wall(id)) shift(now, 0);
+  if (result == 0 && is_monotonic(id)) shift(now, 1);
   return result;
 }
 

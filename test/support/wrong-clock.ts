@@ -11,6 +11,7 @@ export class WrongClock {
   readonly env: Readonly<Record<string, string>>
   readonly #path = join(temporaryFolder(), 'ahead')
   #aheadMs = 0
+  #passedMs = 0
 
   constructor(aheadMs = 0) {
     closeSync(openSync(this.#path, 'w'))
@@ -29,11 +30,22 @@ export class WrongClock {
 
   /** Negative: it is behind. */
   set(aheadMs: number): void {
-    const bytes = Buffer.alloc(8)
-    bytes.writeBigInt64LE(BigInt(Math.round(aheadMs)))
-    const file = openSync(this.#path, 'r+')
-    writeSync(file, bytes, 0, 8, 0)
-    closeSync(file)
     this.#aheadMs = aheadMs
+    this.#write()
+  }
+
+  /** To whoever measures how long something takes, so much more time has passed. */
+  pass(passedMs: number): void {
+    this.#passedMs += passedMs
+    this.#write()
+  }
+
+  #write(): void {
+    const bytes = Buffer.alloc(16)
+    bytes.writeBigInt64LE(BigInt(Math.round(this.#aheadMs)))
+    bytes.writeBigInt64LE(BigInt(Math.round(this.#passedMs)), 8)
+    const file = openSync(this.#path, 'r+')
+    writeSync(file, bytes, 0, 16, 0)
+    closeSync(file)
   }
 }

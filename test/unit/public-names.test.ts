@@ -8,6 +8,7 @@ import * as library from '../../src/index.js'
 const values = [
   'AddressError',
   'AmbiguousBackupError',
+  'CheckTimeoutError',
   'ConfigError',
   'CorruptionError',
   'DatabaseError',

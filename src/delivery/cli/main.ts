@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 
 import {
+  CheckTimeoutError,
   ConfigError,
   InUseError,
   NotRunningError,
@@ -139,6 +140,7 @@ function report(error: unknown, argv: readonly string[]): number {
   if (error instanceof UsageError) return exitCodes.usage.code
   if (error instanceof ConfigError) return exitCodes.config.code
   if (error instanceof InUseError) return exitCodes.inUse.code
+  if (error instanceof CheckTimeoutError) return exitCodes.checkTimeout.code
   if (error instanceof NotRunningError) return exitCodes.notRunning.code
   return error instanceof NotStoredError ? exitCodes.notStored.code : exitCodes.failed.code
 }

@@ -56,7 +56,7 @@ export interface RestoreOptions extends Omit<UrlRestoreOptions, 'to' | 'at'> {
 /**
  * Restores a database from the replica at a URL. Never overwrites a file. Rejects with `UsageError` for options that it does
  * not know or understand, `ConfigError` for a URL that is wrong, `NoBackupError`, `AmbiguousBackupError`, `CorruptionError`,
- * `OutputExistsError`, `OutputError` or `ReplicaError`; then there is no output.
+ * `OutputExistsError`, `OutputError`, `CheckTimeoutError` or `ReplicaError`; then there is no output.
  */
 export async function restore(url: string, options: UrlRestoreOptions): Promise<RestoreReport>
 /** The same from the one of several replicas that has the newest commit that is wanted. */

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { constants, setPriority } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { onAbort } from '../../kit/abort.js'
+import { withoutDebugger } from '../../kit/without-debugger.js'
 
 export interface ProcessLimits {
   /** Without anything read, from a file or the cache of the system: it does not get on. Looked at on Linux. */
@@ -16,7 +17,7 @@ export interface ProcessLimits {
 /** What became of a process that was asked. `ended`: it gave no answer. */
 export type ProcessAnswer =
   | { readonly kind: 'answer'; readonly value: unknown }
-  | { readonly kind: 'late' | 'too large' }
+  | { readonly kind: 'late' | 'idle' | 'too large' }
   | { readonly kind: 'ended'; readonly why: string }
 
 /** The kernel counts memory in pages, which have 4 KiB nearly everywhere. */
@@ -39,7 +40,7 @@ export async function askProcess(
   signal.throwIfAborted()
   const { promise, resolve } = Promise.withResolvers<ProcessAnswer>()
   const child = fork(fileURLToPath(entry), {
-    execArgv: [],
+    execArgv: [withoutDebugger],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })
   using _stopping = onAbort(signal, () => resolve({ kind: 'ended', why: 'it was stopped' }))
@@ -52,7 +53,7 @@ export async function askProcess(
     const bytes = await readBytes(child.pid)
     const nowMs = performance.now()
     if (bytes === undefined || bytes !== read.bytes) read = { bytes: bytes ?? 0, atMs: nowMs }
-    else if (nowMs - read.atMs > maxIdleMs) resolve({ kind: 'late' })
+    else if (nowMs - read.atMs > maxIdleMs) resolve({ kind: 'idle' })
   })
   child.once('spawn', () => {
     lowerPriority(child.pid, priority)

@@ -1,7 +1,12 @@
 import { type FileHandle, lstat, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
-import { CorruptionError, OutputError, OutputExistsError } from '../../domain/errors.js'
+import {
+  CheckTimeoutError,
+  CorruptionError,
+  OutputError,
+  OutputExistsError,
+} from '../../domain/errors.js'
 import { type Verified } from '../../domain/stored/chain-verifier.js'
 import { statedPageCount } from '../../domain/stored/content-bounds.js'
 import { type SegmentStart } from '../../domain/wal/segment-verifier.js'
@@ -23,6 +28,9 @@ import { ImageThreads } from './image-threads.js'
 const companions = ['', '-wal', '-shm', '-journal'] as const
 /** Writing goes on in one of them at a time; more would only hold more memory. */
 const maxThreads = 3
+
+const uncheckedHint =
+  'All that is stored of it was verified by its checksums: `restore -integrity-check none` takes it as it is.'
 
 /** The modules that are run: by the threads that build an image, and by the process that checks it. */
 export interface ImageEntries {
@@ -169,12 +177,15 @@ class FileImage implements DatabaseImage {
         throw new OutputError(`cannot run ${pragma} on ${this.#outputPath}: ${result.detail}`, {
           hint: 'Restore to another path with -o, or without the check.',
         })
-      case 'unfinished':
+      case 'late':
+        throw new CheckTimeoutError(
+          `${this.#outputPath} could not be checked in time: ${pragma} was stopped, ${result.detail}`,
+          { hint: `What its schema computes may take so long, or the disk. ${uncheckedHint}` },
+        )
+      case 'too large':
         throw new OutputError(
           `${this.#outputPath} could not be checked: ${pragma} was stopped, ${result.detail}`,
-          {
-            hint: 'All that is stored of it was verified. Its own constraints or indexes may take so long: take it as it is with -integrity-check none.',
-          },
+          { hint: `What its schema computes may take so much. ${uncheckedHint}` },
         )
       case 'damaged':
         throw new CorruptionError(`the restored database fails ${pragma}: ${result.detail}`, {

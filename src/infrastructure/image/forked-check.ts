@@ -1,3 +1,4 @@
+import { formatDuration } from '../../kit/duration.js'
 import { askProcess } from '../child-process/ask-process.js'
 import { type CheckRequest, type CheckResult } from './image-messages.js'
 
@@ -30,9 +31,14 @@ export async function checkInProcess(
     case 'answer':
       return answer.value as CheckResult
     case 'late':
-      return { verdict: 'unfinished', detail: 'it did not get on' }
+      return {
+        verdict: 'late',
+        detail: `it took more than ${formatDuration(Math.round(maxMs / 1000) * 1000)}`,
+      }
+    case 'idle':
+      return { verdict: 'late', detail: `it read nothing for ${formatDuration(maxIdleMs)}` }
     case 'too large':
-      return { verdict: 'unfinished', detail: `it took more than ${mebibytes} MiB of memory` }
+      return { verdict: 'too large', detail: `it took more than ${mebibytes} MiB of memory` }
     case 'ended':
       return { verdict: 'failed', detail: `the process for it ended: ${answer.why}` }
   }

@@ -45,8 +45,8 @@ export interface CheckRequest {
 
 /**
  * What SQLite says of the file: that its pages fit together, with what it remarks on what is stored in them; what is damaged;
- * why the file could not be read; or why SQLite was stopped.
+ * why the file could not be read; or why SQLite was stopped: it took too long, or too much memory.
  */
 export type CheckResult =
   | { readonly verdict: 'sound'; readonly remarks: readonly string[] }
-  | { readonly verdict: 'damaged' | 'failed' | 'unfinished'; readonly detail: string }
+  | { readonly verdict: 'damaged' | 'failed' | 'late' | 'too large'; readonly detail: string }

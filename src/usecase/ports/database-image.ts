@@ -62,8 +62,9 @@ export interface DatabaseImage extends AsyncDisposable {
   startSegment(start: SegmentStart, options: { endsIndex: boolean }): Promise<SegmentInput>
   /**
    * Brings the file to its size, makes it durable, lets SQLite check it and gives it its name. Throws
-   * {@link CorruptionError}; to be checked also means that the size of a commit is the one that the database states. Returns what SQLite remarks on what is stored in it, and what it could not check. An abort ends
-   * the check at once.
+   * {@link CorruptionError}, and {@link CheckTimeoutError} when the check does not end in time; to be checked also means that the
+   * size of a commit is the one that the database states. Returns what SQLite remarks on what is stored in it, and what it
+   * could not check. An abort ends the check at once.
    */
   finish(
     size: Pick<Verified, 'sizeBytes' | 'isCommitted'>,

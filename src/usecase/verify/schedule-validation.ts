@@ -1,4 +1,4 @@
-import { CorruptionError } from '../../domain/errors.js'
+import { CheckTimeoutError, CorruptionError } from '../../domain/errors.js'
 import { formatPosition } from '../../domain/wal/position.js'
 import { isAbortError } from '../../kit/abort.js'
 import { type Permits } from '../../kit/permits.js'
@@ -21,7 +21,7 @@ export interface ScheduleValidationOptions {
   readonly logger: Logger
   /** A number from 0 up to 1. */
   readonly random: () => number
-  /** Is told when a restore was valid or not; a replica that could not be asked is neither. */
+  /** Is told when a restore was valid or not; a replica that could not be asked, or a restore that could not be checked in time, is neither. */
   readonly validated: ValidatedRestores
 }
 
@@ -86,6 +86,8 @@ export class ScheduleValidation {
       if (error instanceof CorruptionError) {
         validated.record({ isValid: false, atMs: clock.now() })
         logger.error({ status: 'mismatch', err: error }, 'invalid replica')
+      } else if (error instanceof CheckTimeoutError) {
+        logger.error({ status: 'timeout', err: error }, 'not validated in time')
       } else {
         logger.error({ err: error }, 'validation error')
       }

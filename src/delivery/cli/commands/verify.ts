@@ -1,6 +1,11 @@
 import { expandPath, validate, verify as runVerify } from '../../../compose/commands.js'
 import { type DatabaseConfig } from '../../../domain/settings/config.js'
-import { CorruptionError, TsreplicateError, UsageError } from '../../../domain/errors.js'
+import {
+  CheckTimeoutError,
+  CorruptionError,
+  TsreplicateError,
+  UsageError,
+} from '../../../domain/errors.js'
 import { formatPosition } from '../../../domain/wal/position.js'
 import { countOf, formatBytes } from '../../../kit/quantity.js'
 import { type Finding } from '../../../domain/stored/verification.js'
@@ -32,8 +37,8 @@ type Level = (typeof levels)[number]
 
 interface Result {
   readonly replica: string
-  /** `failed`: it could not be found out. */
-  readonly verdict: 'sound' | 'damaged' | 'failed'
+  /** `timeout`: the restored copy could not be checked in time; `failed`: for another reason, it could not be found out. */
+  readonly verdict: 'sound' | 'damaged' | 'timeout' | 'failed'
   readonly generations: readonly VerifiedGeneration[]
   readonly restored: ValidationReport | undefined
   /** Of the replica as a whole. */
@@ -75,8 +80,9 @@ export const verify = defineCommand({
     if (flags.json) printJson(results.map((result) => ({ level, ...forJson(result) })))
     else print(describe(results, level))
     if (results.some(({ verdict }) => verdict === 'damaged')) return exitCodes.damaged.code
-    const isSound = results.every(({ verdict }) => verdict === 'sound')
-    return isSound ? exitCodes.done.code : exitCodes.failed.code
+    if (results.some(({ verdict }) => verdict === 'failed')) return exitCodes.failed.code
+    const isLate = results.some(({ verdict }) => verdict === 'timeout')
+    return isLate ? exitCodes.checkTimeout.code : exitCodes.done.code
   },
 })
 
@@ -129,16 +135,24 @@ async function verifySource(
     }
     const restored =
       level === 'restore' ? await validate({ source, database, temporaryPath }, signal) : undefined
-    const isDamaged = generations.some(({ findings }) => findings.some(isDamage))
-    const verdict = isDamaged ? 'damaged' : 'sound'
+    const verdict = isDamagedSomewhere(generations) ? 'damaged' : 'sound'
     return { replica, verdict, generations, restored, problem: undefined }
   } catch (error) {
     if (!(error instanceof TsreplicateError)) throw error
-    const verdict = error instanceof CorruptionError ? 'damaged' : 'failed'
+    const verdict = isDamagedSomewhere(generations) ? 'damaged' : verdictOf(error)
     const { message, hint } = error
     const problem = hint === undefined ? message : `${message} (hint: ${hint})`
     return { replica, verdict, generations, restored: undefined, problem }
   }
+}
+
+function isDamagedSomewhere(generations: readonly VerifiedGeneration[]): boolean {
+  return generations.some(({ findings }) => findings.some(isDamage))
+}
+
+function verdictOf(error: TsreplicateError): Result['verdict'] {
+  if (error instanceof CorruptionError) return 'damaged'
+  return error instanceof CheckTimeoutError ? 'timeout' : 'failed'
 }
 
 function isDamage({ severity }: Finding): boolean {
@@ -212,6 +226,7 @@ function describeVerdict({ replica, verdict, restored, problem }: Result, level:
 }
 
 function verdictPhrase(verdict: Result['verdict']): string {
+  if (verdict === 'timeout') return 'not verified in time'
   return verdict === 'failed' ? 'not verified' : verdict
 }
 

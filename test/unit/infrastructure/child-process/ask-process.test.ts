@@ -19,7 +19,7 @@ test('one that is late is killed', async () => {
 })
 
 test('one that does not get on is killed, and one that reads is not', async () => {
-  expect(await ask('spin', { limits: { maxIdleMs: 300 } })).toEqual({ kind: 'late' })
+  expect(await ask('spin', { limits: { maxIdleMs: 300 } })).toEqual({ kind: 'idle' })
   const limits = { maxIdleMs: 1000 }
   expect(await ask('read for two seconds', { limits })).toMatchObject({ kind: 'answer' })
 })

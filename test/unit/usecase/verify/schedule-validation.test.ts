@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { CorruptionError, OutputError } from '../../../../src/domain/errors.ts'
+import { CheckTimeoutError, CorruptionError, OutputError } from '../../../../src/domain/errors.ts'
 import { parseGeneration } from '../../../../src/domain/wal/generation.ts'
 import { Permits } from '../../../../src/kit/permits.ts'
 import { type Logger } from '../../../../src/usecase/ports/logger.ts'
@@ -109,16 +109,21 @@ describe('ScheduleValidation', () => {
 
   it('tells damage from what could not be found out, and tries again soon', async () => {
     const { clock, validated, logged, outcomes, started, stop, run } = scene()
-    outcomes.push(new CorruptionError('a page differs'), new OutputError('no room'))
+    outcomes.push(
+      ...[new CorruptionError('a page differs'), new OutputError('no room')],
+      new CheckTimeoutError('it reads nothing'),
+    )
     const running = run()
     await clock.advance(hourMs)
     expect(validated).toMatchObject({ valid: 0, failed: 1, lastValidatedAtMs: undefined })
-    await clock.advance(15 * 60_000)
+    await clock.advance(2 * 15 * 60_000)
     expect(validated).toMatchObject({ valid: 0, failed: 1 })
     await clock.advance(15 * 60_000)
     expect(validated).toMatchObject({ valid: 1, failed: 1 })
-    expect(started()).toBe(3)
-    expect(logged).toEqual(['invalid replica', 'validation error', 'validator'])
+    expect(started()).toBe(4)
+    expect(logged).toEqual([
+      ...['invalid replica', 'validation error', 'not validated in time', 'validator'],
+    ])
     stop.abort()
     await running
   })
