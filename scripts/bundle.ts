@@ -9,6 +9,7 @@ import { dirname, join, relative, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type OutputChunk, type Plugin, rolldown } from 'rolldown'
 import ts from 'typescript'
+import type * as packageFiles from '../src/compose/package-file.ts'
 import type * as commandList from '../src/delivery/cli/commands.ts'
 import type * as commandText from '../src/delivery/cli/command-text.ts'
 import type * as exits from '../src/delivery/exit-codes.ts'
@@ -62,17 +63,39 @@ const withoutAbsent: Plugin = {
   load: (id) => (id === `\0${absent}` ? `throw new Error('${absent} is not there')` : undefined),
 }
 
+const loadAddon: keyof typeof packageFiles = 'loadAddon'
+
+/**
+ * An addon is loaded from where the package is installed, and by a call that no bundler of an application follows: what it took
+ * in could not be loaded there.
+ */
+const addonsWhereInstalled: Plugin = {
+  name: 'addons-where-installed',
+  resolveId: (id) => (addons.includes(id) ? `\0${id}` : undefined),
+  async load(id) {
+    const name = id.slice(1)
+    if (!id.startsWith('\0') || !addons.includes(name)) return undefined
+    const { default: addon } = (await import(name)) as { readonly default: object }
+    const names = Object.keys(addon).filter(
+      (each) => /^[a-z]\w*$/i.test(each) && each !== 'default',
+    )
+    return `import { ${loadAddon} } from ${JSON.stringify(join(built, 'compose/package-file.js'))}
+      const addon = ${loadAddon}(${JSON.stringify(name)})
+      export default addon
+      export const { ${names.join(', ')} } = addon`
+  },
+}
+
 /** Writes the code, and returns the folders of the packages that are in it. */
 async function writeCode(): Promise<Set<string>> {
   await using bundle = await rolldown({
     input: Object.fromEntries(
       entries.map((path) => [path.replace(/\.js$/, ''), join(built, path)]),
     ),
-    external: addons,
     platform: 'node',
     // Paths are in the files: they are those within the project, wherever node_modules lies.
     resolve: { symlinks: false },
-    plugins: [startedByUrl, withoutAbsent],
+    plugins: [startedByUrl, withoutAbsent, addonsWhereInstalled],
     onLog(level, { message }) {
       throw new Error(`${level} of the bundler: ${message}`)
     },

@@ -17,6 +17,11 @@ export function engineFile(): URL {
   return installed('tsreplicate/engine')
 }
 
+/** One of the packages that are installed with this one. Throws {@link ConfigError} where that is not installed. */
+export function loadAddon(name: string): unknown {
+  return createRequire(packageFile('package.json'))(name)
+}
+
 const hint = [
   'Install tsreplicate where the application runs, and mark tsreplicate as external where it is bundled',
   'esbuild: --external:tsreplicate',

@@ -18,13 +18,12 @@ async function runBundle(project: InstalledProject, file: string): Promise<void>
   expect(notesIn(output)).toEqual(['kept'])
 }
 
-test('esbuild, as ESM and CommonJS: the library may be external, its addons alone, or nothing', async () => {
+test('esbuild, as ESM and CommonJS: the library may be external, or within the bundle', async () => {
   const project = await InstalledProject.withOnly({ esbuild: '0.28.2' })
   project.write('application.js', bundledApplication)
   const ways = {
     external: ['--external:tsreplicate'],
-    'within-it': ['--external:better-sqlite3', '--external:lz4-napi'],
-    'addons-copied': ['--loader:.node=file'],
+    'within-it': [],
   }
   const bundle = async (format: string, file: string, ...flags: readonly string[]) => {
     const always = ['--bundle', '--platform=node', `--format=${format}`, '--log-level=warning']

@@ -13,7 +13,7 @@ import {
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { rolldown } from 'rolldown'
+import { type InputOptions, rolldown } from 'rolldown'
 import { afterEach, describe, expect, test } from 'vitest'
 import { bundledApplication } from '../support/bundled-application.ts'
 import { cleanUp, root, Running, temporaryFolder, until } from '../support/cli.ts'
@@ -220,27 +220,25 @@ test('a daemon of one database loads what it needs, and at rest it is small', as
 })
 
 /** What `tsreplicate` is to a bundler. */
-const bundled = {
-  'with the library': { external: ['better-sqlite3', 'lz4-napi'] },
+const bundled: Readonly<Record<string, InputOptions>> = {
+  'with the library': {},
   // As esbuild does with CommonJS.
   'with the library, which knows no URL of its own then': {
-    external: ['better-sqlite3', 'lz4-napi'],
     transform: { define: { 'import.meta.url': 'undefined' } },
   },
   'to which the library is external': { external: ['tsreplicate'] },
-} as const
+}
 
 /** Bundles an application, and returns the file that is to be started. */
 async function bundleApplication(
   format: 'es' | 'cjs',
-  options: (typeof bundled)[keyof typeof bundled],
+  options: InputOptions = {},
 ): Promise<string> {
   const folder = mkdtempSync(join(installation, `application-${format}-`))
   const source = join(folder, 'application.js')
   writeFileSync(source, bundledApplication)
   await using bundle = await rolldown({
     ...options,
-    external: [...options.external],
     input: source,
     platform: 'node',
     onLog: () => undefined,
@@ -251,10 +249,10 @@ async function bundleApplication(
 }
 
 describe.each(['es', 'cjs'] as const)('an application that is bundled as %s', (format) => {
-  test.each(Object.keys(bundled) as (keyof typeof bundled)[])(
+  test.each(Object.entries(bundled))(
     '%s: finds the engine, and restores',
-    async (how) => {
-      const file = await bundleApplication(format, bundled[how])
+    async (_how, options) => {
+      const file = await bundleApplication(format, options)
       const scene = temporaryFolder()
       const [db, output] = [join(scene, 'app.db'), join(scene, 'restored.db')]
       makeNotes(db, 'kept')
@@ -265,7 +263,7 @@ describe.each(['es', 'cjs'] as const)('an application that is bundled as %s', (f
   )
 
   test('says what is to be done where the package is not installed', async () => {
-    const file = await bundleApplication(format, bundled['with the library'])
+    const file = await bundleApplication(format)
     const elsewhere = temporaryFolder()
     for (const name of readdirSync(dirname(file))) {
       copyFileSync(join(dirname(file), name), join(elsewhere, name))
