@@ -29,7 +29,7 @@ app.post('/notes', async (request, response) => {
 })
 
 const health = replication.handler()
-app.get(['/readyz', '/api/status'], async (request, response) => {
+app.use('/internal', async (request, response) => {
   const answer = await health(new Request(new URL(request.url, 'http://localhost')))
   response.status(answer.status).type(answer.headers.get('content-type') ?? 'text/plain')
   response.send(await answer.text())

@@ -1,8 +1,9 @@
 /** The applications of `examples` that serve notes: what they answer with 201 is stored, and where they start anew it is there. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
 import { cleanUp, until } from '../support/cli.ts'
 import { InstalledProject, type Server } from '../support/installed-project.ts'
+import { freePort } from '../support/stores/server.ts'
 
 afterEach(() => cleanUp())
 
@@ -26,6 +27,29 @@ function enginesOf({ folder }: InstalledProject): readonly string[] {
   })
 }
 
+/** What a probe, Prometheus and a person are told by the handler, where the application has mounted it. */
+async function expectHealth(app: InstalledProject, server: Server): Promise<void> {
+  const ask = async (path: string) => {
+    const answer = await server.get(`/internal${path}`)
+    const { status, headers } = answer
+    // Frameworks write it in their own ways.
+    const type = headers.get('content-type')?.toLowerCase().replaceAll(' ', '')
+    return { status, type, body: await answer.text() }
+  }
+  const isReady = async (): Promise<boolean> => (await ask('/readyz')).status === 200
+  await until(isReady, 20_000, () => `readiness: ${server.running.output}`)
+  const plain = 'text/plain;charset=utf-8'
+  expect(await ask('/readyz')).toEqual({ status: 200, type: plain, body: 'ready\n' })
+  expect(await ask('/other')).toMatchObject({ status: 404, type: plain })
+
+  const db = app.path('data/app.db')
+  const { body: text, ...status } = await ask('/api/status')
+  expect(status).toEqual({ status: 200, type: 'application/json;charset=utf-8' })
+  expect(JSON.parse(text)).toMatchObject({
+    databases: [{ path: db, state: 'replicating', replicas: [{ name: 'file', lagMs: 0 }] }],
+  })
+}
+
 /** Adds notes, each of which is stored when it is answered; stops it, loses the disk, and starts it again. */
 async function serveAndLoseDisk(
   app: InstalledProject,
@@ -39,6 +63,7 @@ async function serveAndLoseDisk(
     expect((await restoredNotes(app, text)).at(-1)).toBe(text)
   }
   expect(enginesOf(app)).toHaveLength(1)
+  await expectHealth(app, first)
   expect(await first.running.stop(), first.running.output).toBe(exitCode)
   // It outlives the server for as long as the last commits take.
   await until(() => enginesOf(app).length === 0, 60_000, 'the engine to end')
@@ -49,7 +74,7 @@ async function serveAndLoseDisk(
   await second.running.stop()
 }
 
-describe.each(['express', 'fastify'])('%s', (name) => {
+describe.each(['express', 'fastify', 'hono'])('%s', (name) => {
   test('a note that is answered with 201 is stored, and restored where the disk is lost', async () => {
     const app = await InstalledProject.ofExample(name)
     await app.check(['server.ts'], '--module', 'nodenext')
@@ -64,6 +89,22 @@ describe('nextjs', () => {
     expect(enginesOf(app)).toEqual([])
     // As it ends at SIGTERM.
     await serveAndLoseDisk(app, () => app.serve('next', 'start'), 143)
+  })
+
+  test('bundled, it works where the package is installed, and says what to add where it is not', async () => {
+    const app = await InstalledProject.ofExample('nextjs')
+    writeFileSync(app.path('next.config.ts'), 'export default {}')
+    await app.run('next', 'build')
+    const server = await app.serve('next', 'start')
+    expect((await server.post('/notes', { text: 'kept' })).status).toBe(201)
+    expect(await restoredNotes(app, 'bundled')).toEqual(['kept'])
+    await server.running.stop()
+
+    renameSync(app.path('node_modules/tsreplicate'), app.path('node_modules/gone'))
+    const alone = app.start('next', ['start'], { PORT: String(await freePort()) })
+    await alone.waitFor(/serverExternalPackages: \['tsreplicate'\] in next\.config\.ts/)
+    expect(alone.output).toContain('the package tsreplicate is not found from')
+    await alone.stop()
   })
 
   test('there is one engine, however often modules are loaded anew', async () => {

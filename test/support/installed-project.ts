@@ -130,7 +130,7 @@ export class Server {
   async answers(): Promise<void> {
     const answers = async (): Promise<boolean> => {
       if (this.running.ended) throw new Error(`it has ended: ${this.running.output}`)
-      return this.get('/readyz').then(
+      return this.get('/internal/readyz').then(
         () => true,
         () => false,
       )

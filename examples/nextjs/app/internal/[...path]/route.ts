@@ -1,4 +1,4 @@
-import { openStore } from '../../lib/store'
+import { openStore } from '../../../lib/store'
 
 export async function GET(request: Request): Promise<Response> {
   const { replication } = await openStore()
