@@ -1,5 +1,5 @@
 /** Looks at a database and its local state from outside, and says whether capturing can go on where it stood. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { comparePositions } from '../../src/domain/wal/position.ts'
 import { parseWalSegmentName } from '../../src/domain/stored/replica-layout.ts'
@@ -52,7 +52,7 @@ export function walSalts(db: string): Salts | undefined {
 export function lookAtCaptured(db: string): Captured {
   const path = spooledSegments(db).at(-1)
   if (path === undefined) return { last: undefined, goesOn: false }
-  const found = parseTrailer(readFileSync(path))
+  const found = parseTrailer(readFileSync(path), statSync(path).size)
   if (found.kind !== 'trailer' || found.trailer.kind !== 'wal-segment') {
     throw new Error(`${path} has no trailer`)
   }

@@ -626,7 +626,7 @@ class MemoryDatabase implements ManagedDatabase {
     const before = this.#wal?.commits[this.#taken - 1]?.number ?? 0
     const previous = this.#taken === 0 && this.#index > 0 ? this.#previous : undefined
     return {
-      bytes: Buffer.from(`${commit.number};`),
+      bytes: Buffer.from(`commit ${commit.number};`),
       start: { index: this.#index, offset: offsetBehind(this.#taken) },
       end: { index: this.#index, offset: offsetBehind(this.#taken + 1) },
       pageSizeBytes,
@@ -895,7 +895,7 @@ export function trailerIn(bytes: Uint8Array | undefined): Trailer | undefined {
   if (bytes === undefined) return undefined
   const known = trailers.get(bytes)
   if (known !== undefined) return known
-  const tail = parseTrailer(bytes)
+  const tail = parseTrailer(bytes, Infinity)
   if (tail.kind !== 'trailer') return undefined
   trailers.set(bytes, tail.trailer)
   return tail.trailer

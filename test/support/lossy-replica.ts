@@ -12,12 +12,9 @@ import {
   ownerObjectName,
 } from '../../src/domain/stored/replica-layout.ts'
 import { formatReplicaOwner, type StoredRecord } from '../../src/domain/stored/replica-owner.ts'
-import {
-  formatTrailer,
-  type SnapshotTrailer,
-  type WalSegmentTrailer,
-} from '../../src/domain/stored/trailer.ts'
+import { type SnapshotTrailer, type WalSegmentTrailer } from '../../src/domain/stored/trailer.ts'
 import { MemoryReplicaClient } from './memory-replica-client.ts'
+import { objectOf } from './object-of.ts'
 
 export interface Commit {
   /** The generation's place in the history. */
@@ -68,7 +65,7 @@ export class LossyReplica {
     this.objects = objects
     this.commits = commits
     for (const [i, { path, trailer }] of objects.entries()) {
-      this.client.objects.set(path, { bytes: formatTrailer(trailer), createdAtMs: 5000 + i * 10 })
+      this.client.objects.set(path, { bytes: objectOf(trailer), createdAtMs: 5000 + i * 10 })
     }
     this.ownerKind = this.#pick([
       'none',

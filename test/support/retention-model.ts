@@ -17,11 +17,7 @@ import { formatObjectPath } from '../../src/domain/stored/replica-layout.ts'
 import { graceOf, type RetentionRules } from '../../src/domain/policy/retention-policy.ts'
 import { type NewestSnapshot } from '../../src/domain/policy/snapshot-schedule.ts'
 import { type ClockMemory, type Sent } from '../../src/domain/policy/wall-clock.ts'
-import {
-  formatTrailer,
-  type SnapshotTrailer,
-  type WalSegmentTrailer,
-} from '../../src/domain/stored/trailer.ts'
+import { type SnapshotTrailer, type WalSegmentTrailer } from '../../src/domain/stored/trailer.ts'
 import { type Clock } from '../../src/usecase/ports/clock.ts'
 import { silent } from './silent-logger.ts'
 import {
@@ -29,6 +25,7 @@ import {
   type RetentionRecord,
 } from '../../src/usecase/ports/retention-record.ts'
 import { MemoryReplicaClient } from './memory-replica-client.ts'
+import { objectOf } from './object-of.ts'
 
 type Trailer = SnapshotTrailer | WalSegmentTrailer
 interface Stored {
@@ -337,7 +334,7 @@ export class RetentionHistory {
     this.#ever.set(path, { path, trailer })
     const { storeMs } = this
     const createdAtMs = storeMs + (this.#chance(0.1) ? this.#below(20_000) - 10_000 : 0)
-    this.client.objects.set(path, { bytes: formatTrailer(trailer), createdAtMs })
+    this.client.objects.set(path, { bytes: objectOf(trailer), createdAtMs })
   }
 
   get trueMs(): number {

@@ -4,10 +4,9 @@
  */
 import { CorruptionError } from '../errors.js'
 import { databasePageSize } from '../wal/wal-format.js'
+import { greatestLz4Ratio } from './lz4-ratio.js'
 import { type Trailer } from './trailer.js'
 
-/** What LZ4 makes of a byte at most. */
-const greatestRatio = 255
 /** A stored page can name a free one in each four of its bytes, and of those no frame may ever have been written. */
 const bytesPerNamedPage = 4
 /** Fewer are never refused, whatever their objects hold: as a file with holes they take no room. */
@@ -17,7 +16,7 @@ const mostOfSqlite = 0xffff_fffe
 
 /** The pages that a database can have at most whose objects have so many bytes. */
 export function mostPages(storedBytes: number): number {
-  const held = Math.ceil((storedBytes * greatestRatio) / bytesPerNamedPage)
+  const held = Math.ceil((storedBytes * greatestLz4Ratio) / bytesPerNamedPage)
   return Math.min(mostOfSqlite, Math.max(alwaysPages, held))
 }
 

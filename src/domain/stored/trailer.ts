@@ -13,6 +13,7 @@
  */
 import { type Generation, parseGeneration } from '../wal/generation.js'
 import { type FollowedGeneration, type Lineage } from './lineage.js'
+import { greatestLz4Ratio } from './lz4-ratio.js'
 import { type ObjectRef } from './replica-layout.js'
 import { type WalPosition } from '../wal/position.js'
 import {
@@ -365,8 +366,8 @@ export type TrailerTail =
   /** There is one, and it is damaged. */
   | { readonly kind: 'unreadable'; readonly problem: string }
 
-/** Finds and reads the trailer in the last bytes of an object. */
-export function parseTrailer(tail: Uint8Array): TrailerTail {
+/** Finds and reads the trailer in the last bytes of an object that has so many in all: they bound what it may say. */
+export function parseTrailer(tail: Uint8Array, objectBytes: number): TrailerTail {
   const end = tail.length
   if (end < headBytes + checksumBytesCount + footBytes) return { kind: 'none' }
   if (footerMagic.some((byte, i) => tail[end - 4 + i] !== byte)) return { kind: 'none' }
@@ -397,7 +398,7 @@ export function parseTrailer(tail: Uint8Array): TrailerTail {
   }
   if (fields[0] !== version && fields[0] !== versionWithLineage) return { kind: 'none' }
   try {
-    const trailer = readFields(new Reader(fields))
+    const trailer = readFields(new Reader(fields), (objectBytes - lengthBytes) * greatestLz4Ratio)
     return trailer === undefined
       ? { kind: 'unreadable', problem: 'impossible values' }
       : { kind: 'trailer', trailer, lengthBytes }
@@ -407,13 +408,18 @@ export function parseTrailer(tail: Uint8Array): TrailerTail {
   }
 }
 
-/** Undefined: no segment has these. Each one is of a frame at least. */
+/** Undefined: no segment has these. Each one is of a frame at least, of those that the object can hold. */
 function readCaptures(
   reader: Reader,
-  { startOffset, pageSizeBytes }: { readonly startOffset: number; readonly pageSizeBytes: number },
+  segment: {
+    readonly startOffset: number
+    readonly pageSizeBytes: number
+    readonly mostBytes: number
+  },
 ): readonly Capture[] | undefined {
+  const { startOffset, pageSizeBytes, mostBytes } = segment
   const count = reader.varint()
-  if (count > maxCaptures) return undefined
+  if (count > maxCaptures || count * frameBytes(pageSizeBytes) > mostBytes) return undefined
   const captures: Capture[] = []
   let endOffset = startOffset
   let timeMs = 0
@@ -424,10 +430,11 @@ function readCaptures(
     if (stepBytes < frameBytes(pageSizeBytes) || timeMs > maxTimeMs) return undefined
     captures.push({ endOffset, timeMs })
   }
-  return captures
+  return endOffset - startOffset > mostBytes ? undefined : captures
 }
 
-function readFields(reader: Reader): Trailer | undefined {
+/** Undefined: there is no object of which this is true. `mostBytes`: of its content. */
+function readFields(reader: Reader, mostBytes: number): Trailer | undefined {
   const hasLineage = reader.byte() === versionWithLineage
   const kind = reader.byte()
   const generation = readGeneration(reader)
@@ -450,6 +457,7 @@ function readFields(reader: Reader): Trailer | undefined {
     const { startTimeMs, endTimeMs, commitTimeMs } = trailer
     const isPossible =
       trailer.pageCount <= maxPageCount &&
+      trailer.pageCount * pageSizeBytes <= mostBytes &&
       [startTimeMs, endTimeMs, commitTimeMs].every((timeMs) => timeMs <= maxTimeMs)
     return isPossible && reader.atEnd ? trailer : undefined
   }
@@ -468,7 +476,7 @@ function readFields(reader: Reader): Trailer | undefined {
     (flags & flagSource) === 0
       ? undefined
       : { salts: reader.salts(), endOffset: reader.varint(), checksum: reader.checksum() }
-  const captures = readCaptures(reader, { startOffset, pageSizeBytes })
+  const captures = readCaptures(reader, { startOffset, pageSizeBytes, mostBytes })
   const endOffset = captures?.at(-1)?.endOffset
   if (captures === undefined || endOffset === undefined || !reader.atEnd) return undefined
   return {

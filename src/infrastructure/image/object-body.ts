@@ -10,6 +10,7 @@ export class ObjectBody implements AsyncIterable<Uint8Array> {
   readonly #onUsed: (sizeBytes: number) => void
   #wake: (() => void) | undefined
   #tail: Uint8Array = new Uint8Array(0)
+  #sizeBytes = 0
 
   /** `onUsed` is told the size of every part but the last, once it has been read. */
   constructor(onUsed: (sizeBytes: number) => void) {
@@ -23,7 +24,7 @@ export class ObjectBody implements AsyncIterable<Uint8Array> {
 
   /** What the end of the body says, once all of it has been read. */
   get trailer(): TrailerTail {
-    return parseTrailer(this.#tail)
+    return parseTrailer(this.#tail, this.#sizeBytes)
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
@@ -36,6 +37,7 @@ export class ObjectBody implements AsyncIterable<Uint8Array> {
       let sizeBytes = 0
       for (const chunk of part.chunks) {
         sizeBytes += chunk.length
+        this.#sizeBytes += chunk.length
         this.#keepEnd(chunk)
         yield chunk
         freeMemory(chunk)

@@ -1,6 +1,7 @@
 import { uncompressSync } from 'lz4-napi'
 import xxhash, { type XXHashAPI } from 'xxhash-wasm'
 import { CorruptionError } from '../../domain/errors.js'
+import { greatestLz4Ratio } from '../../domain/stored/lz4-ratio.js'
 
 /** The first letters of an age file, `age-`. */
 const ageMagic = 0x2d656761
@@ -9,8 +10,6 @@ const skippableMagic = 0x184d2a50
 const storedRaw = 0x8000_0000
 const windowBytes = 64 * 1024
 const sizeBytes = 4
-/** The most that a byte of compressed data can become. */
-const greatestRatio = 255
 /**
  * Writers fill their blocks: ours have a frame of a WAL at least. A block costs some microseconds whatever is in it, so a MiB of
  * blocks of a byte took seconds. So many may be small, for whoever flushes; of all others there is so much content.
@@ -155,7 +154,7 @@ class BlockDecoder {
     }
     const stored = this.#stored.subarray(0, sizeBytes + length)
     await input.fill(stored.subarray(sizeBytes))
-    const limit = Math.min(this.#maxBlockBytes, length * greatestRatio + 64)
+    const limit = Math.min(this.#maxBlockBytes, length * greatestLz4Ratio + 64)
     // The library clears as much memory as the size says: the 4 MiB that a frame may allow would take longer than decoding,
     // and stay with each thread. A size that is too small only fails.
     if (this.#expectedBytes < limit) {

@@ -429,9 +429,9 @@ async function readSegment(
       const length = Math.min(size, lengthBytes)
       return readAt(file, size - length, length)
     }
-    let tail = parseTrailer(await readTail(trailerTailBytes))
+    let tail = parseTrailer(await readTail(trailerTailBytes), size)
     if (tail.kind === 'longer' && tail.lengthBytes <= size) {
-      tail = parseTrailer(await readTail(tail.lengthBytes))
+      tail = parseTrailer(await readTail(tail.lengthBytes), size)
     }
     const unreadable = (problem: string): ReadSegment => ({
       kind: 'unreadable',

@@ -63,7 +63,7 @@ export async function readTrailerByName(
     if (error instanceof ObjectNotFoundError) return undefined
     throw error
   }
-  const parsed = parseTrailer(tail)
+  const parsed = parseTrailer(tail, contentBytes)
   const found =
     parsed.kind === 'longer'
       ? await readTail(client, { ref, sizeBytes: contentBytes }, signal)
@@ -115,7 +115,7 @@ async function readTail(
   for (;;) {
     const offset = Math.max(0, sizeBytes - wanted)
     const tail = await collect(client.read(ref, { offset, length: wanted }, signal))
-    const parsed = parseTrailer(tail)
+    const parsed = parseTrailer(tail, sizeBytes)
     if (parsed.kind !== 'longer') return parsed
     if (parsed.lengthBytes > sizeBytes || parsed.lengthBytes <= wanted) {
       return { kind: 'unreadable', problem: 'it is longer than the object' }

@@ -9,8 +9,12 @@ import {
   parseTrailer,
   type SnapshotTrailer,
   type Trailer,
+  type TrailerTail,
   type WalSegmentTrailer,
 } from '../../../../src/domain/stored/trailer.js'
+
+/** As the end of an object that is large enough for whatever it says. */
+const parse = (tail: Uint8Array): TrailerTail => parseTrailer(tail, Infinity)
 
 const word = fc.integer({ min: 0, max: 0xffff_ffff })
 const checksum = fc.record({ s0: word, s1: word })
@@ -172,7 +176,7 @@ describe('trailer', () => {
   test.each(stored)('%s is these bytes', (_, written, parts) => {
     const bytes = Buffer.from(`${parts.join('')}74737231`, 'hex')
     expect(Buffer.from(formatTrailer(written)).toString('hex')).toBe(bytes.toString('hex'))
-    expect(parseTrailer(bytes)).toEqual({
+    expect(parse(bytes)).toEqual({
       kind: 'trailer',
       trailer: written,
       lengthBytes: bytes.length,
@@ -183,7 +187,7 @@ describe('trailer', () => {
     fc.assert(
       fc.property(trailer, body, (written, before) => {
         const bytes = formatTrailer(written)
-        expect(parseTrailer(Buffer.concat([before, bytes]))).toEqual({
+        expect(parse(Buffer.concat([before, bytes]))).toEqual({
           kind: 'trailer',
           trailer: written,
           lengthBytes: bytes.length,
@@ -210,7 +214,7 @@ describe('trailer', () => {
         const bytes = formatTrailer(t)
         const place = at % bytes.length
         bytes[place] = bytes[place]! ^ x
-        expect(parseTrailer(Buffer.concat([before, bytes])).kind).not.toBe('trailer')
+        expect(parse(Buffer.concat([before, bytes])).kind).not.toBe('trailer')
       }),
       { numRuns: 2000 },
     )
@@ -222,7 +226,7 @@ describe('trailer', () => {
         const bytes = formatTrailer(written)
         // Less than the smallest thing that can be one is no tail to judge by.
         const missing = 1 + (cut % (bytes.length - 24))
-        expect(parseTrailer(bytes.subarray(missing))).toEqual({
+        expect(parse(bytes.subarray(missing))).toEqual({
           kind: 'longer',
           lengthBytes: bytes.length,
         })
@@ -235,7 +239,7 @@ describe('trailer', () => {
       fc.property(trailer, fc.nat(), (written, cut) => {
         const bytes = formatTrailer(written)
         const kept = bytes.subarray(0, bytes.length - 1 - (cut % bytes.length))
-        expect(parseTrailer(kept).kind).not.toBe('trailer')
+        expect(parse(kept).kind).not.toBe('trailer')
       }),
     )
   })
@@ -268,7 +272,39 @@ describe('trailer', () => {
         formatTrailer({ ...snapshot, pageCount: 0xffff_ffff }),
       ],
     ])('(%s) is not believed', (_, bytes) => {
-      expect(parseTrailer(bytes)).toEqual({ kind: 'unreadable', problem: 'impossible values' })
+      expect(parse(bytes)).toEqual({ kind: 'unreadable', problem: 'impossible values' })
+    })
+
+    test.each<[string, number, (frames: number) => Uint8Array]>([
+      [
+        'captures',
+        4120,
+        (frames) => {
+          const captures = Array.from({ length: frames }, (_, n) => ({
+            endOffset: end(n + 1),
+            timeMs: n,
+          }))
+          return captured({ ...first, captures })
+        },
+      ],
+      [
+        'frames',
+        4120,
+        (frames) => captured({ ...first, captures: [{ endOffset: end(frames), timeMs: 1 }] }),
+      ],
+      [
+        'pages of a snapshot',
+        4096,
+        (pageCount) => formatTrailer({ ...snapshot, pageSizeBytes: 4096, pageCount }),
+      ],
+    ])('(more %s than the object can hold) is not believed', (_, stepBytes, make) => {
+      // A byte of LZ4 becomes 255 at most.
+      const bytes = make(100)
+      const leastBytes = bytes.length + Math.ceil((100 * stepBytes + 32) / 255)
+      expect(parseTrailer(bytes, leastBytes)).toMatchObject({ kind: 'trailer' })
+      const problem = { kind: 'unreadable', problem: 'impossible values' }
+      expect(parseTrailer(bytes, leastBytes - 2)).toEqual(problem)
+      expect(parseTrailer(make(10_000), leastBytes)).toEqual(problem)
     })
 
     test('(more captures than are ever written) is not believed, and takes no memory', () => {
@@ -280,7 +316,7 @@ describe('trailer', () => {
       ])
       many.writeUInt32LE(many.length, many.length - 8)
       many.writeUInt32LE(many.length - 8, 4)
-      expect(parseTrailer(many)).toMatchObject({ problem: `impossible length ${many.length}` })
+      expect(parse(many)).toMatchObject({ problem: `impossible length ${many.length}` })
     })
 
     test('(more captures than may be) is never written: times are known less exactly then', () => {
@@ -288,7 +324,7 @@ describe('trailer', () => {
         endOffset: end(i + 1),
         timeMs: i,
       }))
-      const parsed = parseTrailer(captured({ ...first, captures }))
+      const parsed = parse(captured({ ...first, captures }))
       if (parsed.kind !== 'trailer' || parsed.trailer.kind !== 'wal-segment')
         throw new Error(parsed.kind)
       expect(parsed.trailer.captures).toHaveLength(150_000)
@@ -300,13 +336,13 @@ describe('trailer', () => {
   test('is not found in other bytes', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 500 }), (bytes) => {
-        expect(parseTrailer(bytes).kind).toBe('none')
+        expect(parse(bytes).kind).toBe('none')
       }),
     )
     const end = Buffer.from('________tsr1')
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => {
-        expect(parseTrailer(Buffer.concat([bytes, end])).kind).not.toBe('trailer')
+        expect(parse(Buffer.concat([bytes, end])).kind).not.toBe('trailer')
       }),
     )
   })

@@ -62,7 +62,11 @@ function trailerOf(
   }
 }
 
-async function add(to: Spool, trailer: WalSegmentTrailer, body = 'body'): Promise<SpooledSegment> {
+async function add(
+  to: Spool,
+  trailer: WalSegmentTrailer,
+  body = 'a body',
+): Promise<SpooledSegment> {
   await using writer = await to.startSegment(
     { index: trailer.index, offset: trailer.startOffset },
     signal,
@@ -112,7 +116,7 @@ describe('FolderSpool', () => {
     ]
     expect(await reopen()).toEqual({ state: { generation, identity, segments: added } })
     expect(await bytesOf(added[1]!)).toEqual(
-      Buffer.concat([Buffer.from('body'), formatTrailer(trailerOf(0, 1104, 1640))]),
+      Buffer.concat([Buffer.from('a body'), formatTrailer(trailerOf(0, 1104, 1640))]),
     )
   })
 
@@ -120,10 +124,10 @@ describe('FolderSpool', () => {
     await begin()
     const trailer = trailerOf(0, 0, 1104)
     await using writer = await spool.startSegment({ index: 0, offset: 0 }, signal)
-    await writer.write(Buffer.from('body'))
+    await writer.write(Buffer.from('a body'))
     await writer.write(formatTrailer(trailer))
     const segment = await writer.finish(trailer)
-    expect(segment.sizeBytes).toBe(4 + formatTrailer(trailer).length)
+    expect(segment.sizeBytes).toBe(6 + formatTrailer(trailer).length)
     expect(segment.walBytes).toBe(1104)
   })
 
@@ -149,6 +153,7 @@ describe('FolderSpool', () => {
   test('a writer that is disposed of while it finishes is finished', async () => {
     await begin()
     const writer = await spool.startSegment({ index: 0, offset: 0 }, signal)
+    await writer.write(Buffer.from('a body'))
     const finished = writer.finish(trailerOf(0, 0, 568))
     await writer[Symbol.asyncDispose]()
     expect(await reopen()).toMatchObject({ state: { segments: [await finished] } })
@@ -203,14 +208,14 @@ describe('FolderSpool', () => {
   test('replaces parts by the merged segment, next to a writer at the same position', async () => {
     await begin()
     const parts = [
-      await add(spool, trailerOf(0, 0, 1104), 'a'),
-      await add(spool, trailerOf(0, 1104, 1640), 'b'),
+      await add(spool, trailerOf(0, 0, 1104), 'body a'),
+      await add(spool, trailerOf(0, 1104, 1640), 'body b'),
     ]
     const last = await add(spool, trailerOf(0, 1640, 2176))
     await using writer = await spool.startSegment({ index: 0, offset: 0 }, signal)
     await using twin = await spool.startSegment({ index: 0, offset: 0 }, signal)
-    await twin.write(Buffer.from('other'))
-    await writer.write(Buffer.from('merged'))
+    await twin.write(Buffer.from('the other one'))
+    await writer.write(Buffer.from('merged segment'))
     const merged = await spool.replace({ parts, writer, trailer: trailerOf(0, 0, 1640) }, signal)
     await twin[Symbol.asyncDispose]()
     expect((await bytesOf(merged)).subarray(0, 6).toString()).toBe('merged')
@@ -220,20 +225,20 @@ describe('FolderSpool', () => {
 
   test('drops parts that a merged segment covers after a crash between the two steps', async () => {
     await begin()
-    await add(spool, trailerOf(0, 0, 568), 'a')
-    await add(spool, trailerOf(0, 568, 1104), 'b')
-    await add(spool, trailerOf(0, 1104, 1640), 'c')
+    await add(spool, trailerOf(0, 0, 568), 'body a')
+    await add(spool, trailerOf(0, 568, 1104), 'body b')
+    await add(spool, trailerOf(0, 1104, 1640), 'body c')
     const last = await add(spool, trailerOf(0, 1640, 2176))
-    const merged = await add(spool, trailerOf(0, 0, 1640), 'abc')
+    const merged = await add(spool, trailerOf(0, 0, 1640), 'body abc')
     expect(await reopen()).toMatchObject({ state: { segments: [merged, last] } })
     expect(await filesOf()).toHaveLength(2)
   })
 
   test('drops covered parts at the very end', async () => {
     await begin()
-    await add(spool, trailerOf(0, 0, 568), 'a')
-    await add(spool, trailerOf(0, 568, 1104), 'b')
-    const merged = await add(spool, trailerOf(0, 0, 1104), 'ab')
+    await add(spool, trailerOf(0, 0, 568), 'body a')
+    await add(spool, trailerOf(0, 568, 1104), 'body b')
+    const merged = await add(spool, trailerOf(0, 0, 1104), 'body ab')
     expect(await reopen()).toMatchObject({ state: { segments: [merged] } })
     expect(await filesOf()).toHaveLength(1)
   })

@@ -4,10 +4,11 @@ import { type Generation, formatGeneration } from '../../../../src/domain/wal/ge
 import { type FollowedGeneration } from '../../../../src/domain/stored/lineage.js'
 import { formatObjectPath } from '../../../../src/domain/stored/replica-layout.js'
 import { formatReplicaOwner } from '../../../../src/domain/stored/replica-owner.js'
-import { formatTrailer, type Trailer } from '../../../../src/domain/stored/trailer.js'
+import { type Trailer } from '../../../../src/domain/stored/trailer.js'
 import { chooseBackup } from '../../../../src/usecase/restore/choose-backup.js'
 import { type Backup, type RestoreRequest } from '../../../../src/usecase/restore/restore-types.js'
 import { MemoryReplicaClient } from '../../../support/memory-replica-client.js'
+import { objectOf } from '../../../support/object-of.ts'
 
 const [g1, g2, g3] = [1, 2, 3].map((byte) => formatGeneration(new Uint8Array(8).fill(byte))) as [
   Generation,
@@ -36,7 +37,7 @@ function replicaOf(...generations: readonly Made[]): MemoryReplicaClient {
       trailer.kind === 'snapshot'
         ? formatObjectPath({ kind: 'snapshot', generation, index })
         : formatObjectPath({ kind: 'wal-segment', generation, index, offset: trailer.startOffset })
-    const bytes = isPlain ? new Uint8Array(64) : formatTrailer(trailer)
+    const bytes = isPlain ? new Uint8Array(64) : objectOf(trailer)
     client.objects.set(path, { bytes, createdAtMs })
   }
   for (const made of generations) {
@@ -334,7 +335,7 @@ describe('of several replicas', () => {
       lineage: { ordinal: 1, epoch: 1, follows: [] },
     }
     const path = formatObjectPath({ kind: 'snapshot', generation: g1, index: 0 })
-    lossy.objects.set(path, { bytes: formatTrailer(snapshot), createdAtMs: 3000 })
+    lossy.objects.set(path, { bytes: objectOf(snapshot), createdAtMs: 3000 })
     const whole = replicaOf({ generation: g1, times: [1000, 2000, 3000], ordinal: 1 })
     const backup = await choose([lossy, whole])
     expect(backup.source.name).toBe('replica-2')

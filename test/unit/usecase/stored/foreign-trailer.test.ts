@@ -3,7 +3,6 @@ import { CorruptionError } from '../../../../src/domain/errors.ts'
 import { formatObjectPath, type ObjectRef } from '../../../../src/domain/stored/replica-layout.ts'
 import { checkStructure } from '../../../../src/domain/stored/verification.ts'
 import {
-  formatTrailer,
   type SnapshotTrailer,
   type Trailer,
   type WalSegmentTrailer,
@@ -23,6 +22,7 @@ import { verifyReplica } from '../../../../src/usecase/verify/verify-replica.ts'
 import { silent } from '../../../support/silent-logger.ts'
 import { ManualClock } from '../../../support/manual-clock.ts'
 import { MemoryReplicaClient } from '../../../support/memory-replica-client.ts'
+import { objectOf } from '../../../support/object-of.ts'
 
 const generation = formatGeneration(Uint8Array.of(1, 1, 1, 1, 1, 1, 1, 1))
 const other = formatGeneration(Uint8Array.of(2, 2, 2, 2, 2, 2, 2, 2))
@@ -79,7 +79,7 @@ const trailers = {
 function replicaWith([snapshot, segment]: [Trailer, Trailer]): MemoryReplicaClient {
   const client = new MemoryReplicaClient()
   const put = (ref: ObjectRef, trailer: Trailer): void => {
-    const bytes = Buffer.concat([Buffer.from('content'), formatTrailer(trailer)])
+    const bytes = objectOf(trailer)
     client.objects.set(formatObjectPath(ref), { bytes, createdAtMs: 1000 })
   }
   put(snapshotRef, snapshot)
@@ -208,7 +208,7 @@ describe('an object that cannot be decrypted', () => {
   }
   const whole = { ...ofSnapshot, generation: other, lineage: { ordinal: 1, epoch: 1, follows: [] } }
   const ref = { kind: 'snapshot', generation: other, index: 0 } as const
-  client.objects.set(formatObjectPath(ref), { bytes: formatTrailer(whole), createdAtMs: 1 })
+  client.objects.set(formatObjectPath(ref), { bytes: objectOf(whole), createdAtMs: 1 })
 
   it('is damage of its own generation, and does not hide the others', async () => {
     const unreadable: unknown = expect.stringContaining('its trailer is damaged: bad chunk')

@@ -1,10 +1,10 @@
 import { expect, it } from 'vitest'
 import { formatObjectPath, objectFolder } from '../../../../src/domain/stored/replica-layout.ts'
-import { formatTrailer } from '../../../../src/domain/stored/trailer.ts'
 import { formatGeneration } from '../../../../src/domain/wal/generation.ts'
 import { never } from '../../../../src/kit/abort.ts'
 import { verifyReplica } from '../../../../src/usecase/verify/verify-replica.ts'
 import { MemoryReplicaClient } from '../../../support/memory-replica-client.ts'
+import { objectOf } from '../../../support/object-of.ts'
 
 const generation = formatGeneration(Uint8Array.of(1, 1, 1, 1, 1, 1, 1, 1))
 const folder = objectFolder(generation, 'snapshot')
@@ -14,7 +14,7 @@ const [older, newer] = [formatObjectPath(snapshot(0)), formatObjectPath(snapshot
 function makeReplica(): { client: MemoryReplicaClient; listings: () => number } {
   const client = new MemoryReplicaClient()
   for (const index of [0, 1]) {
-    const trailer = formatTrailer({
+    const trailer = objectOf({
       ...snapshot(index),
       ...{ consistentFrom: { index, offset: 0 }, pageSizeBytes: 512, pageCount: 1 },
       ...{ startTimeMs: 1, endTimeMs: 1, commitTimeMs: 1 },
