@@ -14,7 +14,6 @@ import { DatabaseError } from '../domain/errors.js'
 import { type RetentionRules } from '../domain/policy/retention-policy.js'
 import { type Lifetime } from './lifetime.js'
 import { type MissingDatabases } from './restore.js'
-import { type PrometheusMetrics } from '../infrastructure/prometheus/prometheus-metrics.js'
 import { never } from '../kit/abort.js'
 import { type EnforceRetention } from '../usecase/retention/enforce-retention.js'
 import { type Logger } from '../usecase/ports/logger.js'
@@ -54,9 +53,9 @@ export interface LoadOptions {
   /** The file; undefined: LITESTREAM_CONFIG, `/etc/tsreplicate.yml` or `/etc/litestream.yml`. */
   readonly path?: string | undefined
   /** Whether variables of the environment are put in; yes by default. */
-  readonly expandEnv?: boolean
+  readonly expandEnv?: boolean | undefined
   /** Those variables; by default the environment of the process. */
-  readonly env?: Readonly<Record<string, string | undefined>>
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined
 }
 
 /** What of the surroundings a configuration depends on. */
@@ -80,9 +79,13 @@ function homeDirectory(): string | undefined {
 }
 
 /** Reads and validates a configuration file. Rejects with a `ConfigError` that names all problems, one a line. */
-export async function loadConfig(options: LoadOptions = {}): Promise<Config> {
+export async function loadConfig({
+  path,
+  expandEnv = true,
+  env = process.env,
+}: LoadOptions = {}): Promise<Config> {
   const { loadConfig: load } = await import('../infrastructure/config/config-file.js')
-  return load({ ...configContext(), expandEnv: true, ...options })
+  return load({ ...configContext(), path, expandEnv, env })
 }
 
 /** The configuration file that `loadConfig` would read, which need not be valid. */
@@ -311,8 +314,7 @@ export interface Daemon {
   readonly replication: Replication
   readonly report: ReportStatus
   readonly watchDisk: WatchDisk
-  /** Undefined: nobody can ask for them. */
-  readonly metrics: MetricsFormat | undefined
+  readonly metrics: MetricsFormat
 }
 
 export interface DaemonOptions {
@@ -327,19 +329,27 @@ export async function composeDaemon(
   config: Config,
   { logger, version, lifetime }: DaemonOptions,
 ): Promise<Daemon> {
-  const [composed, { ReportStatus: Report }, { WatchDisk: Watch }, { nodeDisk }, { systemClock }] =
-    await Promise.all([
-      import('./daemon.js'),
-      import('../usecase/daemon/report-status.js'),
-      import('../usecase/daemon/watch-disk.js'),
-      import('../infrastructure/disk/node-disk.js'),
-      import('../infrastructure/clock/system-clock.js'),
-    ])
-  const metrics = config.addr === undefined ? undefined : await createMetrics()
+  const [
+    composed,
+    { PrometheusMetrics },
+    { ReportStatus: Report },
+    { WatchDisk: Watch },
+    { nodeDisk },
+    { systemClock },
+  ] = await Promise.all([
+    import('./daemon.js'),
+    import('../infrastructure/prometheus/prometheus-metrics.js'),
+    import('../usecase/daemon/report-status.js'),
+    import('../usecase/daemon/watch-disk.js'),
+    import('../infrastructure/disk/node-disk.js'),
+    import('../infrastructure/clock/system-clock.js'),
+  ])
+  const metrics = new PrometheusMetrics()
+  if (config.addr !== undefined) await metrics.load()
   const replication = await composed.composeReplication(config, {
     logger,
     lifetime,
-    metricsOf: metrics && (({ type }) => metrics.operationsOf(type)),
+    metricsOf: ({ type }) => metrics.operationsOf(type),
   })
   const watchDisk = new Watch({
     disk: nodeDisk,
@@ -361,10 +371,4 @@ export async function composeEvents(
     import('../infrastructure/clock/system-clock.js'),
   ])
   return new Notice({ ...options, clock: systemClock })
-}
-
-async function createMetrics(): Promise<PrometheusMetrics> {
-  const { PrometheusMetrics: Metrics } =
-    await import('../infrastructure/prometheus/prometheus-metrics.js')
-  return new Metrics()
 }

@@ -76,7 +76,7 @@ export type ReplicaMetricsSource = (replica: {
 export interface ReplicationParts {
   readonly logger: Logger
   readonly lifetime: Lifetime
-  readonly metricsOf: ReplicaMetricsSource | undefined
+  readonly metricsOf: ReplicaMetricsSource
 }
 
 /** What replicates the databases of a configuration, and others when they are wanted. What lasts of it ends with the lifetime. */
@@ -144,7 +144,7 @@ interface SharedParts {
   readonly descriptors: CountDescriptors
   readonly refusal: Refusal
   readonly logger: Logger
-  readonly metricsOf: ReplicaMetricsSource | undefined
+  readonly metricsOf: ReplicaMetricsSource
   /** Says once that local state goes with the container. */
   readonly warnOfPassingState: (metaPath: string) => void
 }
@@ -279,7 +279,7 @@ async function composeReplica(replica: ReplicaConfig, of: OfDatabase): Promise<R
             isGiven: target.type === 'file' && target.owner === 'database',
           }),
     uploads: new FolderUploadRecord(state),
-    metrics: shared.metricsOf?.({ database: config.path, replica: name, type: target.type }),
+    metrics: shared.metricsOf({ database: config.path, replica: name, type: target.type }),
     logger,
     own: (plain) =>
       new OwnReplica({

@@ -10,8 +10,7 @@ import { type Control, refusal } from './control.js'
 
 export interface HealthServerOptions {
   readonly report: ReportStatus
-  /** Undefined: there are no metrics. */
-  readonly metrics: MetricsFormat | undefined
+  readonly metrics: MetricsFormat
   /** What can be asked for with POST; absent: nothing. */
   readonly control?: Control
 }
@@ -221,9 +220,8 @@ async function answerTo(
   const [path = ''] = (request.url ?? '').split('?')
   switch (path) {
     case '/metrics': {
-      if (metrics === undefined) break
-      const { contentType } = metrics
-      return { status: 200, contentType, body: await metrics.format(await report.status(signal)) }
+      const { contentType, text } = await metrics.format(await report.status(signal))
+      return { status: 200, contentType, body: text }
     }
     case '/healthz':
       return verdict(request, report.hanging(), 'alive')
@@ -233,9 +231,11 @@ async function answerTo(
       const status = await report.status(signal)
       return { status: 200, contentType: json, body: `${JSON.stringify(status, undefined, 2)}\n` }
     }
-    default:
+    default: {
+      const body = 'see /metrics, /healthz, /readyz, /api/status\n'
+      return { status: 404, contentType: plain, body }
+    }
   }
-  return { status: 404, contentType: plain, body: 'see /metrics, /healthz, /readyz, /api/status\n' }
 }
 
 /** 200 without complaints, else 503 and why: a line each, or JSON for who asks for it. */

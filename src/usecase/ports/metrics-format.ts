@@ -1,8 +1,12 @@
 /** The port to the form in which metrics are asked for. */
 import { type DaemonStatus } from '../../domain/status.js'
 
-export interface MetricsFormat {
+export interface MetricsText {
   /** For HTTP. */
   readonly contentType: string
-  format(status: DaemonStatus): Promise<string>
+  readonly text: string
+}
+
+export interface MetricsFormat {
+  format(status: DaemonStatus): Promise<MetricsText>
 }
