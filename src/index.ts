@@ -25,7 +25,8 @@ export {
 export { isAbortError } from './kit/abort.js'
 export { type Generation } from './domain/wal/generation.js'
 export { formatPosition, type Position, type WalPosition } from './domain/wal/position.js'
-export { configFromUrls, loadConfig, type LoadOptions } from './compose/commands.js'
+export { type LoadOptions } from './compose/commands.js'
+export { configFromUrls, loadConfig } from './delivery/library/configuration.js'
 export { replicate, type ReplicateOptions } from './delivery/library/replicate.js'
 export {
   type RunningReplication,
@@ -45,6 +46,7 @@ export { type Logger } from './delivery/library/application-logger.js'
 export { type LogFields } from './usecase/ports/logger.js'
 export { type Stored } from './usecase/daemon/commit-waits.js'
 export { type DaemonStatus } from './domain/status.js'
+export { status, type StatusOptions } from './delivery/library/status.js'
 export {
   type MissingOptions,
   restore,
@@ -59,6 +61,7 @@ export {
 } from './usecase/restore/restore-types.js'
 export {
   listGenerations,
+  type ListOptions,
   verify,
   type VerifiedReplica,
   type VerifyOptions,

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import type * as Library from '../../src/index.js'
 import { type LogFields, type Logger } from '../../src/index.js'
 import {
@@ -15,18 +15,26 @@ import {
   Running,
   temporaryFolder,
   until,
+  writeConfig,
 } from '../support/cli.js'
 import { contained, whyNotElsewhere } from '../support/elsewhere.ts'
 import { lastAcknowledged, startWriter, summaryOf, verifyLedger, write } from '../support/ledger.js'
 import { onThisMachine } from '../support/patience.ts'
 
-const { configFromUrls, CorruptionError, listGenerations, replicate, restore, verify } =
-  (await import(library)) as typeof Library
+const {
+  configFromUrls,
+  CorruptionError,
+  listGenerations,
+  loadConfig,
+  replicate,
+  restore,
+  status,
+  verify,
+} = (await import(library)) as typeof Library
 
 afterEach(cleanUp)
 
 const drivers = ['better-sqlite3', 'node:sqlite'] as const
-const { signal } = new AbortController()
 
 const scene = () => {
   const folder = temporaryFolder()
@@ -75,7 +83,7 @@ describe.each(drivers)('an application that uses %s', (driver) => {
     expect(notStored).toEqual([])
     await restoreByLibrary(replicateTo, output)
     expect(verifyLedger(output, oracle)).toEqual({ n })
-    expect(await listGenerations(replicateTo, signal)).toHaveLength(1)
+    expect(await listGenerations(replicateTo)).toHaveLength(1)
   })
 
   test('keeps its locks: nobody copies pages back that it still reads around', async () => {
@@ -361,8 +369,31 @@ test('a path and a URL are enough to replicate, to ask how it is, and to restore
   const ask = (path: string, method = 'GET') =>
     handle(new Request(`https://app.example/internal${path}`, { method }))
   await until(async () => (await ask('/readyz')).status === 200, 20_000, 'readiness')
-  const { status, headers } = await ask('/api/status', 'HEAD')
-  expect([status, headers.get('content-type')]).toEqual([200, 'application/json; charset=utf-8'])
+  const said = async (path: string, headers = {}) => {
+    const response = await handle(new Request(`https://app.example${path}`, { headers }))
+    return [response.status, response.headers.get('content-type'), await response.text()]
+  }
+  const plain = 'text/plain; charset=utf-8'
+  const json = 'application/json; charset=utf-8'
+  expect(await said('/readyz')).toEqual([200, plain, 'ready\n'])
+  const verdict = await said('/readyz', { accept: 'application/json' })
+  expect(verdict.slice(0, 2)).toEqual([200, json])
+  expect(JSON.parse(String(verdict[2]))).toEqual({ ready: true, reasons: [] })
+  const [code, type, metrics] = await said('/metrics')
+  expect([code, type]).toEqual([200, 'text/plain; version=0.0.4; charset=utf-8'])
+  expect(metrics).toContain(`tsreplicate_replica_lag_seconds{db="${db}",name="file"} 0`)
+  // Counted from the start, not from the first time that somebody asks.
+  expect(metrics).toMatch(/^litestream_replica_operation_total{.*"PUT"} [1-9]/m)
+  expect(metrics).toContain('process_cpu_seconds_total')
+  const [okay, jsonType, told] = await said('/api/status')
+  expect([okay, jsonType]).toEqual([200, json])
+  expect(JSON.parse(String(told))).toMatchObject({
+    pid: replication.pid,
+    databases: [{ path: db }],
+  })
+  const head = await ask('/api/status', 'HEAD')
+  expect([head.status, head.headers.get('content-type')]).toEqual([200, json])
+  expect(await head.text()).toBe('')
   expect((await ask('/api/sync', 'POST')).status).toBe(404)
   expect((await ask('/readyz', 'POST')).status).toBe(405)
 
@@ -387,6 +418,44 @@ test('a path and a URL are enough to replicate, to ask how it is, and to restore
   await expect(wrong).rejects.toMatchObject({ code: 'USAGE' })
   expect((await ask('/readyz')).status).toBe(503)
   await expect(replication.status()).rejects.toMatchObject({ code: 'NOT_RUNNING' })
+})
+
+test('a program asks a daemon, or the engine of another program, how it is, and is told that none runs', async () => {
+  const { folder, db, oracle, replicateTo } = scene()
+  await write({ db, oracle, count: 5 })
+  const inFile = join(folder, 'in-file.db')
+  await write({ db: inFile, oracle: `${oracle}-in-file`, count: 5 })
+  const replicas = [{ path: join(folder, 'replica-in-file') }]
+  const config = writeConfig(folder, { path: inFile, replicas })
+  await expect(status({ config })).rejects.toMatchObject({
+    code: 'NOT_RUNNING',
+    message: `no daemon is running with ${config}`,
+    hint: expect.stringContaining('tsreplicate replicate') as string,
+  })
+  await expect(status({ config: join(folder, 'none.yml') })).rejects.toMatchObject({
+    code: 'CONFIG',
+  })
+
+  const logger = recordingLogger([])
+  await using daemon = await replicate(await loadConfig({ path: config }), { logger })
+  await daemon.stored({ urgency: 'now' })
+  const whole = await status({ config })
+  expect(whole).toMatchObject({ pid: daemon.pid, source: config, databases: [{ path: inFile }] })
+  expect(whole.databases[0]?.replicas[0]?.position).toEqual(whole.databases[0]?.position)
+  const unknown = status({ config, database: db })
+  await expect(unknown).rejects.toMatchObject({ code: 'CONFIG', hint: `It replicates: ${inFile}` })
+
+  // Which daemon is meant is known by the database where the configuration that is found has not got it.
+  await using alone = await replicate(db, replicateTo, { logger })
+  await alone.stored({ urgency: 'now' })
+  vi.stubEnv('LITESTREAM_CONFIG', config)
+  try {
+    for (const [database, { pid }] of [[inFile, daemon] as const, [db, alone] as const]) {
+      expect(await status({ database })).toMatchObject({ pid, databases: [{ path: database }] })
+    }
+  } finally {
+    vi.unstubAllEnvs()
+  }
 })
 
 test.each([

@@ -31,6 +31,7 @@ const values = [
   'replicate',
   'restore',
   'restoreIfMissing',
+  'status',
   'verify',
 ]
 
@@ -42,6 +43,7 @@ const types = [
   'Generation',
   'GenerationInfo',
   'LagEvent',
+  'ListOptions',
   'Listener',
   'LoadOptions',
   'LogFields',
@@ -60,6 +62,7 @@ const types = [
   'RestoreReport',
   'RestoreTarget',
   'RunningReplication',
+  'StatusOptions',
   'Stored',
   'StoredEvent',
   'StoredOptions',

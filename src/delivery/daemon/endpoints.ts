@@ -9,7 +9,7 @@ import { controlOf } from './control.js'
 import { type HealthServerOptions, serveHealth } from './health-server.js'
 import { serveSocketFile, SocketTakenError } from './socket-file.js'
 import { makeStatusSocket, type StartedWith } from './status-socket.js'
-import { parseWantedAnswer } from './sync-answer.js'
+import { parseWantedAnswer } from './answers.js'
 
 /** How often one that is not the first looks whether it is by now. */
 const turnMs = 1000

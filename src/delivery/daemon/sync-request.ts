@@ -17,16 +17,29 @@ export const defaultSyncTimeoutMs = 30_000
 /** A snapshot takes as long as its database is large. */
 export const defaultSnapshotTimeoutMs = 3_600_000
 
+const storedNames = ['database', 'replicas', 'urgency', 'timeoutMs'] as const
+
 /** Undefined is the default. Throws {@link UsageError} for what does not exist, or is of a wrong kind. */
 export function parseSyncRequest(given: unknown): SyncRequest {
-  const value = valuesOf(given, ['database', 'replicas', 'urgency', 'timeoutMs', 'waits'])
+  const value = valuesOf(given, [...storedNames, 'waits'])
+  const waits = value('waits') ?? true
+  if (typeof waits !== 'boolean') throw wrong('waits', 'true or false')
+  return { ...wantedOf(value), waits }
+}
+
+/** As {@link parseSyncRequest}, of somebody who waits, whatever he asks for. */
+export function parseStoredRequest(given: unknown): SyncRequest {
+  return { ...wantedOf(valuesOf(given, storedNames)), waits: true }
+}
+
+function wantedOf(
+  value: (name: (typeof storedNames)[number]) => unknown,
+): Omit<SyncRequest, 'waits'> {
   const database = parseDatabase(value('database'))
   const urgency = value('urgency') ?? 'ride'
   if (urgency !== 'ride' && urgency !== 'now') throw wrong('urgency', "'ride' or 'now'")
   const timeoutMs = parseTimeout(value('timeoutMs'), defaultSyncTimeoutMs)
-  const waits = value('waits') ?? true
-  if (typeof waits !== 'boolean') throw wrong('waits', 'true or false')
-  return { database, replicas: parseReplicas(value('replicas')), urgency, timeoutMs, waits }
+  return { database, replicas: parseReplicas(value('replicas')), urgency, timeoutMs }
 }
 
 /** As {@link parseSyncRequest}. */

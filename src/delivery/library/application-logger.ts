@@ -10,6 +10,14 @@ export interface Logger {
   error(fields: LogFields, message: string): void
 }
 
+const levels: readonly LogLevel[] = ['debug', 'info', 'warn', 'error']
+
+/** Whether it has all the functions of one. */
+export function isLogger(value: unknown): value is Logger {
+  const isThing = (typeof value === 'object' && value !== null) || typeof value === 'function'
+  return isThing && levels.every((level) => typeof Reflect.get(value, level) === 'function')
+}
+
 /** As the logger, but what it throws is no matter of whoever logs. */
 export function careful(logger: Logger): Logger {
   const write =

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, fork } from 'node:child_process'
 import { Socket } from 'node:net'
 import { resolve } from 'node:path'
-import { configFromUrls, withDatabase } from '../../compose/commands.js'
+import { withDatabase } from '../../compose/commands.js'
 import { engineFile } from '../../compose/package-file.js'
 import { type EventName } from '../../domain/replication-events.js'
 import { type Config, type DatabaseConfig } from '../../domain/settings/config.js'
@@ -26,15 +26,17 @@ import { withoutDebugger } from '../../kit/without-debugger.js'
 import { type DaemonStatus } from '../../domain/status.js'
 import { type Stored } from '../../usecase/daemon/commit-waits.js'
 import { subjectOf } from '../daemon/endpoints.js'
+import { defaultStatusTimeoutMs, readDaemonStatus } from '../daemon/daemon-status.js'
 import { type StartedWith } from '../daemon/status-socket.js'
-import { parseSyncRequest } from '../daemon/sync-request.js'
 import { type Logger } from './application-logger.js'
+import { configFromUrls } from './configuration.js'
 import { EngineQuestions } from './engine-questions.js'
-import { handlerFor, readStatus } from './engine-status.js'
+import { handlerFor } from './engine-status.js'
 import { type Listener, Listeners } from './listeners.js'
+import { isDatabaseConfig, isText } from './options.js'
 import { packMessage, type ToEngine, unpackFromEngine } from './messages.js'
 import { type RunningReplication, type StoredOptions } from './running-replication.js'
-import { waitForStored } from './stored-waits.js'
+import { parseStoredOptions, waitForStored } from './stored-waits.js'
 
 const pauses = { firstMs: 500, mostMs: 30_000 }
 /** Whoever has run as long as this does not end for the same reason as before. */
@@ -76,9 +78,9 @@ export class EngineProcess implements RunningReplication {
     await this.stop()
   }
 
-  async stored({ signal = never, database, ...options }: StoredOptions = {}): Promise<Stored> {
-    const named = database === undefined ? {} : { database: resolve(database) }
-    return waitForStored(parseSyncRequest({ ...options, ...named }), this.#questions, signal)
+  async stored(options: StoredOptions = {}): Promise<Stored> {
+    const { request, signal } = parseStoredOptions(options)
+    return waitForStored(request, this.#questions, signal)
   }
 
   on<Name extends EventName>(name: Name, listener: Listener<Name>): this {
@@ -94,7 +96,8 @@ export class EngineProcess implements RunningReplication {
   }
 
   status(): Promise<DaemonStatus> {
-    return readStatus(this.#subject)
+    const question = { database: undefined, timeoutMs: defaultStatusTimeoutMs }
+    return readDaemonStatus([this.#subject], question, never)
   }
 
   handler(): (request: Request) => Promise<Response> {
@@ -106,8 +109,10 @@ export class EngineProcess implements RunningReplication {
     urls: string | readonly string[] = [],
   ): Promise<void> {
     const database =
-      typeof first === 'string' ? (await configFromUrls(first, [urls].flat())).databases[0] : first
-    assert(database !== undefined)
+      typeof first === 'string' ? (await configFromUrls(first, urls)).databases[0] : first
+    if (!isDatabaseConfig(database)) {
+      throw new UsageError('addDatabase takes a path and URLs, or a database of a configuration')
+    }
     await this.#change(database.path, async (gone) => {
       await withDatabase(this.#config, database)
       await this.#questions.ask({ message: (id) => ({ kind: 'add', id, database }), gone }, never)
@@ -116,6 +121,7 @@ export class EngineProcess implements RunningReplication {
   }
 
   async removeDatabase(name: string): Promise<readonly NotStored[]> {
+    if (!isText(name)) throw new UsageError('removeDatabase takes the path of a database')
     const path = resolve(name)
     return this.#change(path, async (gone) => {
       if (!this.#config.databases.some((each) => each.path === path)) {
@@ -143,9 +149,13 @@ export class EngineProcess implements RunningReplication {
     }
   }
 
-  async durable<T>(work: () => T | Promise<T>, options?: StoredOptions): Promise<T> {
+  async durable<T>(work: () => T | Promise<T>, options: StoredOptions = {}): Promise<T> {
+    if (typeof work !== 'function') throw new UsageError('durable takes a function')
+    // What is wrong is said before anything is committed.
+    const { request, signal } = parseStoredOptions(options)
+    signal.throwIfAborted()
     const result = await work()
-    await this.stored(options)
+    await waitForStored(request, this.#questions, signal)
     return result
   }
 

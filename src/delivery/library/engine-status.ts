@@ -1,17 +1,10 @@
-/** What the process that replicates says of itself, also to others of the application, by the socket that commands ask. */
+/** What the process that replicates answers for an application that serves it, by the socket that commands ask. */
 import { NotRunningError } from '../../domain/errors.js'
-import { type DaemonStatus } from '../../domain/status.js'
-import { never } from '../../kit/abort.js'
 import { askDaemon, type DaemonAnswer } from '../daemon/ask-daemon.js'
 import { type StartedWith } from '../daemon/status-socket.js'
 
 const timeoutMs = 10_000
 const paths = ['/readyz', '/healthz', '/metrics', '/api/status'] as const
-
-export async function readStatus(subject: StartedWith): Promise<DaemonStatus> {
-  const { text } = await ask(subject, '/api/status', never)
-  return JSON.parse(text) as DaemonStatus
-}
 
 /** Answers what the daemon answers, whatever it is mounted below. */
 export function handlerFor(subject: StartedWith): (request: Request) => Promise<Response> {

@@ -19,7 +19,7 @@ import { EndedError, notStored, type Stored } from '../../usecase/daemon/commit-
 import { askDaemon } from '../daemon/ask-daemon.js'
 import { serveInTurn } from '../daemon/endpoints.js'
 import { type DaemonSubject } from '../daemon/status-socket.js'
-import { parseSyncAnswer } from '../daemon/sync-answer.js'
+import { parseSyncAnswer } from '../daemon/answers.js'
 import { type SyncRequest } from '../daemon/sync-request.js'
 import { exitCodes } from '../exit-codes.js'
 import { exitIfHanging } from '../forced-exit.js'

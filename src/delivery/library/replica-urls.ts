@@ -4,10 +4,6 @@ import { type ReplicaConfig } from '../../domain/settings/config.js'
 import { type ReplicaClient } from '../../usecase/ports/replica-client.js'
 import { type RestoreSource } from '../../usecase/restore/restore-types.js'
 
-export function isUrls(value: unknown): value is string | readonly string[] {
-  return typeof value === 'string' || Array.isArray(value)
-}
-
 /** Rejects with `ConfigError` for a URL that is wrong. */
 export async function openReplica(replica: string | ReplicaConfig): Promise<ReplicaClient> {
   if (typeof replica !== 'string') return openReplicaClient(replica.target, replica.age)

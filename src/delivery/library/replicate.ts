@@ -3,12 +3,13 @@
  * libraries in one process destroy each other's locks on a file, since the operating system drops all locks of a process
  * with the first descriptor that it closes.
  */
-import { configFromUrls, createLogger } from '../../compose/commands.js'
+import { createLogger } from '../../compose/commands.js'
 import { type Config } from '../../domain/settings/config.js'
-import { ConfigError, UsageError } from '../../domain/errors.js'
-import { careful, type Logger } from './application-logger.js'
+import { ConfigError } from '../../domain/errors.js'
+import { careful, isLogger, type Logger } from './application-logger.js'
+import { takeConfig } from './configuration.js'
 import { EngineProcess } from './engine-process.js'
-import { isUrls } from './replica-urls.js'
+import { checkOptions, type RulesOf } from './options.js'
 import { type RunningReplication } from './running-replication.js'
 
 /** What an application can decide of its replication besides its configuration. */
@@ -22,7 +23,8 @@ export interface ReplicateOptions {
  * stored still. Resolves when the engine runs. Should its process end by itself, it is logged and started anew; so it is,
  * after a while, where another process replicates the same database. A database that does not exist is restored before,
  * where its configuration has `restore-if-db-not-exists` and there is a backup. Rejects with {@link ConfigError} where the
- * configuration is of no use, and with what a restore rejects with.
+ * configuration is of no use, `UsageError` for options that are wrong, `NotRunningError` where the engine cannot be
+ * started, and with what a restore rejects with.
  */
 export async function replicate(
   config: Config,
@@ -39,9 +41,8 @@ export async function replicate(
   second?: ReplicateOptions | string | readonly string[],
   third?: ReplicateOptions,
 ): Promise<RunningReplication> {
-  if (typeof first !== 'string') return start(first, isUrls(second) ? {} : second)
-  if (!isUrls(second)) throw new UsageError('replicate: the URL of a replica is missing')
-  return start(await configFromUrls(first, [second].flat()), third)
+  const { config, options = {} } = await takeConfig('replicate', [first, second, third])
+  return start(config, checkOptions(options, { of: 'replicate', rules }))
 }
 
 const killedWithContainer =
@@ -49,7 +50,14 @@ const killedWithContainer =
 const initHint =
   'call stop() at SIGTERM, or run the container with an init process (docker run --init)'
 
-async function start(config: Config, options: ReplicateOptions = {}): Promise<RunningReplication> {
+const rules: RulesOf<ReplicateOptions> = {
+  logger: {
+    allows: isLogger,
+    wants: 'an object with the functions debug, info, warn and error',
+  },
+}
+
+async function start(config: Config, options: ReplicateOptions): Promise<RunningReplication> {
   if (config.databases.length + config.folders.length === 0) {
     throw new ConfigError('no databases specified in configuration')
   }

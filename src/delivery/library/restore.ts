@@ -1,8 +1,7 @@
 /** Restores, with what the command takes for granted. */
 import { resolve } from 'node:path'
-import { configFromUrls, restoreMissing, restore as runRestore } from '../../compose/commands.js'
+import { restoreMissing, restore as runRestore } from '../../compose/commands.js'
 import { type Config, type ReplicaConfig } from '../../domain/settings/config.js'
-import { UsageError } from '../../domain/errors.js'
 import { parseGeneration } from '../../domain/wal/generation.js'
 import { never } from '../../kit/abort.js'
 import { type Logger } from '../../usecase/ports/logger.js'
@@ -11,12 +10,13 @@ import {
   type RestoreReport,
   type RestoreTarget,
 } from '../../usecase/restore/restore-types.js'
-import { isUrls, openReplicas } from './replica-urls.js'
+import { takeConfig } from './configuration.js'
+import { type Defined } from './options.js'
+import { openReplicas } from './replica-urls.js'
 import {
   checkMissingOptions,
   checkRestoreOptions,
   checkUrlRestoreOptions,
-  type Defined,
 } from './restore-options.js'
 
 /** How a database is restored that does not exist. Undefined is the default. */
@@ -114,19 +114,15 @@ export async function restoreIfMissing(
   second?: MissingOptions | string | readonly string[],
   third?: MissingOptions,
 ): Promise<RestoreReport | undefined | ReadonlyMap<string, RestoreReport>> {
-  if (typeof first !== 'string') return missingOf(first, isUrls(second) ? {} : second)
-  if (!isUrls(second)) throw new UsageError('restoreIfMissing: the URL of a replica is missing')
-  const reports = await missingOf(await configFromUrls(first, [second].flat()), third)
-  return [...reports.values()][0]
-}
-
-async function missingOf(
-  { databases }: Config,
-  options: MissingOptions = {},
-): Promise<ReadonlyMap<string, RestoreReport>> {
+  const { config, options = {} } = await takeConfig('restoreIfMissing', [first, second, third])
   const { signal = never, integrityCheck = 'quick', ...others } = checkMissingOptions(options)
-  const wanted = databases.map((database) => ({ ...database, restoreIfDbNotExists: true }))
-  return restoreMissing(wanted, { ...others, integrityCheck, logger: silent }, signal)
+  const wanted = config.databases.map((each) => ({ ...each, restoreIfDbNotExists: true }))
+  const reports = await restoreMissing(
+    wanted,
+    { ...others, integrityCheck, logger: silent },
+    signal,
+  )
+  return typeof first === 'string' ? [...reports.values()][0] : reports
 }
 
 /** What a restore logs is in its report. */

@@ -44,7 +44,11 @@ export interface RunningReplication extends AsyncDisposable {
    * signal's reason at an abort. While the process of the engine is started anew, it waits.
    */
   stored(options?: StoredOptions): Promise<Stored>
-  /** Runs `work`, waits until what it has committed is {@link stored}, and resolves with what `work` did. Rejects as both do. */
+  /**
+   * Runs `work`, waits until what it has committed is {@link stored}, and resolves with what `work` did. Rejects as both do: with what
+   * `work` throws or rejects with, after which nothing is waited for. Options that are wrong, and a signal that is aborted already,
+   * are noticed before `work` is run.
+   */
   durable<T>(work: () => T | Promise<T>, options?: StoredOptions): Promise<T>
   /**
    * Replicates one more database, given by its path and the URL of its replica, or the URLs of several. Resolves when the engine has
@@ -74,8 +78,8 @@ export interface RunningReplication extends AsyncDisposable {
    */
   status(): Promise<DaemonStatus>
   /**
-   * Answers `/readyz`, `/healthz`, `/api/status` and, where the configuration has `addr`, `/metrics`, whatever it is mounted
-   * below. While no engine runs, the answer is 503.
+   * Answers `/readyz`, `/healthz`, `/metrics` and `/api/status`, whatever it is mounted below. While no engine runs, the answer
+   * is 503.
    */
   handler(): (request: Request) => Promise<Response>
 }

@@ -1,14 +1,31 @@
 /** Those of an application who wait for their commits. */
 import assert from 'node:assert/strict'
-import { NotStoredError } from '../../domain/errors.js'
+import { resolve } from 'node:path'
+import { NotStoredError, UsageError } from '../../domain/errors.js'
+import { never } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
 import { type Stored } from '../../usecase/daemon/commit-waits.js'
-import { type SyncRequest } from '../daemon/sync-request.js'
+import { parseStoredRequest, type SyncRequest } from '../daemon/sync-request.js'
 import { type EngineQuestions } from './engine-questions.js'
+import { isPlain, signal as signalRule } from './options.js'
+import { type StoredOptions } from './running-replication.js'
 
 /** The engine keeps the time, and knows what is missing: it has so much longer to say that. */
 const graceMs = 1000
 const hint = 'The commit itself is safe in the database, and is stored once an engine runs.'
+
+/** What somebody waits for. Throws `UsageError` for options that are wrong. */
+export function parseStoredOptions(options: StoredOptions): {
+  readonly request: SyncRequest
+  readonly signal: AbortSignal
+} {
+  if (!isPlain(options)) throw new UsageError('stored takes an object of options')
+  const { signal = never, ...wanted } = options
+  if (!signalRule.allows(signal)) throw new UsageError(`signal must be ${signalRule.wants}`)
+  const { database, ...request } = parseStoredRequest(wanted)
+  const path = database === undefined ? undefined : resolve(database)
+  return { request: { ...request, database: path }, signal }
+}
 
 /** Resolves when the engine says so. Rejects with {@link NotStoredError} as the engine does, and when none says anything in time. */
 export async function waitForStored(

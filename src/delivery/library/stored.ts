@@ -8,17 +8,35 @@ import {
   listGenerations as listOfClient,
 } from '../../usecase/stored/list-backups.js'
 import { type VerifiedGeneration } from '../../usecase/verify/verify-replica.js'
+import { checkOptions, isConfig, isReplicaConfig, oneOf, type RulesOf, signal } from './options.js'
 import { openReplica } from './replica-urls.js'
+
+/** How generations are listed. */
+export interface ListOptions {
+  /** Ends it between two requests. */
+  readonly signal?: AbortSignal | undefined
+}
 
 /**
  * The generations of a replica, given by its URL or as a configuration has it, with their bounds: oldest first, those without
- * objects last. Rejects with `ConfigError` for a URL that is wrong, `ReplicaError`, and the signal's reason at an abort.
+ * objects last. Rejects with `UsageError` for options that are wrong, `ConfigError` for a URL that is wrong, `ReplicaError`, and the
+ * signal's reason at an abort.
  */
 export async function listGenerations(
   replica: string | ReplicaConfig,
-  signal: AbortSignal = never,
+  options: ListOptions = {},
 ): Promise<readonly GenerationInfo[]> {
+  const of = 'listGenerations'
+  const { signal = never } = checkOptions(options, { of, rules: listRules })
+  if (!isReplica(replica)) throw new UsageError(`${of} takes ${replicaText}`)
   return listOfClient(await openReplica(replica), signal)
+}
+
+const listRules: RulesOf<ListOptions> = { signal }
+const replicaText = 'the URL of a replica, or one of a configuration'
+
+function isReplica(value: unknown): value is string | ReplicaConfig {
+  return typeof value === 'string' || isReplicaConfig(value)
 }
 
 /** How thoroughly a replica is verified. */
@@ -28,6 +46,8 @@ export interface VerifyOptions {
   /** Ends it between two objects. */
   readonly signal?: AbortSignal | undefined
 }
+
+const verifyRules: RulesOf<VerifyOptions> = { level: oneOf(['structure', 'full']), signal }
 
 /** What one replica of a configuration holds. */
 export interface VerifiedReplica {
@@ -60,16 +80,16 @@ export async function verify(
 ): Promise<readonly VerifiedReplica[]>
 export async function verify(
   subject: string | ReplicaConfig | Config,
-  { level = 'structure', signal = never }: VerifyOptions = {},
+  options: VerifyOptions = {},
 ): Promise<readonly VerifiedGeneration[] | readonly VerifiedReplica[]> {
-  if (!['structure', 'full'].includes(level)) {
-    throw new UsageError("verify: level must be 'structure' or 'full'")
-  }
+  const checked = checkOptions(options, { of: 'verify', rules: verifyRules })
+  const { level = 'structure', signal = never } = checked
   const verifyOne = async (
     replica: string | ReplicaConfig,
   ): Promise<readonly VerifiedGeneration[]> =>
     runVerify({ client: await openReplica(replica), level }, signal)
-  if (typeof subject === 'string' || 'target' in subject) return verifyOne(subject)
+  if (isReplica(subject)) return verifyOne(subject)
+  if (!isConfig(subject)) throw new UsageError(`verify takes ${replicaText}, or a configuration`)
 
   const { databases, unreadable } = await listDatabases(subject)
   const [unknown] = unreadable

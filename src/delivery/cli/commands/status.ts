@@ -1,17 +1,15 @@
 import { expandPath } from '../../../compose/commands.js'
-import { ConfigError } from '../../../domain/errors.js'
 import { formatWalPosition } from '../../../domain/wal/position.js'
 import { formatBytes } from '../../../kit/quantity.js'
 import { type DaemonStatus, type Failure, type ReplicaStatus } from '../../../domain/status.js'
-import { askDaemon } from '../../daemon/ask-daemon.js'
+import { defaultStatusTimeoutMs, readDaemonStatus } from '../../daemon/daemon-status.js'
+import { possibleDaemons } from '../../daemon/possible-daemons.js'
 import { defineCommand } from '../command.js'
 import { jsonFlag } from '../flags.js'
-import { daemonFlags, possibleDaemons } from '../possible-daemons.js'
+import { daemonFlags } from '../daemon-flags.js'
 import { formatLag, formatTable, formatTime } from '../table.js'
 import { print, printJson } from '../output.js'
 import { exitCodes } from '../../exit-codes.js'
-
-const timeoutMs = 10_000
 
 export const status = defineCommand({
   name: 'status',
@@ -31,37 +29,16 @@ export const status = defineCommand({
   },
   async run([database], flags, { signal }) {
     const path = database === undefined ? undefined : await expandPath(database)
-    const { text } = await askDaemon(
+    const shown = await readDaemonStatus(
       await possibleDaemons(path, flags),
-      { method: 'GET', path: '/api/status', timeoutMs },
+      { database: path, timeoutMs: defaultStatusTimeoutMs },
       signal,
     )
-    const whole = parseStatus(text)
-    const shown = path === undefined ? whole : onlyDatabase(whole, path)
     if (flags.json) printJson(shown)
     else print(formatStatus(shown))
     return shown.notReady.length === 0 ? exitCodes.done.code : exitCodes.failed.code
   },
 })
-
-/** The daemon and this command are of one installation: the form is not looked at. */
-function parseStatus(text: string): DaemonStatus {
-  return JSON.parse(text) as DaemonStatus
-}
-
-function onlyDatabase(status: DaemonStatus, path: string): DaemonStatus {
-  const databases = status.databases.filter((database) => database.path === path)
-  if (databases.length === 0) {
-    throw new ConfigError(`database not replicated by the daemon: ${path}`, {
-      hint: `It replicates: ${status.databases.map((each) => each.path).join(', ') || 'none'}`,
-    })
-  }
-  return {
-    ...status,
-    databases,
-    notReady: status.notReady.filter(({ database }) => database === path),
-  }
-}
 
 function formatStatus(status: DaemonStatus): string {
   const { version, pid, startedAtMs, notReady, databases } = status
