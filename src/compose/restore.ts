@@ -2,7 +2,11 @@
 import { existsSync } from 'node:fs'
 import { systemClock } from '../infrastructure/clock/system-clock.js'
 import { followLinks } from '../infrastructure/config/paths.js'
-import { fileImages, type ImageEntries } from '../infrastructure/image/file-image.js'
+import {
+  fileImages,
+  type ImageEntries,
+  sweepKilledRestores,
+} from '../infrastructure/image/file-image.js'
 import { type DatabaseConfig } from '../domain/settings/config.js'
 import { restoreDatabase } from '../usecase/restore/restore-database.js'
 import {
@@ -61,6 +65,9 @@ export async function restoreMissing(
   { onProgress = () => undefined, ...options }: MissingDatabases,
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, RestoreReport>> {
+  for (const { path, restoreIfDbNotExists } of databases) {
+    if (restoreIfDbNotExists) await sweepKilledRestores(followLinks(path))
+  }
   using turns = new RestoreTurns()
   return await restoreAll(
     databases,

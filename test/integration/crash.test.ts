@@ -48,7 +48,7 @@ test.skipIf(!hasCompiler)('killed at named points, daemon, application and resto
   }
   const sync = find(applicationPoints, 'application: WAL synced')
   await killApplicationAt(arena, { point: sync, moment: 'before', nth: 1 })
-  const restore = find(restorePoints, 'restore: renamed')
+  const restore = find(restorePoints, 'restore: named')
   await killRestoreAt(arena, { point: restore, moment: 'before', nth: 1 })
   await arena.stop()
 })

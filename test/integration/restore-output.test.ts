@@ -1,10 +1,10 @@
 /** A restore that fails leaves nothing under the name of its output, however late it fails. */
 import Database from 'better-sqlite3'
 import { spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, mkdirSync, readdirSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { cleanUp, program, run, Running, temporaryFolder } from '../support/cli.ts'
+import { cleanUp, program, run, Running, temporaryFolder, until } from '../support/cli.ts'
 import { hasCompiler, Trap } from '../support/kill-at-call.ts'
 import { sayAtTheEnd } from '../support/last-lines.ts'
 
@@ -31,6 +31,67 @@ test.skipIf(!hasCompiler)('a folder that cannot be synced', async () => {
   expect(trap.killed).toBe(`sync fail ${into}`)
   expect(readdirSync(into)).toEqual([])
   expect((await run('restore', '-o', output, url)).code).toBe(0)
+})
+
+describe.skipIf(!hasCompiler)('when it gets its name', () => {
+  /** A restore that is about to give its file the name of the output, or has failed to, or has done so. */
+  async function restoring(moment: 'hold' | 'fail' | 'after') {
+    const { folder, url, into, output } = await scene()
+    const trap = new Trap(
+      folder,
+      { calls: 'link,rename', path: '/out\\.db$' },
+      { moment, armed: true },
+    )
+    const args = [program, 'restore', '-o', output, url]
+    const restore = new Running('restore', process.execPath, args, trap.env)
+    await until(() => trap.killed !== undefined, 30_000, 'the call')
+    return { url, into, output, restore }
+  }
+
+  test('a database that was made meanwhile stays', async () => {
+    const { into, output, restore } = await restoring('hold')
+    new Database(output).exec('create table t (x); insert into t values (2)').close()
+    restore.signal('SIGCONT')
+    expect(await restore.exit(), restore.output).toBe(1)
+    expect(restore.stderr).toContain(`output path already exists: ${output}`)
+    expect(readdirSync(into)).toEqual(['out.db'])
+    const made = new Database(output, { readonly: true })
+    expect(made.prepare('select x from t').pluck().all()).toEqual([2])
+    made.close()
+  })
+
+  test('of two restores one is refused', async () => {
+    const { url, into, output, restore } = await restoring('hold')
+    const other = await run('restore', '-o', output, url)
+    expect(other.code, other.stderr).toBe(0)
+    const { ino } = statSync(output)
+    restore.signal('SIGCONT')
+    expect(await restore.exit(), restore.output).toBe(1)
+    expect(restore.stderr).toContain(`output path already exists: ${output}`)
+    expect(readdirSync(into)).toEqual(['out.db'])
+    expect(statSync(output).ino).toBe(ino)
+  })
+
+  test('a file system without links takes a rename', async () => {
+    const { into, output, restore } = await restoring('fail')
+    expect(await restore.exit(), restore.output).toBe(0)
+    expect(readdirSync(into)).toEqual(['out.db'])
+    const restored = new Database(output, { readonly: true })
+    expect(restored.prepare('select x from t').pluck().all()).toEqual([1])
+    restored.close()
+  })
+
+  test('and it is killed before its other name is removed, the next start removes that', async () => {
+    const { url, into, output, restore } = await restoring('after')
+    await restore.exit()
+    expect(statSync(output).nlink).toBe(2)
+    const flags = ['-restore-if-db-not-exists', '-once']
+    const next = await run('replicate', ...flags, output, `${url}-next`)
+    expect(next.code, next.stderr).toBe(0)
+    expect(next.stderr).not.toContain('hard links')
+    expect(statSync(output).nlink).toBe(1)
+    expect(readdirSync(into).filter((name) => name.includes('restore-'))).toEqual([])
+  })
 })
 
 describe.skipIf(process.getuid?.() !== 0)('as another user', () => {

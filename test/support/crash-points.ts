@@ -298,7 +298,13 @@ export const restorePoints: readonly CrashPoint[] = [
       { from: 'start', nth: call === 'write' ? [1, 5] : [1] },
     ),
   ),
-  point('restore: renamed', 'rename', '/out/out\\.db', { from: 'start' }),
+  point('restore: named', 'link', '/out/out\\.db', { from: 'start' }),
+  point(
+    'restore: its other name removed',
+    'unlink',
+    '/out/\\.out\\.db\\.tsreplicate-restore-[0-9]+-\\w+/database\\.tmp',
+    { from: 'start' },
+  ),
   point(
     'restore: its own folder removed',
     'rmdir',

@@ -102,7 +102,8 @@ static int is_it(const char *call, const char *path) {
     atomic_store(&since_seen, 1);
   if (found && strcmp(moment, "hold") == 0) {
     if (mark != NULL) append(mark, call, moment, path);
-    syscall(SYS_kill, getpid(), SIGSTOP);
+    /* To this thread: what the process gets another thread may take, and this one would go on until then. */
+    syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGSTOP);
     return 0;
   }
   return found;

@@ -1,4 +1,4 @@
-import { type FileHandle, lstat, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises'
+import { type FileHandle, link, lstat, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import {
@@ -47,7 +47,7 @@ export function fileImages(entries: ImageEntries): DatabaseImageFactory {
       const folder = dirname(outputPath)
       const privateFolder = await attempt(outputPath, async () => {
         await createFolder(folder, {}, { isDurable: false })
-        await sweep(folder, basename(outputPath))
+        await sweepKilledRestores(outputPath)
         return mkdtemp(join(folder, `${temporaryName(basename(outputPath))}${process.pid}-`))
       })
       inUse.add(privateFolder)
@@ -140,11 +140,12 @@ class FileImage implements DatabaseImage {
   async #giveName(restored: { readonly dev: number; readonly ino: number }): Promise<void> {
     await attempt(this.#outputPath, async () => {
       await using folder = await open(dirname(this.#outputPath), 'r')
-      await rename(this.#temporaryPath, this.#outputPath)
+      await nameNewFile(this.#temporaryPath, this.#outputPath)
       this.#finished = true
       try {
-        await refuseAnother(this.#outputPath, restored)
+        // What has two names is not replicated: the other one goes at once.
         await removeFolder(dirname(this.#temporaryPath))
+        await refuseAnother(this.#outputPath, restored)
         await folder.sync()
       } catch (error) {
         await rm(this.#outputPath)
@@ -206,6 +207,7 @@ async function attempt<T>(outputPath: string, work: () => Promise<T>): Promise<T
   try {
     return await work()
   } catch (error) {
+    if (error instanceof OutputExistsError) throw error
     throw new OutputError(`cannot write ${outputPath}: ${messageOf(error)}`, {
       cause: error,
       hint: 'Restore to another path with -o, or make this one writable.',
@@ -224,11 +226,27 @@ async function findExisting(outputPath: string): Promise<readonly string[]> {
 
 async function refuseExisting(outputPath: string): Promise<void> {
   const [first, ...others] = await findExisting(outputPath)
-  if (first === undefined) return
+  if (first !== undefined) throw alreadyExists(first, others)
+}
+
+function alreadyExists(path: string, others: readonly string[]): OutputExistsError {
   const all = others.length === 0 ? 'it' : `it and ${others.join(', ')}`
-  throw new OutputExistsError(`cannot restore, output path already exists: ${first}`, {
+  return new OutputExistsError(`cannot restore, output path already exists: ${path}`, {
     hint: `Move ${all} away, or restore to another path with -o.`,
   })
+}
+
+/**
+ * Gives a file its name, unless somebody has made another file of that name meanwhile, which a rename would replace. On a file system
+ * without links it is a rename: there a database that is made after the last look is lost.
+ */
+async function nameNewFile(temporaryPath: string, outputPath: string): Promise<void> {
+  try {
+    await link(temporaryPath, outputPath)
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') throw alreadyExists(outputPath, [])
+    await rename(temporaryPath, outputPath)
+  }
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -261,11 +279,12 @@ function temporaryName(output: string): string {
 }
 
 /**
- * Removes what restores to the same output left behind that were killed: each can be as large as the database. What is
- * somebody else's stays, and is in nobody's way.
+ * Removes what restores to the same output left behind that were killed: each can be as large as the database, or be its second
+ * name. What is somebody else's stays, and is in nobody's way.
  */
-async function sweep(folder: string, output: string): Promise<void> {
-  const start = temporaryName(output)
+export async function sweepKilledRestores(outputPath: string): Promise<void> {
+  const folder = dirname(outputPath)
+  const start = temporaryName(basename(outputPath))
   for (const name of await readdir(folder).catch(() => [])) {
     const pid = /^([1-9][0-9]{0,9})-/.exec(name.slice(start.length))?.[1]
     const path = join(folder, name)
