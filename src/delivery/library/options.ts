@@ -65,7 +65,8 @@ export function checkOptions<T extends object>(
   options: T | undefined,
   { of, rules, required = [], hintFor }: Checked,
 ): Defined<T> {
-  if (options === undefined || !isPlain(options)) throw new UsageError(`${of} takes an object of options`)
+  if (options === undefined || !isPlain(options))
+    throw new UsageError(`${of} takes an object of options`)
   const set = Object.entries(options).filter(([, value]) => value !== undefined)
   for (const [name, value] of set) {
     const rule = Object.hasOwn(rules, name) ? rules[name] : undefined
