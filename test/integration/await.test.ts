@@ -16,6 +16,7 @@ import {
   until,
 } from '../support/cli.js'
 import { LostDisks } from '../support/lost-disks.ts'
+import { makeNotes } from '../support/notes.ts'
 import { silent } from '../support/silent-logger.ts'
 
 const { configFromUrls, isAbortError, loadConfig, NotStoredError, replicate, UsageError } =
@@ -310,5 +311,22 @@ test('with -once what is committed is stored, and the command ends; where it can
   expect(await once('-snapshot', ...limits)).toMatchObject({ code: 74 })
   expect(await once('-exec', 'true')).toMatchObject({ code: 2 })
   expect(await run('replicate', '-snapshot', '-config', config)).toMatchObject({ code: 2 })
+  rmSync(service.replica)
+  renameSync(`${service.replica}-away`, service.replica)
+
+  // It would wait for the end of a daemon, also where that has several databases.
+  const other = join(service.folder, 'other.db')
+  makeNotes(other, 'kept')
+  const dbs = [service.path, other].map((path) => ({
+    path,
+    replicas: [{ path: path === other ? join(service.folder, 'other') : service.replica }],
+  }))
+  writeConfig(service, {}, { dbs })
+  const daemon = start('replicate', '-config', config)
+  await until(async () => (await run('sync', '-config', config)).code === 0, 20_000, 'the daemon')
+  const beside = await once()
+  expect(beside).toMatchObject({ code: 75 })
+  expect(beside.stderr).toMatch(/a daemon that runs .*\nhint: .* `tsreplicate sync -wait -now`/)
+  expect(await daemon.stop()).toBe(0)
   service.db.close()
 })

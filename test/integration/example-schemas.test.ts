@@ -62,6 +62,7 @@ test('the file for Compose, and a misspelt key is found', () => {
 test('the manifests for Kubernetes, and a misspelt key is found', () => {
   const text = textOf('kubernetes/app.yaml')
   expect(manifestProblems(text)).toEqual([])
+  expect(manifestProblems(textOf('kubernetes/scale-to-zero.yaml'))).toEqual([])
   const misspelt = text.replace('terminationGracePeriodSeconds', 'terminationGraceSeconds')
   expect(manifestProblems(misspelt).join()).toContain('terminationGraceSeconds')
 })

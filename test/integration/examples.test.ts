@@ -146,11 +146,14 @@ interface Pod {
     readonly restartPolicy?: string
     readonly livenessProbe?: { readonly httpGet: { readonly path: string } }
   }[]
+  readonly containers: readonly {
+    readonly lifecycle?: { readonly preStop: { readonly exec: { readonly command: string[] } } }
+  }[]
 }
 
 /** What the kubelet asks. */
-function podOf(): Pod {
-  const [, set = ''] = textOf('kubernetes/app.yaml').split(/^---$/m)
+function podOf(file = 'app.yaml'): Pod {
+  const [, set = ''] = textOf(`kubernetes/${file}`).split(/^---$/m)
   return (parse(set) as { spec: { template: { spec: Pod } } }).spec.template.spec
 }
 
@@ -169,6 +172,57 @@ test('Kubernetes and Kamal run the commands that Compose runs', () => {
   }
   expect([kamal.accessories.replicate.cmd]).toEqual(services['replicate']?.command)
 })
+
+test.skipIf(whyNoContainers !== undefined)(
+  'Kubernetes, scaled to zero: the hook stores what is committed, the next pod restores it; a daemon that runs is to be asked',
+  async () => {
+    const { initContainers, containers } = podOf('scale-to-zero.yaml')
+    const restore = ['tsreplicate', ...(initContainers[0]?.args ?? [])]
+    const hook = containers[0]?.lifecycle?.preStop.exec.command ?? []
+    const [backup = '', first = '', second = '', etc = ''] = sharedFolder('r', '1', '2', 'etc')
+    const [config] = textOf('kubernetes/scale-to-zero.yaml').split(/^---$/m)
+    const { data } = parse(config ?? '') as { data: Readonly<Record<string, string>> }
+    writeFileSync(join(etc, 'tsreplicate.yml'), data['tsreplicate.yml'] ?? '')
+    const startIn = (folder: string, command: readonly string[]): Container =>
+      new Container('app', {
+        command,
+        user,
+        env: { REPLICA_URL: 'file:///backup/app' },
+        volumes: [
+          `${folder}:/data`,
+          `${backup}:/backup`,
+          `${join(etc, 'tsreplicate.yml')}:/etc/tsreplicate.yml`,
+        ],
+      })
+    const inPod = (command: readonly string[]) => [
+      ...['env', 'REPLICA_URL=file:///backup/app', ...command],
+    ]
+    const start = async (folder: string): Promise<Container> => {
+      const restoring = startIn(folder, restore)
+      expect(await restoring.exit(), restoring.output).toBe(0)
+      const app = startIn(folder, ['node', '-e', application])
+      await app.waitFor(/serving with/)
+      return app
+    }
+    const app = await start(first)
+    const committed = notesIn(first)
+    const stored = await app.exec(...inPod(hook))
+    expect(stored.code, stored.output).toBe(0)
+    expect(await app.stop()).toBe(0)
+    const next = await start(second)
+    const notes = notesIn(second)
+    expect(notes.slice(0, committed.length)).toEqual(committed)
+
+    const replicating = next.exec(...inPod(['tsreplicate', 'replicate']))
+    const ask = ['tsreplicate', 'sync', '-wait', '-now']
+    await until(async () => (await next.exec(...inPod(ask))).code === 0, 30_000, 'the daemon')
+    const beside = await next.exec(...inPod(hook))
+    expect(beside.code).toBe(75)
+    expect(beside.output).toContain('is stored by `tsreplicate sync -wait -now`')
+    expect(await next.stop()).toBe(0)
+    await replicating
+  },
+)
 
 test.skipIf(whyNoContainers !== undefined)(
   'Fly: tsreplicate is in front of the application, restores on an empty volume, and passes its end on',

@@ -22,22 +22,25 @@ interface Manifest {
   }
 }
 
-const manifests = parseAllDocuments(textOf('kubernetes/app.yaml')).map((document) => {
-  expect(document.errors).toEqual([])
-  return document.toJS() as Manifest
+const manifests = ['kubernetes/app.yaml', 'kubernetes/scale-to-zero.yaml'].map((name) => {
+  const [config, pod] = parseAllDocuments(textOf(name)).map((document) => {
+    expect(document.errors).toEqual([])
+    return document.toJS() as Manifest
+  })
+  return { name, config: config?.data?.['tsreplicate.yml'] ?? '', pod: pod?.spec?.template.spec }
 })
 
 const env = { REPLICA_URL: 's3://my-bucket/app' }
 const configurations = [
   ...files.filter((name) => name.endsWith('/tsreplicate.yml')).map((name) => [name, textOf(name)]),
-  ['kubernetes/app.yaml', manifests[0]?.data?.['tsreplicate.yml'] ?? ''],
+  ...manifests.map(({ name, config }) => [name, config]),
 ].map(([name = '', text = '']) => {
   const context = { home: '/', cwd: '/', env }
   return { name, config: parseConfig(expandEnvironment(text, env), name, context) }
 })
 
 test('every configuration is valid, without a warning, and keeps no secret', () => {
-  expect(configurations.length).toBe(13)
+  expect(configurations.length).toBe(15)
   for (const { name, config } of configurations) {
     expect(config.warnings, name).toEqual([])
     expect(config.databases.length, name).toBe(1)
@@ -54,12 +57,11 @@ test('what is given to stop is longer than what the last commits may take', () =
   const kamal = parse(textOf('kamal/deploy.yml')) as {
     accessories: { replicate: { options: { 'stop-timeout': number } } }
   }
-  const pod = manifests[1]?.spec?.template.spec
   const fly = /^kill_timeout = '(.*)'$/m.exec(textOf('fly/fly.toml'))?.[1] ?? ''
   const given = [
     parseDuration(compose.services.replicate.stop_grace_period),
     kamal.accessories.replicate.options['stop-timeout'] * 1000,
-    (pod?.terminationGracePeriodSeconds ?? 0) * 1000,
+    ...manifests.map(({ pod }) => (pod?.terminationGracePeriodSeconds ?? 0) * 1000),
     parseDuration(fly),
   ]
   const longest = Math.max(...configurations.map(({ config }) => config.shutdownTimeoutMs))
@@ -74,7 +76,9 @@ test('the folder of the database is mounted, not the file alone', () => {
     'compose/tsreplicate.yml': /^ +- \.\/data:(\S+)$/m,
     'kamal/tsreplicate.yml': /^ +- app_storage:(\S+)$/m,
     'fly/tsreplicate.yml': /^destination = '(.*)'$/m,
-    'kubernetes/app.yaml': /- name: data\n +mountPath: (\S+)$/m,
+    ...Object.fromEntries(
+      manifests.map(({ name }) => [name, /- name: data\n +mountPath: (\S+)$/m]),
+    ),
   }
   const where: Record<string, string> = {
     'compose/tsreplicate.yml': 'compose/compose.yaml',

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Daemon } from '../../compose/commands.js'
 import { type Lifetime } from '../../compose/lifetime.js'
 import { type Config } from '../../domain/settings/config.js'
-import { AddressError, TsreplicateError } from '../../domain/errors.js'
+import { AddressError, InUseError, TsreplicateError } from '../../domain/errors.js'
 import { type Logger } from '../../usecase/ports/logger.js'
 import { askDaemon } from './ask-daemon.js'
 import { controlOf } from './control.js'
@@ -19,19 +19,29 @@ export interface Endpoints {
   readonly lifetime: Lifetime
 }
 
-/** Answers `tsreplicate status`, and the network if the configuration wants it. Both end with the lifetime. */
+/**
+ * Answers `tsreplicate status`, and the network if the configuration wants it. Both end with the lifetime. Where another process
+ * answers commands already, that is a warning; for one that is to store and to end it is an {@link InUseError}, since it would wait
+ * for that process.
+ */
 export async function serveDaemon(
   config: Config,
   daemon: Daemon,
-  endpoints: Endpoints,
+  { endsOnceStored, ...endpoints }: Endpoints & { readonly endsOnceStored: boolean },
 ): Promise<void> {
-  await serveConfigured(config, daemon, endpoints)
   try {
     endpoints.lifetime.add(await serveCommands(subjectOf(config), daemon))
   } catch (err) {
     if (!(err instanceof AddressError)) throw err
+    if (endsOnceStored && err instanceof SocketTakenError) {
+      throw new InUseError('a daemon that runs replicates this already', {
+        cause: err,
+        hint: 'what is committed is stored by `tsreplicate sync -wait -now`, which asks that daemon',
+      })
+    }
     endpoints.logger.warn({ err }, '`tsreplicate status` is not answered by this process')
   }
+  await serveConfigured(config, daemon, endpoints)
 }
 
 /**

@@ -114,7 +114,7 @@ export const replicate = defineCommand({
     const daemon = await composeDaemon(config, { logger, version: version(), lifetime })
     // From here on a signal ends the daemon.
     signal.throwIfAborted()
-    await serveDaemon(config, daemon, { logger, lifetime })
+    await serveDaemon(config, daemon, { logger, lifetime, endsOnceStored: flags.once })
     const { shutdownTimeoutMs, firstSyncTimeoutMs } = config
     return runDaemon(daemon.replication, {
       logger,
