@@ -3,6 +3,7 @@ import Database from 'better-sqlite3'
 import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { afterEach, expect, test } from 'vitest'
 import type * as Library from '../../src/index.js'
 import {
@@ -85,6 +86,13 @@ test('whoever waits is told at once or with the next interval, and what he is to
     const id = await replication.durable(() => service.commit(), { urgency: 'now' })
     expect(await newestRestored(service)).toBeGreaterThanOrEqual(id)
   }
+  const late = async () => {
+    service.commit()
+    await setImmediate()
+    return { newest: service.commit() }
+  }
+  const { newest } = await replication.durable(late, { urgency: 'now' })
+  expect(await newestRestored(service)).toBe(newest)
   const before = segments()
   const many = Array.from({ length: 200 }, async () => {
     service.commit()
@@ -124,6 +132,11 @@ test('whoever waits is refused in time, for wrong options and after the end, and
   renameSync(service.replica, `${service.replica}-away`)
   writeFileSync(service.replica, '')
   service.commit()
+  const isFailing = async (): Promise<boolean> => {
+    const { databases } = await replication.status()
+    return databases[0]?.replicas[0]?.lastFailure?.isOver === false
+  }
+  await until(isFailing, 20_000, 'the failure that is to be told')
   const refused = await replication
     .stored({ urgency: 'now', timeoutMs: 2000 })
     .catch((error: unknown) => error)

@@ -298,6 +298,8 @@ test('an application that has no descriptor left when its engine ends goes on, a
     const opened = []
     try { for (;;) opened.push(openSync('/dev/null')) } catch {}
     process.kill(pid, 'SIGKILL')
+    const refused = await replication.stored({ timeoutMs: 3000 }).catch((error) => error)
+    console.log(refused.code, refused.message.replace(/spawn .* EMFILE/, 'EMFILE'), refused.hint)
     while (lines.filter((line) => line.startsWith('error')).length < 2) await sleep(20)
     for (const each of opened) closeSync(each)
     await wait()
@@ -305,7 +307,42 @@ test('an application that has no descriptor left when its engine ends goes on, a
     await replication.stop()`
   const running = application({ db, replicateTo }, text, { descriptors: 256 })
   expect(await running.exit(), running.output).toBe(0)
-  expect(running.stdout).toBe('true NOT_STORED EMFILE recovered\n')
+  const [refused, after] = running.stdout.split('\n')
+  expect(refused).toBe(
+    'NOT_STORED not stored: the engine does not start anew: the engine cannot be started: EMFILE The commit itself is safe in the database, and is stored once an engine runs.',
+  )
+  expect(after).toBe('true NOT_STORED NOT_RUNNING recovered')
+  await restoreByLibrary(replicateTo, output)
+  expect(verifyLedger(output, oracle)).toEqual({ n: 5 })
+})
+
+test('an application that has no descriptor left at the start is told so, and replicates once it has', async () => {
+  const { db, oracle, replicateTo, output } = scene()
+  await write({ db, oracle, count: 5 })
+  const script = `
+    import { openSync, closeSync } from 'node:fs'
+    process.on('uncaughtException', (error) => console.log('uncaught', error))
+    const { configFromUrls, replicate } = await import(${JSON.stringify(library)})
+    const noted = () => undefined
+    const logger = { debug: noted, info: noted, warn: noted, error: noted }
+    const start = () => replicate(${JSON.stringify(db)}, ${JSON.stringify(replicateTo)}, { logger })
+    async function refused() {
+      const opened = []
+      try { for (;;) opened.push(openSync('/dev/null')) } catch {}
+      const { code, message, hint } = await start().catch((error) => error)
+      for (const each of opened) closeSync(each)
+      console.log(code, /^the engine cannot be started: .*(EMFILE|too many)/.test(message), /ulimit/.test(hint))
+    }
+    await refused() // where its own files cannot be read
+    await configFromUrls(${JSON.stringify(db)}, ${JSON.stringify(replicateTo)})
+    await refused() // where no process can be started
+    const replication = await start()
+    await replication.stored({ urgency: 'now', timeoutMs: 60_000 })
+    console.log((await replication.stop()).length)`
+  const limited = ['-c', 'ulimit -n 256; exec "$0" --input-type=module -e "$1"']
+  const running = new Running('application', '/bin/sh', [...limited, process.execPath, script])
+  expect(await running.exit(), running.output).toBe(0)
+  expect(running.stdout).toBe('NOT_RUNNING true true\nNOT_RUNNING true true\n0\n')
   await restoreByLibrary(replicateTo, output)
   expect(verifyLedger(output, oracle)).toEqual({ n: 5 })
 })

@@ -192,8 +192,7 @@ export class EngineProcess implements RunningReplication {
       if (this.#stopped === undefined) release(child)
     })
     const over = (how: string): void => {
-      const error =
-        failure ?? new NotStoredError(`the process of the engine ended by ${how}${lastWords()}`)
+      const error = failure ?? new NotStoredError(`the process of the engine ${how}${lastWords()}`)
       this.#child = undefined
       this.#questions.engineEnded(how, { isLast: this.#stopped !== undefined })
       running.reject(error)
@@ -204,12 +203,12 @@ export class EngineProcess implements RunningReplication {
       this.#startAnew(error)
     }
     child.on('error', (error) => {
-      failure ??= error
+      failure ??= child.pid === undefined ? notStarted(error) : error
       // Where there is no room for another process, nothing else is heard of it.
-      if (child.pid === undefined) over(error.message)
+      if (child.pid === undefined) over(`cannot be started: ${error.message}`)
     })
     child.once('close', (code, signal) => {
-      if (child.pid !== undefined) over(signal ?? `exit code ${String(code)}`)
+      if (child.pid !== undefined) over(`ended by ${signal ?? `exit code ${String(code)}`}`)
     })
     // Whoever wants to know asks when it stops.
     ended.promise.catch(() => undefined)
@@ -234,7 +233,11 @@ export class EngineProcess implements RunningReplication {
     this.#restart = setTimeout(() => {
       // The application may be making the database by now.
       this.start({ restores: false }).catch((reason: unknown) => {
-        if (this.#stopped === undefined) this.#startAnew(asError(reason))
+        if (this.#stopped !== undefined) return
+        const error = asError(reason)
+        const ending = `does not start anew: ${error.message}`
+        this.#questions.engineEnded(ending, { isLast: false })
+        this.#startAnew(error)
       })
     }, pauseMs).unref()
   }
@@ -242,7 +245,7 @@ export class EngineProcess implements RunningReplication {
   async #stop(): Promise<readonly NotStored[]> {
     clearTimeout(this.#restart)
     const child = this.#child
-    if (child === undefined) this.#questions.engineEnded('stop()', { isLast: true })
+    if (child === undefined) this.#questions.engineEnded('ended by stop()', { isLast: true })
     if (child !== undefined) {
       child.ref()
       child.channel?.ref()
@@ -253,9 +256,19 @@ export class EngineProcess implements RunningReplication {
     } catch (error) {
       // What another process replicates is not ours to store.
       if (error instanceof InUseError) return []
+      if (error instanceof NotRunningError)
+        throw new NotStoredError(error.message, { cause: error })
       throw error
     }
   }
+}
+
+/** What the system refuses to an engine, as an error of ours. */
+export function notStarted(cause: Error): NotRunningError {
+  return new NotRunningError(`the engine cannot be started: ${cause.message}`, {
+    cause,
+    hint: 'where there are too many open files or processes, allow more (ulimit -n, ulimit -u) or close some',
+  })
 }
 
 /** Why a database is not removed that the configuration does not name. */

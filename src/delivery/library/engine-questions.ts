@@ -67,10 +67,10 @@ export class EngineQuestions {
     for (const [id, { message }] of this.#questions) send(message(id))
   }
 
-  /** It has ended; whether there will be another one. */
-  engineEnded(how: string, { isLast }: { readonly isLast: boolean }): void {
+  /** It has ended, or none can be started, as `ending` says after "the engine"; whether it is tried again. */
+  engineEnded(ending: string, { isLast }: { readonly isLast: boolean }): void {
     this.#send = undefined
-    this.#ending = `ended by ${how}`
+    this.#ending = ending
     this.#isOver = isLast
     if (!isLast) return
     for (const { reject, gone } of this.#questions.values()) reject(gone(this.#ending))

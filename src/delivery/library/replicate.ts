@@ -5,10 +5,10 @@
  */
 import { createLogger } from '../../compose/commands.js'
 import { type Config } from '../../domain/settings/config.js'
-import { ConfigError } from '../../domain/errors.js'
+import { ConfigError, TsreplicateError } from '../../domain/errors.js'
 import { careful, isLogger, type Logger } from './application-logger.js'
 import { takeConfig } from './configuration.js'
-import { EngineProcess } from './engine-process.js'
+import { EngineProcess, notStarted } from './engine-process.js'
 import { checkOptions, type RulesOf } from './options.js'
 import { type RunningReplication } from './running-replication.js'
 
@@ -41,8 +41,18 @@ export async function replicate(
   second?: ReplicateOptions | string | readonly string[],
   third?: ReplicateOptions,
 ): Promise<RunningReplication> {
-  const { config, options = {} } = await takeConfig('replicate', [first, second, third])
-  return start(config, checkOptions(options, { of: 'replicate', rules }))
+  try {
+    const { config, options = {} } = await takeConfig('replicate', [first, second, third])
+    return await start(config, checkOptions(options, { of: 'replicate', rules }))
+  } catch (error) {
+    throw isOutOfFiles(error) ? notStarted(error) : error
+  }
+}
+
+/** Without descriptors not even our own files can be read, and Node's loader says so in words alone. */
+function isOutOfFiles(error: unknown): error is Error {
+  if (!(error instanceof Error) || error instanceof TsreplicateError) return false
+  return /\b(EMFILE|ENFILE)\b|too many open files/.test(error.message)
 }
 
 const killedWithContainer =

@@ -130,6 +130,38 @@ test('a logger is whatever has its four functions', () => {
   expect(isLogger({ ...silent, debug: undefined })).toBe(false)
 })
 
+test('durable passes on what its work fails with, at once: it would wait for a minute', async () => {
+  const { durable } = functions
+  const failure = new Error('the work failed')
+  const options = { timeoutMs: 60_000 }
+  const works = [
+    () => Promise.reject(failure),
+    async () => {
+      await Promise.resolve()
+      throw failure
+    },
+    () => {
+      throw failure
+    },
+  ]
+  for (const work of works) {
+    const running = durable?.(work, options)
+    expect(running).toBeInstanceOf(Promise)
+    await expect(running).rejects.toBe(failure)
+  }
+})
+
+test('what work has done is lost to nobody while no engine runs: the error says that it is safe', async () => {
+  const { durable } = functions
+  let committed = 0
+  const work = (): number => (committed += 1)
+  await expect(durable?.(work, { timeoutMs: 20 })).rejects.toMatchObject({
+    code: 'NOT_STORED',
+    hint: 'The commit itself is safe in the database, and is stored once an engine runs.',
+  })
+  expect(committed).toBe(1)
+})
+
 test('durable says what is wrong before it commits anything', async () => {
   let runs = 0
   const work = (): number => (runs += 1)
