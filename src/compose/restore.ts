@@ -2,11 +2,8 @@
 import { existsSync } from 'node:fs'
 import { systemClock } from '../infrastructure/clock/system-clock.js'
 import { followLinks } from '../infrastructure/config/paths.js'
-import {
-  fileImages,
-  type ImageEntries,
-  sweepKilledRestores,
-} from '../infrastructure/image/file-image.js'
+import { fileImages, type ImageEntries } from '../infrastructure/image/file-image.js'
+import { sweepKilledRestores } from '../infrastructure/image/private-folder.js'
 import { type DatabaseConfig } from '../domain/settings/config.js'
 import { restoreDatabase } from '../usecase/restore/restore-database.js'
 import {

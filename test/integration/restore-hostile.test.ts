@@ -10,6 +10,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  statSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -57,6 +58,27 @@ async function replicated(...made: Parameters<typeof stored>) {
   return { ...scene, into, output: join(into, 'out.db') }
 }
 
+/** Runs a script of `test/support` as another user, who has a folder and a file to work with. */
+async function asTenant(
+  name: string,
+  { folder, into, file }: { folder: string; into: string; file: string },
+): Promise<{ end: () => Promise<void> }> {
+  const script = join(folder, name)
+  copyFileSync(join(import.meta.dirname, '../support', name), script)
+  const other = spawn(process.execPath, [script, into, join(folder, file)], {
+    uid: tenant,
+    gid: tenant,
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  })
+  await once(other, 'message')
+  return {
+    async end() {
+      other.disconnect()
+      await once(other, 'exit')
+    },
+  }
+}
+
 describe.skipIf(!isRoot)('into a folder that another user can write', () => {
   async function shared() {
     const scene = await replicated(
@@ -77,25 +99,48 @@ describe.skipIf(!isRoot)('into a folder that another user can write', () => {
     copyFileSync(`${forged}-wal`, join(folder, 'planted'))
     forger.close()
     chmodSync(join(folder, 'planted'), 0o644)
-    const script = join(folder, 'plant-beside.mjs')
-    copyFileSync(join(import.meta.dirname, '../support/plant-beside.mjs'), script)
-    const other = spawn(process.execPath, [script, into, join(folder, 'planted')], {
-      uid: tenant,
-      gid: tenant,
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    })
-    await once(other, 'message')
+    const other = await asTenant('plant-beside.mjs', { folder, into, file: 'planted' })
     try {
       expect((await run('restore', '-o', output, url)).code).toBe(0)
     } finally {
-      other.disconnect()
-      await once(other, 'exit')
+      await other.end()
     }
     const restored = new Database(output, { readonly: true })
     expect(restored.prepare("select count(*) from t where a = 'forged'").pluck().get()).toBe(0)
     restored.close()
     // It had its chance.
     expect(readdirSync(into).some((name) => name.includes('tsreplicate-restore'))).toBe(true)
+  })
+
+  test('what its owner puts in the place of what is restored is never what is returned, nor removed', async () => {
+    const { folder, url, into, output } = await shared()
+    const forged = join(folder, 'forged.db')
+    new Database(forged).exec("create table t (a, b); insert into t values ('forged', 1)").close()
+    chmodSync(forged, 0o644)
+    chownSync(into, tenant, tenant)
+    chmodSync(into, 0o755)
+    const other = await asTenant('swap-folder.mjs', { folder, into, file: 'forged.db' })
+    let restored: Awaited<ReturnType<typeof run>>
+    try {
+      restored = await run('restore', '-o', output, url)
+    } finally {
+      await other.end()
+    }
+    // His folder is not what was to be checked, nor a half of it.
+    const refusal =
+      /another file has taken its place|put something else|unable to open database file|not a database/
+    expect(restored).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(refusal) as unknown,
+    })
+    expect(existsSync(output)).toBe(false)
+    const moved = readdirSync(into).filter((name) => name.startsWith('moved-'))
+    expect(moved).not.toEqual([])
+    // Of ours, wherever it is now, nothing is left.
+    for (const name of moved) {
+      const path = join(into, name)
+      if (statSync(path).uid !== tenant) expect(readdirSync(path)).toEqual([])
+    }
   })
 
   test('what others have put under names of ours stays, and is in nobody’s way; what a killed restore left goes', async () => {

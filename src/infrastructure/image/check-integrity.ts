@@ -1,5 +1,11 @@
 import type BetterSqlite3 from 'better-sqlite3'
 import { ConfigError } from '../../domain/errors.js'
+import {
+  hasOpenLog,
+  nextDescriptor,
+  OtherFileError,
+  refuseOtherFile,
+} from '../sqlite-library/opened-file.js'
 import { unlessUnloadable } from '../sqlite-library/unless-unloadable.js'
 import { type CheckRequest, type CheckResult } from './image-messages.js'
 
@@ -15,22 +21,28 @@ const maxShown = 5
  * a NULL that may not be one, is what the application has stored: it is remarked. Constraints (CHECK) are not even
  * computed: a connection that cannot write does not know them. Not a byte of it is changed, and what
  * is stored may call nothing that reaches outside. SQLite makes `-wal` and `-shm` beside it, and would read them: nobody
- * else may write to the folder.
+ * else may write to the folder. This build of it knows no URIs, by which a file is opened as immutable (`SQLITE_USE_URI=0`);
+ * so what it has open is looked at: that file, and no log with anything in it.
  */
-export async function checkIntegrity({ path, pragma }: CheckRequest): Promise<CheckResult> {
+export async function checkIntegrity({ path, file, pragma }: CheckRequest): Promise<CheckResult> {
   const { default: open } = await import('better-sqlite3')
   try {
+    const first = nextDescriptor()
     const database = unlessUnloadable(() => open(path, { readonly: true, fileMustExist: true }))
     try {
+      refuseOtherFile(file, first)
       database.exec('PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON')
       // It reads each page once; a full check looks up each row in each index.
       if (pragma === 'quick_check') database.exec('PRAGMA cache_size = -1000')
-      return check(database, pragma, open.SqliteError)
+      const result = check(database, pragma, open.SqliteError)
+      if (hasOpenLog()) return { verdict: 'failed', detail: 'somebody has put a log beside it' }
+      return result
     } finally {
       database.close()
     }
   } catch (error) {
-    if (error instanceof ConfigError) return { verdict: 'failed', detail: error.message }
+    if (error instanceof ConfigError || error instanceof OtherFileError)
+      return { verdict: 'failed', detail: error.message }
     if (!(error instanceof open.SqliteError)) throw error
     if (damaged.test(error.code)) return { verdict: 'damaged', detail: error.message }
     return { verdict: 'failed', detail: error.message }

@@ -1,6 +1,6 @@
-import { type FileHandle, link, lstat, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises'
+import { type FileHandle, lstat } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import {
   CheckTimeoutError,
   CorruptionError,
@@ -21,9 +21,9 @@ import {
   type SegmentInput,
 } from '../../usecase/ports/database-image.js'
 import { createFolder } from '../files/durable-files.js'
-import { isAlive } from '../files/process-lives.js'
 import { checkInProcess } from './forked-check.js'
 import { ImageThreads } from './image-threads.js'
+import { type FileState, isSame, PrivateFolder } from './private-folder.js'
 
 const companions = ['', '-wal', '-shm', '-journal'] as const
 /** Writing goes on in one of them at a time; more would only hold more memory. */
@@ -44,31 +44,28 @@ export function fileImages(entries: ImageEntries): DatabaseImageFactory {
     inTheWay: findExisting,
     async create(outputPath, { maxPageCount }) {
       await refuseExisting(outputPath)
-      const folder = dirname(outputPath)
-      const privateFolder = await attempt(outputPath, async () => {
-        await createFolder(folder, {}, { isDurable: false })
-        await sweepKilledRestores(outputPath)
-        return mkdtemp(join(folder, `${temporaryName(basename(outputPath))}${process.pid}-`))
+      const folder = await attempt(outputPath, async () => {
+        await createFolder(dirname(outputPath), {}, { isDurable: false })
+        return PrivateFolder.make(outputPath)
       })
-      inUse.add(privateFolder)
-      const temporaryPath = join(privateFolder, 'database.tmp')
-      const file = await attempt(outputPath, () => open(temporaryPath, 'wx+', 0o600)).catch(
+      const file = await attempt(outputPath, () => folder.createDatabase()).catch(
         async (error: unknown) => {
-          await removeFolder(privateFolder)
+          await folder.remove()
+          await folder[Symbol.asyncDispose]()
           throw error
         },
       )
       const count = Math.min(maxThreads, availableParallelism())
       const threads = new ImageThreads({ entry: entries.thread, count, outputPath })
       threads.open({ fd: file.fd, maxPageCount })
-      return new FileImage({ outputPath, temporaryPath, file, threads, checkEntry: entries.check })
+      return new FileImage({ outputPath, folder, file, threads, checkEntry: entries.check })
     },
   }
 }
 
 class FileImage implements DatabaseImage {
   readonly #outputPath: string
-  readonly #temporaryPath: string
+  readonly #folder: PrivateFolder
   readonly #file: FileHandle
   readonly #threads: ImageThreads
   readonly #checkEntry: URL
@@ -76,13 +73,13 @@ class FileImage implements DatabaseImage {
 
   constructor(parts: {
     outputPath: string
-    temporaryPath: string
+    folder: PrivateFolder
     file: FileHandle
     threads: ImageThreads
     checkEntry: URL
   }) {
     this.#outputPath = parts.outputPath
-    this.#temporaryPath = parts.temporaryPath
+    this.#folder = parts.folder
     this.#file = parts.file
     this.#threads = parts.threads
     this.#checkEntry = parts.checkEntry
@@ -106,17 +103,23 @@ class FileImage implements DatabaseImage {
     await attempt(this.#outputPath, () => this.#file.truncate(sizeBytes))
     // Their memory is free for the process that checks.
     await this.#threads.end()
+    const state = (): Promise<FileState> =>
+      attempt(this.#outputPath, () => this.#file.stat({ bigint: true }))
+    const written = await state()
     const synced = attempt(this.#outputPath, () => this.#file.sync())
     const [remarks] = await Promise.all([
-      check === 'none' ? [] : this.#check(check, sizeBytes, signal),
+      check === 'none' ? [] : this.#check(check, written, signal),
       synced,
     ])
-    const { dev, ino } = await attempt(this.#outputPath, () => this.#file.stat())
+    // SQLite, which cannot open it as immutable here, has only read it, and so has everybody else.
+    if (!isSame(await state(), written))
+      throw new OutputError(`${this.#outputPath} was changed while it was checked`)
+    await using _pinned = await attempt(this.#outputPath, () => this.#folder.pin())
     await this.#close()
     // The folder may have changed while we worked.
     await refuseExisting(this.#outputPath)
     signal.throwIfAborted()
-    await this.#giveName({ dev, ino })
+    await this.#giveName(written)
     return remarks
   }
 
@@ -137,21 +140,14 @@ class FileImage implements DatabaseImage {
   }
 
   /** With its name it is whole and durable, or there is no such name. */
-  async #giveName(restored: { readonly dev: number; readonly ino: number }): Promise<void> {
+  async #giveName(verified: FileState): Promise<void> {
     await attempt(this.#outputPath, async () => {
-      await using folder = await open(dirname(this.#outputPath), 'r')
-      await nameNewFile(this.#temporaryPath, this.#outputPath)
-      this.#finished = true
-      try {
-        // What has two names is not replicated: the other one goes at once.
-        await removeFolder(dirname(this.#temporaryPath))
-        await refuseAnother(this.#outputPath, restored)
-        await folder.sync()
-      } catch (error) {
-        await rm(this.#outputPath)
-        throw error
-      }
+      const isNamed = await this.#folder.nameDatabase()
+      if (!isNamed) throw alreadyExists(this.#outputPath, [])
+      await this.#folder.keepIf(verified)
     })
+    this.#finished = true
+    await this.#folder[Symbol.asyncDispose]()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -160,16 +156,19 @@ class FileImage implements DatabaseImage {
     // What a thread is doing to the file ends sooner when nothing is in it.
     await this.#file.truncate(0).catch(() => undefined)
     await this.#close()
-    await removeFolder(dirname(this.#temporaryPath))
+    await this.#folder.remove()
+    await this.#folder[Symbol.asyncDispose]()
   }
 
   async #check(
     kind: 'quick' | 'full',
-    sizeBytes: number,
+    { dev, ino, size }: FileState,
     signal: AbortSignal,
   ): Promise<readonly string[]> {
     const pragma = kind === 'quick' ? 'quick_check' : 'integrity_check'
-    const request = { path: this.#temporaryPath, pragma } as const
+    const file = { device: Number(dev), inode: Number(ino) }
+    const request = { path: this.#folder.databasePath, file, pragma } as const
+    const sizeBytes = Number(size)
     const result = await checkInProcess(this.#checkEntry, request, { sizeBytes, signal })
     switch (result.verdict) {
       case 'sound':
@@ -208,7 +207,8 @@ async function attempt<T>(outputPath: string, work: () => Promise<T>): Promise<T
     return await work()
   } catch (error) {
     if (error instanceof OutputExistsError) throw error
-    throw new OutputError(`cannot write ${outputPath}: ${messageOf(error)}`, {
+    const why = messageOf(error).replaceAll(/\/proc\/self\/fd\/\d+/g, dirname(outputPath))
+    throw new OutputError(`cannot write ${outputPath}: ${why}`, {
       cause: error,
       hint: 'Restore to another path with -o, or make this one writable.',
     })
@@ -236,19 +236,6 @@ function alreadyExists(path: string, others: readonly string[]): OutputExistsErr
   })
 }
 
-/**
- * Gives a file its name, unless somebody has made another file of that name meanwhile, which a rename would replace. On a file system
- * without links it is a rename: there a database that is made after the last look is lost.
- */
-async function nameNewFile(temporaryPath: string, outputPath: string): Promise<void> {
-  try {
-    await link(temporaryPath, outputPath)
-  } catch (error) {
-    if (codeOf(error) === 'EEXIST') throw alreadyExists(outputPath, [])
-    await rename(temporaryPath, outputPath)
-  }
-}
-
 async function exists(path: string): Promise<boolean> {
   try {
     await lstat(path)
@@ -257,45 +244,4 @@ async function exists(path: string): Promise<boolean> {
     if (codeOf(error) === 'ENOENT') return false
     throw error
   }
-}
-
-/** Who may write to the output's folder may have moved ours away, and put another one under its name. */
-async function refuseAnother(
-  path: string,
-  { dev, ino }: { readonly dev: number; readonly ino: number },
-): Promise<void> {
-  const now = await lstat(path)
-  if (now.dev !== dev || now.ino !== ino) {
-    throw new Error('somebody has put another file in the place of what was restored')
-  }
-}
-
-/** Folders that this process restores in. */
-const inUse = new Set<string>()
-
-/** How the names of the folders begin in which an output is restored; the process and some random letters follow. */
-function temporaryName(output: string): string {
-  return `.${output}.tsreplicate-restore-`
-}
-
-/**
- * Removes what restores to the same output left behind that were killed: each can be as large as the database, or be its second
- * name. What is somebody else's stays, and is in nobody's way.
- */
-export async function sweepKilledRestores(outputPath: string): Promise<void> {
-  const folder = dirname(outputPath)
-  const start = temporaryName(basename(outputPath))
-  for (const name of await readdir(folder).catch(() => [])) {
-    const pid = /^([1-9][0-9]{0,9})-/.exec(name.slice(start.length))?.[1]
-    const path = join(folder, name)
-    if (!name.startsWith(start) || pid === undefined || inUse.has(path)) continue
-    if (Number(pid) !== process.pid && isAlive(Number(pid))) continue
-    const found = await lstat(path).catch(() => undefined)
-    if (found?.isDirectory() === true && found.uid === process.geteuid?.()) await removeFolder(path)
-  }
-}
-
-async function removeFolder(path: string): Promise<void> {
-  await rm(path, { recursive: true, force: true }).catch(() => undefined)
-  inUse.delete(path)
 }

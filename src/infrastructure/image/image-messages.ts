@@ -1,6 +1,7 @@
 /** What the main thread and the threads that build an image say to each other. */
 import { type SegmentStart } from '../../domain/wal/segment-verifier.js'
 import { type WalHeader } from '../../domain/wal/wal-format.js'
+import { type FileIdentity } from '../../usecase/ports/managed-database.js'
 import { type DecodedSegment, type DecodedSnapshot } from '../../usecase/ports/database-image.js'
 
 /** Words of the memory that all threads of an image share. */
@@ -40,6 +41,8 @@ export type ImageReply =
 
 export interface CheckRequest {
   readonly path: string
+  /** The one that is to be checked, whatever has that path. */
+  readonly file: FileIdentity
   readonly pragma: 'quick_check' | 'integrity_check'
 }
 

@@ -37,7 +37,7 @@ import {
 import { connect } from './connection.js'
 import { HeldReaders, type ReaderMark, type WalSigns } from './held-readers.js'
 import { type LogFiles, logFilesNow, type OpenedWithLog } from './log-files.js'
-import { nextDescriptor, refuseOtherFile } from './opened-file.js'
+import { nextDescriptor, refuseOtherFile } from '../sqlite-library/opened-file.js'
 import { type AtWork } from './under-way.js'
 import { WalCursor } from './wal-cursor.js'
 import { seeWal, type SeenWal, takeLast } from './seen-wal.js'

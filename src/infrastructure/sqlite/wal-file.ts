@@ -3,7 +3,7 @@ import fs from 'node:fs'
 import { offsetAfterFrames, walHeaderBytes } from '../../domain/wal/wal-format.js'
 import { type WalState } from '../../usecase/ports/managed-database.js'
 import { identifyLogFile, type LogFiles, openLog } from './log-files.js'
-import { openByDescriptor } from './opened-file.js'
+import { openByDescriptor } from '../sqlite-library/opened-file.js'
 
 /** What it has was not captured, and what was captured is not in it. */
 export const anotherWal = 'another -wal has taken the place of the one that is open'

@@ -1,12 +1,29 @@
 import Database from 'better-sqlite3'
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { checkIntegrity } from '../../../../src/infrastructure/image/check-integrity.ts'
+import { checkIntegrity as check } from '../../../../src/infrastructure/image/check-integrity.ts'
+import {
+  type CheckRequest,
+  type CheckResult,
+} from '../../../../src/infrastructure/image/image-messages.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'tsreplicate-check-'))
 afterAll(() => rmSync(folder, { recursive: true }))
+
+function checkIntegrity(request: Omit<CheckRequest, 'file'>): Promise<CheckResult> {
+  const { dev: device, ino: inode } = statSync(request.path)
+  return check({ ...request, file: { device, inode } })
+}
 
 let count = 0
 
@@ -100,5 +117,30 @@ it('says what of an index only the application can compute', async () => {
   expect(await checkIntegrity({ path, pragma: 'integrity_check' })).toEqual({
     verdict: 'sound',
     remarks: [expect.stringContaining('unknown function: app()')],
+  })
+})
+
+describe('what SQLite reads', () => {
+  const pragma = 'quick_check'
+
+  it('is the file that was meant, or is not judged', async () => {
+    const [meant, other] = [make('CREATE TABLE t (a)'), make('CREATE TABLE t (b)')]
+    const { dev: device, ino: inode } = statSync(meant)
+    expect(await check({ path: other, pragma, file: { device, inode } })).toEqual({
+      verdict: 'failed',
+      detail: 'another file has taken its place',
+    })
+  })
+
+  it('is no log that somebody has put beside it, or it is not judged', async () => {
+    const path = make('CREATE TABLE t (a); PRAGMA journal_mode = WAL')
+    expect(await checkIntegrity({ path, pragma })).toMatchObject({ verdict: 'sound' })
+    const writer = new Database(path)
+    writer.exec('INSERT INTO t VALUES (1)')
+    expect(await checkIntegrity({ path, pragma })).toEqual({
+      verdict: 'failed',
+      detail: 'somebody has put a log beside it',
+    })
+    writer.close()
   })
 })

@@ -30,7 +30,10 @@ export function openByDescriptor(isThat: (stats: Stats) => boolean): number {
   throw new Error('it is not open')
 }
 
-/** Throws unless that file has been opened since `first` was the next descriptor. Only Linux tells. */
+/** SQLite has opened another file than was meant. */
+export class OtherFileError extends Error {}
+
+/** Throws an {@link OtherFileError} unless that file has been opened since `first` was the next descriptor. Only Linux tells. */
 export function refuseOtherFile({ device, inode }: FileIdentity, first: number): void {
   const isThat = (descriptor: number): boolean => {
     try {
@@ -43,5 +46,18 @@ export function refuseOtherFile({ device, inode }: FileIdentity, first: number):
   const usual = Array.from({ length: usualCount }, (_, i) => first + i)
   if (usual.some(isThat) || !fs.existsSync(folder)) return
   if (fs.readdirSync(folder).some((name) => isThat(Number(name)))) return
-  throw new Error('another file has taken its place')
+  throw new OtherFileError('another file has taken its place')
+}
+
+/** Whether a log with something in it has been opened, whose pages SQLite reads in place of the file's. Only Linux tells. */
+export function hasOpenLog(): boolean {
+  if (!fs.existsSync(folder)) return false
+  return fs.readdirSync(folder).some((name) => {
+    try {
+      const isLog = /-wal( \(deleted\))?$/.test(fs.readlinkSync(`${folder}/${name}`))
+      return isLog && fs.fstatSync(Number(name)).size > 0
+    } catch {
+      return false
+    }
+  })
 }
