@@ -43,6 +43,11 @@ async function expectHealth(app: InstalledProject, server: Server): Promise<void
   expect(await ask('/other')).toMatchObject({ status: 404, type: plain })
 
   const db = app.path('data/app.db')
+  const { body, ...metrics } = await ask('/metrics')
+  expect(metrics).toEqual({ status: 200, type: expect.stringMatching(/^text\/plain;/) as string })
+  expect(metrics.type?.split(';')).toEqual(expect.arrayContaining(['version=0.0.4']))
+  expect(body).toContain(`\nlitestream_db_size{db="${db}"} `)
+
   const { body: text, ...status } = await ask('/api/status')
   expect(status).toEqual({ status: 200, type: 'application/json;charset=utf-8' })
   expect(JSON.parse(text)).toMatchObject({
