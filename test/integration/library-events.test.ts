@@ -108,7 +108,7 @@ test('an application hears what begins and is stored, what fails and is late, an
 })
 
 test.skipIf(whyNotElsewhere !== undefined)(
-  'an application hears that another machine has taken its replica over',
+  'an application hears that another machine has taken its replica over, and who waits is told by whom',
   async () => {
     const { db, replica, replication, waitFor } = await replicated()
     await waitFor('stored')
@@ -120,11 +120,21 @@ test.skipIf(whyNotElsewhere !== undefined)(
       `file://${replica}`,
     ])
     await elsewhere.waitFor(/snapshot written/)
-    // Whose it is was looked at lately: it is noticed by a later write.
-    const writing = setInterval(() => addNote(db, 'more'), 500)
-    await waitFor('taken-over', { database: db, replica: 'file' }).finally(() => {
-      clearInterval(writing)
+    // Whose it is was looked at lately: it is noticed by a later write. Who waits for that is refused at once, and told by whom.
+    const refused = await (async () => {
+      for (;;) {
+        addNote(db, 'more')
+        await replication.stored({ urgency: 'now', timeoutMs: 60_000 })
+      }
+    })().catch((error: unknown) => error)
+    expect(refused).toMatchObject({
+      code: 'NOT_STORED',
+      message: expect.stringMatching(
+        /^not stored: \S+: replica file was taken over by process \d+ on other, /,
+      ) as string,
+      hint: expect.stringContaining('safe in the database') as string,
     })
+    await waitFor('taken-over', { database: db, replica: 'file' })
     await elsewhere.stop()
     await replication.stop()
   },

@@ -120,6 +120,8 @@ export class SyncReplica {
         kill.throwIfAborted()
         if (owner?.takenBy !== undefined) {
           feed.detach(name)
+          // Who waits for commits here is refused.
+          feed.announce()
           return
         }
         const seen = feed.changeCount
