@@ -108,7 +108,7 @@ export class AddressError extends TsreplicateError {
   readonly code = 'ADDRESS'
 }
 
-/** No daemon answers: the user starts it. Exit code 3. */
+/** No daemon answers: the user starts it. Exit code 3. Or the engine of the library cannot be started: the message says why. */
 export class NotRunningError extends TsreplicateError {
   readonly code = 'NOT_RUNNING'
 }

@@ -1,6 +1,6 @@
 /** What the package exports is a promise: a name that comes or goes is a decision, and shows here. */
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import ts from 'typescript'
 import { expect, test } from 'vitest'
 import * as library from '../../src/index.js'
@@ -78,11 +78,41 @@ test('the public values are these', () => {
   expect(Object.keys(library).sort()).toEqual(values)
 })
 
+const src = join(import.meta.dirname, '../../src')
+const parsedFiles = new Map<string, ts.SourceFile>()
+
+function parsed(path: string): ts.SourceFile {
+  const known = parsedFiles.get(path)
+  if (known !== undefined) return known
+  const text = readFileSync(path, 'utf8')
+  const file = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true)
+  parsedFiles.set(path, file)
+  return file
+}
+
+/** The file that a statement imports from, if it is one of ours. */
+function fileOf(of: ts.ImportDeclaration | ts.ExportDeclaration): string | undefined {
+  const { moduleSpecifier: from } = of
+  if (from === undefined || !ts.isStringLiteral(from) || !from.text.startsWith('.'))
+    return undefined
+  return join(dirname(of.getSourceFile().fileName), from.text.replace(/js$/, 'ts'))
+}
+
+/** The statements of a file that declare a name. */
+function declared(path: string, name: string): readonly ts.Statement[] {
+  const own = parsed(path).statements.filter((each) =>
+    ts.isVariableStatement(each)
+      ? each.declarationList.declarations.some((one) => one.name.getText() === name)
+      : ts.isDeclarationStatement(each) && each.name?.getText() === name,
+  )
+  // Of an overloaded function, what is behind the overloads is nobody's business.
+  return own.filter(
+    (each) => own.length === 1 || !ts.isFunctionDeclaration(each) || each.body === undefined,
+  )
+}
+
 /** What index.ts exports, by its name: the statements that declare it. */
 function declarations(): ReadonlyMap<string, readonly ts.Statement[]> {
-  const src = join(import.meta.dirname, '../../src')
-  const parsed = (path: string): ts.SourceFile =>
-    ts.createSourceFile(path, readFileSync(path, 'utf8'), ts.ScriptTarget.Latest, true)
   const found = new Map<string, readonly ts.Statement[]>()
   for (const statement of parsed(join(src, 'index.ts')).statements) {
     // What runs it is looked at before anything else is loaded.
@@ -91,17 +121,61 @@ function declarations(): ReadonlyMap<string, readonly ts.Statement[]> {
     if (!ts.isExportDeclaration(statement) || statement.exportClause === undefined) {
       throw new Error(`index.ts has more than lists of names: ${statement.getText()}`)
     }
-    const path = statement.moduleSpecifier?.getText().slice(1, -1).replace(/js$/, 'ts') ?? ''
-    const { statements } = parsed(join(src, path))
+    const path = fileOf(statement) ?? ''
     for (const { name } of (statement.exportClause as ts.NamedExports).elements) {
-      const own = statements.filter(
-        (each) => ts.isDeclarationStatement(each) && each.name?.getText() === name.text,
-      )
-      // Of an overloaded function, what is behind the overloads is nobody's business.
-      const public_ = own.filter(
-        (each) => own.length === 1 || !ts.isFunctionDeclaration(each) || each.body === undefined,
-      )
-      found.set(name.text, public_)
+      found.set(name.text, declared(path, name.text))
+    }
+  }
+  return found
+}
+
+/** The names that a declaration says types by; what a function does inside, or a variable is, is none of it. */
+function typeNamesIn(node: ts.Node): readonly string[] {
+  if (ts.isBlock(node)) return []
+  const own =
+    ts.isTypeReferenceNode(node) || ts.isTypeQueryNode(node)
+      ? ts.isTypeReferenceNode(node)
+        ? node.typeName
+        : node.exprName
+      : ts.isExpressionWithTypeArguments(node)
+        ? node.expression
+        : undefined
+  const first = own?.getText().split('.')[0]
+  const inside: string[] = []
+  node.forEachChild((child) => void inside.push(...typeNamesIn(child)))
+  return first === undefined ? inside : [first, ...inside]
+}
+
+/** The declarations of a name in a file that uses it: there, or where it comes from; none: it is not ours. */
+function referredTo(path: string, name: string): readonly ts.Statement[] {
+  const here = declared(path, name)
+  if (here.length > 0) return here
+  for (const statement of parsed(path).statements) {
+    if (!ts.isImportDeclaration(statement)) continue
+    const bindings = statement.importClause?.namedBindings
+    if (bindings === undefined || !ts.isNamedImports(bindings)) continue
+    const element = bindings.elements.find((each) => each.name.text === name)
+    const from = fileOf(statement)
+    if (element === undefined || from === undefined) continue
+    const there = declared(from, element.propertyName?.text ?? name)
+    if (there.length === 0) throw new Error(`${name} is not declared in ${from}`)
+    return there
+  }
+  return []
+}
+
+/** What the public declarations refer to, and that in turn, without themselves. */
+function referredByPublic(): readonly ts.Statement[] {
+  const known = new Set([...declarations().values()].flat())
+  const found: ts.Statement[] = []
+  const waiting = [...known]
+  for (let each = waiting.pop(); each !== undefined; each = waiting.pop()) {
+    const { fileName } = each.getSourceFile()
+    for (const next of typeNamesIn(each).flatMap((name) => referredTo(fileName, name))) {
+      if (known.has(next)) continue
+      known.add(next)
+      found.push(next)
+      waiting.push(next)
     }
   }
   return found
@@ -138,8 +212,9 @@ test('all that the public names have is this (npx vitest run --project unit publ
   const text = [...declarations()]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .flatMap(([, statements]) => statements.map(signatureOf))
-    .join('\n\n')
-  await expect(`${text}\n`).toMatchFileSnapshot('../fixtures/public-surface.txt')
+  const others = referredByPublic().map(signatureOf).sort()
+  const surface = [...text, '// What these refer to, which has no public name.', ...others]
+  await expect(`${surface.join('\n\n')}\n`).toMatchFileSnapshot('../fixtures/public-surface.txt')
 })
 
 test('every public name says what it is, and so does each option, and all that a replication can do', () => {
