@@ -20,6 +20,7 @@ import { type Logger } from '../usecase/ports/logger.js'
 import { type MetricsFormat } from '../usecase/ports/metrics-format.js'
 import { type ReplicaClient } from '../usecase/ports/replica-client.js'
 import { type ServiceManager } from '../usecase/ports/service-manager.js'
+import { type UnreadableFolder } from '../usecase/ports/watched-folder.js'
 import { type NoticeEvents, type NoticeEventsOptions } from '../usecase/daemon/notice-events.js'
 import { type Replication } from '../usecase/daemon/replicated-databases.js'
 import { type ReportStatus } from '../usecase/daemon/report-status.js'
@@ -245,7 +246,7 @@ export async function createRetention(options: RetentionOptions): Promise<Enforc
 export interface ListedDatabases {
   readonly databases: readonly DatabaseConfig[]
   /** Folders that cannot be read: whether there are databases in them is not known. */
-  readonly unreadable: readonly { readonly dir: string; readonly err: DatabaseError }[]
+  readonly unreadable: readonly UnreadableFolder[]
 }
 
 /** The databases of a configuration, and those that lie in its folders now. */
@@ -258,7 +259,7 @@ export async function listDatabases(config: Config): Promise<ListedDatabases> {
     await using folder = new SqliteFolder(each)
     try {
       const scan = await folder.scan(nothingReplicated, never)
-      if (scan.problem !== undefined) unreadable.push({ dir: each.path, err: scan.problem })
+      unreadable.push(...scan.unreadableFolders)
       const databases = scan.found.map((relativePath) => databaseIn(each, relativePath))
       found.push(...databases.filter(({ path }) => folderOf(config.folders, path)?.folder === each))
     } catch (err) {

@@ -8,10 +8,10 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { cleanUp, listObjects, restoreAll, start, temporaryFolder, until } from '../support/cli.ts'
-import { attacks, prepare, type Victims } from '../support/malicious-tenants.ts'
+import { attacks, tooDeep, prepare, type Victims } from '../support/malicious-tenants.ts'
 import { addNote, notesIn } from '../support/notes.ts'
 import { lackOfSystemd, ShippedUnit, Systemd } from '../support/systemd.ts'
 import { configOf, does, isRoot, makeHostIn, rightsOf, type Tenant } from '../support/tenants.ts'
@@ -79,10 +79,20 @@ async function play(
     ({ name }) =>
       !malicious.some((each) => each.name === name && each.attack.complaint !== undefined),
   )
+  // Of the folder of all, what cannot be read is his, and nothing else of it is not ready.
+  const homeOf = (name: string): string => dirname(tenant(name).db)
+  const deep = malicious.find(({ attack }) => attack === attacks[tooDeep])!
+  const isDeepNamed = (): boolean =>
+    (by === 'path' || answer.includes(`${homeOf(deep.name)}/nnn`)) &&
+    !answer.split('\n').some((line) => line.startsWith(`${dirname(homeOf(deep.name))}: `))
   await until(
     async () => {
       answer = await (await fetch(`${url}/readyz`)).text()
-      return named.every(isNamed) && others.every(({ db }) => !answer.includes(`${db}:`))
+      return (
+        isDeepNamed() &&
+        named.every(isNamed) &&
+        others.every(({ db }) => !answer.includes(`${db}:`))
+      )
     },
     60_000,
     () => `${answer}\n${daemon.output}`,

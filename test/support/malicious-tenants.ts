@@ -31,6 +31,7 @@ interface Attack {
 const state = '.app.db-tsreplicate'
 const records = ['state', 'owner-file', 'stored-file', 'retention-file', 'file']
 const nest = 'n'.repeat(250)
+export const tooDeep = 'folders that are nested too deep'
 
 /** Each does harm to nobody but himself: with a `complaint` his database is not stored, and without one it is. */
 export const attacks: Readonly<Record<string, Attack>> = {
@@ -47,7 +48,7 @@ export const attacks: Readonly<Record<string, Attack>> = {
       `mkdir ${state}; cd ${state}; mkfifo lock spool new.tmp
        for name in ${records.join(' ')}; do mkfifo $name.json; done`,
   },
-  'folders that are nested too deep': {
+  [tooDeep]: {
     // From within, so that no path is ever too long.
     before: () =>
       `mkdir ${nest}; for i in $(seq 19); do mkdir up; mv ${nest} up; mv up ${nest}; done`,

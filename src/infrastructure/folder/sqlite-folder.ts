@@ -7,7 +7,11 @@ import { isMeant, isStateFolder, mayBeDatabase } from '../../domain/settings/dat
 import { DatabaseError } from '../../domain/errors.js'
 import { wokenOrAborted } from '../../kit/abort.js'
 import { codeOf, messageOf } from '../../kit/error-text.js'
-import { type FolderScan, type WatchedFolder } from '../../usecase/ports/watched-folder.js'
+import {
+  type FolderScan,
+  type UnreadableFolder,
+  type WatchedFolder,
+} from '../../usecase/ports/watched-folder.js'
 import { kindByContent } from '../files/sqlite-header.js'
 import { removeLeft } from './left-state.js'
 
@@ -49,14 +53,15 @@ export class SqliteFolder implements WatchedFolder {
     const found: string[] = []
     const unreadable: string[] = []
     let hasEmpty = false
-    let problem: DatabaseError | undefined
+    const problems = new Map<string, UnreadableFolder>()
     const within = (subfolder: string): readonly string[] => {
       const start = `${this.#config.path}/${subfolder}/`
       const inside = [...replicated.paths].filter((file) => file.startsWith(start))
       return inside.map((file) => file.slice(this.#config.path.length + 1))
     }
-    const keep = (subfolder: string, error: DatabaseError): void => {
-      problem ??= error
+    const keep = (subfolder: string, err: DatabaseError): void => {
+      const [top = subfolder] = subfolder.split('/')
+      if (!problems.has(top)) problems.set(top, { dir: `${this.#config.path}/${subfolder}`, err })
       found.push(...within(subfolder))
     }
     for await (const relativePath of this.#files('', keep)) {
@@ -66,7 +71,12 @@ export class SqliteFolder implements WatchedFolder {
       if (kind === 'unreadable') unreadable.push(`${this.#config.path}/${relativePath}`)
       hasEmpty ||= kind === 'empty'
     }
-    return { found: found.toSorted(), hasEmpty, unreadable, problem }
+    return {
+      found: found.toSorted(),
+      hasEmpty,
+      unreadable,
+      unreadableFolders: [...problems.values()],
+    }
   }
 
   /** What cannot be read below is somebody's, and not to be in the way of the others. */

@@ -22,6 +22,11 @@ export interface FollowFoldersOptions {
   readonly logger: Logger
 }
 
+interface Unreadable {
+  readonly dir: string
+  readonly problem: string
+}
+
 interface Followed {
   readonly folder: DatabaseFolder
   readonly stop: AbortController
@@ -29,8 +34,8 @@ interface Followed {
   found: readonly DatabaseConfig[]
   /** Files that cannot be looked into, when it was last looked. */
   unreadableFiles: ReadonlySet<string>
-  /** Why it could not be read when it was last looked at; undefined: it could. */
-  problem: string | undefined
+  /** It, or folders below it, that could not be read when it was last looked at. */
+  unreadable: readonly Unreadable[]
 }
 
 /** What no event announced is found after this long, and a file that is still empty is looked at again after that. */
@@ -74,10 +79,8 @@ export class FollowFolders {
     )
   }
 
-  get unreadable(): readonly { readonly dir: string; readonly problem: string }[] {
-    return this.#followed.flatMap(({ folder, problem }) =>
-      problem === undefined ? [] : [{ dir: folder.path, problem }],
-    )
+  get unreadable(): readonly Unreadable[] {
+    return this.#followed.flatMap(({ unreadable }) => unreadable)
   }
 
   async scanned(): Promise<void> {
@@ -102,7 +105,7 @@ export class FollowFolders {
       stop,
       scanned,
       found,
-      problem: undefined,
+      unreadable: [],
       unreadableFiles: new Set(),
     }
     void this.#run(followed, () => first.abort())
@@ -112,12 +115,7 @@ export class FollowFolders {
   async #run(followed: Followed, scanned: () => void): Promise<void> {
     const { open, clock, logger } = this.#options
     const { folder, stop } = followed
-    const complaints = new Complaints({
-      logger,
-      clock,
-      fields: { dir: folder.path },
-      phrases: { failed: 'folder cannot be read', recovered: 'folder can be read again' },
-    })
+    const complaints = new FolderComplaints({ logger, clock })
     await using opened = open(folder)
     let sweptAtMs = Number.NEGATIVE_INFINITY
     let isFirst = true
@@ -126,7 +124,7 @@ export class FollowFolders {
       let pauseMs = rescanMs
       const startedAt = clock.monotonic()
       try {
-        const { hasEmpty, problem } = await this.#scan(followed, opened)
+        const { hasEmpty, unreadableFolders } = await this.#scan(followed, opened)
         if (hasEmpty) pauseMs = emptyRescanMs
         if (isFirst && followed.found.length === 0) this.#warnOfNone(folder)
         isFirst = false
@@ -134,18 +132,15 @@ export class FollowFolders {
           sweptAtMs = clock.monotonic()
           await this.#sweep(opened)
         }
-        followed.problem = problem?.message
-        if (problem === undefined) complaints.recovered()
-        else complaints.report(problem)
+        followed.unreadable = complaints.report(unreadableFolders)
       } catch (err) {
         if (!isAbortError(err)) {
-          followed.problem = messageOf(err)
-          complaints.report(err)
+          followed.unreadable = complaints.report([{ dir: folder.path, err }])
         }
         pauseMs = Math.max(unreadableRescanMs, 20 * (clock.monotonic() - startedAt))
       }
       scanned()
-      if (!folder.watch && followed.problem === undefined) return
+      if (!folder.watch && followed.unreadable.length === 0) return
       if (opened.watchProblem !== undefined) {
         const lookMs = clock.monotonic() - startedAt
         pauseMs = Math.min(pauseMs, Math.max(unwatchedRescanMs, 20 * lookMs))
@@ -180,7 +175,7 @@ export class FollowFolders {
   async #scan(
     followed: Followed,
     opened: WatchedFolder,
-  ): Promise<Pick<FolderScan, 'hasEmpty' | 'problem'>> {
+  ): Promise<Pick<FolderScan, 'hasEmpty' | 'unreadableFolders'>> {
     const { logger, replicated, changed } = this.#options
     const { folder, stop } = followed
     const scan = await opened.scan(replicated(), stop.signal)
@@ -204,5 +199,39 @@ export class FollowFolders {
       if (!now.has(db)) logger.info({ dir: folder.path, db }, 'database gone')
     changed()
     return scan
+  }
+}
+
+/** Tells the operator of each folder by itself that it cannot be read, and that it can be again. */
+class FolderComplaints {
+  readonly #options: Pick<FollowFoldersOptions, 'logger' | 'clock'>
+  readonly #ofFolders = new Map<string, Complaints>()
+
+  constructor(options: Pick<FollowFoldersOptions, 'logger' | 'clock'>) {
+    this.#options = options
+  }
+
+  /** All that cannot be read now. */
+  report(
+    folders: readonly { readonly dir: string; readonly err: unknown }[],
+  ): readonly Unreadable[] {
+    for (const [dir, complaints] of this.#ofFolders) {
+      if (folders.some((folder) => folder.dir === dir)) continue
+      complaints.recovered()
+      this.#ofFolders.delete(dir)
+    }
+    return folders.map(({ dir, err }) => {
+      this.#of(dir).report(err)
+      return { dir, problem: messageOf(err) }
+    })
+  }
+
+  #of(dir: string): Complaints {
+    const known = this.#ofFolders.get(dir)
+    if (known !== undefined) return known
+    const phrases = { failed: 'folder cannot be read', recovered: 'folder can be read again' }
+    const complaints = new Complaints({ ...this.#options, fields: { dir }, phrases })
+    this.#ofFolders.set(dir, complaints)
+    return complaints
   }
 }

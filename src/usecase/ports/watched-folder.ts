@@ -9,8 +9,16 @@ export interface FolderScan {
   readonly hasEmpty: boolean
   /** Files of which it cannot be told, for want of permission. */
   readonly unreadable: readonly string[]
-  /** Of the first folder below that cannot be read: what is replicated in it is still found. Undefined: all can be. */
-  readonly problem: DatabaseError | undefined
+  /**
+   * Folders below that cannot be read, of those in each folder that lies directly in this one the first: they are one user's, who
+   * could have any number. What is replicated in them is still found.
+   */
+  readonly unreadableFolders: readonly UnreadableFolder[]
+}
+
+export interface UnreadableFolder {
+  readonly dir: string
+  readonly err: DatabaseError
 }
 
 export interface WatchedFolder extends AsyncDisposable {

@@ -18,7 +18,7 @@ export const databases = defineCommand({
     const { config, logger } = await readConfig(flags)
     for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
     const { databases: listed, unreadable } = await listDatabases(config)
-    for (const folder of unreadable) logger.error(folder, 'folder cannot be read')
+    for (const folder of unreadable) logger.error({ ...folder }, 'folder cannot be read')
     const rows = listed.map(({ path, replicas }) => ({
       path,
       replicas: replicas.map(({ name }) => name),

@@ -46,7 +46,13 @@ test('a subfolder whose path is too long to be read is a problem of its own, and
   await using folder = new SqliteFolder(config)
   const deep = ['deep', ...Array.from({ length: 20 }, () => name), 'app.db'].join('/')
   const replicated = { paths: new Set([join(path, deep), '/elsewhere/app.db']), has: () => false }
-  const { found, problem } = await folder.scan(replicated, signal)
+  const { found, unreadableFolders } = await folder.scan(replicated, signal)
   expect(found).toEqual([deep, 'other/app.db'])
-  expect(problem?.message).toMatch(/^cannot read folder .*ENAMETOOLONG/)
+  expect(unreadableFolders).toEqual([
+    {
+      dir: expect.stringMatching(/\/deep\/(n+\/)+n+$/) as unknown,
+      err: expect.any(Error) as unknown,
+    },
+  ])
+  expect(unreadableFolders[0]?.err.message).toMatch(/^cannot read folder .*ENAMETOOLONG/)
 })
