@@ -239,6 +239,10 @@ test('of two that replicate one database one waits without a word more, knows wh
   await until(() => lines.some(({ message }) => /^waiting/.test(message)), 20_000, 'a line')
   await write({ db, oracle, count: 5 })
   expect(await second.stored({ urgency: 'now' })).toMatchObject({ database: db })
+  // Whoever is asked how it is, answers for the one that replicates.
+  expect(await second.status()).toMatchObject({ pid: first.pid, databases: [{ path: db }] })
+  const metrics = await second.handler()(new Request('http://localhost/metrics'))
+  expect([metrics.status, await metrics.text()]).toEqual([200, expect.stringContaining(db)])
   await restoreByLibrary(replicateTo, `${output}-1`)
   expect(verifyLedger(`${output}-1`, oracle)).toEqual({ n: 10 })
   const started = /^(initialized db|replicating to)$/
@@ -453,7 +457,8 @@ test('a path and a URL are enough to replicate, to ask how it is, and to restore
   }
   const wrong = verify(replicateTo, { level: 'ful' as 'full' })
   await expect(wrong).rejects.toMatchObject({ code: 'USAGE' })
-  expect((await ask('/readyz')).status).toBe(503)
+  const gone = await ask('/readyz')
+  expect([gone.status, await gone.text()]).toEqual([503, `no daemon is running for ${db} alone\n`])
   await expect(replication.status()).rejects.toMatchObject({ code: 'NOT_RUNNING' })
 })
 

@@ -1,7 +1,6 @@
 /** Every function of the library refuses what it does not know or understand, before it does anything. */
 import { describe, expect, test } from 'vitest'
 import { EngineProcess } from '../../../../src/delivery/library/engine-process.ts'
-import { isLogger } from '../../../../src/delivery/library/application-logger.ts'
 import {
   configFromUrls,
   listGenerations,
@@ -121,13 +120,6 @@ test('an option that is undefined is its default', async () => {
   await expect(loadConfig(missing)).rejects.toMatchObject({ code: 'CONFIG' })
   expect(await listGenerations(url, { signal: undefined })).toEqual([])
   expect(await verify(url, { level: undefined, signal: undefined })).toEqual([])
-})
-
-test('a logger is whatever has its four functions', () => {
-  expect(isLogger(silent)).toBe(true)
-  expect(isLogger(console)).toBe(true)
-  expect(isLogger(Object.assign(() => undefined, silent))).toBe(true)
-  expect(isLogger({ ...silent, debug: undefined })).toBe(false)
 })
 
 test('durable passes on what its work fails with, at once: it would wait for a minute', async () => {
