@@ -1,6 +1,6 @@
 /** The unit as it is shipped, run by a real systemd; only paths are its own, because nothing is installed. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { cleanUp, until, writeConfig } from '../support/cli.ts'
 import { sayAtTheEnd } from '../support/last-lines.ts'
@@ -17,6 +17,7 @@ describe.skipIf(lackOfSystemd !== undefined)('under systemd', () => {
   let systemd: Systemd
   /** Not in a folder for temporary files: the unit has one of its own. */
   let folder: string
+  let homes: string
   const at = (name: string): string => join(folder, name)
   let shipped: ShippedUnit
   const log = (): string => shipped.output
@@ -28,13 +29,14 @@ describe.skipIf(lackOfSystemd !== undefined)('under systemd', () => {
 
   beforeAll(async () => {
     folder = mkdtempSync('/var/lib/.tsreplicate-test-')
+    homes = mkdtempSync('/home/.tsreplicate-test-')
     systemd = await Systemd.start()
     shipped = new ShippedUnit(systemd, { folder, settings: ['WatchdogSec=4s'] })
   })
 
   afterAll(async () => {
     await systemd[Symbol.asyncDispose]()
-    rmSync(folder, { recursive: true, force: true })
+    for (const each of [folder, homes]) rmSync(each, { recursive: true, force: true })
     await cleanUp()
   })
 
@@ -83,6 +85,27 @@ describe.skipIf(lackOfSystemd !== undefined)('under systemd', () => {
     expect(property('ExecMainStatus')).toBe('0')
     const restored = await restoreAndVerify(at('replica-a.db'), at('restored.db'), at('oracle-a'))
     expect(restored.n).toBe(lastAcknowledged(at('oracle-a')))
+  })
+
+  test('of all homes it can be given but the folder of a database', async () => {
+    const [given, hidden] = ['given', 'hidden'].map((name) => join(homes, name)) as [string, string]
+    for (const home of [given, hidden]) {
+      mkdirSync(home)
+      await write({ db: join(home, 'app.db'), oracle: join(home, 'oracle'), count: 5 })
+    }
+    const dbs = [given, hidden].map((home) => ({
+      path: join(home, 'app.db'),
+      replicas: [at(`replica-${basename(home)}`)],
+    }))
+    writeConfig(folder, ...dbs)
+    systemd.addUnit(`${unit}.d/homes.conf`, `[Service]\nProtectHome=tmpfs\nBindPaths=${given}\n`)
+    systemd.control('start', unit)
+    await write({ db: join(given, 'app.db'), oracle: join(given, 'oracle'), count: 5 })
+    systemd.control('stop', unit)
+    const oracle = join(given, 'oracle')
+    const restored = await restoreAndVerify(at('replica-given'), at('from-home.db'), oracle)
+    expect(restored.n).toBe(lastAcknowledged(oracle))
+    expect(existsSync(at('replica-hidden/generations'))).toBe(false)
   })
 
   test('a wrong configuration is said and not tried again', () => {
