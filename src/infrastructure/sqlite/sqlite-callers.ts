@@ -1,8 +1,8 @@
 /**
  * Who makes the SQLite calls of which database. SQLite maps `-shm` into memory, and who can write to that file can end every
  * process that has it mapped. Where all databases are one user's, that harms nobody else, and threads do. Where there are
- * several users, all databases that others than we can write to are open in processes apart, and those of a user who has ended
- * such a process in one with their like.
+ * several users, all databases that others than we can write to are open in processes apart, which those of one file system
+ * share, and those of a user who has ended such a process in one with their like.
  */
 import { availableParallelism } from 'node:os'
 import { ourselves } from './database-owner.js'
@@ -16,6 +16,12 @@ import { startProcess } from './sqlite-host.js'
  */
 const maxCaptureThreads = Math.min(Math.max(availableParallelism(), 2), 4)
 
+/**
+ * A process makes one call after the other, and one to a disk that hangs lasts until the disk answers: file systems have
+ * processes of their own. A process takes some 40 MB; where there are more file systems than this, some share one.
+ */
+const maxFileSystemsApart = 4
+
 /** Who makes the calls of a database while it is open. */
 export interface DatabaseCallers {
   readonly capture: SqliteCaller
@@ -28,8 +34,11 @@ export interface AssignedCallers {
   readonly database: number
   readonly looks: Pick<SqliteCaller, 'look'>
   readonly inThreads: DatabaseCallers
-  /** Who is to have it open now, given its owner, of `database-owner.ts`. Throws a `DatabaseError` while it is held back. */
-  callersFor(owner: number): DatabaseCallers
+  /**
+   * Who is to have it open now, given its owner, of `database-owner.ts`, and the device that it lies on. Throws a `DatabaseError`
+   * while it is held back.
+   */
+  callersFor(place: { readonly owner: number; readonly device: number }): DatabaseCallers
 }
 
 /**
@@ -44,7 +53,9 @@ export class SqliteCallers implements AsyncDisposable {
   readonly #locks = new SqliteCaller({ endsAtRest: true })
   readonly #looks = new SqliteCaller()
   readonly #threads: DatabaseCallers[] = []
-  readonly #apart: DatabaseCallers
+  readonly #apart: DatabaseCallers[] = []
+  readonly #devices: number[] = []
+  readonly #inProcess: ConstructorParameters<typeof SqliteCaller>[0]
   readonly #offenders: DatabaseCallers
   readonly #offences = new Offences()
   readonly #owners = new Set<number>()
@@ -56,14 +67,9 @@ export class SqliteCallers implements AsyncDisposable {
       const owner = this.#ownerOf.get(database)
       if (owner !== undefined) this.#offences.blame(database, { owner, why })
     }
-    const inProcess = { start: startProcess, blame }
-    const one = new SqliteCaller(inProcess)
+    this.#inProcess = { start: startProcess, blame }
+    const one = new SqliteCaller(this.#inProcess)
     this.#offenders = { capture: one, checkpoint: one, lock: one }
-    this.#apart = {
-      capture: new SqliteCaller(inProcess),
-      checkpoint: new SqliteCaller({ ...inProcess, endsAtRest: true }),
-      lock: new SqliteCaller({ ...inProcess, endsAtRest: true }),
-    }
   }
 
   /** There will be databases of this owner. Who is known before any of them is opened has none opened twice. */
@@ -86,14 +92,24 @@ export class SqliteCallers implements AsyncDisposable {
       database,
       looks: { look: (...args) => this.#lookingFor(capture).look(...args) },
       inThreads,
-      callersFor: (owner) => {
+      callersFor: ({ owner, device }) => {
         this.#ownerOf.set(database, owner)
         this.expect(owner)
         this.#offences.refuseHeld(database)
         if (owner === ourselves || this.#owners.size === 1) return inThreads
-        return this.#offences.isOffender(owner) ? this.#offenders : this.#apart
+        return this.#offences.isOffender(owner) ? this.#offenders : this.#apartOn(device)
       },
     }
+  }
+
+  #apartOn(device: number): DatabaseCallers {
+    if (!this.#devices.includes(device)) this.#devices.push(device)
+    const inProcess = this.#inProcess
+    return (this.#apart[this.#devices.indexOf(device) % maxFileSystemsApart] ??= {
+      capture: new SqliteCaller(inProcess),
+      checkpoint: new SqliteCaller({ ...inProcess, endsAtRest: true }),
+      lock: new SqliteCaller({ ...inProcess, endsAtRest: true }),
+    })
   }
 
   /** Where there is but one database, its looks need no thread of their own. */
@@ -103,8 +119,12 @@ export class SqliteCallers implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const threads = [...this.#captures, this.#checkpoints, this.#locks, this.#looks]
-    const { capture, checkpoint, lock } = this.#apart
-    const processes = [capture, checkpoint, lock, this.#offenders.capture]
+    const apart = this.#apart.flatMap(({ capture, checkpoint, lock }) => [
+      capture,
+      checkpoint,
+      lock,
+    ])
+    const processes = [...apart, this.#offenders.capture]
     await Promise.all([...threads, ...processes].map((caller) => caller[Symbol.asyncDispose]()))
   }
 }

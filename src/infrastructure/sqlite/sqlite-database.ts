@@ -71,6 +71,7 @@ export class SqliteDatabase implements ManagedDatabase {
   readonly #rollBytes: number | undefined
   readonly #isFound: boolean
   #identity: FileIdentity | undefined
+  #device = 0
   #rights: FileRights | undefined
   /** The user whose it was when it was first opened. */
   #owner: number | undefined
@@ -116,6 +117,7 @@ export class SqliteDatabase implements ManagedDatabase {
     if (!this.#allowNetworkFileSystem) await this.#refuseNetworkFileSystem()
     await this.#refuseOtherNames(found)
     this.#isInForeignFolder = await isInForeignFolder(file)
+    this.#device = identity.device
     this.#callers = this.#place(found.rights)
     this.#openedIn = this.#callers.capture.life
     const opened = (await this.#patiently(
@@ -175,7 +177,8 @@ export class SqliteDatabase implements ManagedDatabase {
 
   /** Who is to make its calls. Throws a {@link DatabaseError} while it is held back. */
   #place(rights: FileRights): DatabaseCallers {
-    return this.#assigned.callersFor(ownerOf(rights, this.#isInForeignFolder))
+    const owner = ownerOf(rights, this.#isInForeignFolder)
+    return this.#assigned.callersFor({ owner, device: this.#device })
   }
 
   /** Throws where it is to be opened again, by other callers, or is held back. */
