@@ -2,7 +2,16 @@
 import Database from 'better-sqlite3'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import type * as Library from '../../src/index.js'
@@ -11,6 +20,7 @@ import {
   cleanUp,
   library,
   listObjects,
+  packageUnderTest,
   root,
   Running,
   temporaryFolder,
@@ -349,6 +359,49 @@ test('an application that has no descriptor left at the start is told so, and re
   expect(running.stdout).toBe('NOT_RUNNING true true\nNOT_RUNNING true true\n0\n')
   await restoreByLibrary(replicateTo, output)
   expect(verifyLedger(output, oracle)).toEqual({ n: 5 })
+})
+
+test('an engine whose program fails, or is of another version, is tried again until it runs', async () => {
+  const { folder, db, oracle, replicateTo, output } = scene()
+  await write({ db, oracle, count: 5 })
+  const installed = join(folder, 'node_modules/tsreplicate')
+  for (const name of ['package.json', 'dist']) {
+    cpSync(join(packageUnderTest, name), join(installed, name), { recursive: true })
+  }
+  symlinkSync(join(root, 'node_modules'), join(installed, 'node_modules'))
+  const own = (await import(join(installed, 'dist/index.js'))) as typeof Library
+  const lines: Line[] = []
+  const replication = await own.replicate(db, replicateTo, { logger: recordingLogger(lines) })
+  await replication.stored({ urgency: 'now' })
+  const engine = join(installed, 'dist/delivery/library/engine.js')
+  const away = engine.replace('engine.js', 'engine-away.js')
+  renameSync(engine, away)
+  writeFileSync(engine, "throw new Error('half of it is replaced')")
+  process.kill(replication.pid ?? 0, 'SIGKILL')
+  const isTriedAgain = (times: number): boolean =>
+    lines.filter(({ message }) => message === 'engine ended, restarting it').length >= times
+  await until(() => isTriedAgain(2), 20_000, 'a start that fails')
+  await expect(replication.stored({ timeoutMs: 100 })).rejects.toMatchObject({
+    code: 'NOT_STORED',
+    message: expect.stringMatching(/^not stored: the engine does not start anew: /) as string,
+    hint: expect.stringContaining('safe in the database') as string,
+  })
+  await expect(replication.status()).rejects.toMatchObject({ code: 'NOT_RUNNING' })
+
+  const said = [
+    "'word'",
+    "{ kind: 'log', level: 'loud', fields: {}, message: '' }",
+    "{ kind: 'x' }",
+  ]
+  const sent = said.map((each) => `process.send(${each})`).join('\n')
+  writeFileSync(engine, `${sent}\nawait import('./engine-away.js')`)
+  await write({ db, oracle, count: 5 })
+  await replication.stored({ timeoutMs: 60_000 })
+  const strange = lines.filter(({ message }) => /not understood/.test(message))
+  expect(strange.map(({ level }) => level)).toEqual(['error', 'error'])
+  expect(await replication.stop()).toEqual([])
+  await restoreByLibrary(replicateTo, output)
+  expect(verifyLedger(output, oracle)).toEqual({ n: 10 })
 })
 
 test('an engine survives signals and loggers that throw, and runs nothing of the application', async () => {

@@ -30,11 +30,12 @@ import { defaultStatusTimeoutMs, readDaemonStatus } from '../daemon/daemon-statu
 import { type StartedWith } from '../daemon/status-socket.js'
 import { type Logger } from './application-logger.js'
 import { configFromUrls } from './configuration.js'
+import { carefully } from './carefully.js'
 import { EngineQuestions } from './engine-questions.js'
 import { handlerFor } from './engine-status.js'
 import { type Listener, Listeners } from './listeners.js'
 import { isDatabaseConfig, isText } from './options.js'
-import { packMessage, type ToEngine, unpackFromEngine } from './messages.js'
+import { type FromEngine, packMessage, type ToEngine, unpackFromEngine } from './messages.js'
 import { type RunningReplication, type StoredOptions } from './running-replication.js'
 import { parseStoredOptions, waitForStored } from './stored-waits.js'
 
@@ -177,8 +178,7 @@ export class EngineProcess implements RunningReplication {
     let runningSinceMs: number | undefined
     let notStored: readonly NotStored[] | undefined
     let failure: Error | undefined
-    child.on('message', (packed) => {
-      const message = unpackFromEngine(packed)
+    const take = (message: FromEngine): void => {
       if (message.kind === 'log') this.#logger[message.level](message.fields, message.message)
       if (message.kind === 'failed') failure = message.error
       if (message.kind === 'ended') notStored = message.notStored
@@ -190,6 +190,13 @@ export class EngineProcess implements RunningReplication {
       runningSinceMs = performance.now()
       running.resolve(undefined)
       if (this.#stopped === undefined) release(child)
+    }
+    child.on('message', (packed) => {
+      // The package may have been replaced while the application runs: this engine is then of another version.
+      carefully(
+        () => take(unpackFromEngine(packed)),
+        (err) => this.#logger.error({ err }, 'engine says something that is not understood'),
+      )
     })
     const over = (how: string): void => {
       const error = failure ?? new NotStoredError(`the process of the engine ${how}${lastWords()}`)
@@ -235,7 +242,8 @@ export class EngineProcess implements RunningReplication {
       this.start({ restores: false }).catch((reason: unknown) => {
         if (this.#stopped !== undefined) return
         const error = asError(reason)
-        const ending = `does not start anew: ${error.message}`
+        const [first = ''] = error.message.split('\n', 1)
+        const ending = `does not start anew: ${first}`
         this.#questions.engineEnded(ending, { isLast: false })
         this.#startAnew(error)
       })
