@@ -35,13 +35,12 @@ test.skipIf(!hasCompiler)('a folder that cannot be synced', async () => {
 
 describe.skipIf(!hasCompiler)('when it gets its name', () => {
   /** A restore that is about to give its file the name of the output, or has failed to, or has done so. */
-  async function restoring(moment: 'hold' | 'fail' | 'after') {
+  async function restoring(
+    moment: 'hold' | 'fail' | 'after',
+    call = { calls: 'link,rename', path: '/out\\.db$' },
+  ) {
     const { folder, url, into, output } = await scene()
-    const trap = new Trap(
-      folder,
-      { calls: 'link,rename', path: '/out\\.db$' },
-      { moment, armed: true },
-    )
+    const trap = new Trap(folder, call, { moment, armed: true })
     const args = [program, 'restore', '-o', output, url]
     const restore = new Running('restore', process.execPath, args, trap.env)
     await until(() => trap.killed !== undefined, 30_000, 'the call')
@@ -70,6 +69,18 @@ describe.skipIf(!hasCompiler)('when it gets its name', () => {
     expect(restore.stderr).toContain(`output path already exists: ${output}`)
     expect(readdirSync(into)).toEqual(['out.db'])
     expect(statSync(output).ino).toBe(ino)
+  })
+
+  test('an application that writes to it at once has what it wrote', async () => {
+    const named = { calls: 'unlink', path: '/database\\.tmp$' }
+    const { into, output, restore } = await restoring('hold', named)
+    new Database(output).exec('insert into t values (2)').close()
+    restore.signal('SIGCONT')
+    expect(await restore.exit(), restore.output).toBe(0)
+    expect(readdirSync(into)).toEqual(['out.db'])
+    const used = new Database(output, { readonly: true })
+    expect(used.prepare('select x from t').pluck().all()).toEqual([1, 2])
+    used.close()
   })
 
   test('a file system without links takes a rename', async () => {

@@ -101,16 +101,20 @@ export class PrivateFolder {
     return true
   }
 
-  /** Throws unless what has the name of the output is what was verified, and durable; then nothing of ours has it. */
-  async keepIf(verified: FileState): Promise<void> {
+  /**
+   * Throws unless what has the name of the output is the file that was verified, and its name durable; then nothing of ours has it. What
+   * was written to it since it has its name is an application's.
+   */
+  async keepIf({ dev, ino }: Pick<FileState, 'dev' | 'ino'>): Promise<void> {
     const named = await lstat(this.#into.at(this.#outputName), { bigint: true })
+    // What others have put there instead is theirs.
+    if (named.dev !== dev || named.ino !== ino) {
+      throw new Error('it is not the file any more that was verified')
+    }
     try {
-      if (!isSame(named, verified)) throw new Error('it is not the file any more that was verified')
       await this.#into.sync()
     } catch (error) {
-      // What others have put there instead is theirs.
-      const isOurs = named.ino === verified.ino && named.dev === verified.dev
-      if (isOurs) await this.#into.remove(this.#outputName)
+      await this.#into.remove(this.#outputName)
       throw error
     }
   }
