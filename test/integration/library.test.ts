@@ -25,7 +25,6 @@ import {
   Running,
   temporaryFolder,
   until,
-  writeConfig,
 } from '../support/cli.js'
 import { contained, whyNotElsewhere } from '../support/elsewhere.ts'
 import { lastAcknowledged, startWriter, summaryOf, verifyLedger, write } from '../support/ledger.js'
@@ -521,10 +520,13 @@ test('a program asks a daemon, or the engine of another program, how it is, and 
   const inFile = join(folder, 'in-file.db')
   await write({ db: inFile, oracle: `${oracle}-in-file`, count: 5 })
   const replicas = [{ path: join(folder, 'replica-in-file') }]
-  const config = writeConfig(folder, { path: inFile, replicas })
+  const config = join(folder, 'c.yml')
+  const socket = join(folder, 'status.sock')
+  const dbs = [{ path: inFile, replicas }]
+  writeFileSync(config, JSON.stringify({ dbs, socket: { path: socket } }))
   await expect(status({ config })).rejects.toMatchObject({
     code: 'NOT_RUNNING',
-    message: `no daemon is running with ${config}`,
+    message: `no daemon is running with ${config} or at ${socket}`,
     hint: expect.stringContaining('tsreplicate replicate') as string,
   })
   await expect(status({ config: join(folder, 'none.yml') })).rejects.toMatchObject({
@@ -537,6 +539,7 @@ test('a program asks a daemon, or the engine of another program, how it is, and 
   const whole = await status({ config })
   expect(whole).toMatchObject({ pid: daemon.pid, source: config, databases: [{ path: inFile }] })
   expect(whole.databases[0]?.replicas[0]?.position).toEqual(whole.databases[0]?.position)
+  expect(await status({ socket })).toMatchObject({ pid: daemon.pid })
   const unknown = status({ config, database: db })
   await expect(unknown).rejects.toMatchObject({ code: 'CONFIG', hint: `It replicates: ${inFile}` })
 
