@@ -40,9 +40,10 @@ export class PinnedFile implements AsyncDisposable {
     return this.#handle === undefined ? realpath(this.#path) : readlink(this.#descriptor)
   }
 
-  /** Opens it for reading. Whatever is no regular file has to be left alone. */
-  async reopen(): Promise<FileHandle> {
-    return open(this.#handle === undefined ? this.#path : this.#descriptor, constants.O_RDONLY)
+  /** Opens it for reading, with these flags beside. Whatever is no regular file has to be left alone. */
+  async reopen(flags = 0): Promise<FileHandle> {
+    const path = this.#handle === undefined ? this.#path : this.#descriptor
+    return open(path, constants.O_RDONLY | flags)
   }
 
   get #descriptor(): string {

@@ -6,7 +6,6 @@ import { type FileSigns, formatFingerprint } from '../../domain/wal/file-fingerp
 import { type SourceWal } from '../../domain/stored/trailer.js'
 import { type Broken, type Continuity } from '../../domain/wal/break-reason.js'
 import { codeOf } from '../../kit/error-text.js'
-import { freeMemory } from '../../kit/free-memory.js'
 import {
   type CaptureCursor,
   type CaptureResult,
@@ -25,6 +24,7 @@ import { isInForeignFolder, ownerOf } from './database-owner.js'
 import { type DatabaseFile, findDatabaseFile, refuseSparse } from './database-file.js'
 import { findLogChange, type LogFiles, type OpenedWithLog } from './log-files.js'
 import { nameOfProcess, processesBesideAnotherLog } from './file-locks.js'
+import { isMostlyHoles, pastCacheFlag, readChunks } from './read-chunks.js'
 import { isMountPoint } from './mounts.js'
 import { type SqliteCall } from './sqlite-messages.js'
 import { LockedError } from './sqlite-caller.js'
@@ -87,6 +87,7 @@ export class SqliteDatabase implements ManagedDatabase {
   #file: string
   /** Never closed while a reader is held: closing it would drop the process's locks on the file. */
   #opening: Promise<FileHandle> | undefined
+  #openingPastCache: Promise<FileHandle> | undefined
 
   constructor(options: {
     path: string
@@ -363,19 +364,8 @@ export class SqliteDatabase implements ManagedDatabase {
 
   async *readFile(signal: AbortSignal): AsyncIterable<Uint8Array> {
     const file = await this.#openFile()
-    // One piece of memory for all: the garbage collector would leave many lying about before it looks.
-    const chunk = new Uint8Array(snapshotChunkBytes)
-    try {
-      for (let at = 0; ;) {
-        signal.throwIfAborted()
-        const { bytesRead } = await file.read(chunk, 0, chunk.length, at)
-        if (bytesRead === 0) return
-        at += bytesRead
-        yield chunk.subarray(0, bytesRead)
-      }
-    } finally {
-      freeMemory(chunk)
-    }
+    const pastCache = isMostlyHoles(await file.stat()) ? await this.#openPastCache() : undefined
+    yield* readChunks(file, { pastCache, chunkBytes: snapshotChunkBytes, signal })
   }
 
   async readPart(
@@ -408,11 +398,18 @@ export class SqliteDatabase implements ManagedDatabase {
     }
   }
 
-  async #openSameFile({ device, inode }: FileIdentity): Promise<FileHandle> {
+  /** Stays open as the other one does, for the same reason. Undefined: the file system has no such thing. */
+  async #openPastCache(): Promise<FileHandle | undefined> {
+    if (this.#identity === undefined || pastCacheFlag === undefined) return undefined
+    this.#openingPastCache ??= this.#openSameFile(this.#identity, pastCacheFlag)
+    return this.#openingPastCache.catch(() => undefined)
+  }
+
+  async #openSameFile({ device, inode }: FileIdentity, flags = 0): Promise<FileHandle> {
     // Not opened to be looked at: closing it would drop the locks of whoever's file it is.
     await using pinned = await PinnedFile.open(this.#file)
     if (pinned?.stats.dev === device && pinned.stats.ino === inode) {
-      const file = await pinned.reopen()
+      const file = await pinned.reopen(flags)
       openFiles.add(file)
       return file
     }
@@ -437,14 +434,16 @@ export class SqliteDatabase implements ManagedDatabase {
     }
     this.#openedIn = undefined
     this.#identity = undefined
-    const opening = this.#opening
-    this.#opening = undefined
+    const openings = [this.#opening, this.#openingPastCache]
+    this.#opening = this.#openingPastCache = undefined
     // Its connection has locks, too, which go with any descriptor of the file that is closed.
     await this.#checkpointing?.catch(() => undefined)
-    const file = await opening?.catch(() => undefined)
-    if (file === undefined) return
-    openFiles.delete(file)
-    await file.close()
+    for (const opening of openings) {
+      const file = await opening?.catch(() => undefined)
+      if (file === undefined) continue
+      openFiles.delete(file)
+      await file.close()
+    }
   }
 }
 

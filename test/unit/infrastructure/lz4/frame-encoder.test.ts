@@ -22,6 +22,8 @@ describe('the LZ4 frame that is written', () => {
       randomBytes(70_000),
       Buffer.from('x'),
       Buffer.alloc(4096),
+      // As of a hole in a file.
+      ...Array.from({ length: 3 }, () => Buffer.alloc(256 * 1024)),
     ]
     const bytes = await frame(blocks)
     expect(decompressFrameSync(bytes).equals(Buffer.concat(blocks))).toBe(true)
