@@ -4,11 +4,12 @@ import { type Lifetime } from '../../compose/lifetime.js'
 import { type Config } from '../../domain/settings/config.js'
 import { AddressError, InUseError, TsreplicateError } from '../../domain/errors.js'
 import { type Logger } from '../../usecase/ports/logger.js'
+import { codeOf } from '../../kit/error-text.js'
 import { askDaemon } from './ask-daemon.js'
 import { controlOf } from './control.js'
 import { type HealthServerOptions, serveHealth } from './health-server.js'
 import { serveSocketFile, SocketTakenError } from './socket-file.js'
-import { makeStatusSocket, type StartedWith } from './status-socket.js'
+import { leaveFolder, makeStatusSocket, type StartedWith } from './status-socket.js'
 import { parseWantedAnswer } from './answers.js'
 
 /** How often one that is not the first looks whether it is by now. */
@@ -122,9 +123,25 @@ export function subjectOf({ source, databases }: Config): StartedWith {
   return source === undefined ? { database: databases[0]?.path ?? '' } : { config: source }
 }
 
-function serveCommands(subject: StartedWith, daemon: Daemon): Promise<AsyncDisposable> {
-  const path = makeStatusSocket(subject)
-  return serveSocketFile({ path, mode: 0o600 }, localOf(daemon))
+/** Another daemon that ends may take the folder away just before its socket is made: Node.js says EACCES of that. */
+const maxFolders = 3
+
+async function serveCommands(subject: StartedWith, daemon: Daemon): Promise<AsyncDisposable> {
+  for (let tries = 1; ; tries += 1) {
+    const path = makeStatusSocket(subject)
+    try {
+      const socket = await serveSocketFile({ path, mode: 0o600 }, localOf(daemon))
+      return {
+        async [Symbol.asyncDispose]() {
+          await socket[Symbol.asyncDispose]()
+          leaveFolder(path)
+        },
+      }
+    } catch (error) {
+      const isGone = error instanceof AddressError && codeOf(error.cause) === 'EACCES'
+      if (!isGone || tries === maxFolders) throw error
+    }
+  }
 }
 
 function localOf({ report, metrics, replication }: Daemon): HealthServerOptions {

@@ -5,8 +5,8 @@
  * socket file in a folder that both have, where it was told to make one.
  */
 import { createHash } from 'node:crypto'
-import { lstatSync, mkdirSync, realpathSync, statSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { lstatSync, mkdirSync, realpathSync, rmdirSync, statSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { AddressError } from '../../domain/errors.js'
 
 /** What a daemon was started with. */
@@ -27,6 +27,17 @@ export function makeStatusSocket(subject: StartedWith): string {
   throw new AddressError(`there is no folder for a socket: ${folders.filter(Boolean).join(', ')}`, {
     hint: 'it must be possible to create one of them, for this user alone; or name another place by `socket`',
   })
+}
+
+/** The folder of a socket that is gone goes, too, unless another daemon has one there, or the system takes care of it. */
+export function leaveFolder(socket: string): void {
+  const folder = dirname(socket)
+  if (!foldersOf(process.geteuid?.() ?? 0).includes(folder)) return
+  try {
+    rmdirSync(folder)
+  } catch {
+    // There is another one, or it is gone.
+  }
 }
 
 /** Where a daemon of root, of this user or, for root, of the owner of the file may listen. */
