@@ -5,6 +5,7 @@
 
 /** What every error of ours has: a stable code, a message that names the objects, and a hint that says what to do. */
 export abstract class TsreplicateError extends Error {
+  /** Names the class, whatever the language of whoever reads it; docs/errors.md lists them. */
   abstract readonly code: string
   /** What the reader can do about it, if the message alone does not say. */
   readonly hint: string | undefined
@@ -34,6 +35,7 @@ export class ObjectNotFoundError extends TsreplicateError {
 /** A replica could not do what was asked. `retryable` says whether the same request can succeed later by itself. */
 export class ReplicaError extends TsreplicateError {
   readonly code = 'REPLICA'
+  /** Whether the same request can succeed later by itself. */
   readonly retryable: boolean
 
   constructor(
@@ -115,8 +117,11 @@ export class NotRunningError extends TsreplicateError {
 
 /** Something captured, or still to be captured, that a replica does not have. */
 export interface NotStored {
+  /** Path of the database. */
   readonly database: string
+  /** Name of the replica; `all`: each of the database. */
   readonly replica: string
+  /** What is waited for, and why, for people. */
   readonly detail: string
 }
 

@@ -199,7 +199,7 @@ export interface Config {
   readonly databases: readonly DatabaseConfig[]
   readonly folders: readonly DatabaseFolder[]
   readonly logging: LoggingConfig
-  /** Undefined: metrics and health are not served. */
+  /** Undefined: metrics and health are not served on the network. */
   readonly addr: ListenAddress | undefined
   /** Undefined: the daemon answers `tsreplicate status` of its own user, and of root, only. */
   readonly socket: SocketConfig | undefined

@@ -12,8 +12,9 @@ import { type GenerationListing, type StoredSegment, type StoredSnapshot } from 
 import { chainStart, headOf, succession, type Succession, tailOf } from './segment-chain.js'
 import { isTrailerOf, ownTrailer, type TrailerTail, type WalSegmentTrailer } from './trailer.js'
 
-/** Something that is not as it should be. `damage`: an object is missing or is not what was stored. */
+/** Something that is not as it should be. */
 export interface Finding {
+  /** `damage`: an object is missing or is not what was stored. `warning`: it is as it was stored, and should be known. */
   readonly severity: 'damage' | 'warning'
   readonly generation: Generation
   /** Path of the object, relative to the replica. Undefined: the generation is meant. */

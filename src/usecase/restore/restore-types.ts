@@ -135,8 +135,10 @@ export interface RestoredDatabase {
 
 /** What was (or with `dryRun` would be) restored, and from what. */
 export interface RestoreReport extends RestoredDatabase {
+  /** Name of the replica; of one given by its URL, what kind of store it is. */
   readonly replica: string
   readonly generation: Generation
+  /** Of the WAL from which the snapshot that was taken is replayed. */
   readonly snapshotIndex: number
   /** When that commit was made, as captured, milliseconds since 1970; undefined when no time is known. */
   readonly commitTimeMs: number | undefined
@@ -150,8 +152,10 @@ export interface RestoreReport extends RestoredDatabase {
 
 /** How far a restore has got. */
 export interface RestoreProgress {
+  /** `plan`: it is known what is to be read. `snapshot` and `wal`: that is read. `check`: SQLite checks what came of it. */
   readonly phase: 'plan' | 'snapshot' | 'wal' | 'check'
-  /** Stored bytes, of all that is to be read. */
+  /** Stored bytes that were read. */
   readonly doneBytes: number
+  /** Stored bytes that are to be read in all. */
   readonly totalBytes: number
 }

@@ -7,10 +7,12 @@ import {
 } from '../ports/replica-client.js'
 import { listGeneration, storedSpan } from './replica-history.js'
 
-/** A generation on a replica, and when its first and last object were created, milliseconds since 1970; undefined: it has none. */
+/** A generation on a replica. */
 export interface GenerationInfo {
   readonly generation: Generation
+  /** When its first object was created, milliseconds since 1970; undefined: it has none. */
   readonly startMs: number | undefined
+  /** The same of its last one. */
   readonly endMs: number | undefined
 }
 

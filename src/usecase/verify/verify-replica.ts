@@ -59,9 +59,11 @@ export interface VerifyReplicaOptions {
 /** What a replica holds of one generation, and what is wrong with that. */
 export interface VerifiedGeneration {
   readonly generation: Generation
-  /** How many. */
+  /** How many there are. */
   readonly snapshots: number
+  /** How many WAL segments there are. */
   readonly segments: number
+  /** As they are stored: compressed. */
   readonly storedBytes: number
   /** The moments that can be restored, milliseconds since 1970, as the trailers say; undefined: they don't. */
   readonly firstCommitMs: number | undefined
