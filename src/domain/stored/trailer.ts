@@ -12,7 +12,7 @@
  * this reader, as if there were no trailer.
  */
 import { type Generation, parseGeneration } from '../wal/generation.js'
-import { type FollowedGeneration, type Lineage } from './lineage.js'
+import { type FollowedGeneration, type Lineage, maxFollowedGenerations } from './lineage.js'
 import { greatestLz4Ratio } from './lz4-ratio.js'
 import { type ObjectRef } from './replica-layout.js'
 import { type WalPosition } from '../wal/position.js'
@@ -125,7 +125,7 @@ const footBytes = 8
 /** Bytes at an object's end that are worth reading at once to find its trailer: most trailers are shorter. */
 export const trailerTailBytes = 4096
 /** A trailer longer than this is not believed, nor one with more captures: who can write to a store could fill our memory. */
-const maxTrailerBytes = 8 * 1024 * 1024
+const maxTrailerBytes = 4 * 1024 * 1024
 const maxCaptures = 2 ** 18
 /** Behind it there is no date in JavaScript. */
 const maxTimeMs = 8.64e15
@@ -273,10 +273,11 @@ function writeLineage(writer: Writer, { ordinal, epoch, follows }: Lineage): voi
   }
 }
 
-function readLineage(reader: Reader): Lineage {
+function readLineage(reader: Reader): Lineage | undefined {
   const ordinal = reader.varint()
   const epoch = reader.varint()
   const count = reader.varint()
+  if (count > maxFollowedGenerations) return undefined
   const follows: FollowedGeneration[] = []
   for (let i = 0; i < count; i += 1) {
     const generation = readGeneration(reader)
@@ -454,8 +455,9 @@ function readFields(reader: Reader, mostBytes: number): Trailer | undefined {
       commitTimeMs: reader.varint(),
       lineage: hasLineage ? readLineage(reader) : undefined,
     }
-    const { startTimeMs, endTimeMs, commitTimeMs } = trailer
+    const { startTimeMs, endTimeMs, commitTimeMs, lineage } = trailer
     const isPossible =
+      hasLineage === (lineage !== undefined) &&
       trailer.pageCount <= maxPageCount &&
       trailer.pageCount * pageSizeBytes <= mostBytes &&
       [startTimeMs, endTimeMs, commitTimeMs].every((timeMs) => timeMs <= maxTimeMs)

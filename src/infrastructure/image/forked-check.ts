@@ -5,7 +5,8 @@ import { type CheckRequest, type CheckResult } from './image-messages.js'
 const mebibyte = 1024 * 1024
 /**
  * Of Node itself some 70 MiB, of SQLite's cache for a full check 16, and of a 1 TB database's list of pages 32. A full check computes what is
- * indexed, and holds a large row three times for that.
+ * indexed, and holds a large row three times for that. SQLite's own limit (`hard_heap_limit`) does nothing in this build
+ * (`DEFAULT_MEMSTATUS=0`), so it is the process that is limited.
  */
 const maxMebibytes = { quick_check: 256, integrity_check: 512 }
 /** How long nothing may be read: any row takes less, and any disk answers sooner. */

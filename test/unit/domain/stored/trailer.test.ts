@@ -252,6 +252,11 @@ describe('trailer', () => {
     }
     const end = (frames: number): number => offsetAfterFrames(frames, 4096)
     const first = { pageSizeBytes: 4096, startOffset: 0 }
+    const following = (count: number): Uint8Array => {
+      const followed = { generation: snapshot.generation, end: undefined }
+      const follows = Array.from({ length: count }, () => followed)
+      return formatTrailer({ ...snapshot, lineage: { ordinal: 1, epoch: 1, follows } })
+    }
 
     test.each<[string, Uint8Array]>([
       [
@@ -271,6 +276,7 @@ describe('trailer', () => {
         'more pages than a database can have',
         formatTrailer({ ...snapshot, pageCount: 0xffff_ffff }),
       ],
+      ['a hundred and one generations that it follows', following(101)],
     ])('(%s) is not believed', (_, bytes) => {
       expect(parse(bytes)).toEqual({ kind: 'unreadable', problem: 'impossible values' })
     })
@@ -305,6 +311,10 @@ describe('trailer', () => {
       const problem = { kind: 'unreadable', problem: 'impossible values' }
       expect(parseTrailer(bytes, leastBytes - 2)).toEqual(problem)
       expect(parseTrailer(make(10_000), leastBytes)).toEqual(problem)
+    })
+
+    test('(no more generations that it follows than are ever written) is believed', () => {
+      expect(parse(following(100))).toMatchObject({ kind: 'trailer' })
     })
 
     test('(more captures than are ever written) is not believed, and takes no memory', () => {
