@@ -606,6 +606,7 @@ export class SyncDatabase {
     try {
       await this.#intake.seal(never)
       await this.#intake.settled()
+      this.#intake.throwFailure()
     } catch (error) {
       this.#sayLostRest(error)
     }

@@ -1,5 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { broken, type Continuity, continuous } from '../../../../src/domain/wal/break-reason.js'
 import { type Generation } from '../../../../src/domain/wal/generation.js'
 import { DatabaseError, LocalStateError, LostReaderError } from '../../../../src/domain/errors.js'
 import { type WalPosition } from '../../../../src/domain/wal/position.js'
@@ -51,6 +52,10 @@ class FakeDatabase implements ManagedDatabase {
   failure: Error | undefined
   /** Another file is in its place. */
   isReplaced = false
+  /** It was deleted. */
+  isGone = false
+  /** Whether what a deleted file still holds goes on where the last capture ended. */
+  continuityOfRest: Continuity = continuous
   /** Of each commit that is captured. */
   runBytes = 100
   /** Its reader is lost. */
@@ -114,6 +119,7 @@ class FakeDatabase implements ManagedDatabase {
       await turn()
       note('open')
       if (this.failure !== undefined) throw this.failure
+      if (this.isGone) return undefined
       return {
         identity: { device: 1, inode: 2 },
         file: this.path,
@@ -140,8 +146,11 @@ class FakeDatabase implements ManagedDatabase {
     return Promise.reject(new Error('no page map is kept'))
   }
 
-  capture(): Promise<CaptureResult> {
-    return this.#alone('capture', () => this.#capture())
+  capture({ isDeleted = false } = {}): Promise<CaptureResult> {
+    return this.#alone('capture', async () => {
+      const captured = await this.#capture()
+      return isDeleted ? { ...captured, continuity: this.continuityOfRest } : captured
+    })
   }
 
   async #capture(): Promise<CaptureResult> {
@@ -215,6 +224,7 @@ class FakeDatabase implements ManagedDatabase {
 
   async look(): ReturnType<ManagedDatabase['look']> {
     if (this.isReplaced) return { kind: 'replaced' }
+    if (this.isGone) return { kind: 'gone' }
     await turn()
     return { kind: 'same', signs: this.signs }
   }
@@ -933,6 +943,34 @@ describe('a failure', () => {
     expect(called('open')).toHaveLength(2)
     expect(lines).not.toContain('sync error')
     expect(sync.status().state).toBe('replicating')
+  })
+
+  test.each([
+    [
+      'does not go on where the last capture ended',
+      () =>
+        (database.continuityOfRest = broken(
+          'wal restarted during the first look',
+          'its salts are others',
+        )),
+      'DatabaseError: its salts are others',
+    ],
+    [
+      'finds no room in the spool',
+      () => (spool.disk = () => Promise.reject(new LocalStateError('no space left on device'))),
+      'LocalStateError: no space left on device',
+    ],
+  ])('where the WAL of a deleted database %s is one error', async (_how, fail, why) => {
+    database.commit(3)
+    await clock.advance(3000)
+    fail()
+    database.commit(3)
+    database.isGone = true
+    watcher.event()
+    await clock.advance(3000)
+    const text = 'the last commits of the deleted database could not be read and kept'
+    expect(lines.filter((line) => line === text)).toHaveLength(1)
+    expect(lines[lines.indexOf(text) + 1]).toBe(why)
   })
 
   test('of checkpoints that lasts is said once and in the status, and so is its end', async () => {
