@@ -2,10 +2,10 @@
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { cleanUp, program, restore, root, Running } from '../support/cli.ts'
+import { cleanUp, program, restore, Running } from '../support/cli.ts'
 import { sayAtTheEnd } from '../support/last-lines.ts'
 import { notesIn } from '../support/notes.ts'
-import { configOf, does, isRoot, makeHost, type Tenant } from '../support/tenants.ts'
+import { configOf, does, isRoot, makeHost, writesNote } from '../support/tenants.ts'
 
 afterEach(() => cleanUp())
 
@@ -25,21 +25,6 @@ function startWith(capabilities: readonly string[], config: string): Running {
   return new Running('daemon', 'setpriv', [...args, 'replicate', '-config', config])
 }
 
-/** What the application's own write comes to: empty, or its error. */
-function write({ user, db, home }: Tenant): string {
-  const script = `const Database = require(${JSON.stringify(join(root, 'node_modules/better-sqlite3'))})
-    const db = new Database(${JSON.stringify(db)}); db.exec("insert into note values ('more')"); db.close()`
-  const as = [
-    `--reuid=${user}`,
-    `--regid=${user}`,
-    '--clear-groups',
-    process.execPath,
-    '-e',
-    script,
-  ]
-  return spawnSync('setpriv', as, { cwd: home, encoding: 'utf8' }).stderr
-}
-
 describe.skipIf(!isRoot || lack !== undefined)('a daemon of root', () => {
   test('replicates what is nobody else’s business with the capabilities of the unit alone', async () => {
     const host = makeHost('alice')
@@ -47,10 +32,10 @@ describe.skipIf(!isRoot || lack !== undefined)('a daemon of root', () => {
     does(alice!, 'chmod 600 app.db; chmod 700 .')
     const daemon = startWith(needed, configOf(host, { by: 'path' }))
     await daemon.waitFor(/snapshot written/)
-    expect(write(alice!)).toBe('')
+    expect(writesNote(alice!, 'more')).toBe('')
     await daemon.waitFor(/wal segment written/)
     expect(await daemon.stop(), daemon.output).toBe(0)
-    expect(write(alice!)).toBe('')
+    expect(writesNote(alice!, 'more')).toBe('')
     const out = join(host.folder, 'out.db')
     await restore(join(host.replicas, 'alice/app.db'), out)
     expect(notesIn(out)).toEqual(['alice', 'more'])
@@ -70,9 +55,9 @@ describe.skipIf(!isRoot || lack !== undefined)('a daemon of root', () => {
       const capabilities = without === 'all' ? [] : needed.filter((name) => name !== without)
       const daemon = startWith(capabilities, configOf(host, { by: 'path' }))
       await daemon.waitFor(refusal ?? /snapshot written/)
-      expect(write(alice!)).toBe('')
+      expect(writesNote(alice!, 'more')).toBe('')
       expect(await daemon.stop(), daemon.output).toBe(refusal === undefined ? 0 : 74)
-      expect(write(alice!)).toBe('')
+      expect(writesNote(alice!, 'more')).toBe('')
     },
   )
 })

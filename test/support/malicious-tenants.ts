@@ -3,7 +3,7 @@
  * else's database stored as his, or to stop the replication of all. Scripts of the shell, run as he, in his home.
  */
 import Database from 'better-sqlite3'
-import { chownSync, readdirSync } from 'node:fs'
+import { chownSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { does, type Tenant } from './tenants.ts'
 
@@ -21,6 +21,11 @@ interface Attack {
   readonly before?: (victims: Victims) => string
   /** While it replicates the database. */
   readonly during?: (victims: Victims) => string
+  /** What root does besides, before and meanwhile, who has been talked into it. */
+  readonly byRoot?: (db: string) => void
+  readonly byRootLater?: (db: string) => void
+  /** In his replica, where that is his. */
+  readonly inReplica?: (victims: Victims) => string
   /** What his database becomes before. */
   readonly schema?: string
   /** What is said of his database, and that it is not ready, unless it was found in a folder and is none any more. */
@@ -29,6 +34,7 @@ interface Attack {
 }
 
 const state = '.app.db-tsreplicate'
+const somebodyElse = 61_099
 const records = ['state', 'owner-file', 'stored-file', 'retention-file', 'file']
 const nest = 'n'.repeat(250)
 export const tooDeep = 'folders that are nested too deep'
@@ -73,6 +79,32 @@ export const attacks: Readonly<Record<string, Attack>> = {
     before: ({ secret }) => `ln -s ${secret} app.db-shm`,
     complaint: /not a regular file/,
   },
+  'a FIFO as -shm': { before: () => 'mkfifo app.db-shm', complaint: /not a regular file/ },
+  'a second name for -wal': {
+    before: () => ': > log; ln log app.db-wal',
+    complaint: /has another name \(a hard link\)/,
+  },
+  'a -wal of somebody else': {
+    byRoot: (db) => giveBeside(db, '-wal'),
+    complaint: /-wal belongs to user 61099, and the database to user/,
+  },
+  'a -shm of somebody else': {
+    byRoot: (db) => giveBeside(db, '-shm'),
+    complaint: /-shm belongs to user 61099, and the database to user/,
+  },
+  'a -wal of somebody else, later': {
+    byRootLater: (db) => giveBeside(db, '-wal'),
+    complaint: /-wal belongs to user 61099, and the database to user/,
+  },
+  'a database that is given to somebody else': {
+    byRootLater: (db) => chownSync(db, somebodyElse, somebodyElse),
+    complaint: /belongs to user 61099 now, and belonged to user \d+ when it was first opened/,
+  },
+  'a replica in which things are that are none': {
+    inReplica: ({ folder }) =>
+      `mkfifo tsreplicate-owner.999.json; cd generations; ln -s ${folder} 0123456789abcdef
+       cd $(ls | grep -v 0123456789abcdef); mkdir -p wal; mkfifo wal/000000ff_00000000.wal.lz4`,
+  },
   'a database of 4 TB that is all holes': {
     before: () => 'truncate -s 4T app.db',
     complaint: /only .* on the disk/,
@@ -107,6 +139,12 @@ export const attacks: Readonly<Record<string, Attack>> = {
   },
 }
 
+function giveBeside(db: string, suffix: string): void {
+  rmSync(`${db}${suffix}`, { force: true })
+  writeFileSync(`${db}${suffix}`, '')
+  chownSync(`${db}${suffix}`, somebodyElse, somebodyElse)
+}
+
 /** Of all attacks that are none on his own database, what comes before: one after the other, as far as they go together. */
 export function everythingElse(victims: Victims): string {
   const scripts = Object.values(attacks).flatMap(({ before, complaint }) =>
@@ -128,4 +166,5 @@ export function prepare(tenant: Tenant, attack: Attack, victims: Victims): void 
       chownSync(join(tenant.home, file), tenant.user, tenant.user)
   }
   if (attack.before !== undefined) does(tenant, attack.before(victims))
+  attack.byRoot?.(tenant.db)
 }

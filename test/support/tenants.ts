@@ -1,8 +1,8 @@
 /** Users of one machine whose databases one daemon of root replicates. */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { temporaryFolder } from './cli.ts'
+import { root, temporaryFolder } from './cli.ts'
 import { sayAtTheEnd } from './last-lines.ts'
 import { makeNotes } from './notes.ts'
 
@@ -55,20 +55,34 @@ export function does({ user, home }: Tenant, script: string): string {
   return execFileSync('setpriv', args, { cwd: home, encoding: 'utf8' })
 }
 
+/** His application adds a note. What its write comes to: empty, or its error. */
+export function writesNote({ user, db, home }: Tenant, note: string): string {
+  const script = `const Database = require(${JSON.stringify(join(root, 'node_modules/better-sqlite3'))})
+    const db = new Database(${JSON.stringify(db)})
+    db.prepare('insert into note values (?)').run(${JSON.stringify(note)}); db.close()`
+  const ids = [`--reuid=${user}`, `--regid=${user}`, '--clear-groups']
+  const args = [...ids, process.execPath, '-e', script]
+  return spawnSync('setpriv', args, { cwd: home, encoding: 'utf8' }).stderr
+}
+
 /** Each database named, or their folder. `of` says what is set for one tenant alone, where each is named. */
 export function configOf(
   { folder, homes, state, replicas, tenants }: Host,
   {
     by,
     of = () => ({}),
+    replica = {},
     ...more
   }: {
     readonly by: 'path' | 'dir'
+    /** What is set for all replicas. */
+    readonly replica?: Readonly<Record<string, unknown>>
     readonly of?: (tenant: Tenant) => Readonly<Record<string, unknown>>
   } & Readonly<Record<string, unknown>>,
 ): string {
   const replicaOf = (path: string): object => ({
     ...{ path, 'sync-interval': '100ms', 'max-lag': '5s' },
+    ...replica,
   })
   const dbs =
     by === 'dir'

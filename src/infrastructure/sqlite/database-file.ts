@@ -34,11 +34,12 @@ const maxLinks = 40
 
 /**
  * The file of a database, which must be a regular one, as what lies beside it. Undefined: there is none. Throws a
- * {@link DatabaseError} where it cannot be used. `isFound`: in a folder, where no link is a database.
+ * {@link DatabaseError} where it cannot be used. `isFound`: in a folder, where no link is a database. `owner`: the user whose it
+ * was; undefined: anybody's.
  */
 export async function findDatabaseFile(
   path: string,
-  { isFound }: { readonly isFound: boolean },
+  { isFound, owner }: { readonly isFound: boolean; readonly owner?: number | undefined },
 ): Promise<DatabaseFile | undefined> {
   const { real, links } = await followLinks(path)
   if (isFound && links.some((link) => link.path === path)) {
@@ -59,6 +60,7 @@ export async function findDatabaseFile(
       { hint: 'name the file itself, or let its owner or root make the link' },
     )
   }
+  refuseOtherOwner(stats, owner)
   refuseSparse(stats)
   for (const suffix of ['-wal', '-shm']) await refuseStranger(`${real}${suffix}`, stats)
   return {
@@ -77,6 +79,15 @@ export function refuseSparse({ size, blocks }: Pick<Stats, 'size' | 'blocks'>): 
   throw new DatabaseError(
     `its file is ${formatBytes(size)} large, of which only ${formatBytes(onDiskBytes)} are on the disk`,
     { hint: 'find out what made it so long; VACUUM INTO writes a database anew' },
+  )
+}
+
+/** A file of somebody else is not what was to be replicated, whoever has put it there. */
+export function refuseOtherOwner({ uid }: FileRights, owner: number | undefined): void {
+  if (owner === undefined || uid === owner) return
+  throw new DatabaseError(
+    `it belongs to user ${uid} now, and belonged to user ${owner} when it was first opened: it is not replicated`,
+    { hint: 'restart tsreplicate if that is meant' },
   )
 }
 

@@ -21,7 +21,12 @@ import { PinnedFile } from '../files/pinned-file.js'
 import { isTrusted } from '../files/who-can-change.js'
 import { refuseForeignDatabase } from './database-access.js'
 import { isInForeignFolder, ownerOf } from './database-owner.js'
-import { type DatabaseFile, findDatabaseFile, refuseSparse } from './database-file.js'
+import {
+  type DatabaseFile,
+  findDatabaseFile,
+  refuseOtherOwner,
+  refuseSparse,
+} from './database-file.js'
 import { findLogChange, type LogFiles, type OpenedWithLog } from './log-files.js'
 import { nameOfProcess, processesBesideAnotherLog } from './file-locks.js'
 import { isMostlyHoles, pastCacheFlag, readChunks } from './read-chunks.js'
@@ -112,7 +117,8 @@ export class SqliteDatabase implements ManagedDatabase {
     const found = await this.#find()
     if (found === undefined) return undefined
     const { path: file, identity } = found
-    this.#refuseOtherOwner(found.rights)
+    this.#owner ??= found.rights.uid
+    this.#rights = found.rights
     this.#file = file
     await refuseForeignDatabase(file)
     if (!this.#allowNetworkFileSystem) await this.#refuseNetworkFileSystem()
@@ -135,7 +141,7 @@ export class SqliteDatabase implements ManagedDatabase {
   /** Undefined: there is no file. */
   async #find(): Promise<DatabaseFile | undefined> {
     try {
-      return await findDatabaseFile(this.path, { isFound: this.#isFound })
+      return await findDatabaseFile(this.path, { isFound: this.#isFound, owner: this.#owner })
     } catch (error) {
       if (error instanceof DatabaseError) throw error
       throw new DatabaseError('the file cannot be examined', { cause: error })
@@ -162,18 +168,6 @@ export class SqliteDatabase implements ManagedDatabase {
   /** Mode and owner of the file, as last seen; undefined: it was not opened yet. */
   get rights(): FileRights | undefined {
     return this.#rights
-  }
-
-  /** A file of somebody else is not what was to be replicated, whoever has put it there. */
-  #refuseOtherOwner(rights: FileRights): void {
-    this.#owner ??= rights.uid
-    if (rights.uid !== this.#owner) {
-      throw new DatabaseError(
-        `it belongs to user ${rights.uid} now, and belonged to user ${this.#owner} when it was first opened: it is not replicated`,
-        { hint: 'restart tsreplicate if that is meant' },
-      )
-    }
-    this.#rights = rights
   }
 
   /** Who is to make its calls. Throws a {@link DatabaseError} while it is held back. */
@@ -333,7 +327,8 @@ export class SqliteDatabase implements ManagedDatabase {
       }
       // Root has given this very file away, as one that it has restored.
       if (this.#owner !== undefined && isTrusted(this.#owner)) this.#owner = now.uid
-      this.#refuseOtherOwner(now)
+      refuseOtherOwner(now, this.#owner)
+      this.#rights = now
       const change = await findLogChange(this.#file, this.#log)
       if (change !== undefined) return { kind: 'log replaced', detail: change }
       return { kind: 'same', signs: now }
