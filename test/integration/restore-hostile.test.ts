@@ -81,9 +81,7 @@ async function asTenant(
 
 describe.skipIf(!isRoot)('into a folder that another user can write', () => {
   async function shared() {
-    const scene = await replicated(
-      'insert into t with recursive n (a) as (select 1 union all select a + 1 from n where a < 50000) select a, hex(randomblob(50)) from n',
-    )
+    const scene = await replicated(many)
     chmodSync(scene.folder, 0o755)
     chmodSync(scene.into, 0o1777)
     return scene
@@ -161,6 +159,29 @@ describe.skipIf(!isRoot)('into a folder that another user can write', () => {
   })
 })
 
+const many =
+  'insert into t with recursive n (a) as (select 1 union all select a + 1 from n where a < 50000) select a, hex(randomblob(50)) from n'
+
+test('a file that whoever may do so puts in the place of what is restored is not given its name', async () => {
+  const { folder, db, url, into, output } = await replicated(many)
+  const forged = join(folder, 'forged.db')
+  copyFileSync(db, forged)
+  new Database(forged).exec("insert into t values ('forged', 1)").close()
+  const script = join(import.meta.dirname, '../support/swap-restored.mjs')
+  const other = spawn(process.execPath, [script, into, forged], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  })
+  await once(other, 'message')
+  const done = once(other, 'message')
+  const { code, stderr } = await run('restore', '-o', output, url)
+  expect(await done).toEqual(['done', undefined])
+  other.disconnect()
+  await once(other, 'exit')
+  expect(code).toBe(1)
+  expect(stderr).toMatch(/another file has taken its place|not the file any more that was verified/)
+  expect(readdirSync(into)).toEqual([])
+})
+
 describe('a schema that is made to do harm', () => {
   // Half of so much is compared at each of so many places.
   const endless = 'instr(zeroblob(40000000), zeroblob(20000000) || b)'
@@ -226,12 +247,14 @@ describe('a schema that is made to do harm', () => {
   )
 
   test.each([
-    ['SIGINT', 130],
-    ['SIGKILL', -1],
-  ] as const)('and never ends is ended by %s, with its process', async (signal, code) => {
+    ['restore', 'SIGINT', 130],
+    ['restore', 'SIGKILL', -1],
+    ['verify', 'SIGINT', 130],
+  ] as const)('and never ends: %s is ended by %s, with its process', async (what, signal, code) => {
     const { folder, url, into, output } = await replicated('', endless)
-    const args = [program, 'restore', '-o', output, url]
-    const restoring = new Running('restore', process.execPath, args, { SCENE: folder })
+    const flags = what === 'restore' ? ['-o', output] : ['-level', 'restore', '-temp-path', into]
+    const args = [program, what, ...flags, url]
+    const restoring = new Running(what, process.execPath, args, { SCENE: folder })
     await until(() => checkers(folder).length === 1, 20_000, 'the check')
     restoring.child.kill(signal)
     const atMs = performance.now()
