@@ -18,7 +18,7 @@ const passedOnSignals = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
 
 export type DaemonReplication = Pick<
   Replication,
-  'run' | 'settled' | 'stored' | 'notStored' | 'databases' | 'failing'
+  'run' | 'settled' | 'stored' | 'notStored' | 'databases' | 'failing' | 'neverBegun'
 >
 
 export interface DaemonOptions {

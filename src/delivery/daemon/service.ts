@@ -11,7 +11,7 @@ const extendEveryMs = 20_000
 /** How long a service manager without watchdog waits for news. */
 const statusEveryMs = 60_000
 
-type ServedReplication = Pick<Replication, 'databases' | 'notStored' | 'failing'>
+type ServedReplication = Pick<Replication, 'databases' | 'notStored' | 'failing' | 'neverBegun'>
 
 const maxNamed = 3
 /** Of one of them: systemd ignores a message of 4 KB, with the READY=1 in it, and a path alone can be as long. */
@@ -100,21 +100,27 @@ export class Service {
     ].join(', ')
   }
 
-  #allMove({ databases }: ServedReplication): boolean {
+  #allMove({ databases, neverBegun }: ServedReplication): boolean {
     const now = performance.now()
-    const stuck = databases.filter(
-      ({ capture, config }) => now - capture.movedAt > stuckMs + 2 * config.monitorIntervalMs,
-    )
-    for (const { config, capture } of stuck) {
-      if (this.#stuck.has(config.path)) continue
-      const seconds = Math.round((now - capture.movedAt) / 1000)
+    const captures = databases
+      .filter(
+        ({ capture, config }) => now - capture.movedAt > stuckMs + 2 * config.monitorIntervalMs,
+      )
+      .map(({ config: { path }, capture }) => {
+        const seconds = Math.round((now - capture.movedAt) / 1000)
+        return { path, detail: `its capture has not moved for ${seconds} s` }
+      })
+    const others = neverBegun.map(({ database, reason }) => ({ path: database, detail: reason }))
+    const stuck = [...captures, ...others]
+    for (const { path, detail } of stuck) {
+      if (this.#stuck.has(path)) continue
       this.#logger.error(
-        { db: config.path, seconds },
-        'capture has hung in the operating system: the systemd watchdog is no longer notified',
+        { db: path, detail },
+        'replication has hung in the operating system: the systemd watchdog is no longer notified',
       )
     }
     this.#stuck.clear()
-    for (const { config } of stuck) this.#stuck.add(config.path)
+    for (const { path } of stuck) this.#stuck.add(path)
     return stuck.length === 0
   }
 }

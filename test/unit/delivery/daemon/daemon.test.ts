@@ -24,6 +24,7 @@ async function runUntilSigterm(
     notStored: [],
     databases: [],
     failing: [],
+    neverBegun: [],
   }
   const logger = memoryLogger(messages)
   const service = new Service(undefined, logger)
@@ -104,11 +105,23 @@ describe('a service manager', () => {
   const refused = { database: '/c.db', replica: undefined, reason: 'no\npermission' }
 
   /** A daemon whose first sync takes as long as one wants. */
-  function started(firstSyncTimeoutMs: number, failing: DaemonReplication['failing'] = [refused]) {
+  function started(
+    firstSyncTimeoutMs: number,
+    {
+      failing = [refused],
+      neverBegun = () => [],
+      watchdogMs,
+    }: {
+      readonly failing?: DaemonReplication['failing']
+      readonly neverBegun?: () => DaemonReplication['neverBegun']
+      readonly watchdogMs?: number
+    } = {},
+  ) {
     const told: string[] = []
+    const lines: Parameters<typeof memoryLogger>[0] = []
     const stored = Promise.withResolvers<undefined>()
     const manager: ServiceManager = {
-      watchdogMs: undefined,
+      watchdogMs,
       notify: (assignments) => void told.push(...assignments),
       flush: () => Promise.resolve(),
     }
@@ -124,8 +137,11 @@ describe('a service manager', () => {
       notStored: [lost, { ...lost, replica: 's3' }, { ...lost, database: '/b.db' }],
       databases: [],
       failing,
+      get neverBegun() {
+        return neverBegun()
+      },
     }
-    const logger = memoryLogger([])
+    const logger = memoryLogger(lines)
     const service = new Service(manager, logger)
     const options = { logger, service, shutdownTimeoutMs: 30, firstSyncTimeoutMs }
     const running = runDaemon(replication, options)
@@ -133,7 +149,7 @@ describe('a service manager', () => {
       process.emit('SIGTERM', 'SIGTERM')
       await running
     }
-    return { told, stored, end, service, replication }
+    return { told, lines, stored, end, service, replication }
   }
 
   it('is told that it is ready when everything is stored once', async () => {
@@ -154,13 +170,27 @@ describe('a service manager', () => {
     await end()
   })
 
+  it('hears of no life while a database whose replication was to begin hangs', async () => {
+    const hanging = { database: '/d.db', replica: undefined, reason: 'its loop has not moved' }
+    let neverBegun: readonly (typeof hanging)[] = []
+    const { told, lines, end } = started(20, { neverBegun: () => neverBegun, watchdogMs: 20 })
+    const signs = (): number => told.filter((each) => each === 'WATCHDOG=1').length
+    await vi.waitFor(() => expect(signs()).toBeGreaterThan(2))
+    neverBegun = [hanging]
+    await vi.waitFor(() => expect(JSON.stringify(lines)).toContain('has hung in the operating'))
+    const before = signs()
+    neverBegun = []
+    await vi.waitFor(() => expect(signs()).toBeGreaterThan(before))
+    await end()
+  })
+
   it('is told so in less than systemd takes, however long the paths are', async () => {
     const nested = `/\u001b[2J${'名/'.repeat(2000)}`
     const failing = ['/a', '/b', '/c', '/d'].map((folder) => ({
       ...refused,
       database: `${folder}${nested}x.db`,
     }))
-    const { told, end } = started(20, failing)
+    const { told, end } = started(20, { failing })
     await vi.waitFor(() => expect(told).toContain('READY=1'))
     const status = told.find((each) => each.startsWith('STATUS=replicating'))
     expect(status).toMatch(/4 failing: \/a\/\\u001b\[2J名[^,]*…[^,]*x\.db \(no permission\), \/b/)

@@ -56,3 +56,22 @@ test('a database that is removed while it is opened, and cannot be, is said not 
   stop.abort()
   expect(await run).toEqual([])
 })
+
+test('a database that is opened for minutes gives no sign of life until that ends', async () => {
+  const clock = new ManualClock()
+  const opening = Promise.withResolvers<DatabaseParts>()
+  const replication = replicationOf(clock, () => opening.promise)
+  const [stop, kill] = [new AbortController(), new AbortController()]
+  const run = replication.run(stop.signal, kill.signal)
+  await clock.advance(5 * 60_000)
+  expect(replication.neverBegun).toEqual([])
+  await clock.advance(2000)
+  const reason = 'its loop has not moved for 5m2s'
+  expect(replication.neverBegun).toEqual([{ database: '/data/app.db', replica: undefined, reason }])
+  opening.reject(new Error('it cannot be read'))
+  await clock.advance(100)
+  expect(replication.neverBegun).toEqual([])
+  stop.abort()
+  kill.abort()
+  await run
+})
