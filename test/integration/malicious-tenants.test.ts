@@ -12,8 +12,7 @@ describe.skipIf(!isRoot)(
 
     test('each database by its path', () => play({ by: 'path', metaPath: 'some' }, root))
 
-    test('in a folder, whose replicas are theirs', () =>
-      play({ by: 'dir', metaPath: 'all', owner: 'database' }, root))
+    test('in a folder', () => play({ by: 'dir', metaPath: 'all' }, root))
 
     test.skipIf(lackOfSystemd !== undefined).each(['path', 'dir'] as const)(
       'in the sandbox of the unit (%s)',

@@ -1,11 +1,20 @@
 /** The unit as it is shipped, run by a real systemd; only paths are its own, because nothing is installed. */
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { basename, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { cleanUp, until, writeConfig } from '../support/cli.ts'
 import { sayAtTheEnd } from '../support/last-lines.ts'
 import { lastAcknowledged, restoreAndVerify, startWriter, write } from '../support/ledger.ts'
 import { lackOfSystemd, ShippedUnit, Systemd } from '../support/systemd.ts'
+import { rightsOf } from '../support/tenants.ts'
 
 const { unit } = ShippedUnit
 
@@ -42,10 +51,27 @@ describe.skipIf(lackOfSystemd !== undefined)('under systemd', () => {
 
   test('it is active once it replicates, and says what it does', async () => {
     await write({ db: at('a.db'), oracle: at('oracle-a'), count: 5 })
+    chmodSync(at('a.db'), 0o600)
     configure('a.db')
     systemd.control('start', unit)
     expect(property('ActiveState')).toBe('active')
     expect(property('StatusText')).toMatch(/^replicating 1 database/)
+  })
+
+  test('what it makes is its own user’s alone, and no dump of its memory is written', () => {
+    const daemon = `/proc/${property('MainPID')}`
+    expect(systemd.run('cat', `${daemon}/limits`).stdout).toMatch(/^Max core file size +0 +0 /m)
+    expect(systemd.run('cat', `${daemon}/status`).stdout).toMatch(/^Umask:\s+0077$/m)
+    const state = at('.a.db-tsreplicate')
+    for (const path of [at('replica-a.db'), state])
+      for (const name of ['', ...readdirSync(path, { recursive: true, encoding: 'utf8' })])
+        expect(rightsOf(join(path, name)), name).toMatch(/^0 [67]00$/)
+    // Of its processes, too.
+    const children = systemd.run('sh', '-c', `cat ${daemon}/task/*/children`).stdout
+    for (const child of children.split(' ').filter(Boolean))
+      expect(systemd.run('cat', `/proc/${child}/limits`).stdout).toMatch(
+        /^Max core file size +0 +0 /m,
+      )
   })
 
   test('a reload takes the new configuration, in the same process', async () => {
