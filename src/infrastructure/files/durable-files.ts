@@ -58,7 +58,7 @@ export async function createFile(path: string, owner: FileOwnership = {}): Promi
   }
 }
 
-/** Only root may give away: that somebody else may not is no error. */
+/** Only root may give away, and only with the right to it change the mode of what is given away: that it is not had is no error. */
 async function giveTo(
   made: FileHandle,
   { uid, gid, mode }: Pick<FileOwnership, 'uid' | 'gid'> & { readonly mode: number | undefined },
@@ -66,12 +66,11 @@ async function giveTo(
   if (uid === undefined || gid === undefined) return
   try {
     await made.chown(uid, gid)
+    // Whatever the umask took from it.
+    if (mode !== undefined) await made.chmod(mode)
   } catch (error) {
-    if (codeOf(error) === 'EPERM') return
-    throw error
+    if (codeOf(error) !== 'EPERM') throw error
   }
-  // Whatever the umask took from it.
-  if (mode !== undefined) await made.chmod(mode)
 }
 
 /** A name beside `path` that is not to be guessed. */
