@@ -4,7 +4,7 @@
  * time it is proven what must hold.
  */
 import Database from 'better-sqlite3'
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Position } from '../../src/domain/wal/position.ts'
@@ -14,8 +14,9 @@ import { fileImages } from '../../src/infrastructure/image/file-image.ts'
 import { FileReplicaClient } from '../../src/infrastructure/replica-clients/file/file-replica-client.ts'
 import { restoreDatabase } from '../../src/usecase/restore/restore-database.ts'
 import { lookAtCaptured, saltsOf, spoolFolderOf, walSalts } from './captured.ts'
-import { hasPageMap, program, Running } from './cli.ts'
+import { hasPageMap, program, Running, temporaryFolder } from './cli.ts'
 import { lastAcknowledged, startWriter, verifyLedger, type WriterOptions } from './ledger.ts'
+import { makeNotes } from './notes.ts'
 import { Patience } from './patience.ts'
 import { imageEntries } from './image-entries.ts'
 
@@ -61,9 +62,9 @@ export function logOf(daemon: Running): LogLine[] {
     .map((line) => JSON.parse(line) as LogLine)
 }
 
-/** Whether the generation goes on or a new one begins. */
-function verdictOf(daemon: Running): LogLine | undefined {
-  return logOf(daemon).find(({ msg }) => msg === 'generation continues' || msg === 'new generation')
+/** Each time, whether the generation of the database goes on or a new one begins. */
+function verdictsOf(lines: readonly LogLine[]): LogLine[] {
+  return lines.filter(({ msg }) => msg === 'generation continues' || msg === 'new generation')
 }
 
 /** Numbers in [0, 1) that a seed repeats. */
@@ -76,6 +77,23 @@ export function generator(from: number): () => number {
 }
 
 export type ReplicaName = 'a' | 'b'
+
+/**
+ * With TSREPLICATE_CRASH_APART=1 the database is one of several users', so that the daemon has it open in processes apart, which
+ * are killed, too. That takes root.
+ */
+export const isApart = process.env.TSREPLICATE_CRASH_APART === '1'
+
+/** Makes it a database of a user who is not alone. What the configuration has besides. */
+function placeApart(db: string): object {
+  const folder = temporaryFolder()
+  const [other, replica] = [join(folder, 'other.db'), join(folder, 'replica')]
+  makeNotes(other, 'other')
+  writeFileSync(db, '')
+  chownSync(other, 61_001, 61_001)
+  chownSync(db, 61_002, 61_002)
+  return { path: other, replicas: [{ name: 'other', path: replica }] }
+}
 
 export class Arena {
   readonly folder: string
@@ -116,6 +134,7 @@ export class Arena {
           'min-checkpoint-page-count': 50,
           replicas: [replica('a', '100ms'), replica('b', '1500ms')],
         },
+        ...(isApart ? [placeApart(this.db)] : []),
       ],
       logging: { level: 'debug', type: 'json' },
     }
@@ -138,8 +157,8 @@ export class Arena {
     )
     this.daemon = daemon
     this.#judged = () => {
-      const lines = logOf(daemon)
-      const first = verdictOf(daemon)
+      const lines = this.#logOf(daemon)
+      const [first] = verdictsOf(lines)
       if (first === undefined) return
       const said = JSON.stringify(first)
       if (first.msg === 'generation continues') {
@@ -167,7 +186,21 @@ export class Arena {
   /** How many generations the daemon has begun. */
   get generations(): number {
     if (this.daemon === undefined) return 0
-    return logOf(this.daemon).filter(({ msg }) => msg === 'new generation').length
+    return this.#logOf(this.daemon).filter(({ msg }) => msg === 'new generation').length
+  }
+
+  #logOf(daemon: Running): LogLine[] {
+    return logOf(daemon).filter(({ db = this.db }) => db === this.db)
+  }
+
+  /** The processes in which the daemon has SQLite. */
+  get readers(): number[] {
+    const { pid = 0, ended = true } = this.daemon ?? {}
+    if (ended) return []
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ')
+    return children
+      .filter((child) => child !== '' && commandOf(child).includes('sqlite-worker'))
+      .map(Number)
   }
 
   /** Throws if the daemon before went on where that was not proven, or began a generation where it was. */
@@ -181,7 +214,8 @@ export class Arena {
     options: Partial<WriterOptions> = {},
     env: Readonly<Record<string, string>> = {},
   ): Promise<Running> {
-    if (this.daemon !== undefined && verdictOf(this.daemon) === undefined) this.#isAlone = false
+    if (this.daemon !== undefined && verdictsOf(this.#logOf(this.daemon)).length === 0)
+      this.#isAlone = false
     this.writer = startWriter(
       {
         db: this.db,
@@ -214,10 +248,11 @@ export class Arena {
       throw new Error(`${name} restores row ${n}, and had restored ${this.#newest[name]}`)
     }
     this.#newest[name] = n
-    assertReached(
-      restored,
-      logged.filter(({ replica }) => replica === name),
-    )
+    const begun = this.daemon === undefined ? [] : verdictsOf(this.#logOf(this.daemon))
+    assertReached(restored, {
+      lines: logged.filter(({ replica }) => replica === name),
+      begun: begun.flatMap(({ generation = [] }) => generation),
+    })
     return n
   }
 
@@ -286,6 +321,14 @@ export class Arena {
   }
 }
 
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
 interface Stored {
   readonly generation: string
   readonly index: number
@@ -307,12 +350,24 @@ function lastStored(lines: readonly LogLine[], name: ReplicaName): Stored | unde
 }
 
 /** What was stored according to the log, in a generation with a snapshot, is what a restore has at least. */
-function assertReached(restored: Position, lines: readonly LogLine[]): void {
+function assertReached(
+  restored: Position,
+  {
+    lines,
+    begun,
+  }: {
+    readonly lines: readonly LogLine[]
+    /** The generations that the daemon has gone on with or begun by now, in order. */
+    readonly begun: readonly string[]
+  },
+): void {
   const snapshot = lines.findLast(({ msg }) => msg === 'snapshot written')
   const stored = lastStored(lines, lines[0]?.replica === 'b' ? 'b' : 'a')
   if (snapshot?.position === undefined || stored === undefined) return
   const generation = snapshot.position.slice(0, 16)
   if (generation !== restored.generation) {
+    // Begun and stored while it was restored, perhaps.
+    if (begun.indexOf(restored.generation) > begun.indexOf(generation)) return
     // A snapshot finished, and its log line not yet read, would be newer.
     if (stored.generation === generation) {
       throw new Error(`generation ${generation} is stored, and ${restored.generation} is restored`)

@@ -58,6 +58,42 @@ async function untilKilled(process: Running, trap: Trap, blow: Blow, arena: Aren
   }
 }
 
+/** Kills the process in which the daemon has SQLite at a named point, and the daemon, if the call is its own: who lives goes on. */
+export async function killReaderAt(arena: Arena, blow: Blow): Promise<void> {
+  const { point, moment, nth } = blow
+  if (arena.daemon?.ended === false) await arena.daemon.kill()
+  if (arena.writer?.ended !== false) await arena.startWriter()
+  const trap = new Trap(arena.folder, point, { moment, nth, armed: false })
+  const daemon = arena.startDaemon(trap.env)
+  await arena.catchUp()
+  trap.arm()
+  await until(
+    () => trap.killed !== undefined,
+    60_000,
+    () => `${describe(blow)} to come, of ${daemon.output}`,
+  )
+  trap.disarm()
+  await goesOn(arena)
+}
+
+/** Kills one of those processes at a random moment, as a truncated `-shm` does. */
+export async function killReaderAtRandom(arena: Arena): Promise<void> {
+  if (arena.daemon?.ended !== false) arena.startDaemon()
+  if (arena.writer?.ended !== false) await arena.startWriter()
+  await sleep(arena.random() * 1200)
+  await until(() => arena.readers.length > 0, 60_000, 'a process with SQLite')
+  const { readers } = arena
+  process.kill(readers[Math.floor(arena.random() * readers.length)]!, 'SIGBUS')
+  await goesOn(arena)
+}
+
+async function goesOn(arena: Arena): Promise<void> {
+  await arena.verify('a')
+  await arena.verify('b')
+  if (arena.daemon?.ended === true) arena.startDaemon()
+  await arena.catchUp()
+}
+
 /** Kills the daemon at a named point, and often the application with it; what is stored must be right at once. */
 export async function killDaemonAt(arena: Arena, blow: Blow): Promise<void> {
   const { point, moment, nth } = blow

@@ -1,11 +1,13 @@
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { join } from 'node:path'
 import { cleanUp, program, Running, temporaryFolder, until } from '../../support/cli.ts'
-import { Arena, generator } from '../../support/crash-arena.ts'
+import { Arena, generator, isApart } from '../../support/crash-arena.ts'
 import {
   killApplicationAt,
   killAtRandom,
   killDaemonAt,
+  killReaderAt,
+  killReaderAtRandom,
   killRestoreAt,
   Tally,
 } from '../../support/crash-cycles.ts'
@@ -44,6 +46,9 @@ const some = (points: readonly CrashPoint[]): CrashPoint[] =>
   points.filter(({ name }) => only.test(name) && random() < share)
 const times = (count: number): number => Math.ceil(count * share)
 
+/** Of the calls of the daemon, SQLite's. */
+const isOfReader = ({ name }: CrashPoint): boolean => name.startsWith('checkpoint: ')
+
 async function counted(name: string, cycle: () => Promise<void>): Promise<void> {
   try {
     await cycle()
@@ -60,11 +65,12 @@ describe.skipIf(!hasCompiler)('killed at a named point', () => {
     async (name, point) => {
       for (const moment of momentsOf(point)) {
         for (const nth of point.nth) {
-          await counted(name, () => killDaemonAt(arena, { point, moment, nth }))
+          const kill = isApart && isOfReader(point) ? killReaderAt : killDaemonAt
+          await counted(name, () => kill(arena, { point, moment, nth }))
         }
       }
       if (arena.writer?.ended !== false) await arena.startWriter()
-      arena.startDaemon()
+      if (arena.daemon?.ended !== false) arena.startDaemon()
       await arena.catchUp()
       await arena.stop()
     },
@@ -127,6 +133,7 @@ test('killed at random moments', async () => {
   for (let cycle = 0; cycle < times(60); cycle += 1) {
     const victims = (['daemon', 'application', 'both'] as const)[Math.floor(random() * 3)]!
     await counted(`random: ${victims}`, () => killAtRandom(arena, victims))
+    if (isApart) await counted('random: reader', () => killReaderAtRandom(arena))
   }
   if (arena.writer?.ended !== false) await arena.startWriter()
   if (arena.daemon?.ended !== false) arena.startDaemon()
