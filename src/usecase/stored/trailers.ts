@@ -71,6 +71,9 @@ export async function readTrailerByName(
   return { contentBytes, found }
 }
 
+/** A longer trailer is read again when it is asked for again: its captures can take 20 MB, and a replica can have many such. */
+const maxKeptBytes = 64 * 1024
+
 /** Reads trailers from the ends of stored objects, each once. */
 export class TrailerReader {
   readonly #client: ReplicaClient
@@ -101,7 +104,8 @@ export class TrailerReader {
     if (tail.kind === 'unreadable') {
       this.#notes.push(`${path} has an unreadable trailer: ${tail.problem}`)
     }
-    this.#known.set(path, tail)
+    const isLong = tail.kind === 'trailer' && tail.lengthBytes > maxKeptBytes
+    if (!isLong) this.#known.set(path, tail)
     return tail
   }
 }
