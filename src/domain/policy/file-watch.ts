@@ -65,6 +65,11 @@ export class FileWatch {
   captured({ copiedCount, isAllCopied }: Copying, nowMs: number): void {
     const look = this.#look
     this.#look = undefined
+    // A WAL that was over at the first look, all of it copied back, is counted until the first one that is captured begins.
+    const overCount = this.#copiedCount ?? 0
+    if (this.#known !== undefined && copiedCount < overCount) {
+      this.#known = { ...this.#known, copiedCount: this.#known.copiedCount - overCount }
+    }
     this.#copiedCount = copiedCount
     const isExplained = this.#known === undefined || copiedCount > this.#known.copiedCount
     if (isExplained && this.#suspicion?.isProven === false) this.#suspicion = undefined

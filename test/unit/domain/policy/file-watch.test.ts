@@ -77,6 +77,22 @@ describe('a file that changes', () => {
     expect(watch.verdict(2000)).toBe('ask')
   })
 
+  test('was written by a checkpoint of the first WAL that is captured, though the one before had more frames', () => {
+    const watch = knowing(all(22))
+    watch.captured(some(0), 1000)
+    watch.captured(all(1), 1020)
+    watch.looked(file(2))
+    watch.captured(all(1), 1040)
+    expect(watch.verdict(1_000_000)).toBe('usual')
+    expect(watch.settled).toEqual({ signs: file(2), copiedCount: 1 })
+    // Who wrote it before that is still told.
+    const foreign = knowing(all(22))
+    foreign.looked(file(2))
+    foreign.captured(all(22), 1000)
+    foreign.captured(some(0), 1020)
+    expect(foreign.verdict(2000)).toBe('foreign')
+  })
+
   test('is judged by what was known of it when the same WAL is captured anew', () => {
     const watch = knowing(all(5))
     watch.resume(3)
