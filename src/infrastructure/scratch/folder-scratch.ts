@@ -1,9 +1,10 @@
-import { lstat, mkdir, mkdtemp, readdir, rm, statfs } from 'node:fs/promises'
+import { lstat, mkdir, mkdtemp, readdir, realpath, statfs } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { OutputError } from '../../domain/errors.js'
 import { codeOf, messageOf } from '../../kit/error-text.js'
 import { formatBytes } from '../../kit/quantity.js'
 import { type ScratchFolder, type ScratchSpace } from '../../usecase/ports/scratch.js'
+import { removeWhole } from '../files/held-folder.js'
 import { isAlive } from '../files/process-lives.js'
 
 /** More than the database itself is left free, for whoever else writes to that disk. */
@@ -42,7 +43,7 @@ export class FolderScratch implements ScratchSpace {
       path,
       [Symbol.asyncDispose]: async () => {
         this.#isOpen = false
-        await rm(path, { recursive: true, force: true, maxRetries: 3 })
+        await removeScratch(path)
       },
     }
   }
@@ -58,7 +59,7 @@ export class FolderScratch implements ScratchSpace {
       const path = join(folder, name)
       const found = await lstat(path).catch(() => undefined)
       const isOurs = found?.isDirectory() === true && found.uid === process.geteuid?.()
-      if (isOurs) await rm(path, { recursive: true, force: true })
+      if (isOurs) await removeScratch(path)
     }
   }
 
@@ -84,4 +85,9 @@ const hint = 'Free some space there, or name another folder with validation-path
 
 function ignoreExisting(error: unknown): void {
   if (codeOf(error) !== 'EEXIST') throw error
+}
+
+/** Who may write to the folder that it is in could else lead what removes it out of it. */
+async function removeScratch(path: string): Promise<void> {
+  await removeWhole(join(await realpath(dirname(path)), basename(path)))
 }
