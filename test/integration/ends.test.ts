@@ -12,6 +12,7 @@ import { hasCompiler, Trap } from '../support/kill-at-call.ts'
 import { onThisMachine } from '../support/patience.ts'
 import { createKeepingS3 } from '../support/stores/keeping-s3.ts'
 import { startScriptedS3 } from '../support/stores/scripted-s3.ts'
+import { WrongClock } from '../support/wrong-clock.ts'
 
 const endsWithinMs = 1000
 
@@ -295,6 +296,34 @@ describe('what hangs in the operating system outlives the shutdown timeout by so
     expect(await daemon.exit(20_000), daemon.output).toBe(74)
     expect(daemon.output).toContain('still busy after the shutdown timeout, exiting immediately')
   })
+
+  test.skipIf(!hasCompiler)(
+    'when a loop never begins, as /healthz tells after minutes',
+    async () => {
+      const here = scene()
+      const call = { calls: 'link', path: '/[.]app[.]db-tsreplicate/lock$' }
+      const trap = new Trap(here.folder, call, { moment: 'hang', armed: true })
+      const clock = new WrongClock()
+      const LD_PRELOAD = `${trap.env.LD_PRELOAD}:${clock.env.LD_PRELOAD}`
+      const dbs = [{ path: here.db, replicas: [{ path: here.replica }] }]
+      const config = configure(here, { addr: '127.0.0.1:0', 'shutdown-timeout': '2s', dbs })
+      const env = { ...clock.env, ...trap.env, LD_PRELOAD }
+      const daemon = new Timed(here, [program, 'replicate', '-config', config], env)
+      await until(() => trap.killed !== undefined, 20_000, 'it to hang')
+      await daemon.waitFor(/serving metrics on/)
+      const url = /http:\/\/[\d.:]+/.exec(daemon.output)?.[0]
+      const health = async (): Promise<string> => {
+        const answer = await fetch(`${url}/healthz`)
+        return `${answer.status} ${await answer.text()}`
+      }
+      expect(await health()).toBe('200 alive\n')
+      clock.pass(310_000)
+      await until(async () => (await health()).startsWith('503'), 20_000, '/healthz to tell')
+      expect(await health()).toMatch(/app\.db: its loop has not moved for 5m/)
+      daemon.signal('SIGTERM')
+      expect(await daemon.exit(20_000), daemon.output).toBe(74)
+    },
+  )
 })
 
 function startWith(here: Scene, replica: object, env: Record<string, string>): Timed {
