@@ -1,7 +1,15 @@
 /** A daemon of another user than the application's never keeps the application from writing. */
 import Database from 'better-sqlite3'
 import { spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, mkdirSync, readdirSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  lchownSync,
+  mkdirSync,
+  readdirSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { cleanUp, program, Running, temporaryFolder, writeConfig } from '../support/cli.ts'
@@ -117,4 +125,29 @@ describe.skipIf(!isRoot)('a daemon of another user', () => {
     expect(await daemon.stop()).toBe(0)
     expect(write(db)).toBe('')
   })
+
+  test.each(['the local state', 'its spool'])(
+    'follows no link that the application’s user has put in the place of %s',
+    async (what) => {
+      const { data, db } = scene({ file: 0o660, folder: 0o2770, group: shared })
+      const folder = join(data, '..')
+      const [state, victim] = [join(data, '.app.db-tsreplicate'), join(folder, 'victim')]
+      mkdirSync(victim)
+      writeFileSync(join(victim, 'file'), '')
+      chownSync(victim, daemonUser, daemonUser)
+      if (what === 'its spool') {
+        mkdirSync(state)
+        chownSync(state, application, shared)
+        chmodSync(state, 0o2770)
+      }
+      const link = what === 'its spool' ? join(state, 'spool') : state
+      symlinkSync(victim, link)
+      lchownSync(link, application, application)
+      const config = writeConfig(folder, { path: db, replicas: [join(folder, 'replica')] })
+      const daemon = startDaemon(config)
+      await daemon.waitFor(/the local state cannot be in .* is a link of user 54321/)
+      expect(await daemon.stop()).toBe(74)
+      expect(readdirSync(victim)).toEqual(['file'])
+    },
+  )
 })

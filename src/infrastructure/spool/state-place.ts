@@ -3,7 +3,7 @@
  * change that folder; else below a folder for all of them, at the same path. Whoever can change what root writes there could make
  * it overwrite, delete or read anything.
  */
-import { realpath, stat } from 'node:fs/promises'
+import { lstat, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { LocalStateError } from '../../domain/errors.js'
 import { type DatabaseConfig } from '../../domain/settings/config.js'
@@ -46,7 +46,10 @@ export async function settleState(
   options: AdoptOptions,
 ): Promise<{ readonly path: string; readonly movedFrom: string | undefined }> {
   const { path, former } = await findStatePlace(configured)
-  if (process.geteuid?.() !== 0) return { path, movedFrom: undefined }
+  if (process.geteuid?.() !== 0) {
+    await refuseForeignLink(path)
+    return { path, movedFrom: undefined }
+  }
   const movedFrom = await orLocalStateError(`take over the local state in ${path}`, async () => {
     // The folder of a database that is still to come is not ours to create.
     if (former !== undefined) await createFolder(dirname(path))
@@ -63,6 +66,18 @@ export async function settleState(
     return isAdopted && from !== path ? from : undefined
   })
   return { path, movedFrom }
+}
+
+/** What we would make, and remove, behind a link of somebody else would be where he wants it. */
+async function refuseForeignLink(path: string): Promise<void> {
+  for (const at of [path, join(path, 'spool')]) {
+    const stats = await lstat(at).catch(() => undefined)
+    if (stats?.isSymbolicLink() !== true || isTrusted(stats.uid)) continue
+    throw new LocalStateError(
+      `the local state cannot be in ${path}: ${at} is a link of user ${stats.uid}`,
+      { hint: 'remove the link, or name a folder as meta-path that nobody else can write' },
+    )
+  }
 }
 
 /** Whether nothing is mounted where this state lies: in a container, it goes with the container. */
