@@ -9,7 +9,7 @@ import { makeNotes } from './notes.ts'
 export const isRoot = process.getuid?.() === 0
 if (!isRoot) sayAtTheEnd('tenants of one machine were not tested: that takes root')
 
-const firstUser = 61_100
+export const firstUser = 61_100
 
 export interface Tenant {
   readonly name: string
