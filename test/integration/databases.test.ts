@@ -7,11 +7,14 @@ import {
   cleanUp,
   listGenerations,
   listObjects,
+  program,
+  Running,
   start,
   temporaryFolder,
   until,
   writeConfig,
 } from '../support/cli.ts'
+import { hasCompiler, Trap } from '../support/kill-at-call.ts'
 import {
   lastAcknowledged,
   restoreAndVerify,
@@ -163,6 +166,32 @@ describe('a database', () => {
     expect(daemon.output).not.toContain('could not be read')
     expect(await restoreAndVerify(replica, join(folder, 'out'), oracle)).toEqual({ n: 20 })
   })
+
+  test.skipIf(!hasCompiler)(
+    'that is deleted with commits for which there is no room is an error, and what was stored before is kept',
+    async () => {
+      const folder = temporaryFolder()
+      const { db, oracle, replica } = place(folder, 'app')
+      await write({ db, oracle, count: 8 })
+      const config = writeConfig(folder, configured({ db, oracle, replica }))
+      const call = { calls: 'write,sync', path: '/spool/[0-9a-f]{16}/.*[.]lz4[.].*[.]tmp$' }
+      const trap = new Trap(folder, call, { moment: 'fail', nth: 0, error: 'ENOSPC', armed: false })
+      const command = [program, 'replicate', '-config', config]
+      const daemon = new Running('tsreplicate', process.execPath, command, trap.env)
+      await daemon.waitFor(/snapshot written/)
+      await daemon.waitFor(/at rest/)
+      daemon.signal('SIGSTOP')
+      await write({ db, oracle, count: 12 })
+      for (const suffix of ['', '-wal', '-shm']) rmSync(db + suffix)
+      trap.arm()
+      daemon.signal('SIGCONT')
+      // By whichever comes first, the capture or the look at the file.
+      await daemon.waitFor(/level=ERROR msg="(the last commits|sync error).* err=".*ENOSPC/)
+      trap.disarm()
+      await daemon.stop()
+      expect(await restoreAndVerify(replica, join(folder, 'out'), oracle)).toEqual({ n: 8 })
+    },
+  )
 
   test('that is deleted keeps its replica, and made again begins a generation', async () => {
     const folder = temporaryFolder()

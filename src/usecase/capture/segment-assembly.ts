@@ -32,6 +32,8 @@ export class SegmentAssembly implements AsyncDisposable {
   #first: CapturedRun | undefined
   #last: CapturedRun | undefined
   #captures: Capture[] = []
+  /** What a write failed with: it lacks what was to be written, and is never finished. */
+  #failure: { readonly error: unknown } | undefined
   walBytes = 0
 
   constructor(options: {
@@ -69,18 +71,28 @@ export class SegmentAssembly implements AsyncDisposable {
       if (former?.timeMs === timeMs) this.#captures.pop()
       this.#captures.push({ endOffset: run.end.offset, timeMs })
     }
-    if (run.bytes.length >= leastBlockBytes) {
+    try {
+      await this.#write(run.bytes, signal)
+    } catch (error) {
+      this.#failure = { error }
+      throw error
+    }
+  }
+
+  async #write(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+    if (bytes.length >= leastBlockBytes) {
       await this.#flush(signal)
-      await this.#writeBlocks(run.bytes, signal)
+      await this.#writeBlocks(bytes, signal)
     } else {
-      this.#pending.push(run.bytes)
-      this.#pendingBytes += run.bytes.length
+      this.#pending.push(bytes)
+      this.#pendingBytes += bytes.length
       if (this.#pendingBytes >= leastBlockBytes) await this.#flush(signal)
     }
   }
 
   /** Finishes the segment in the spool. Only at a commit. */
   async seal(signal: AbortSignal): Promise<SpooledSegment> {
+    if (this.#failure !== undefined) throw this.#failure.error
     const first = this.#first
     const last = this.#last
     assert(first !== undefined && last !== undefined, 'a segment has frames')

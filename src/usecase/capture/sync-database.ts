@@ -597,10 +597,12 @@ export class SyncDatabase {
 
   /** What a deleted file still holds is read as long as it is open. */
   async #keepRest(): Promise<void> {
+    let said: unknown
     try {
       const { continuity } = await this.#captureAll(never, { atOnce: true, isDeleted: true })
       if (continuity.kind === 'broken') throw new DatabaseError(continuity.detail)
     } catch (error) {
+      said = error
       this.#sayLostRest(error)
     }
     try {
@@ -608,7 +610,7 @@ export class SyncDatabase {
       await this.#intake.settled()
       this.#intake.throwFailure()
     } catch (error) {
-      this.#sayLostRest(error)
+      if (error !== said) this.#sayLostRest(error)
     }
   }
 

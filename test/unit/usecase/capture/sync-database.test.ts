@@ -960,9 +960,22 @@ describe('a failure', () => {
       () => (spool.disk = () => Promise.reject(new LocalStateError('no space left on device'))),
       'LocalStateError: no space left on device',
     ],
+    [
+      'finds no room for a part of a segment, for a moment',
+      () => {
+        // More than is gathered before it is written.
+        database.runBytes = 100_000
+        spool.writing = () => {
+          spool.writing = () => turn()
+          return Promise.reject(new LocalStateError('no space left on device'))
+        }
+      },
+      'LocalStateError: no space left on device',
+    ],
   ])('where the WAL of a deleted database %s is one error', async (_how, fail, why) => {
     database.commit(3)
     await clock.advance(3000)
+    const sealed = called('sealed').length
     fail()
     database.commit(3)
     database.isGone = true
@@ -971,6 +984,8 @@ describe('a failure', () => {
     const text = 'the last commits of the deleted database could not be read and kept'
     expect(lines.filter((line) => line === text)).toHaveLength(1)
     expect(lines[lines.indexOf(text) + 1]).toBe(why)
+    // What a part is missing of is not stored.
+    if (why.startsWith('LocalState')) expect(called('sealed')).toHaveLength(sealed)
   })
 
   test('of checkpoints that lasts is said once and in the status, and so is its end', async () => {
