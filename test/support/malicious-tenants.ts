@@ -80,6 +80,17 @@ export const attacks: Readonly<Record<string, Attack>> = {
     complaint: /not a regular file/,
   },
   'a FIFO as -shm': { before: () => 'mkfifo app.db-shm', complaint: /not a regular file/ },
+  'a FIFO as -journal': { before: () => 'mkfifo app.db-journal', complaint: /not a regular file/ },
+  'a journal that names a FIFO': {
+    // The name, its length and checksum, and what a journal of several databases ends with.
+    before: () =>
+      `mkfifo x; printf 'x\\000\\000\\000\\001\\000\\000\\000\\170\\331\\325\\005\\371\\040\\241\\143\\327' > app.db-journal`,
+    complaint: /of a transaction in several databases/,
+  },
+  'a FIFO as -journal that comes and goes': {
+    during: () =>
+      'for i in $(seq 40); do mkfifo app.db-journal; sleep 0.02; rm app.db-journal; done',
+  },
   'a second name for -wal': {
     before: () => ': > log; ln log app.db-wal',
     complaint: /has another name \(a hard link\)/,

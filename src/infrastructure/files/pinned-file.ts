@@ -40,10 +40,13 @@ export class PinnedFile implements AsyncDisposable {
     return this.#handle === undefined ? realpath(this.#path) : readlink(this.#descriptor)
   }
 
-  /** Opens it for reading, with these flags beside. Whatever is no regular file has to be left alone. */
+  /**
+   * Opens it for reading, with these flags beside. Whatever is no regular file has to be left alone. Nobody is waited for who
+   * has a lease of it: then it fails with EAGAIN.
+   */
   async reopen(flags = 0): Promise<FileHandle> {
     const path = this.#handle === undefined ? this.#path : this.#descriptor
-    return open(path, constants.O_RDONLY | flags)
+    return open(path, constants.O_RDONLY | constants.O_NONBLOCK | flags)
   }
 
   get #descriptor(): string {

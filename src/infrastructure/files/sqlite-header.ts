@@ -21,6 +21,8 @@ export async function kindByContent(
     return magic.equals(await readAt(file, 0, magic.length)) ? 'database' : 'other'
   } catch (error) {
     const code = codeOf(error)
+    // Somebody has a lease of it, and is asked to give that back.
+    if (code === 'EAGAIN') return 'in use'
     return code === 'EACCES' || code === 'EPERM' ? 'unreadable' : 'other'
   }
 }

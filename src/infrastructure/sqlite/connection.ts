@@ -1,5 +1,6 @@
 import Database from 'better-sqlite3'
 import fs from 'node:fs'
+import { refuseUnfitJournal } from './rollback-journal.js'
 
 /** The database file is empty at the moment, as while another one is copied over it. */
 export class EmptyFileError extends Error {
@@ -18,9 +19,10 @@ export function connect(
   { readonly = false, thrift = '' }: { readonly?: boolean; thrift?: string } = {},
 ): Database.Database {
   // Not a descriptor: closing one would drop SQLite's locks.
-  if (fs.statSync(path, { throwIfNoEntry: false })?.size === 0) {
-    throw new EmptyFileError('the database file is empty at the moment')
-  }
+  const stats = fs.statSync(path, { throwIfNoEntry: false })
+  if (stats?.isFile() === false) throw new Error('it is not a regular file')
+  if (stats?.size === 0) throw new EmptyFileError('the database file is empty at the moment')
+  refuseUnfitJournal(path)
   const connection = new Database(path, { readonly, fileMustExist: true, timeout: 0 })
   try {
     connection.exec(`PRAGMA wal_autocheckpoint = 0; ${thrift}`)

@@ -62,7 +62,7 @@ export async function findDatabaseFile(
   }
   refuseOtherOwner(stats, owner)
   refuseSparse(stats)
-  for (const suffix of ['-wal', '-shm']) await refuseStranger(`${real}${suffix}`, stats)
+  for (const suffix of ['-wal', '-shm', '-journal']) await refuseStranger(`${real}${suffix}`, stats)
   return {
     path: real,
     identity: { device: stats.dev, inode: stats.ino },

@@ -29,7 +29,7 @@ export class Offences {
       error: new DatabaseError(
         `it has ended the process in which SQLite reads it (${why}), as databases of its owner did ${count === 1 ? 'once' : `${count} times`} of late: it is not replicated until ${until}`,
         {
-          hint: 'find out who truncates its -shm or damages its -wal while it is in use; the databases of other users are replicated meanwhile',
+          hint: 'find out who truncates its -shm, damages its -wal, or puts something else in the place of its files while it is in use; the databases of other users are replicated meanwhile',
         },
       ),
     })

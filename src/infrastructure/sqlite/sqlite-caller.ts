@@ -201,6 +201,11 @@ function translated(message: string, code: string | undefined): DatabaseError {
     })
   }
   if (code === 'UNTOLD') return new LockedError(message)
+  if (code === 'JOURNAL') {
+    return new LockedError(message, {
+      hint: 'SQLite would open what lies there: if no application writes the database, remove what is no file; else open the database once in its application, or in sqlite3',
+    })
+  }
   if (code === 'EMPTY') {
     return new LockedError(message, {
       hint: 'is another file being copied over it? its -wal is left as it is, and it is looked at again shortly',

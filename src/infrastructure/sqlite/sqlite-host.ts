@@ -1,6 +1,6 @@
 /**
  * Where SQLite calls are made: in a thread of the daemon, or in a process apart. SQLite maps `-shm` into memory, and whoever
- * truncates that file ends the process of everybody who has it mapped (SIGBUS).
+ * truncates that file ends the process of everybody who has it mapped (SIGBUS). A process that does not get on is ended.
  */
 import { fork } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
@@ -18,6 +18,7 @@ import {
   type SqliteReply,
   type SqliteRequest,
 } from './sqlite-messages.js'
+import { watchForStuck } from './stuck-process.js'
 import { readUnderWay } from './under-way.js'
 
 export interface SqliteHostEvents {
@@ -61,6 +62,15 @@ export function startProcess({ said, died, ended }: SqliteHostEvents): SqliteHos
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'inherit', 'ipc', underWay ?? 'ignore'],
   })
+  let stuckFor: Error | undefined
+  const { pid } = child
+  const watch =
+    pid === undefined || underWay === undefined
+      ? undefined
+      : watchForStuck({ pid, underWay }, (why) => {
+          stuckFor = why
+          child.kill('SIGKILL')
+        })
   const exited = new Promise<void>((resolve) => {
     child.on('error', (error) => end(error))
     child.once('exit', (code, killedBy) =>
@@ -70,16 +80,17 @@ export function startProcess({ said, died, ended }: SqliteHostEvents): SqliteHos
     function end(why: Error): void {
       if (isOver) return
       isOver = true
+      watch?.[Symbol.dispose]()
       ended()
       const database = underWay === undefined ? undefined : readUnderWay(underWay)
       if (underWay !== undefined) fs.closeSync(underWay)
-      died(why, database)
+      died(stuckFor ?? why, database)
       resolve()
     }
   })
   child.on('message', (reply: SqliteReply) => said(owned(reply)))
   return {
-    pid: child.pid ?? process.pid,
+    pid: pid ?? process.pid,
     // What could not be sent is not answered, since it is dead then.
     post: (order) => void child.send(order, () => undefined),
     end: () => {

@@ -1,6 +1,6 @@
 import Database from 'better-sqlite3'
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -36,6 +36,32 @@ test.each<[string, () => unknown]>([
   empty()
   expect(open).toThrow(EmptyFileError)
   expect(statSync(`${path}-wal`)).toMatchObject({ ino, size })
+})
+
+const magic = Buffer.from('d9d505f920a163d7', 'hex')
+const journals: [string, () => void, RegExp][] = [
+  ['a FIFO', () => execFileSync('mkfifo', [`${path}-journal`]), /not a regular file: .*-journal/],
+  [
+    'one that names another',
+    () => writeFileSync(`${path}-journal`, Buffer.from([1, 0, 0, 0, 1, 0, 0, 0, 1, ...magic])),
+    /of a transaction in several databases/,
+  ],
+]
+
+test.each(journals)('nothing is opened beside a journal that is %s', (_, put, why) => {
+  put()
+  // By now, SQLite would wait without end.
+  expect(() => new WalReader(path)).toThrow(why)
+  expect(() => WriterLock.take(path, { spinMs: 0, holdMs: 1000 })).toThrow(why)
+  expect(() => new WalCapture(path).open()).toThrow(why)
+  expect(tryCheckpoint(path)).toBe('failed')
+})
+
+test('a database is opened beside a journal that a crash has left, or that means nothing', () => {
+  writeFileSync(`${path}-journal`, '')
+  new WalReader(path).close()
+  writeFileSync(`${path}-journal`, Buffer.alloc(1024))
+  new WalReader(path).close()
 })
 
 test('a checkpoint of a file that is empty is not tried', () => {
