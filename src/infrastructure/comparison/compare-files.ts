@@ -2,7 +2,7 @@
  * Compares a live database with a restored image, page by page, by reading files alone. Whoever runs this must not have
  * the database open in SQLite: closing a descriptor of the file would drop SQLite's locks.
  */
-import { closeSync, fstatSync, openSync, readSync, realpathSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync, realpathSync } from 'node:fs'
 import { databasePageSize, type Salts, sameSalts } from '../../domain/wal/wal-format.js'
 import { codeOf } from '../../kit/error-text.js'
 import {
@@ -23,29 +23,42 @@ export function compareFiles(request: ComparisonRequest): ComparisonResult | und
   const files = new OpenedFiles()
   try {
     const image = files.open(request.imagePath)
-    const database = files.open(request.databasePath)
     if (image === undefined) throw new Error(`${request.imagePath} is gone`)
+    const databasePath = realPathOf(request.databasePath)
+    const database = databasePath === undefined ? undefined : files.open(databasePath)
     if (database === undefined) return undefined
-    const wal = files.open(`${realpathSync(request.databasePath)}-wal`)
+    const wal = files.open(`${databasePath}-wal`)
     return new Comparison({ image, database, wal, request }).run()
   } finally {
     files.close()
   }
 }
 
+/** Where it lies, whatever links lead to it. Undefined: nowhere. */
+function realPathOf(path: string): string | undefined {
+  return unlessAbsent(() => realpathSync(path))
+}
+
+function unlessAbsent<T>(act: () => T): T | undefined {
+  try {
+    return act()
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined
+    throw error
+  }
+}
+
 class OpenedFiles {
   readonly #descriptors: number[] = []
 
-  /** Undefined: there is no such file. */
+  /** Undefined: there is no such file. A link is not followed, and nothing is waited for: the folder may be somebody else's. */
   open(path: string): number | undefined {
-    try {
-      const fd = openSync(path, 'r')
-      this.#descriptors.push(fd)
-      return fd
-    } catch (error) {
-      if (codeOf(error) === 'ENOENT') return undefined
-      throw error
-    }
+    const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
+    const fd = unlessAbsent(() => openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK))
+    if (fd === undefined) return undefined
+    this.#descriptors.push(fd)
+    if (!fstatSync(fd).isFile()) throw new Error(`it is not a regular file: ${path}`)
+    return fd
   }
 
   close(): void {
