@@ -127,3 +127,37 @@ test('where the process that replicates hangs, who waits in another one is refus
   await second.stop()
   await expect(second.stored()).rejects.toBeInstanceOf(NotStoredError)
 })
+
+test('nobody is told that a commit is stored by a process that stores elsewhere than his own would', async () => {
+  const folder = temporaryFolder()
+  const db = join(folder, 'app.db')
+  const [old, next] = [join(folder, 'old'), join(folder, 'next')]
+  makeNotes(db, 'kept')
+  const warnings: unknown[] = []
+  const heard: object[] = []
+  await using first = await replicate(db, `file://${old}`, { logger: silent })
+  await first.stored({ urgency: 'now' })
+  const logger = { ...silent, warn: (fields: object) => warnings.push(fields) }
+  await using second = await replicate(db, `file://${next}`, { logger })
+  second.on('problem', (event) => heard.push(event))
+  second.on('recovered', (event) => heard.push(event))
+
+  const why = `another process replicates it to ${old} (file), and not to ${next} (file)`
+  for (const replicas of ['all', 'any', ['file']] as const) {
+    const refused = second.stored({ urgency: 'now', replicas })
+    await expect(refused).rejects.toBeInstanceOf(NotStoredError)
+    await expect(refused).rejects.toMatchObject({
+      message: `not stored: ${db}: ${why}`,
+      missing: [{ database: db, replica: 'file' }],
+    })
+  }
+  await until(() => heard.length > 0, 20_000, 'the problem that is to be heard')
+  expect(await first.stop()).toEqual([])
+  await second.stored({ urgency: 'now', timeoutMs: 60_000 })
+  await until(() => heard.length > 1, 20_000, 'that it is over')
+  expect(warnings).toEqual([{ db, why }])
+  expect(heard).toMatchObject([{ database: db, message: why }, { from: 'problem' }])
+  await second.stop()
+  await restore(next, join(folder, 'restored.db'))
+  expect(notesIn(join(folder, 'restored.db'))).toEqual(['kept'])
+})

@@ -14,6 +14,8 @@ import { type DaemonStatus } from '../../domain/status.js'
 import { isGeneration } from '../../domain/wal/generation.js'
 import { type Stored, type StoredWithSnapshot } from '../../usecase/daemon/commit-waits.js'
 import { type DaemonAnswer } from './ask-daemon.js'
+import { type WantedDatabase } from './control.js'
+import { isPlaces } from './sync-request.js'
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -27,9 +29,9 @@ export function parseSnapshotAnswer(answer: DaemonAnswer): readonly StoredWithSn
   return parseAnswer(answer, (value) => listAt(value, 'stored', isStoredWithSnapshot))
 }
 
-/** The paths of the databases that a daemon is to replicate, of `/api/wanted`. */
-export function parseWantedAnswer(answer: DaemonAnswer): ReadonlySet<string> {
-  return new Set(parseAnswer(answer, (value) => listAt(value, 'wanted', isString)))
+/** The databases that a daemon is to replicate, of `/api/wanted`. */
+export function parseWantedAnswer(answer: DaemonAnswer): readonly WantedDatabase[] {
+  return parseAnswer(answer, (value) => listAt(value, 'wanted', isWanted))
 }
 
 /** What `/api/status` says: what everybody goes by is looked at; the rest is as the version of the daemon has it. */
@@ -125,6 +127,10 @@ function isPosition(value: unknown): boolean {
   if (!isFields(value)) return false
   const { generation } = value
   return isString(generation) && isGeneration(generation) && areNumbers(value, ['index', 'offset'])
+}
+
+function isWanted(value: unknown): value is WantedDatabase {
+  return isFields(value) && areStrings(value, ['path']) && isPlaces(value['replicas'])
 }
 
 function isStatus(value: unknown): value is DaemonStatus {

@@ -1,7 +1,14 @@
 /**
  * What a daemon can be asked to do, by a socket of this machine alone: what is listened for on the network only reads.
  */
-import { ConfigError, hintOf, NotStoredError, UsageError } from '../../domain/errors.js'
+import { ConfigError, hintOf, InUseError, NotStoredError, UsageError } from '../../domain/errors.js'
+import { type DatabaseConfig } from '../../domain/settings/config.js'
+import {
+  describeElsewhere,
+  placesOf,
+  type ReplicaPlace,
+  samePlaces,
+} from '../../domain/settings/replica-place.js'
 import { codeOf, messageOf } from '../../kit/error-text.js'
 import { isAbortError } from '../../kit/abort.js'
 import { type Replication } from '../../usecase/daemon/replicated-databases.js'
@@ -24,7 +31,7 @@ export function controlOf(replication: Controlled): Control {
   return new Map<string, Action>([
     ['/api/sync', (body, signal) => sync(replication, body, signal)],
     ['/api/snapshot', (body, signal) => snapshot(replication, body, signal)],
-    ['/api/wanted', () => Promise.resolve({ wanted: replication.wanted })],
+    ['/api/wanted', () => Promise.resolve({ wanted: replication.wanted.map(wantedOf) })],
   ])
 }
 
@@ -33,8 +40,10 @@ async function sync(
   body: unknown,
   signal: AbortSignal,
 ): Promise<{ readonly stored: readonly Stored[] }> {
-  const { database, ...request } = parseSyncRequest(body)
-  const paths = database === undefined ? replication.wanted : [database]
+  const { database, places, ...request } = parseSyncRequest(body)
+  const paths = database === undefined ? replication.wanted.map(pathOf) : [database]
+  const known = replication.wanted.find((each) => isAt(each, database))
+  if (known !== undefined && places !== undefined) refuseElsewhere(known, places)
   const waits = paths.map((path) => replication.awaitStored(path, request, signal))
   return { stored: await Promise.all(waits) }
 }
@@ -45,9 +54,44 @@ async function snapshot(
   signal: AbortSignal,
 ): Promise<{ readonly stored: readonly StoredWithSnapshot[] }> {
   const { database, ...request } = parseSnapshotRequest(body)
-  const paths = database === undefined ? replication.wanted : [database]
+  const paths = database === undefined ? replication.wanted.map(pathOf) : [database]
   const waits = paths.map((path) => replication.awaitSnapshot(path, request, signal))
   return { stored: await Promise.all(waits) }
+}
+
+/** A database that a daemon is to replicate, for another process that may be to replicate it, too. */
+export interface WantedDatabase {
+  readonly path: string
+  readonly replicas: readonly ReplicaPlace[]
+}
+
+function wantedOf(database: DatabaseConfig): WantedDatabase {
+  return { path: database.path, replicas: placesOf(database) }
+}
+
+function pathOf({ path }: DatabaseConfig): string {
+  return path
+}
+
+function isAt({ path, linkTarget }: DatabaseConfig, asked: string | undefined): boolean {
+  return asked !== undefined && (path === asked || linkTarget === asked)
+}
+
+/** What is stored here says nothing of the places of whoever asks. */
+function refuseElsewhere(database: DatabaseConfig, ours: readonly ReplicaPlace[]): void {
+  const theirs = placesOf(database)
+  if (samePlaces(theirs, ours)) return
+  const { path } = database
+  const why = describeElsewhere({ theirs, ours })
+  throw new NotStoredError(`not stored: ${path}: ${why}`, {
+    cause: new InUseError(`${path}: ${why}`),
+    missing: ours.map(({ name, place }) => ({
+      database: path,
+      replica: name,
+      detail: `nothing is sent to ${place} while that process runs`,
+    })),
+    hint: 'The commit itself is safe in the database. Stop that process, and this one takes over, or start both with the same replicas.',
+  })
 }
 
 /** What a failure is to whoever asked. */

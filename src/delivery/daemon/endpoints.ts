@@ -6,7 +6,7 @@ import { AddressError, InUseError, TsreplicateError } from '../../domain/errors.
 import { type Logger } from '../../usecase/ports/logger.js'
 import { codeOf } from '../../kit/error-text.js'
 import { askDaemon } from './ask-daemon.js'
-import { controlOf } from './control.js'
+import { controlOf, type WantedDatabase } from './control.js'
 import { type HealthServerOptions, serveHealth } from './health-server.js'
 import { serveSocketFile, SocketTakenError } from './socket-file.js'
 import { leaveFolder, makeStatusSocket, type StartedWith } from './status-socket.js'
@@ -62,12 +62,12 @@ export async function serveInTurn(
     /** By what it is asked for. */
     readonly subject: StartedWith
     /** Is told of the databases that the first one wants, if that is another one. */
-    readonly leave: (paths: ReadonlySet<string> | 'all') => void
+    readonly leave: (databases: readonly WantedDatabase[] | 'all') => void
     readonly stop: AbortSignal
   },
 ): Promise<{ readonly isFirst: boolean }> {
   const state = { isFirst: false }
-  let left: ReadonlySet<string> | 'all' = 'all'
+  let left: readonly WantedDatabase[] | 'all' = 'all'
   const attempt = async (): Promise<boolean> => {
     try {
       endpoints.lifetime.add(await serveCommands(subject, daemon))
@@ -75,14 +75,14 @@ export async function serveInTurn(
     } catch (err) {
       if (!(err instanceof AddressError)) throw err
       // Where nobody can have a socket, nobody is waited for.
-      if (!(err instanceof SocketTakenError)) leave(new Set())
+      if (!(err instanceof SocketTakenError)) leave([])
       else {
         left = (await wantedByFirst(subject, stop)) ?? left
         leave(left)
       }
       return false
     }
-    leave(new Set())
+    leave([])
     await serveConfigured(config, daemon, endpoints)
     return true
   }
@@ -96,7 +96,7 @@ const wantedMs = 5000
 async function wantedByFirst(
   subject: StartedWith,
   signal: AbortSignal,
-): Promise<ReadonlySet<string> | undefined> {
+): Promise<readonly WantedDatabase[] | undefined> {
   try {
     const question = { method: 'POST', path: '/api/wanted', body: {}, timeoutMs: wantedMs } as const
     return parseWantedAnswer(await askDaemon([subject], question, signal))

@@ -1,10 +1,13 @@
 /** What is asked of `stored`, `/api/sync` and `/api/snapshot`, checked: a slip must not make somebody believe that his commit is stored. */
 import { UsageError } from '../../domain/errors.js'
+import { type ReplicaPlace } from '../../domain/settings/replica-place.js'
 import { type SnapshotRequest, type StoredRequest } from '../../usecase/daemon/await-stored.js'
 
 export interface SyncRequest extends StoredRequest {
   /** Its path; undefined: all. */
   readonly database: string | undefined
+  /** Where the replicas of that database lie to whoever asks: stored elsewhere, it is not stored. Absent: as the daemon has it. */
+  readonly places?: readonly ReplicaPlace[] | undefined
 }
 
 /** What is asked of `/api/snapshot`. */
@@ -21,10 +24,10 @@ const storedNames = ['database', 'replicas', 'urgency', 'timeoutMs'] as const
 
 /** Undefined is the default. Throws {@link UsageError} for what does not exist, or is of a wrong kind. */
 export function parseSyncRequest(given: unknown): SyncRequest {
-  const value = valuesOf(given, [...storedNames, 'waits'])
+  const value = valuesOf(given, [...storedNames, 'waits', 'places'])
   const waits = value('waits') ?? true
   if (typeof waits !== 'boolean') throw wrong('waits', 'true or false')
-  return { ...wantedOf(value), waits }
+  return { ...wantedOf(value), waits, places: parsePlaces(value('places')) }
 }
 
 /** As {@link parseSyncRequest}, of somebody who waits, whatever he asks for. */
@@ -34,7 +37,7 @@ export function parseStoredRequest(given: unknown): SyncRequest {
 
 function wantedOf(
   value: (name: (typeof storedNames)[number]) => unknown,
-): Omit<SyncRequest, 'waits'> {
+): Omit<SyncRequest, 'waits' | 'places'> {
   const database = parseDatabase(value('database'))
   const urgency = value('urgency') ?? 'ride'
   if (urgency !== 'ride' && urgency !== 'now') throw wrong('urgency', "'ride' or 'now'")
@@ -84,6 +87,18 @@ function parseReplicas(replicas: unknown = 'all'): StoredRequest['replicas'] {
     if (known.length === replicas.length) return known
   }
   throw wrong('replicas', "'all', 'any' or a list of names")
+}
+
+function parsePlaces(places: unknown): SyncRequest['places'] {
+  if (places === undefined || isPlaces(places)) return places
+  throw wrong('places', 'a list of names and places')
+}
+
+export function isPlaces(value: unknown): value is readonly ReplicaPlace[] {
+  const isText = (each: object, key: string): boolean => typeof Reflect.get(each, key) === 'string'
+  const isPlace = (each: unknown): boolean =>
+    typeof each === 'object' && each !== null && isText(each, 'name') && isText(each, 'place')
+  return Array.isArray(value) && value.every(isPlace)
 }
 
 function wrong(name: string, wants: string): UsageError {

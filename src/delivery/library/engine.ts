@@ -17,6 +17,7 @@ import { type Replication } from '../../usecase/daemon/replicated-databases.js'
 import { version } from '../cli/version.js'
 import { EndedError, notStored, type Stored } from '../../usecase/daemon/commit-waits.js'
 import { askDaemon } from '../daemon/ask-daemon.js'
+import { type WantedDatabase } from '../daemon/control.js'
 import { serveInTurn } from '../daemon/endpoints.js'
 import { type DaemonSubject } from '../daemon/status-socket.js'
 import { parseSyncAnswer } from '../daemon/answers.js'
@@ -133,13 +134,15 @@ async function awaitStored(
   }: Pick<Parts, 'replication' | 'turn' | 'subject' | 'databases'>,
   signal: AbortSignal,
 ): Promise<Stored> {
-  const known = [...new Set([...databases.named, ...replication.wanted])]
+  const known = [...new Set([...databases.named, ...replication.wanted.map(({ path }) => path)])]
   const database = request.database ?? onlyDatabase(known)
   const endsAt = performance.now() + request.timeoutMs
   for (;;) {
     const timeoutMs = Math.max(1, Math.ceil(endsAt - performance.now()))
     const asked = { ...request, database, timeoutMs }
-    const stored = turn.isFirst ? undefined : await askFirst(subject, asked, signal)
+    const stored = turn.isFirst
+      ? undefined
+      : await askFirst(subject, { ...asked, places: databases.placesOf(database) }, signal)
     if (stored !== undefined) return stored
     try {
       if (!databases.leaves(database)) return await replication.awaitStored(database, asked, signal)
@@ -213,14 +216,14 @@ async function runReplication(
       config,
       replication,
       restoreMissing: (database) => restore([database]),
+      logger: log,
     })
-    const leave = (paths: ReadonlySet<string> | 'all'): void => databases.leave(paths)
+    const leave = (left: readonly WantedDatabase[] | 'all'): void => databases.leave(left)
     const serving = { subject, logger: log, lifetime, leave, stop: stop.signal }
     const turn = await serveInTurn(config, daemon, serving)
     if (!turn.isFirst) log.info({ why: 'another one of this application replicates' }, waitingText)
     const events = await composeEvents({
-      replication,
-      isTold: () => turn.isFirst,
+      replication: toldOf(replication, databases),
       tell: (news) => void tell({ kind: 'news', news }),
     })
     running.resolve({ replication, databases, events, turn, subject })
@@ -232,6 +235,22 @@ async function runReplication(
   } catch (reason) {
     const error = asError(reason)
     return { kind: 'failed', error: kill.signal.aborted ? late(config.shutdownTimeoutMs) : error }
+  }
+}
+
+/** What goes wrong is what this process replicates, and what another one has elsewhere. */
+function toldOf(
+  replication: Replication,
+  databases: WantedDatabases,
+): Pick<Replication, 'status' | 'failing' | 'neverBegun'> {
+  return {
+    status: () => replication.status(),
+    get failing() {
+      return [...replication.failing, ...databases.elsewhere]
+    },
+    get neverBegun() {
+      return replication.neverBegun
+    },
   }
 }
 

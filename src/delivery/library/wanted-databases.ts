@@ -1,9 +1,19 @@
 /** The databases that the engine is to replicate, on the side of the engine: those of the start, and what is added and removed. */
 import { checkConfig } from '../../compose/commands.js'
 import { type Config, type DatabaseConfig } from '../../domain/settings/config.js'
-import { folderOf } from '../../domain/settings/database-folder.js'
+import { databaseAt } from '../../domain/settings/database-folder.js'
 import { type NotStored } from '../../domain/errors.js'
+import {
+  describeElsewhere,
+  placesOf,
+  type ReplicaPlace,
+  samePlaces,
+} from '../../domain/settings/replica-place.js'
+import { sameSettings } from '../../domain/settings/same-settings.js'
+import { type NotReady } from '../../domain/status.js'
 import { type Replication } from '../../usecase/daemon/replicated-databases.js'
+import { type Logger } from '../../usecase/ports/logger.js'
+import { type WantedDatabase } from '../daemon/control.js'
 
 /** Several processes of an application may have one configuration: one of them replicates, and the others take over. */
 export function inTurn(config: Config): Config {
@@ -29,13 +39,16 @@ export interface WantedDatabasesOptions {
   readonly replication: Pick<Replication, 'want' | 'remove'>
   /** Restores one that does not exist, if it wants that. */
   readonly restoreMissing: (database: DatabaseConfig) => Promise<unknown>
+  readonly logger: Logger
 }
 
 export class WantedDatabases {
   readonly #options: WantedDatabasesOptions
   #config: Config
   /** What the process that is asked replicates, and this one does not. */
-  #left: ReadonlySet<string> | 'all' = new Set()
+  #left: readonly WantedDatabase[] | 'all' = []
+  /** Those of them that it has elsewhere than this one would. */
+  #elsewhere: readonly NotReady[] = []
 
   constructor(options: WantedDatabasesOptions) {
     this.#options = options
@@ -48,16 +61,26 @@ export class WantedDatabases {
   }
 
   /** Leaves these to another process; it is that one which is asked, so it has to be the one that replicates them. */
-  leave(paths: ReadonlySet<string> | 'all'): void {
-    if (sameLeft(paths, this.#left)) return
-    this.#left = paths
+  leave(databases: readonly WantedDatabase[] | 'all'): void {
+    if (sameSettings(databases, this.#left)) return
+    this.#left = databases
     this.#want()
+  }
+
+  /** What another process replicates to other places than this one would. */
+  get elsewhere(): readonly NotReady[] {
+    return this.#elsewhere
+  }
+
+  /** Where the replicas of a database are to lie; undefined: it is none of ours. */
+  placesOf(path: string): readonly ReplicaPlace[] | undefined {
+    const database = this.#databaseAt(path)
+    return database && placesOf(database)
   }
 
   /** Whether a database is one of ours, and left to another process. */
   leaves(path: string): boolean {
-    if (!this.#isLeft(path)) return false
-    return this.named.includes(path) || folderOf(this.#config.folders, path) !== undefined
+    return this.#isLeft(path) && this.#databaseAt(path) !== undefined
   }
 
   /** One that is known by its path already takes its place. Rejects as a start would, and then nothing has changed. */
@@ -74,24 +97,42 @@ export class WantedDatabases {
   async remove(path: string): Promise<readonly NotStored[]> {
     const databases = this.#config.databases.filter((each) => each.path !== path)
     this.#config = { ...this.#config, databases }
+    this.#lookElsewhere()
     return this.#isLeft(path) ? [] : this.#options.replication.remove(path)
   }
 
   #isLeft(path: string): boolean {
-    return this.#left === 'all' || this.#left.has(path)
+    return this.#left === 'all' || this.#left.some((each) => each.path === path)
+  }
+
+  #databaseAt(path: string): DatabaseConfig | undefined {
+    const { databases, folders } = this.#config
+    return databases.find((each) => each.path === path) ?? databaseAt(folders, path)
+  }
+
+  /** Says once of each what another process has elsewhere. */
+  #lookElsewhere(): void {
+    const left = this.#left === 'all' ? [] : this.#left
+    const former = new Set(this.#elsewhere.map(({ reason }) => reason))
+    this.#elsewhere = left.flatMap(({ path, replicas: theirs }) => {
+      const ours = this.placesOf(path)
+      if (ours === undefined || samePlaces(theirs, ours)) return []
+      const reason = describeElsewhere({ theirs, ours })
+      return [{ database: path, replica: undefined, reason }]
+    })
+    for (const { database: db, reason: why } of this.#elsewhere) {
+      if (!former.has(why))
+        this.#options.logger.warn({ db, why }, 'not stored until that process ends')
+    }
   }
 
   #want(): void {
     const { databases, folders } = this.#config
-    const isAlone = this.#left !== 'all' && this.#left.size === 0
+    const isAlone = this.#left !== 'all' && this.#left.length === 0
     this.#options.replication.want({
       databases: databases.filter(({ path }) => !this.#isLeft(path)),
       folders: isAlone ? folders : [],
     })
+    this.#lookElsewhere()
   }
-}
-
-function sameLeft(one: ReadonlySet<string> | 'all', other: ReadonlySet<string> | 'all'): boolean {
-  if (one === 'all' || other === 'all') return one === other
-  return one.size === other.size && [...one].every((path) => other.has(path))
 }

@@ -25,7 +25,7 @@ import {
   readDatabaseSettings,
 } from './read-database.js'
 import { readReplicaSettings } from './read-replica.js'
-import { describePlace } from './replica-target.js'
+import { describePlace } from '../../domain/settings/replica-place.js'
 import { parseReplicaUrl } from './replica-url.js'
 import { noSettings, type Settings } from './settings.js'
 import { parseYaml, type YamlSection } from './yaml-section.js'

@@ -13,7 +13,7 @@ import { expandPath, followLinks, type PathContext } from './paths.js'
 import { type ReadContext } from './read-context.js'
 import { readHeartbeat } from './read-heartbeat.js'
 import { readReplica } from './read-replica.js'
-import { describePlace } from './replica-target.js'
+import { describePlace } from '../../domain/settings/replica-place.js'
 import { type Settings } from './settings.js'
 import { type YamlSection } from './yaml-section.js'
 

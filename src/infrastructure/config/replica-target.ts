@@ -249,19 +249,3 @@ function decodeBase64(text: string): Uint8Array | undefined {
     ? Buffer.from(text, 'base64')
     : undefined
 }
-
-/** The place of a target for people, the same for two targets of one place. */
-export function describePlace(target: ReplicaTarget): string {
-  switch (target.type) {
-    case 'file':
-      return target.path
-    case 's3':
-    case 'gcs':
-    case 'abs': {
-      const account = target.type === 'abs' ? `${target.accountName}@` : ''
-      const server = target.endpoint === undefined ? '' : ` at ${target.endpoint}`
-      const path = target.prefix === '' ? '' : `/${target.prefix}`
-      return `${target.type}://${account}${target.bucket}${path}${server}`
-    }
-  }
-}

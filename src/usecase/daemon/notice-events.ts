@@ -19,8 +19,6 @@ export interface News {
 export interface NoticeEventsOptions {
   readonly replication: Pick<Replication, 'status' | 'failing' | 'neverBegun'>
   readonly clock: Clock
-  /** Whether this is the process that replicates, of several with the same configuration. */
-  readonly isTold: () => boolean
   readonly tell: (news: News) => void
 }
 
@@ -46,8 +44,7 @@ export class NoticeEvents {
 
   /** The first one tells what goes wrong even if nothing does. */
   look(): void {
-    const { replication, isTold, tell } = this.#options
-    if (!isTold()) return
+    const { replication, tell } = this.#options
     const databases = replication.status()
     const happenings = this.#happenings.since(databases)
     const { failing, neverBegun } = replication

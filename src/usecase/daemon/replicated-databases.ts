@@ -55,8 +55,8 @@ export interface Replication {
    * be under way.
    */
   stored(signal: AbortSignal): Promise<void>
-  /** The paths of the databases that are wanted. */
-  readonly wanted: readonly string[]
+  /** The databases that are wanted. */
+  readonly wanted: readonly DatabaseConfig[]
   /**
    * Resolves once everything that was committed before the call to the database of this path is stored, as the request
    * wants it. Rejects with {@link NotStoredError} when that is not so in time, or will not be; with {@link ConfigError} for
@@ -235,8 +235,8 @@ export class ReplicatedDatabases implements Replication {
     )
   }
 
-  get wanted(): readonly string[] {
-    return [...this.#slots.values()].flatMap(({ wanted }) => wanted?.path ?? [])
+  get wanted(): readonly DatabaseConfig[] {
+    return [...this.#slots.values()].flatMap(({ wanted }) => wanted ?? [])
   }
 
   async awaitStored(path: string, request: StoredRequest, signal: AbortSignal): Promise<Stored> {
@@ -258,7 +258,7 @@ export class ReplicatedDatabases implements Replication {
       this.#slots.get(path) ?? [...this.#slots.values()].find(({ wanted }) => wanted?.path === path)
     if (slot?.wanted === undefined) {
       throw new ConfigError(`database not replicated: ${path}`, {
-        hint: `Replicated are: ${this.wanted.join(', ') || 'none'}`,
+        hint: `Replicated are: ${this.wanted.map((each) => each.path).join(', ') || 'none'}`,
       })
     }
     const { running, settling, problem } = slot

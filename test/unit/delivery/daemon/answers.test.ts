@@ -34,10 +34,12 @@ const status = {
   fileSystems: [],
 }
 
+const wanted = { path: '/a', replicas: [{ name: 's3', place: 's3://bucket/a' }] }
+
 test('an answer of the right form is what it says', () => {
   expect(parseSyncAnswer(answer({ stored: [stored] }))).toEqual([stored])
   expect(parseSnapshotAnswer(answer({ stored: [withSnapshot] }))).toEqual([withSnapshot])
-  expect(parseWantedAnswer(answer({ wanted: ['/a', '/b'] }))).toEqual(new Set(['/a', '/b']))
+  expect(parseWantedAnswer(answer({ wanted: [wanted] }))).toEqual([wanted])
   expect(parseStatusAnswer(answer(status))).toEqual(status)
 })
 
@@ -54,7 +56,8 @@ describe('any other answer is nobody to go by', () => {
       { stored: [{ ...stored, position: { generation: 'x' } }] },
     ],
     ['no snapshot', parseSnapshotAnswer, { stored: [stored] }],
-    ['a path that is none', parseWantedAnswer, { wanted: ['/a', 5] }],
+    ['a path that is none', parseWantedAnswer, { wanted: [wanted, { ...wanted, path: 5 }] }],
+    ['a place that is none', parseWantedAnswer, { wanted: [{ ...wanted, replicas: [{}] }] }],
     ['a text for a list', parseWantedAnswer, { wanted: '/a' }],
     ['a status without databases', parseStatusAnswer, { ...status, databases: undefined }],
     ['a database without replicas', parseStatusAnswer, { ...status, databases: [{ path: '/a' }] }],
