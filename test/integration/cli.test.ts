@@ -221,6 +221,14 @@ describe('restore', () => {
     expect(stderr).toContain('-o is a URL, but names the database file to create: file:///x/new.db')
     expect(stderr).toContain('hint: Write -o /x/new.db for a file.')
     expect(readdirSync(folder)).not.toContain('file:')
+    for (const args of [
+      ['-o', 's3://KEY:hunter2/more@b', 'a.db'],
+      ['-o', 'out.db', 's3:/KEY:hunter2/more@b'],
+    ]) {
+      const secret = run('restore', ...args)
+      expect(secret.status).toBeGreaterThan(0)
+      expect(secret.stderr).not.toMatch(/hunter2|more/)
+    }
   })
 })
 

@@ -28,8 +28,9 @@ export interface Subject {
   readonly logger: Logger
 }
 
+/** Also one that was meant as a URL, so that it is not refused, and shown whole, as a path. */
 export function isUrl(text: string): boolean {
-  return /^\w+:\/\//.test(text)
+  return /^(?:\w+:\/\/|(?:s3|gcs|gs|abs):)/i.test(text)
 }
 
 /** The configuration a command reads, with a log on stderr: stdout is for what the command prints. */

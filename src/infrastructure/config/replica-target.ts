@@ -61,22 +61,30 @@ const readers: {
 } = { s3: readS3, gcs: readGcs, abs: readAbs }
 
 function readCommon(place: ObjectStoreAddress, settings: Settings<'replica'>): CommonSettings {
-  if (/^([^/]*:\/\/)?[^/?#]*@/.test(settings.value('endpoint') ?? '')) {
-    settings.problem(
-      'endpoint',
-      'must not name a user or a password: set the credentials by their own keys',
-    )
-  }
+  const endpoint = settings.value('endpoint') ?? place.endpoint
+  const problem = endpoint === undefined ? undefined : endpointProblem(endpoint)
+  if (problem !== undefined) settings.problem('endpoint', problem)
   return {
     bucket: place.bucket,
     prefix: place.prefix,
-    endpoint: settings.value('endpoint') ?? place.endpoint,
+    endpoint,
     partSizeBytes: settings.value('part-size'),
     concurrency: settings.value('concurrency'),
     storageClass: settings.value('storage-class'),
     caFile: settings.value('ca-file'),
     skipVerify: settings.value('skip-verify'),
   }
+}
+
+/** What is wrong with an endpoint, without a word of it: endpoints are shown, and what is wrong may be a secret. */
+function endpointProblem(text: string): string | undefined {
+  if (text.includes('@'))
+    return 'must not name a user or a password: set the credentials by their own keys'
+  if (/[?#]/.test(text))
+    return 'must have no query and no fragment: remove what begins with ? or # (a SAS token is set by sas-token)'
+  return URL.canParse(withScheme(text, 'https'))
+    ? undefined
+    : 'is not a URL: write it as https://host, with the port if there is one'
 }
 
 const kibibyte = 1024
@@ -182,7 +190,13 @@ function readGcs(
     settings.problem('part-size', 'must be a multiple of 256KiB, at most 1GiB, for gcs')
   }
   if (given === undefined) {
-    const endpoint = emulatorEndpoint(env['STORAGE_EMULATOR_HOST'])
+    const host = env['STORAGE_EMULATOR_HOST'] ?? ''
+    const endpoint = emulatorEndpoint(host)
+    if (endpoint === undefined && host !== '')
+      settings.problem(
+        'endpoint',
+        'STORAGE_EMULATOR_HOST is not a URL: write it as http://host:port',
+      )
     return { ...common, type: 'gcs', endpoint, anonymous: endpoint !== undefined }
   }
   const endpoint = withScheme(given, 'https').replace(/\/+$/, '')
@@ -191,10 +205,9 @@ function readGcs(
 }
 
 /** The original takes scheme and host of the variable, and passes a path over. */
-function emulatorEndpoint(host: string | undefined): string | undefined {
-  if (host === undefined || host === '') return undefined
+function emulatorEndpoint(host: string): string | undefined {
   const text = withScheme(host, 'http')
-  return URL.canParse(text) ? new URL(text).origin : text
+  return URL.canParse(text) ? new URL(text).origin : undefined
 }
 
 function withScheme(text: string, scheme: string): string {

@@ -38,7 +38,7 @@ export function splitReplicaUrl(url: string): ReplicaUrl {
   const full = url.replace(/^(file:)(?=\/(?!\/))/i, '$1//')
   const match = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/(.*)$/s.exec(full)
   if (match?.[1] === undefined || match[2] === undefined) {
-    throw new ConfigError(`replica url scheme required: ${url}`, {
+    throw new ConfigError(`replica url scheme required: ${withoutSecrets(url)}`, {
       hint: 'Write a folder as file:///absolute/path.',
     })
   }
@@ -51,16 +51,40 @@ export function splitReplicaUrl(url: string): ReplicaUrl {
   const type = typeOfScheme(scheme)
   const [, authority = '', path = '', query = ''] =
     /^([^/?#]*)([^?#]*)(?:\?([^#]*))?/.exec(match[2]) ?? []
+  const decode = (text: string): string => decodeOf(url, text)
   const at = authority.lastIndexOf('@')
   const host = decode(authority.slice(at + 1))
   const [user = '', password] = authority.slice(0, Math.max(at, 0)).split(':').map(decode)
-  if (password !== undefined || (user !== '' && type !== 'abs')) {
+  if (
+    password !== undefined ||
+    (user !== '' && type !== 'abs') ||
+    hasSecret(type, host, match[2].slice(authority.length))
+  ) {
     throw new ConfigError(`${withoutSecrets(url)}: credentials in a url are not used`, {
       hint: credentialHints[type],
     })
   }
+  if (isServer.test(host) && !isKnownServer(type, host)) {
+    throw new ConfigError(
+      `${type}://${host} names a server, but a bucket is needed: write ${type}://BUCKET/PATH?endpoint=${host}`,
+    )
+  }
   const prefix = cleanPrefix(decode(path))
-  return { place: placeOf(type, { host, user, prefix }), query: parseQuery(type, query) }
+  return {
+    place: placeOf(type, { host, user, prefix }),
+    query: parseQuery(type, query, decode),
+  }
+}
+
+const isServer = /^[^:]*:\d*$/
+
+/**
+ * Whether it is credentials that stand where the bucket is: no bucket has a colon, and a secret with a slash in it ends there
+ * what stands before the first slash. An ARN is a bucket, too.
+ */
+function hasSecret(type: ObjectStoreType, host: string, rest: string): boolean {
+  if (!host.includes(':') || (type === 's3' && host.startsWith('arn:'))) return false
+  return !isServer.test(host) || (rest.includes('@') && !isKnownServer(type, host))
 }
 
 const credentialHints: Readonly<Record<ObjectStoreType, string>> = {
@@ -90,9 +114,13 @@ export function cleanPrefix(path: string): string {
   return clean === '.' ? '' : clean
 }
 
-/** The URL with stars for what may be a password, and without its query. */
+/** What may be credentials, behind the scheme: their secret may have slashes, and the scheme may be mistyped. */
+const credentials =
+  /^((?:[a-z][a-z0-9+.-]*:)?\/*)(?:[^?#]*?(?::|%3a).*(?=@)|[^/?#]*(?=@)|[^/?#]*(?::|%3a)(?!\d*(?:[/?#]|$))[^/?#]*)/is
+
+/** The URL with stars for what may be credentials, and without its query. */
 export function withoutSecrets(url: string): string {
-  return url.replace(/^([^/]*:\/\/)[^/?#]*@/, '$1***@').replace(/\?.*$/s, '')
+  return url.replace(credentials, '$1***').replace(/[?#].*$/s, '')
 }
 
 function placeOf(
@@ -128,6 +156,10 @@ const s3Hosts: readonly { readonly pattern: RegExp; readonly scheme: string }[] 
   },
 ]
 
+function isKnownServer(type: ObjectStoreType, hostAndPort: string): boolean {
+  return type === 's3' && s3Host(hostAndPort).isKnownHost
+}
+
 function s3Host(hostAndPort: string): {
   bucket: string
   endpoint?: string
@@ -146,15 +178,14 @@ function s3Host(hostAndPort: string): {
       isKnownHost: true,
     }
   }
-  if (port !== '') {
-    throw new ConfigError(
-      `s3://${hostAndPort} names a server, but a bucket is needed: write s3://BUCKET/PATH?endpoint=${hostAndPort}`,
-    )
-  }
-  return { bucket: host, isKnownHost: false }
+  return { bucket: hostAndPort, isKnownHost: false }
 }
 
-function parseQuery(type: ObjectStoreType, text: string): ReadonlyMap<string, string> {
+function parseQuery(
+  type: ObjectStoreType,
+  text: string,
+  decode: (text: string) => string,
+): ReadonlyMap<string, string> {
   const query = new Map<string, string>()
   const known = Object.entries(keys.replica).filter(([, info]) => info.stores?.includes(type))
   const allowed = known.filter(([, info]) => info.inUrl === true).map(([key]) => key)
@@ -182,12 +213,12 @@ function parseQuery(type: ObjectStoreType, text: string): ReadonlyMap<string, st
   return query
 }
 
-function decode(text: string): string {
+function decodeOf(url: string, text: string): string {
   try {
     return decodeURIComponent(text)
   } catch {
     throw new ConfigError(
-      `a % in a url must be followed by two hexadecimal digits (%25 is % itself): ${text}`,
+      `${withoutSecrets(url)}: a % in a url must be followed by two hexadecimal digits (%25 is % itself)`,
     )
   }
 }

@@ -106,9 +106,12 @@ export const restore = defineCommand({
 })
 
 function urlAsOutput(url: string): UsageError {
+  // Of another store's, there may be secrets in it.
+  const isFile = /^file:/i.test(url)
   const path = url.replace(/^\w+:\/\//, '')
-  return new UsageError(`-o is a URL, but names the database file to create: ${url}`, {
-    hint: `Write -o ${path} for a file. A replica's URL is written without -o, at the end.`,
+  const shown = isFile ? `: ${url}` : ''
+  return new UsageError(`-o is a URL, but names the database file to create${shown}`, {
+    hint: `Write -o ${isFile ? path : 'PATH'} for a file. A replica's URL is written without -o, at the end.`,
   })
 }
 

@@ -119,7 +119,7 @@ export class GcsConnection {
   #url(path: string, query: Readonly<Record<string, string>>): URL {
     const endpoint = this.#target.endpoint ?? usualEndpoint
     if (!URL.canParse(endpoint)) {
-      throw new ConfigError(`${endpoint} is not an endpoint`, {
+      throw new ConfigError(`the endpoint of gcs://${this.#target.bucket} is not a URL`, {
         hint: 'write it as https://host, with the port if there is one',
       })
     }

@@ -16,7 +16,7 @@ function toUrl(text: string): URL {
   try {
     return new URL(text)
   } catch {
-    throw new ConfigError(`${text} is not an endpoint`, {
+    throw new ConfigError('the endpoint of the replica is not a URL', {
       hint: 'write it as https://host, with the port if there is one',
     })
   }

@@ -257,7 +257,7 @@ describe('in a database, line 3', () => {
     ],
     [
       'replicas: [{url: "s3://b/%zz"}]',
-      'c.yml:3: dbs[0].replicas[0].url: a % in a url must be followed by two hexadecimal digits (%25 is % itself): /%zz',
+      'c.yml:3: dbs[0].replicas[0].url: s3://b/%zz: a % in a url must be followed by two hexadecimal digits (%25 is % itself)',
     ],
     [
       'replicas: [{url: "s3://b?region=a&region=b"}]',

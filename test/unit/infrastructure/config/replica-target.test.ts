@@ -129,6 +129,16 @@ describe('parseReplicaUrl', () => {
       'gs://bkt?endpoint=http://127.0.0.1:4443',
       { ...gcs, bucket: 'bkt', endpoint: 'http://127.0.0.1:4443', anonymous: true },
     ],
+    ['s3://bkt/me@there/12:30', { ...s3, bucket: 'bkt', prefix: 'me@there/12:30' }],
+    [
+      's3://bkt.localhost:9000/me@there',
+      { ...s3, bucket: 'bkt', prefix: 'me@there', endpoint: 'http://localhost:9000' },
+    ],
+    [
+      's3://arn:aws:s3:eu-west-1:1:accesspoint%2Fmine/a',
+      { ...s3, bucket: 'arn:aws:s3:eu-west-1:1:accesspoint/mine', prefix: 'a' },
+    ],
+    ['file:///me:12/at@home', { type: 'file', path: '/me:12/at@home' }],
     ['abs://acc@container/a/', { ...abs, accountName: 'acc', bucket: 'container', prefix: 'a' }],
   ])('%s is understood', (url, target) => {
     expect(parseReplicaUrl(url, {})).toEqual(target)
@@ -165,7 +175,34 @@ describe('parseReplicaUrl', () => {
     ['s3://KEY@b/a', 's3://***@b/a: credentials in a url are not used'],
     ['gcs://me@b/a', 'gcs://***@b/a: credentials in a url are not used'],
     ['abs://acc:hunter2@b/a', 'abs://***@b/a: credentials in a url are not used'],
+    ['s3://KEY:hunter2%zz@b/a', 's3://***@b/a: a % in a url'],
+    ['s3://b?region=hunter2%zz', 's3://b: a % in a url'],
+    ['s3://KEY:123?hunter2@b', 's3://***@b: credentials in a url are not used'],
+    ['s3://KEY:hunter2/more+hunter2@b/a', 's3://***@b/a: credentials in a url are not used'],
+    ['s3://KEY:123/hunter2@b/a', 's3://***@b/a: credentials in a url are not used'],
+    ['s3://KEY%3Ahunter2/hunter2@b/a', 's3://***@b/a: credentials in a url are not used'],
+    ['s3://KEY:hunter2#hunter2@b/a', 's3://***@b/a: credentials in a url are not used'],
+    ['s3://KEY:hunter2?hunter2@b/a', 's3://***@b/a: credentials in a url are not used'],
+    ['s3://KEY:hunter2/b', 's3://***/b: credentials in a url are not used'],
+    ['gcs://me:hunter2/hunter2@b', 'gcs://***@b: credentials in a url are not used'],
+    ['abs://acc:hunter2/hunter2==@b', 'abs://***@b: credentials in a url are not used'],
+    ['gcs://fake:4443/b', 'gcs://BUCKET/PATH?endpoint=fake:4443'],
+    ['s3:/KEY:hunter2@b', 'replica url scheme required: s3:/***@b'],
+    ['s3:KEY:hunter2/hunter2@b', 'replica url scheme required: s3:***@b'],
+    ['KEY:hunter2/hunter2@b', 'replica url scheme required: ***@b'],
+    ['s3//KEY:hunter2/hunter2@b', 'replica url scheme required: ***@b'],
+    ['/home/me@here', 'replica url scheme required: /home/me@here'],
     ['s3://b?endpoint=http://KEY:hunter2@10.0.0.1', 'endpoint: must not name a user or a password'],
+    [
+      's3://b?endpoint=http://KEY:hunter2/hunter2@h',
+      'endpoint: must not name a user or a password',
+    ],
+    ['s3://b?endpoint=https://KEY:hunter2/h', 'endpoint: is not a URL'],
+    ['s3://b.localhost:99999', 'endpoint: is not a URL'],
+    ['s3://b?endpoint=https://h/?sig=hunter2', 'endpoint: must have no query and no fragment'],
+    ['gcs://b?endpoint=https://h/?sig=hunter2', 'endpoint: must have no query and no fragment'],
+    ['abs://a@b?endpoint=https://h/?sig=hunter2', 'endpoint: must have no query and no fragment'],
+    ['s3://b?endpoint=https://h/%23hunter2', 'endpoint: must have no query and no fragment'],
   ])('refuses %s', (url, message) => {
     expect(messageOf(() => parseReplicaUrl(url, {}))).toContain(message)
     expect(messageOf(() => parseReplicaUrl(url, {}))).not.toContain('hunter2')
@@ -266,6 +303,13 @@ describe('the endpoint of gcs', () => {
   it('is the vendor’s own without one', () => {
     expect(gcsTarget('', {})).toEqual([undefined, false])
     expect(gcsTarget('', { STORAGE_EMULATOR_HOST: '' })).toEqual([undefined, false])
+  })
+
+  it('is not shown where the variable is no URL', () => {
+    const message = messageOf(() => gcsTarget('', { STORAGE_EMULATOR_HOST: 'http://hunter2:x' }))
+    expect(message).toBe(
+      'gcs://b: endpoint: STORAGE_EMULATOR_HOST is not a URL: write it as http://host:port',
+    )
   })
 
   it('bears credentials only under TLS, and goes before the environment', () => {
