@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 
 const root = join(import.meta.dirname, '../..')
-const lines = (path: string): string[] => readFileSync(join(root, path), 'utf8').split('\n')
+const read = (path: string): string => readFileSync(join(root, path), 'utf8')
+const lines = (path: string): string[] => read(path).split('\n')
 
 test('actions of the workflows are named by their commits', () => {
   const folder = '.github/workflows'
@@ -26,7 +27,21 @@ test.each(['Dockerfile', 'examples/fly/Dockerfile'])(
 )
 
 test('a job of CI audits what is installed', () => {
-  const ci = lines('.github/workflows/ci.yml').join('\n')
+  const ci = read('.github/workflows/ci.yml')
   expect(ci).toContain('npm audit --omit=dev')
   expect(ci).toContain('npm audit signatures')
+})
+
+test('CI runs the suite as root, and what takes longer once a week', () => {
+  const asRoot = String.raw`run: sudo -E env "PATH=\$PATH" "HOME=\$HOME" `
+  expect(read('.github/workflows/ci.yml')).toMatch(new RegExp(`${asRoot}\\.ci/run`))
+  const weekly = read('.github/workflows/weekly.yml')
+  expect(weekly).toMatch(new RegExp(`${asRoot}npm run test:\\$\\{\\{ matrix\\.suite \\}\\}`))
+  expect(weekly).toContain('schedule:')
+  const suites = /suite: \[(.+)\]/.exec(weekly)?.[1]?.split(', ') ?? []
+  expect(suites).toEqual(expect.arrayContaining(['fuzz', 'tenants', 'scenes', 'crash-apart']))
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: object }
+  expect(Object.keys(scripts)).toEqual(
+    expect.arrayContaining(suites.map((suite) => `test:${suite}`)),
+  )
 })
