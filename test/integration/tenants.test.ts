@@ -1,47 +1,14 @@
 /** A daemon of root replicates databases of users who put into their folders whatever they like. */
-import {
-  chownSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  writeFileSync,
-} from 'node:fs'
-import { hostname } from 'node:os'
+import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { cleanUp, listGenerations, restore, start, startAs } from '../support/cli.ts'
 import { Container, whyNoContainers } from '../support/containers.ts'
+import { ownedByOne, processOne } from '../support/malicious-tenants.ts'
 import { addNote, notesIn } from '../support/notes.ts'
 import { configOf, does, isRoot, makeHost, rightsOf, type Tenant } from '../support/tenants.ts'
 
 afterEach(() => cleanUp())
-
-/** A process that is always there. */
-function processOne(): object {
-  const fact = (path: string): string => readFileSync(path, 'utf8').trim()
-  return {
-    host: hostname(),
-    machine: existsSync('/etc/machine-id') ? fact('/etc/machine-id') : '',
-    boot: fact('/proc/sys/kernel/random/boot_id'),
-    pidNamespace: readlinkSync('/proc/self/ns/pid'),
-    isContained: false,
-    pid: 1,
-    startTicks: '',
-    startedAtMs: 0,
-  }
-}
-
-/** An owner object that says so. */
-function ownedByOne(fields: object): string {
-  const time = new Date().toISOString()
-  return JSON.stringify({
-    ...{ version: 1, token: 'forged', epoch: 1, instance: 'forged', process: processOne() },
-    ...{ claimedAt: time, renewedAt: time, leaseMs: null, released: false, stored: null },
-    ...fields,
-  })
-}
 
 describe.skipIf(!isRoot)('a database', () => {
   test.each(['path', 'dir'] as const)('that is in use elsewhere fails alone (%s)', async (by) => {
@@ -89,9 +56,7 @@ describe.skipIf(!isRoot)('a database', () => {
         ['bob', { process: { ...processOne(), lock: '00:01:1' } }],
         ['carol', {}],
       ] as const) {
-        const replica = join(host.replicas, name, 'app.db')
-        mkdirSync(replica, { recursive: true })
-        writeFileSync(join(replica, 'tsreplicate-owner.1.json'), ownedByOne(fields))
+        ownedByOne(join(host.replicas, name, 'app.db'), fields)
       }
       const daemon = start('replicate', '-config', configOf(host, { by }))
       await daemon.waitFor(/snapshot written/, { times: 3 })

@@ -14,7 +14,7 @@ import { chmodSync, chownSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
 import { listObjects, program, restoreAll, Running, start, temporaryFolder, until } from './cli.ts'
-import { attacks, prepare, tooDeep, type Victims } from './malicious-tenants.ts'
+import { attacks, goOn, isLater, prepare, tooDeep, type Victims } from './malicious-tenants.ts'
 import { notesIn } from './notes.ts'
 import { ShippedUnit, Systemd } from './systemd.ts'
 import {
@@ -119,7 +119,8 @@ export async function play(scene: Scene, role: Role, folder = temporaryFolder())
   const replicaOf = (name: string): string => join(host.replicas, name, 'app.db')
   const victims = makeVictims(host, role)
   if (role.user === undefined) does(tenant('anna'), 'chmod 600 app.db; chmod 700 .')
-  for (const { name, attack } of malicious) prepare(tenant(name), attack, victims)
+  for (const { name, attack } of malicious)
+    prepare(tenant(name), attack, { victims, replica: replicaOf(name) })
 
   const daemon = role.start(configFor(host, scene, role), folder)
   const isStored = (name: string): boolean =>
@@ -143,11 +144,8 @@ export async function play(scene: Scene, role: Role, folder = temporaryFolder())
       () => daemon.output,
     )
   for (const { name, attack } of stored) {
-    if (attack.during !== undefined) does(tenant(name), attack.during(victims))
-    attack.byRootLater?.(tenant(name).db)
-    const replica = replicaOf(name)
-    if (attack.inReplica !== undefined && scene.owner === 'database' && existsSync(replica))
-      does({ ...tenant(name), home: replica }, attack.inReplica(victims))
+    const isReplicaHis = scene.owner === 'database'
+    goOn(tenant(name), attack, { victims, replica: replicaOf(name), isReplicaHis })
   }
   for (const name of honest) expect(writesNote(tenant(name), 'more')).toBe('')
 
@@ -231,10 +229,6 @@ export async function play(scene: Scene, role: Role, folder = temporaryFolder())
   }
 }
 
-function isLater({ during, byRootLater }: (typeof attacks)[string]): boolean {
-  return during !== undefined || byRootLater !== undefined
-}
-
 function makeVictims({ folder, tenants, replicas, state }: Host, { user = 0 }: Role): Victims {
   const victims: Victims = {
     folder: join(folder, 'victim'),
@@ -257,7 +251,7 @@ function makeVictims({ folder, tenants, replicas, state }: Host, { user = 0 }: R
 
 function configFor(host: Host, { by, metaPath, owner }: Scene, { user }: Role): string {
   const meta = join(host.folder, 'meta')
-  if (owner === 'database') mkdirSync(host.replicas, { mode: 0o755 })
+  if (owner === 'database') mkdirSync(host.replicas, { mode: 0o755, recursive: true })
   const isHis = (tenant: Tenant): boolean => metaPath === 'all' || tenant.user % 2 === 0
   const config = configOf(host, {
     by,

@@ -3,7 +3,17 @@
  * else's database stored as his, or to stop the replication of all. Scripts of the shell, run as he, in his home.
  */
 import Database from 'better-sqlite3'
-import { chownSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { does, type Tenant } from './tenants.ts'
 
@@ -16,13 +26,13 @@ export interface Victims {
   readonly database: string
 }
 
-interface Attack {
+export interface Attack {
   /** Before the daemon comes. */
   readonly before?: (victims: Victims) => string
   /** While it replicates the database. */
   readonly during?: (victims: Victims) => string
   /** What root does besides, before and meanwhile, who has been talked into it. */
-  readonly byRoot?: (db: string) => void
+  readonly byRoot?: (db: string, replica: string) => void
   readonly byRootLater?: (db: string) => void
   /** In his replica, where that is his. */
   readonly inReplica?: (victims: Victims) => string
@@ -39,6 +49,33 @@ const records = ['state', 'owner-file', 'stored-file', 'retention-file', 'file']
 const nest = 'n'.repeat(250)
 export const tooDeep = 'folders that are nested too deep'
 
+/** A process that is always there, as a lock or an owner object names one. */
+export function processOne(): object {
+  const fact = (path: string): string => readFileSync(path, 'utf8').trim()
+  return {
+    host: hostname(),
+    machine: existsSync('/etc/machine-id') ? fact('/etc/machine-id') : '',
+    boot: fact('/proc/sys/kernel/random/boot_id'),
+    pidNamespace: readlinkSync('/proc/self/ns/pid'),
+    isContained: false,
+    pid: 1,
+    startTicks: '',
+    startedAtMs: 0,
+  }
+}
+
+/** Makes a replica whose owner object says so. */
+export function ownedByOne(replica: string, fields: object = {}): void {
+  const time = new Date().toISOString()
+  const owner = {
+    ...{ version: 1, token: 'forged', epoch: 1, instance: 'forged', process: processOne() },
+    ...{ claimedAt: time, renewedAt: time, leaseMs: null, released: false, stored: null },
+    ...fields,
+  }
+  mkdirSync(replica, { recursive: true })
+  writeFileSync(join(replica, 'tsreplicate-owner.1.json'), JSON.stringify(owner))
+}
+
 /** Each does harm to nobody but himself: with a `complaint` his database is not stored, and without one it is. */
 export const attacks: Readonly<Record<string, Attack>> = {
   'a link in the place of the local state': {
@@ -53,6 +90,12 @@ export const attacks: Readonly<Record<string, Attack>> = {
     before: () =>
       `mkdir ${state}; cd ${state}; mkfifo lock spool new.tmp
        for name in ${records.join(' ')}; do mkfifo $name.json; done`,
+  },
+  'a lock that names a process that is always there': {
+    before: () => `mkdir ${state} && echo '${JSON.stringify(processOne())}' > ${state}/lock`,
+  },
+  'an owner object that names a process that is always there': {
+    byRoot: (_, replica) => ownedByOne(replica),
   },
   [tooDeep]: {
     // From within, so that no path is ever too long.
@@ -164,8 +207,12 @@ export function everythingElse(victims: Victims): string {
   return scripts.map((script) => `(${script}) 2>&- || :`).join('\n')
 }
 
-/** Makes his database what the attack wants, and does what comes before. */
-export function prepare(tenant: Tenant, attack: Attack, victims: Victims): void {
+/** Makes his database and its replica what the attack wants, and does what comes before. */
+export function prepare(
+  tenant: Tenant,
+  attack: Attack,
+  { victims, replica }: { readonly victims: Victims; readonly replica: string },
+): void {
   if (attack.schema !== undefined) {
     const database = new Database(tenant.db)
     database.unsafeMode(true).pragma('writable_schema = on')
@@ -177,5 +224,26 @@ export function prepare(tenant: Tenant, attack: Attack, victims: Victims): void 
       chownSync(join(tenant.home, file), tenant.user, tenant.user)
   }
   if (attack.before !== undefined) does(tenant, attack.before(victims))
-  attack.byRoot?.(tenant.db)
+  attack.byRoot?.(tenant.db, replica)
+}
+
+/** Does what comes while the daemon replicates. `isReplicaHis`: he may write to it. */
+export function goOn(
+  tenant: Tenant,
+  attack: Attack,
+  {
+    victims,
+    replica,
+    isReplicaHis,
+  }: { readonly victims: Victims; readonly replica: string; readonly isReplicaHis: boolean },
+): void {
+  if (attack.during !== undefined) does(tenant, attack.during(victims))
+  attack.byRootLater?.(tenant.db)
+  if (attack.inReplica !== undefined && isReplicaHis && existsSync(replica))
+    does({ ...tenant, home: replica }, attack.inReplica(victims))
+}
+
+/** Whether his database is replicated until it comes. */
+export function isLater({ during, byRootLater }: Attack): boolean {
+  return during !== undefined || byRootLater !== undefined
 }
