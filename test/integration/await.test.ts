@@ -1,6 +1,6 @@
 /** Whoever waits for his commits: what he is told is true, however the machine ends. */
 import Database from 'better-sqlite3'
-import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
@@ -227,6 +227,38 @@ test('the command and the socket do the same, which the network does not offer',
   expect(await daemon.stop()).toBe(0)
   expect(existsSync(socket)).toBe(false)
   service.db.close()
+})
+
+test('all databases are those that lie in the folder by now, and none at all is no success', async () => {
+  const folder = temporaryFolder()
+  const dir = join(folder, 'dbs')
+  const config = join(folder, 'tsreplicate.yml')
+  const replicas = [{ path: join(folder, 'replicas') }]
+  writeFileSync(config, JSON.stringify({ dbs: [{ dir, pattern: '*.db', watch: true, replicas }] }))
+  const daemon = start('replicate', '-config', config)
+  const flags = { sync: ['-wait', '-now', '--json'], snapshot: [] }
+  const ask = (of: keyof typeof flags) => run(of, '-config', config, ...flags[of])
+  const first = { answer: await ask('sync') }
+  while (first.answer.code === 3) first.answer = await ask('sync')
+  for (const { code, stderr } of [first.answer, await ask('snapshot')]) {
+    expect(code, stderr).toBe(74)
+    expect(stderr).toContain(`what is committed in ${dir}; on all: its databases are not known`)
+  }
+
+  mkdirSync(dir)
+  for (const { code, stderr } of [await ask('sync'), await ask('snapshot')]) {
+    expect(code, stderr).toBe(78)
+    expect(stderr).toContain('nothing is stored: no database is replicated')
+  }
+  const paths = ['one.db', 'two.db', 'three.db'].map((name) => join(dir, name))
+  for (const [i, path] of paths.entries()) {
+    makeNotes(path, 'kept')
+    const { code, stdout, stderr } = await ask('sync')
+    expect(code, stderr).toBe(0)
+    const { databases } = JSON.parse(stdout) as { databases: { database: string }[] }
+    expect(databases.map(({ database }) => database).sort()).toEqual(paths.slice(0, i + 1).sort())
+  }
+  expect(await daemon.stop()).toBe(0)
 })
 
 test('the daemon takes a snapshot when it is asked to, of every WAL one', async () => {

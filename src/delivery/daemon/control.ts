@@ -11,9 +11,11 @@ import {
 } from '../../domain/settings/replica-place.js'
 import { codeOf, messageOf } from '../../kit/error-text.js'
 import { isAbortError } from '../../kit/abort.js'
+import { formatDuration } from '../../kit/duration.js'
 import { type Replication } from '../../usecase/daemon/replicated-databases.js'
 import {
   EndedError,
+  notStored,
   type Stored,
   type StoredWithSnapshot,
 } from '../../usecase/daemon/commit-waits.js'
@@ -25,7 +27,10 @@ type Action = (body: unknown, signal: AbortSignal) => Promise<object>
 /** By their paths. */
 export type Control = ReadonlyMap<string, Action>
 
-type Controlled = Pick<Replication, 'awaitStored' | 'awaitSnapshot' | 'wanted'>
+type Controlled = Pick<
+  Replication,
+  'awaitStored' | 'awaitSnapshot' | 'wanted' | 'lookAgain' | 'unreadable'
+>
 
 export function controlOf(replication: Controlled): Control {
   return new Map<string, Action>([
@@ -41,11 +46,15 @@ async function sync(
   signal: AbortSignal,
 ): Promise<{ readonly stored: readonly Stored[] }> {
   const { database, places, ...request } = parseSyncRequest(body)
-  const paths = database === undefined ? replication.wanted.map(pathOf) : [database]
+  const { paths, timeoutMs } = await find(replication, { database, ...request }, signal)
   const known = replication.wanted.find((each) => isAt(each, database))
   if (known !== undefined && places !== undefined) refuseElsewhere(known, places)
-  const waits = paths.map((path) => replication.awaitStored(path, request, signal))
-  return { stored: await Promise.all(waits) }
+  const waits = paths.map((path) =>
+    replication.awaitStored(path, { ...request, timeoutMs }, signal),
+  )
+  const stored = await Promise.all(waits)
+  if (database === undefined) refuseUnknown(replication)
+  return { stored }
 }
 
 async function snapshot(
@@ -54,9 +63,52 @@ async function snapshot(
   signal: AbortSignal,
 ): Promise<{ readonly stored: readonly StoredWithSnapshot[] }> {
   const { database, ...request } = parseSnapshotRequest(body)
+  const { paths, timeoutMs } = await find(replication, { database, ...request }, signal)
+  const waits = paths.map((path) =>
+    replication.awaitSnapshot(path, { ...request, timeoutMs }, signal),
+  )
+  const stored = await Promise.all(waits)
+  if (database === undefined) refuseUnknown(replication)
+  return { stored }
+}
+
+/** The databases that are meant, those that have just been made in a folder included, and the time that is left. */
+async function find(
+  replication: Controlled,
+  asked: { readonly database: string | undefined; readonly timeoutMs: number },
+  signal: AbortSignal,
+): Promise<{ readonly paths: readonly string[]; readonly timeoutMs: number }> {
+  const { database } = asked
+  if (database !== undefined && replication.wanted.some((each) => isAt(each, database))) {
+    return { paths: [database], timeoutMs: asked.timeoutMs }
+  }
+  const startedAt = performance.now()
+  const late = AbortSignal.timeout(Math.ceil(asked.timeoutMs))
+  await replication.lookAgain(AbortSignal.any([signal, late]))
+  signal.throwIfAborted()
+  if (late.aborted) {
+    const within = formatDuration(asked.timeoutMs)
+    throw notStored(`not all folders could be looked through within ${within}`, { missing: [] })
+  }
+  const timeoutMs = Math.max(1, asked.timeoutMs - (performance.now() - startedAt))
   const paths = database === undefined ? replication.wanted.map(pathOf) : [database]
-  const waits = paths.map((path) => replication.awaitSnapshot(path, request, signal))
-  return { stored: await Promise.all(waits) }
+  if (paths.length > 0 || replication.unreadable.length > 0) return { paths, timeoutMs }
+  throw new ConfigError('nothing is stored: no database is replicated', {
+    hint: 'There is none in the folders of the configuration that its pattern means.',
+  })
+}
+
+/** All are not stored where not all are known. */
+function refuseUnknown({ unreadable }: Controlled): void {
+  if (unreadable.length === 0) return
+  const folders = unreadable.map((each) => each.database).join(', ')
+  throw notStored(`what is committed in ${folders}`, {
+    missing: unreadable.map(({ database, reason: detail }) => ({
+      database,
+      replica: 'all',
+      detail,
+    })),
+  })
 }
 
 /** A database that a daemon is to replicate, for another process that may be to replicate it, too. */

@@ -134,9 +134,17 @@ async function awaitStored(
   }: Pick<Parts, 'replication' | 'turn' | 'subject' | 'databases'>,
   signal: AbortSignal,
 ): Promise<Stored> {
-  const known = [...new Set([...databases.named, ...replication.wanted.map(({ path }) => path)])]
-  const database = request.database ?? onlyDatabase(known)
   const endsAt = performance.now() + request.timeoutMs
+  const known = (): readonly string[] => [
+    ...new Set([...databases.named, ...replication.wanted.map(({ path }) => path)]),
+  ]
+  if (request.database === undefined || !known().includes(request.database)) {
+    // It may have just been made in a folder.
+    const late = AbortSignal.timeout(Math.ceil(request.timeoutMs))
+    await replication.lookAgain(AbortSignal.any([signal, late]))
+    signal.throwIfAborted()
+  }
+  const database = request.database ?? onlyDatabase(known())
   for (;;) {
     const timeoutMs = Math.max(1, Math.ceil(endsAt - performance.now()))
     const asked = { ...request, database, timeoutMs }

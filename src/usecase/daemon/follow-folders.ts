@@ -31,6 +31,11 @@ interface Followed {
   readonly folder: DatabaseFolder
   readonly stop: AbortController
   readonly scanned: Promise<void>
+  /** Those who wait until it is looked at once more; undefined: nobody does. */
+  asked: PromiseWithResolvers<undefined> | undefined
+  /** Ends the pause before the next look. */
+  wake: AbortController
+  isOver: boolean
   found: readonly DatabaseConfig[]
   /** Files that cannot be looked into, when it was last looked. */
   unreadableFiles: ReadonlySet<string>
@@ -87,6 +92,18 @@ export class FollowFolders {
     await Promise.all(this.#followed.map(({ scanned }) => scanned))
   }
 
+  /** Resolves when each of them was looked at once more. One that is not watched, and was read, is not. */
+  async lookAgain(): Promise<void> {
+    await Promise.all(
+      this.#followed.map(async (one) => {
+        if (one.isOver) return
+        one.asked ??= Promise.withResolvers()
+        one.wake.abort()
+        await one.asked.promise
+      }),
+    )
+  }
+
   stop(): void {
     for (const { stop } of this.#followed) stop.abort()
   }
@@ -104,11 +121,17 @@ export class FollowFolders {
       folder,
       stop,
       scanned,
+      asked: undefined,
+      wake: new AbortController(),
+      isOver: false,
       found,
       unreadable: [],
       unreadableFiles: new Set(),
     }
-    void this.#run(followed, () => first.abort())
+    void this.#run(followed, () => first.abort()).finally(() => {
+      followed.isOver = true
+      followed.asked?.resolve(undefined)
+    })
     return followed
   }
 
@@ -123,6 +146,9 @@ export class FollowFolders {
     while (!stop.signal.aborted) {
       let pauseMs = rescanMs
       const startedAt = clock.monotonic()
+      const { asked } = followed
+      followed.asked = undefined
+      followed.wake = new AbortController()
       try {
         const { hasEmpty, unreadableFolders } = await this.#scan(followed, opened)
         if (hasEmpty) pauseMs = emptyRescanMs
@@ -140,6 +166,7 @@ export class FollowFolders {
         pauseMs = Math.max(unreadableRescanMs, 20 * (clock.monotonic() - startedAt))
       }
       scanned()
+      asked?.resolve(undefined)
       if (!folder.watch && followed.unreadable.length === 0) return
       if (opened.watchProblem !== undefined) {
         const lookMs = clock.monotonic() - startedAt
@@ -147,8 +174,9 @@ export class FollowFolders {
         if (watchProblem === undefined) this.#warnOfNoWatch(folder, opened.watchProblem, pauseMs)
         watchProblem = opened.watchProblem
       }
-      await opened.waitForChange(pauseMs, stop.signal)
-      await clock.sleep(gatherMs, stop.signal).catch(() => undefined)
+      const over = AbortSignal.any([stop.signal, followed.wake.signal])
+      await opened.waitForChange(pauseMs, over)
+      await clock.sleep(gatherMs, over).catch(() => undefined)
     }
     scanned()
   }

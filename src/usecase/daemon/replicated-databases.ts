@@ -55,6 +55,10 @@ export interface Replication {
    * be under way.
    */
   stored(signal: AbortSignal): Promise<void>
+  /** Looks once more for databases that have just been made. Resolves when those are wanted, or at an abort. */
+  lookAgain(signal: AbortSignal): Promise<void>
+  /** Folders whose databases are not known, since they could not be read when it was last looked. */
+  readonly unreadable: readonly NotReady[]
   /** The databases that are wanted. */
   readonly wanted: readonly DatabaseConfig[]
   /**
@@ -273,12 +277,19 @@ export class ReplicatedDatabases implements Replication {
     return this.databases.map((database) => database.status())
   }
 
-  get failing(): readonly NotReady[] {
-    const folders = this.#folders.unreadable.map(({ dir, problem }) => ({
+  async lookAgain(signal: AbortSignal): Promise<void> {
+    await Promise.race([this.#folders.lookAgain(), aborted(signal)])
+  }
+
+  get unreadable(): readonly NotReady[] {
+    return this.#folders.unreadable.map(({ dir, problem }) => ({
       database: dir,
       replica: undefined,
       reason: `its databases are not known: ${problem}`,
     }))
+  }
+
+  get failing(): readonly NotReady[] {
     const databases = [...this.#slots].flatMap(([file, { wanted, problem }]) =>
       problem === undefined
         ? []
@@ -290,7 +301,7 @@ export class ReplicatedDatabases implements Replication {
             },
           ],
     )
-    return [...folders, ...databases]
+    return [...this.unreadable, ...databases]
   }
 
   get neverBegun(): readonly NotReady[] {

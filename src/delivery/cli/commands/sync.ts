@@ -17,7 +17,7 @@ export const sync = defineCommand({
   name: 'sync',
   summary: 'has the running daemon store everything that is committed',
   about:
-    'Asks the running daemon to store everything that is committed now, of one database or of all. With `-wait` it ends when that is stored, and its exit code says so. Without `-wait` it ends when all is captured and on its way. It finds the daemon as `status` does.',
+    'Asks the running daemon to store everything that is committed now, of one database or of all. With `-wait` it ends when that is stored, and its exit code says so. Without `-wait` it ends when all is captured and on its way. All are also those that have just been made in a folder (`dir`); what is in a folder that cannot be read is not stored, and where there is no database at all, that is an error. It finds the daemon as `status` does.',
   example: 'tsreplicate sync -wait -now /data/app.db',
   exampleEnd: 'notRunning',
   arguments: [{ name: 'database', description: 'only this database' }],
