@@ -80,6 +80,29 @@ test('a database is added while others are written, survives the engine, and is 
   })
 })
 
+test('databases that are added at once are all kept, and of two in one place one is refused', async () => {
+  const folder = temporaryFolder()
+  const [first, ...others] = ['a', 'b', 'c'].map((name) => tenant(folder, name))
+  await using replication = await replicate(first!.db, first!.url, { logger: silent })
+  await Promise.all(others.map(({ db, url }) => replication.addDatabase(db, url)))
+  const place = tenant(folder, 'place').url
+  const twice = ['x.db', 'y.db'].map((name) => replication.addDatabase(join(folder, name), place))
+  const settled = await Promise.allSettled(twice)
+  expect(settled.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
+  expect(settled.find(({ status }) => status === 'rejected')).toMatchObject({
+    reason: {
+      code: 'CONFIG',
+      message: expect.stringContaining('two replicas in one place') as string,
+    },
+  })
+  for (const { db } of others) makeNotes(db, 'kept')
+  process.kill(replication.pid ?? 0, 'SIGKILL')
+  for (const { db } of others) {
+    const stored = await replication.stored({ database: db, urgency: 'now', timeoutMs: 60_000 })
+    expect(stored).toMatchObject({ database: db })
+  }
+})
+
 test('a database that is removed while its store is away is said not to be stored, and is stored the next time', async () => {
   const folder = temporaryFolder()
   const [first, second] = [tenant(folder, 'first'), tenant(folder, 'second')]

@@ -21,6 +21,7 @@ import {
 } from '../../domain/errors.js'
 import { never } from '../../kit/abort.js'
 import { asError, codeOf } from '../../kit/error-text.js'
+import { Permits } from '../../kit/permits.js'
 import { pauseAfter } from '../../kit/pause.js'
 import { withoutDebugger } from '../../kit/without-debugger.js'
 import { type DaemonStatus } from '../../domain/status.js'
@@ -49,6 +50,9 @@ export class EngineProcess implements RunningReplication {
   readonly #subject: StartedWith
   /** Paths of databases that are being added or removed. */
   readonly #changing = new Set<string>()
+  /** Those that are being added, and who says that he will. */
+  readonly #adding = new Set<DatabaseConfig>()
+  readonly #reserving = new Permits(1)
   readonly #logger: Logger
   readonly #listeners: Listeners
   readonly #questions = new EngineQuestions()
@@ -115,9 +119,13 @@ export class EngineProcess implements RunningReplication {
       throw new UsageError('addDatabase takes a path and URLs, or a database of a configuration')
     }
     await this.#change(database.path, async (gone) => {
-      await withDatabase(this.#config, database)
-      await this.#questions.ask({ message: (id) => ({ kind: 'add', id, database }), gone }, never)
-      this.#config = await withDatabase(this.#config, database)
+      await this.#reserve(database)
+      try {
+        await this.#questions.ask({ message: (id) => ({ kind: 'add', id, database }), gone }, never)
+        this.#config = { ...this.#config, databases: [...this.#config.databases, database] }
+      } finally {
+        this.#adding.delete(database)
+      }
     })
   }
 
@@ -135,6 +143,14 @@ export class EngineProcess implements RunningReplication {
       this.#config = { ...this.#config, databases: left }
       return answer.notStored
     })
+  }
+
+  /** It must go with all others, those included that are being added. Rejects with {@link ConfigError} if it does not. */
+  async #reserve(database: DatabaseConfig): Promise<void> {
+    using _turn = await this.#reserving.take(never)
+    const databases = [...this.#config.databases, ...this.#adding]
+    await withDatabase({ ...this.#config, databases }, database)
+    this.#adding.add(database)
   }
 
   /** Adds or removes a database, one such thing at a time for each. */
