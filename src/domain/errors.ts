@@ -160,6 +160,15 @@ export const errorClasses = [
   NotStoredError,
 ]
 
+const classesByCode: ReadonlyMap<unknown, (typeof errorClasses)[number]> = new Map(
+  errorClasses.map((of) => [new of('').code, of]),
+)
+
+/** The class of an error that another process has told by its code; undefined: it is none of ours. */
+export function errorClassOf(code: unknown): (typeof errorClasses)[number] | undefined {
+  return classesByCode.get(code)
+}
+
 /** What can be done about something that was thrown, if it says so. */
 export function hintOf(thrown: unknown): string | undefined {
   return thrown instanceof Error && 'hint' in thrown && typeof thrown.hint === 'string'

@@ -3,12 +3,11 @@
  * a daemon: the form of an answer is looked at before anybody goes by it.
  */
 import {
-  ConfigError,
+  errorClassOf,
   NotRunningError,
   type NotStored,
   NotStoredError,
   type TsreplicateError,
-  UsageError,
 } from '../../domain/errors.js'
 import { type DaemonStatus } from '../../domain/status.js'
 import { isGeneration } from '../../domain/wal/generation.js'
@@ -71,18 +70,16 @@ interface Refused {
   readonly message: string
   readonly hint?: string
   readonly missing?: readonly NotStored[]
+  readonly retryable?: boolean
+  readonly cause?: Refused
 }
 
-function refusalOf({ code, message, hint, missing = [] }: Refused): TsreplicateError {
-  const options = { missing, ...(hint === undefined ? {} : { hint }) }
-  switch (code) {
-    case 'USAGE':
-      return new UsageError(message, options)
-    case 'CONFIG':
-      return new ConfigError(message, options)
-    default:
-      return new NotStoredError(message, options)
-  }
+function refusalOf({ code, message, cause, ...details }: Refused): TsreplicateError {
+  const Known = errorClassOf(code) ?? NotStoredError
+  return new Known(message, {
+    ...details,
+    ...(cause === undefined ? {} : { cause: refusalOf(cause) }),
+  })
 }
 
 function isRefused(value: unknown): value is Refused {
@@ -91,7 +88,9 @@ function isRefused(value: unknown): value is Refused {
     isString(value['code']) &&
     isString(value['message']) &&
     (value['hint'] === undefined || isString(value['hint'])) &&
-    (value['missing'] === undefined || isListOf(value['missing'], isNotStored))
+    (value['missing'] === undefined || isListOf(value['missing'], isNotStored)) &&
+    (value['retryable'] === undefined || typeof value['retryable'] === 'boolean') &&
+    (value['cause'] === undefined || isRefused(value['cause']))
   )
 }
 

@@ -1,7 +1,14 @@
 /**
  * What a daemon can be asked to do, by a socket of this machine alone: what is listened for on the network only reads.
  */
-import { ConfigError, hintOf, InUseError, NotStoredError, UsageError } from '../../domain/errors.js'
+import {
+  ConfigError,
+  hintOf,
+  InUseError,
+  NotStoredError,
+  ReplicaError,
+  UsageError,
+} from '../../domain/errors.js'
 import { type DatabaseConfig } from '../../domain/settings/config.js'
 import {
   describeElsewhere,
@@ -148,11 +155,17 @@ function refuseElsewhere(database: DatabaseConfig, ours: readonly ReplicaPlace[]
 
 /** What a failure is to whoever asked. */
 export function refusal(error: unknown): { readonly status: number; readonly body: object } {
+  return { status: statusOf(error), body: { error: told(error) } }
+}
+
+function told(error: unknown): object {
   const code = codeOf(error) ?? 'OTHER'
   const missing = error instanceof NotStoredError ? error.missing : undefined
+  const { cause } = error instanceof Error ? error : {}
   return {
-    status: statusOf(error),
-    body: { error: { code, message: messageOf(error), hint: hintOf(error), missing } },
+    ...{ code, message: messageOf(error), hint: hintOf(error), missing },
+    retryable: error instanceof ReplicaError ? error.retryable : undefined,
+    cause: cause === undefined ? undefined : told(cause),
   }
 }
 

@@ -3,7 +3,7 @@
  * a class of ours is taken apart on one side and put together on the other.
  */
 import { type Config, type DatabaseConfig } from '../../domain/settings/config.js'
-import { errorClasses, type NotStored } from '../../domain/errors.js'
+import { errorClassOf, type NotStored } from '../../domain/errors.js'
 import { Secret } from '../../domain/settings/secret.js'
 import { type Stored } from '../../usecase/daemon/commit-waits.js'
 import { type News } from '../../usecase/daemon/notice-events.js'
@@ -68,8 +68,6 @@ export function unpackFromEngine(packed: unknown): FromEngine {
   return unpack(packed) as FromEngine
 }
 
-const classes = errorClasses.map((of) => ({ code: new of('').code, of }))
-
 const secretMark = '$tsreplicate-secret'
 const errorMark = '$tsreplicate-error'
 
@@ -122,7 +120,7 @@ function unpackError({ name, message, stack, code, cause, ...others }: PackedErr
     ...Object.fromEntries(said.map(([detail, value]) => [detail, unpack(value)])),
     ...(cause === undefined ? {} : { cause: unpack(cause) }),
   }
-  const Known = classes.find(({ code: its }) => its === code)?.of
+  const Known = errorClassOf(code)
   if (Known !== undefined) return new Known(message, options)
   return Object.assign(new Error(message, options), { name, stack, code })
 }

@@ -6,7 +6,14 @@ import {
   parseWantedAnswer,
 } from '../../../../src/delivery/daemon/answers.ts'
 import { type DaemonAnswer } from '../../../../src/delivery/daemon/ask-daemon.ts'
-import { NotRunningError } from '../../../../src/domain/errors.ts'
+import { refusal } from '../../../../src/delivery/daemon/control.ts'
+import {
+  errorClasses,
+  InUseError,
+  NotRunningError,
+  NotStoredError,
+  ReplicaError,
+} from '../../../../src/domain/errors.ts'
 
 const answer = (value: unknown, status = 200): DaemonAnswer => ({
   status,
@@ -82,4 +89,20 @@ test('what a daemon refuses something with keeps its class, and what it says', (
   expect(parse('NOT_STORED')).toThrow(expect.objectContaining(error) as Error)
   expect(parse('USAGE')).toThrow(expect.objectContaining({ code: 'USAGE' }) as Error)
   expect(parse('CONFIG')).toThrow(expect.objectContaining({ code: 'CONFIG' }) as Error)
+})
+
+test('every error of a daemon comes as it was, with its cause', () => {
+  const comesAs = (error: Error) => {
+    const { status, body } = refusal(error)
+    return expect(() => parseSyncAnswer(answer(body, status)))
+  }
+  for (const Known of errorClasses) {
+    comesAs(new Known('it failed', { hint: 'look' })).toThrow(Known)
+  }
+  const missing = [{ database: '/a', replica: 's3', detail: 'taken over' }]
+  const cause = new InUseError('replica s3 was taken over', { hint: 'stop one' })
+  const refused = new NotStoredError('not stored', { missing, cause })
+  comesAs(refused).toThrow(expect.objectContaining({ missing, cause }) as Error)
+  const busy = new ReplicaError('busy', { retryable: false })
+  comesAs(busy).toThrow(expect.objectContaining({ retryable: false }) as Error)
 })
