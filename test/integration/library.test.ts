@@ -489,6 +489,9 @@ test('a path and a URL are enough to replicate, to ask how it is, and to restore
   expect(await head.text()).toBe('')
   expect((await ask('/api/sync', 'POST')).status).toBe(404)
   expect((await ask('/readyz', 'POST')).status).toBe(405)
+  // Whoever asked is gone.
+  const left = new Request('https://app.example/readyz', { signal: AbortSignal.abort() })
+  expect((await handle(left)).status).toBe(503)
 
   await restore(replicateTo, { to: output, at: undefined })
   expect(verifyLedger(output, oracle)).toEqual({ n: 5 })

@@ -8,6 +8,7 @@ import {
   run,
   start,
   startAs,
+  startWith,
   temporaryFolder,
   until,
   writeConfig,
@@ -66,6 +67,30 @@ describe('an answer', () => {
     expect(code, stderr).toBe(notRunning)
     expect(stderr).toContain('does not answer within 10 s')
   })
+})
+
+test('one that breaks off is that of a daemon that has ended', async () => {
+  const path = join(temporaryFolder(), 'socket')
+  await answerAt(path, (socket) => {
+    socket.write('HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{')
+    setImmediate(() => socket.destroy())
+  })
+  const { code, stderr } = await run('status', '-socket', path)
+  expect(code, stderr).toBe(notRunning)
+  expect(stderr).toContain(`the daemon at ${path} is gone amid its answer`)
+})
+
+test('a service of another name is found where every other daemon is', async () => {
+  const folder = temporaryFolder()
+  const db = join(folder, 'app.db')
+  makeNotes(db, 'kept')
+  const service = { RUNTIME_DIRECTORY: join(folder, 'myapp') }
+  const daemon = startWith(service, 'replicate', db, `file://${folder}/replica`)
+  await daemon.waitFor(/snapshot written/)
+  const { code, stderr } = await run('sync', '-wait', '-now', db)
+  expect(code, stderr).toBe(0)
+  expect(existsSync(service.RUNTIME_DIRECTORY)).toBe(false)
+  expect(await daemon.stop()).toBe(0)
 })
 
 describe.skipIf(!isRoot)('among several users', () => {

@@ -178,6 +178,11 @@ export function start(...args: string[]): Running {
   return new Running('tsreplicate', process.execPath, [program, ...args])
 }
 
+/** Starts the program with these variables, too. */
+export function startWith(env: Readonly<Record<string, string>>, ...args: string[]): Running {
+  return new Running('tsreplicate', process.execPath, [program, ...args], env)
+}
+
 /** Starts the program as another user; that takes root. */
 export function startAs(uid: number, ...args: string[]): Running {
   return new Running('tsreplicate', process.execPath, [program, ...args], {}, { uid, gid: uid })

@@ -67,16 +67,16 @@ function ask(
     const late = setTimeout(() => {
       giveUp(`the daemon does not answer within ${timeoutMs / 1000} s`)
     }, timeoutMs)
+    const fail = (message: string, { cause, hint }: { cause: Error; hint: string }): void => {
+      const isOurs = isAbortError(cause) || cause instanceof NotRunningError
+      reject(isOurs ? cause : new NotRunningError(`${message}: ${cause.message}`, { cause, hint }))
+    }
     asked.on('close', () => clearTimeout(late))
-    asked.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(undefined)
-      else if (isAbortError(error) || error instanceof NotRunningError) reject(error)
-      else {
-        const message = `the daemon cannot be asked at ${socketPath}: ${error.message}`
-        const hint =
-          'a socket is for the user of the daemon and for root, unless `socket` gives it other permissions'
-        reject(new NotRunningError(message, { cause: error, hint }))
-      }
+    asked.on('error', (cause: NodeJS.ErrnoException) => {
+      if (cause.code === 'ECONNREFUSED' || cause.code === 'ENOENT') return resolve(undefined)
+      const hint =
+        'a socket is for the user of the daemon and for root, unless `socket` gives it other permissions'
+      fail(`the daemon cannot be asked at ${socketPath}`, { cause, hint })
     })
     asked.on('response', (response) => {
       let text = ''
@@ -91,7 +91,10 @@ function ask(
         const { statusCode: status = 0, headers } = response
         resolve({ status, contentType: headers['content-type'] ?? '', text })
       })
-      response.on('error', reject)
+      response.on('error', (cause) => {
+        const hint = 'it was killed, or has ended: look at its log'
+        fail(`the daemon at ${socketPath} is gone amid its answer`, { cause, hint })
+      })
     })
     asked.end(body === undefined ? undefined : JSON.stringify(body))
   })

@@ -20,13 +20,21 @@ const othersMayWrite = 0o022
 /** Where the daemon is to listen. Throws {@link AddressError} if there is no folder for it. */
 export function makeStatusSocket(subject: StartedWith): string {
   const own = process.geteuid?.() ?? 0
-  const [given] = (process.env['RUNTIME_DIRECTORY'] ?? '').split(':')
-  const folders = [given ?? '', ...(own === 0 ? [ofTheSystem] : []), ...foldersOf(own)]
-  const folder = folders.filter((each) => each !== '').find((each) => isMade(each, own))
+  const folders = [...ofTheService(), ...(own === 0 ? [ofTheSystem] : []), ...foldersOf(own)]
+  const folder = folders.find((each) => isMade(each, own))
   if (folder !== undefined) return join(folder, nameOf(subject))
-  throw new AddressError(`there is no folder for a socket: ${folders.filter(Boolean).join(', ')}`, {
+  throw new AddressError(`there is no folder for a socket: ${folders.join(', ')}`, {
     hint: 'it must be possible to create one of them, for this user alone; or name another place by `socket`',
   })
+}
+
+/**
+ * What systemd has made for a service that has the name of ours. That of any other, as of an application, is looked into by
+ * nobody who asks.
+ */
+function ofTheService(): readonly string[] {
+  const given = (process.env['RUNTIME_DIRECTORY'] ?? '').split(':')
+  return given.includes(ofTheSystem) ? [ofTheSystem] : []
 }
 
 /** The folder of a socket that is gone goes, too, unless another daemon has one there, or the system takes care of it. */

@@ -1,5 +1,7 @@
 /** What the process that replicates answers for an application that serves it, by the socket that commands ask. */
 import { NotRunningError } from '../../domain/errors.js'
+import { isAbortError } from '../../kit/abort.js'
+import { messageOf } from '../../kit/error-text.js'
 import { askDaemon, type DaemonAnswer } from '../daemon/ask-daemon.js'
 import { type StartedWith } from '../daemon/status-socket.js'
 
@@ -21,8 +23,8 @@ export function handlerFor(subject: StartedWith): (request: Request) => Promise<
       const headers = { 'content-type': contentType, 'cache-control': 'no-store' }
       return new Response(request.method === 'HEAD' ? null : text, { status, headers })
     } catch (error) {
-      if (!(error instanceof NotRunningError)) throw error
-      return new Response(`${error.message}\n`, { status: 503 })
+      if (!(error instanceof NotRunningError) && !isAbortError(error)) throw error
+      return new Response(`${messageOf(error)}\n`, { status: 503 })
     }
   }
 }

@@ -114,7 +114,7 @@ export const variables: readonly (readonly [names: readonly string[], meaning: s
   ],
   [
     ['RUNTIME_DIRECTORY', 'XDG_RUNTIME_DIR'],
-    'Set by systemd: where the socket is that `tsreplicate status` asks. Elsewhere it is in `/run/tsreplicate` for root, else in `/tmp/tsreplicate-UID`.',
+    'Set by systemd: where the socket is that `tsreplicate status` asks, if it is `/run/tsreplicate` for the first, and `tsreplicate` in the second. Elsewhere, as in a service with a `RuntimeDirectory` of another name, it is in `/run/tsreplicate` for root, else in `/tmp/tsreplicate-UID`.',
   ],
   [
     ['TSREPLICATE_DB_PATH'],
