@@ -159,6 +159,35 @@ test('whoever waits is refused in time, for wrong options and after the end, and
   service.db.close()
 })
 
+test('of two replicas of which one is down, the other one alone is waited for where that is wanted, and only the one is named', async () => {
+  const service = openService()
+  const down = join(service.folder, 'down')
+  writeFileSync(down, '')
+  const replicas = [
+    { name: 'a', path: service.replica },
+    { name: 'b', path: join(down, 'replica') },
+  ]
+  const config = join(service.folder, 'tsreplicate.yml')
+  const dbs = [{ path: service.path, replicas }]
+  writeFileSync(config, JSON.stringify({ dbs, 'shutdown-timeout': '300ms' }))
+  await using replication = await replicate(await loadConfig({ path: config }), { logger: silent })
+  for (const wanted of ['any', ['a']] as const) {
+    const id = service.commit()
+    const stored = await replication.stored({ urgency: 'now', replicas: wanted })
+    expect(stored.replicas).toMatchObject([{ name: 'a' }])
+    expect(await newestRestored(service)).toBe(id)
+  }
+  for (const wanted of ['all', ['a', 'b'], ['b']] as const) {
+    service.commit()
+    const waiting = replication.stored({ urgency: 'now', replicas: wanted, timeoutMs: 1000 })
+    await expect(waiting).rejects.toMatchObject({
+      message: expect.stringMatching(/not within 1s; on b: [^;]*$/) as string,
+      missing: [{ database: service.path, replica: 'b' }],
+    })
+  }
+  service.db.close()
+})
+
 test('of a new generation nothing is said to be stored before its snapshot is', async () => {
   const service = openService()
   service.db.exec('CREATE TABLE large (content)')

@@ -1,6 +1,7 @@
 import { isAbortError } from '../../kit/abort.js'
 import { type Logger } from '../../usecase/ports/logger.js'
 import { type NotStored } from '../../domain/errors.js'
+import { type Captured } from '../../usecase/daemon/commit-waits.js'
 import { type ReplicatedDatabase } from '../../usecase/daemon/replicated-database.js'
 import { type Replication } from '../../usecase/daemon/replicated-databases.js'
 import { takeHangup } from './early-signals.js'
@@ -229,13 +230,14 @@ async function takeSnapshot(
 ): Promise<boolean> {
   if (capture.isAbsent) return true
   const wanted = { replicas: 'all', urgency: 'now', withSnapshot: true } as const
+  const captured: Captured = { barrier: undefined }
   try {
-    await waits.waitForSnapshot(wanted, signal)
+    await waits.waitForSnapshot(wanted, captured, signal)
     return true
   } catch (error) {
     if (!isAbortError(error)) logger.error({ db, err: error }, 'no snapshot is stored')
     else
-      for (const { replica, detail } of waits.missing(wanted)) {
+      for (const { replica, detail } of waits.missing(wanted, captured)) {
         logger.error({ db, replica, detail }, 'not stored')
       }
     return false

@@ -3,6 +3,7 @@ import { aborted } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
 import { type Clock } from '../ports/clock.js'
 import {
+  type Captured,
   type CommitWaits,
   notStored,
   type Stored,
@@ -50,8 +51,8 @@ export async function awaitStored(
   { timeoutMs, waits, ...wanted }: StoredRequest,
   parts: AwaitParts,
 ): Promise<Stored> {
-  const ask = (of: CommitWaits, signal: AbortSignal): Promise<Stored> =>
-    waits ? of.wait(wanted, signal) : of.request(wanted, signal)
+  const ask: Asked<Stored>['ask'] = (of, captured, signal) =>
+    waits ? of.wait(wanted, captured, signal) : of.request(wanted, signal)
   return inTime(find, { wanted, timeoutMs, ask }, parts)
 }
 
@@ -62,15 +63,15 @@ export async function awaitSnapshot(
   parts: AwaitParts,
 ): Promise<StoredWithSnapshot> {
   const wanted = { replicas, urgency: 'now', withSnapshot: true } as const
-  const ask = (of: CommitWaits, signal: AbortSignal): Promise<StoredWithSnapshot> =>
-    of.waitForSnapshot(wanted, signal)
+  const ask: Asked<StoredWithSnapshot>['ask'] = (of, captured, signal) =>
+    of.waitForSnapshot(wanted, captured, signal)
   return inTime(find, { wanted, timeoutMs, ask }, parts)
 }
 
 interface Asked<T> {
   readonly wanted: Wanted
   readonly timeoutMs: number
-  readonly ask: (of: CommitWaits, signal: AbortSignal) => Promise<T>
+  readonly ask: (of: CommitWaits, captured: Captured, signal: AbortSignal) => Promise<T>
 }
 
 /** Asks once the database is open. */
@@ -79,6 +80,7 @@ async function inTime<T>(
   { wanted, timeoutMs, ask }: Asked<T>,
   { clock, signal }: AwaitParts,
 ): Promise<T> {
+  const captured: Captured = { barrier: undefined }
   const late = new AbortController()
   const done = new AbortController()
   const any = AbortSignal.any([signal, late.signal])
@@ -89,14 +91,14 @@ async function inTime<T>(
   try {
     for (;;) {
       const database = find()
-      if (database.waits !== undefined) return await ask(database.waits, any)
+      if (database.waits !== undefined) return await ask(database.waits, captured, any)
       await Promise.race([database.changed ?? clock.sleep(lookMs, any), aborted(any)])
       any.throwIfAborted()
     }
   } catch (error) {
     if (signal.aborted || !late.signal.aborted) throw error
     throw notStored(`${find().path}: not within ${formatDuration(timeoutMs)}`, {
-      missing: missingOf(find(), wanted),
+      missing: missingOf(find(), wanted, captured),
     })
   } finally {
     done.abort()
@@ -107,9 +109,10 @@ async function inTime<T>(
 function missingOf(
   { path, waits, problem }: AwaitedDatabase,
   wanted: Wanted,
+  captured: Captured,
 ): readonly NotStored[] {
-  if (waits !== undefined) return waits.missing(wanted)
-  const names = typeof wanted.replicas === 'string' ? [wanted.replicas] : wanted.replicas
+  if (waits !== undefined) return waits.missing(wanted, captured)
+  const names = typeof wanted.replicas === 'string' ? ['all'] : wanted.replicas
   const detail = problem === undefined ? 'it is not open yet' : `it cannot be opened: ${problem}`
   return names.map((replica) => ({ database: path, replica, detail }))
 }

@@ -46,6 +46,12 @@ export interface StoredSnapshot {
 /** What is wanted, and whether with a snapshot. */
 export type Wanted = WantedStored & { readonly withSnapshot?: boolean }
 
+/** What somebody waits for, which tells what is missing when he gives up. */
+export interface Captured {
+  /** Everything that was committed before he asked; undefined: it is not captured yet. */
+  barrier: Barrier | undefined
+}
+
 type WaitedStanding = Pick<
   ReplicaStanding,
   'isRestorableTo' | 'snapshotOf' | 'takenBy' | 'awaited' | 'lastStoredAtMs' | 'failure'
@@ -84,8 +90,8 @@ export class CommitWaits {
    * a snapshot to begin with. Rejects with {@link NotStoredError} when that will not be: another writer has taken a
    * replica over, or all has ended.
    */
-  async wait(wanted: WantedStored, signal: AbortSignal): Promise<Stored> {
-    return this.#stored(await this.#reached(wanted, signal), wanted)
+  async wait(wanted: WantedStored, captured: Captured, signal: AbortSignal): Promise<Stored> {
+    return this.#stored(await this.#reached(wanted, captured, signal), wanted)
   }
 
   /**
@@ -94,9 +100,10 @@ export class CommitWaits {
    */
   async waitForSnapshot(
     wanted: WantedStored & { readonly withSnapshot: true },
+    captured: Captured,
     signal: AbortSignal,
   ): Promise<StoredWithSnapshot> {
-    const barrier = await this.#reached(wanted, signal)
+    const barrier = await this.#reached(wanted, captured, signal)
     const stored = this.#stored(barrier, wanted)
     const withSnapshot = stored.replicas.flatMap((replica) => {
       const newest = this.#options.standings().get(replica.name)?.snapshotOf(barrier)
@@ -107,29 +114,34 @@ export class CommitWaits {
   }
 
   /** Everything that was committed before the call, once it is stored as it is wanted. */
-  async #reached(wanted: Wanted, signal: AbortSignal): Promise<Barrier> {
+  async #reached(wanted: Wanted, captured: Captured, signal: AbortSignal): Promise<Barrier> {
     const { feed } = this.#options
     for (;;) {
+      captured.barrier = undefined
       const barrier = await this.#captured(wanted, signal)
+      captured.barrier = barrier
       for (;;) {
         if (this.#isStored(barrier, wanted)) return barrier
-        this.#refuse(wanted)
+        signal.throwIfAborted()
+        this.#refuse(wanted, barrier)
         // What follows it needs a snapshot of its own, which has all this, and what was committed since.
         if (feed.current?.generation !== barrier.generation) break
         await feed.waitForChange(signal)
-        signal.throwIfAborted()
       }
     }
   }
 
   /** What is not stored of what is wanted, at this moment. */
-  missing({ replicas, withSnapshot = false }: Wanted): readonly NotStored[] {
+  missing(wanted: Wanted, { barrier }: Captured): readonly NotStored[] {
     const { config, standings, captureProblem, feed } = this.#options
     const { path: database } = config()
     const problem = captureProblem()
+    const { withSnapshot = false } = wanted
     const ofWal = feed.isWithinWal ? ', until all of its very long WAL is copied back' : ''
-    return this.#names(replicas).flatMap((replica) => {
+    return this.#names(wanted.replicas).flatMap((replica) => {
       const standing = standings().get(replica)
+      const isTaken = standing?.takenBy !== undefined
+      if (barrier !== undefined && !isTaken && this.#hasWanted(replica, barrier, wanted)) return []
       const awaited = withSnapshot ? `a snapshot${ofWal}` : standing?.awaited
       const detail = problem ?? (standing === undefined ? 'it does not run' : awaited)
       const failure = standing?.failure
@@ -189,13 +201,15 @@ export class CommitWaits {
     return feed.barrier()
   }
 
-  #isStored(barrier: Barrier, { replicas, withSnapshot = false }: Wanted): boolean {
-    const names = this.#names(replicas)
-    const hasSnapshot = (name: string): boolean =>
-      this.#options.standings().get(name)?.snapshotOf(barrier) !== undefined
-    const has = (name: string): boolean =>
-      this.#has(name, barrier) && (!withSnapshot || hasSnapshot(name))
-    return names.length > 0 && (replicas === 'any' ? names.some(has) : names.every(has))
+  #isStored(barrier: Barrier, wanted: Wanted): boolean {
+    const names = this.#names(wanted.replicas)
+    const has = (name: string): boolean => this.#hasWanted(name, barrier, wanted)
+    return names.length > 0 && (wanted.replicas === 'any' ? names.some(has) : names.every(has))
+  }
+
+  #hasWanted(name: string, barrier: Barrier, { withSnapshot = false }: Wanted): boolean {
+    if (!this.#has(name, barrier)) return false
+    return !withSnapshot || this.#options.standings().get(name)?.snapshotOf(barrier) !== undefined
   }
 
   #has(name: string, barrier: Barrier): boolean {
@@ -225,7 +239,7 @@ export class CommitWaits {
   }
 
   /** Throws where what is wanted will not be. */
-  #refuse(wanted: Wanted): void {
+  #refuse(wanted: Wanted, barrier?: Barrier): void {
     const { config, standings } = this.#options
     const { path, replicas } = config()
     const known = replicas.map(({ name }) => name)
@@ -236,7 +250,7 @@ export class CommitWaits {
         hint: `It has: ${known.join(', ')}.`,
       })
     }
-    if (this.#isOver) throw this.#ended(wanted)
+    if (this.#isOver) throw this.#ended(wanted, barrier)
     const taken = names.flatMap((replica) => {
       const by = standings().get(replica)?.takenBy
       return by === undefined ? [] : [{ replica, by }]
@@ -245,13 +259,14 @@ export class CommitWaits {
     if (first === undefined || (wanted.replicas === 'any' && taken.length < names.length)) return
     throw notStored(`${path}: replica ${first.replica} was taken over by ${first.by}`, {
       cause: new InUseError(`replica ${first.replica} was taken over by ${first.by}`),
-      missing: this.missing(wanted),
+      missing: this.missing(wanted, { barrier }),
     })
   }
 
-  #ended(wanted: Wanted): NotStoredError {
+  #ended(wanted: Wanted, barrier?: Barrier): NotStoredError {
     const { path } = this.#options.config()
-    return notStored(`${path}: its replication ends`, { missing: this.missing(wanted) }, EndedError)
+    const missing = this.missing(wanted, { barrier })
+    return notStored(`${path}: its replication ends`, { missing }, EndedError)
   }
 }
 

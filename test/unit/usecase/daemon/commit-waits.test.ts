@@ -72,7 +72,7 @@ beforeEach(() => {
 /** Somebody who waits, and what he is told. */
 function waiter(wanted: WantedStored, signal = never): { told: unknown } {
   const waiting = { told: undefined as unknown }
-  waits.wait(wanted, signal).then(
+  waits.wait(wanted, { barrier: undefined }, signal).then(
     (each) => (waiting.told = each),
     (error: unknown) => (waiting.told = error),
   )
@@ -312,6 +312,44 @@ test('after the timeout he is told what is missing where, and how long he waited
     message: 'not stored: /data/app.db: not within 5s; on a: what follows 0; on b: what follows 0',
     hint: expect.stringContaining('safe in the database') as string,
   })
+})
+
+test.each([
+  ['all', 'on b: what follows 50'],
+  [['a', 'b'], 'on b: what follows 50'],
+  [['b'], 'on b: what follows 50'],
+] as const)(
+  'of %o replicas, only those are named that lack his commits',
+  async (replicas, what) => {
+    const find = () => ({ path, waits, changed: undefined, problem: undefined })
+    const request = { replicas, urgency: 'now', timeoutMs: 5000, waits: true } as const
+    const waiting = awaitStored(find, request, { clock, signal: never }).catch((e: unknown) => e)
+    await answerBarriers(100)
+    await store('a', 100)
+    await store('b', 50)
+    // What is captured since is not his: it is no matter that it is stored nowhere.
+    feed.current!.end = { index: 0, offset: 150 }
+    await clock.advance(5000)
+    expect(await waiting).toMatchObject({
+      message: `not stored: /data/app.db: not within 5s; ${what}`,
+      missing: [{ database: path, replica: 'b', detail: 'what follows 50' }],
+    })
+  },
+)
+
+test('of replicas of which any does, all are named while none has his commits', async () => {
+  const find = () => ({ path, waits, changed: undefined, problem: undefined })
+  const request = { replicas: 'any', urgency: 'now', timeoutMs: 5000, waits: true } as const
+  const asked = () => awaitStored(find, request, { clock, signal: never }).catch((e: unknown) => e)
+  const late = asked()
+  await answerBarriers(100)
+  await store('a', 50)
+  await clock.advance(5000)
+  expect(await late).toMatchObject({ missing: [{ replica: 'a' }, { replica: 'b' }] })
+  const closed = () => ({ path, waits: undefined, changed: undefined, problem: 'locked' })
+  const unopened = awaitStored(closed, request, { clock, signal: never }).catch((e: unknown) => e)
+  await clock.advance(5000)
+  expect(await unopened).toMatchObject({ missing: [{ database: path, replica: 'all' }] })
 })
 
 test('a database that is not open yet is waited for', async () => {
