@@ -30,7 +30,11 @@ app.post('/notes', async (request, response) => {
 
 const health = replication.handler()
 app.use('/internal', async (request, response) => {
-  const answer = await health(new Request(new URL(request.url, 'http://localhost')))
+  const { method, url, headers } = request
+  const { accept = '*/*' } = headers
+  const answer = await health(
+    new Request(new URL(url, 'http://localhost'), { method, headers: { accept } }),
+  )
   response.status(answer.status).type(answer.headers.get('content-type') ?? 'text/plain')
   response.send(await answer.text())
 })
@@ -52,4 +56,9 @@ async function stop(): Promise<void> {
   const notStored = await replication.stop()
   process.exitCode = notStored.length === 0 ? 0 : 1
 }
-process.once('SIGTERM', () => void stop())
+process.once('SIGTERM', () => {
+  stop().catch((error: unknown) => {
+    console.error(error)
+    process.exitCode = 1
+  })
+})

@@ -24,7 +24,9 @@ app.post<{ Body: { text: string } }>('/notes', async ({ body: { text } }, reply)
 })
 
 const health = replication.handler()
-app.get('/internal/*', ({ url }) => health(new Request(new URL(url, 'http://localhost'))))
+app.get('/internal/*', ({ method, url, headers: { accept = '*/*' } }) =>
+  health(new Request(new URL(url, 'http://localhost'), { method, headers: { accept } })),
+)
 
 /** What is not stored in time is committed all the same: whoever asks again asks for a second note. */
 app.setErrorHandler((error, _request, reply) => {
@@ -40,4 +42,9 @@ app.addHook('onClose', async () => {
 })
 
 await app.listen({ port: Number(process.env['PORT'] ?? 3000) })
-process.once('SIGTERM', () => void app.close())
+process.once('SIGTERM', () => {
+  app.close().catch((error: unknown) => {
+    app.log.error(error)
+    process.exitCode = 1
+  })
+})

@@ -1,4 +1,5 @@
 /** Notes over HTTP: a note is answered with 201 once it is stored outside of this machine. */
+import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { serve } from '@hono/node-server'
 import Database from 'better-sqlite3'
@@ -36,11 +37,16 @@ app.onError((error, context) => {
 const server = serve({ fetch: app.fetch, port: Number(process.env['PORT'] ?? 3000) })
 
 /** First no more requests, then no more commits, then the last ones are stored. */
-function stop(): void {
-  server.close(async () => {
-    db.close()
-    const notStored = await replication.stop()
-    process.exitCode = notStored.length === 0 ? 0 : 1
-  })
+async function stop(): Promise<void> {
+  server.close()
+  await once(server, 'close')
+  db.close()
+  const notStored = await replication.stop()
+  process.exitCode = notStored.length === 0 ? 0 : 1
 }
-process.once('SIGTERM', stop)
+process.once('SIGTERM', () => {
+  stop().catch((error: unknown) => {
+    console.error(error)
+    process.exitCode = 1
+  })
+})

@@ -2,6 +2,7 @@
  * Takes payments. One is acknowledged with 201 only when it is stored in the bucket, so that it survives the loss of this
  * machine with its disk. Whoever pays names the payment: one that is sent again, because no answer came, is taken once.
  */
+import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { createServer, type IncomingMessage } from 'node:http'
 import { json } from 'node:stream/consumers'
@@ -46,9 +47,16 @@ const server = createServer((request, response) => {
 })
 server.listen(Number(process.env['PORT'] ?? 3000))
 
+async function stop(): Promise<void> {
+  server.close()
+  await once(server, 'close')
+  db.close()
+  const notStored = await replication.stop()
+  process.exitCode = notStored.length === 0 ? 0 : 1
+}
 process.once('SIGTERM', () => {
-  server.close(() => {
-    db.close()
-    void replication.stop()
+  stop().catch((error: unknown) => {
+    console.error(error)
+    process.exitCode = 1
   })
 })

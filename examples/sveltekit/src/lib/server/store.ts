@@ -7,7 +7,7 @@ interface Store {
   readonly replication: RunningReplication
 }
 
-/** Next.js evaluates this module in each bundle that imports it, and again at each reload: the process has one store all the same. */
+/** Vite evaluates this module again at each reload while it is developed: the process has one store all the same. */
 const shared = globalThis as { notesStore?: Promise<Store> }
 
 export function openStore(): Promise<Store> {
