@@ -28,7 +28,7 @@ const entries = [
   'index.js',
   'kit/runtime.js',
   'delivery/cli/start.js',
-  'delivery/library/engine.js',
+  'delivery/library/start-engine.js',
   'compose/threads/restore-thread.js',
   'compose/threads/check-process.js',
 ]
@@ -194,7 +194,7 @@ async function writeManifest(): Promise<void> {
 rmSync(target, { recursive: true, force: true })
 const packages = await writeCode()
 copyTypes('index.d.ts')
-copyTypes('delivery/library/engine.d.ts')
+copyTypes('delivery/library/start-engine.d.ts')
 await writeManifest()
 writeFileSync(
   join(target, 'THIRD-PARTY-NOTICES.md'),

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs'
 
 /** What is left after the end of the work may take this long to end. */
-const leftoverMs = 5000
+export const leftoverMs = 5000
 const shell = '/bin/sh'
 
 /**

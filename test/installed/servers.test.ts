@@ -19,7 +19,7 @@ function enginesOf({ folder }: InstalledProject): readonly string[] {
     try {
       const commandLine = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
       return commandLine.includes(
-        `${folder}/node_modules/tsreplicate/dist/delivery/library/engine.js`,
+        `${folder}/node_modules/tsreplicate/dist/delivery/library/start-engine.js`,
       )
     } catch {
       return false

@@ -322,7 +322,7 @@ test('an application that has no descriptor left when its engine ends goes on, a
   expect(await running.exit(), running.output).toBe(0)
   const [refused, after] = running.stdout.split('\n')
   expect(refused).toBe(
-    'NOT_STORED not stored: the engine does not start anew: the engine cannot be started: EMFILE The commit itself is safe in the database, and is stored once an engine runs.',
+    `NOT_STORED not stored: ${db} on file: the engine does not start anew: the engine cannot be started: EMFILE The commit itself is safe in the database, and is stored once an engine runs.`,
   )
   expect(after).toBe('true NOT_STORED NOT_RUNNING recovered')
   await restoreByLibrary(replicateTo, output)
@@ -372,8 +372,8 @@ test('an engine whose program fails, or is of another version, is tried again un
   const lines: Line[] = []
   const replication = await own.replicate(db, replicateTo, { logger: recordingLogger(lines) })
   await replication.stored({ urgency: 'now' })
-  const engine = join(installed, 'dist/delivery/library/engine.js')
-  const away = engine.replace('engine.js', 'engine-away.js')
+  const engine = join(installed, 'dist/delivery/library/start-engine.js')
+  const away = engine.replace('start-engine.js', 'start-engine-away.js')
   renameSync(engine, away)
   writeFileSync(engine, "throw new Error('half of it is replaced')")
   process.kill(replication.pid ?? 0, 'SIGKILL')
@@ -382,8 +382,11 @@ test('an engine whose program fails, or is of another version, is tried again un
   await until(() => isTriedAgain(2), 20_000, 'a start that fails')
   await expect(replication.stored({ timeoutMs: 100 })).rejects.toMatchObject({
     code: 'NOT_STORED',
-    message: expect.stringMatching(/^not stored: the engine does not start anew: /) as string,
+    message: expect.stringContaining(
+      `not stored: ${db} on file: the engine does not start anew: `,
+    ) as string,
     hint: expect.stringContaining('safe in the database') as string,
+    missing: [{ database: db, replica: 'file' }],
   })
   await expect(replication.status()).rejects.toMatchObject({ code: 'NOT_RUNNING' })
 
@@ -393,7 +396,7 @@ test('an engine whose program fails, or is of another version, is tried again un
     "{ kind: 'x' }",
   ]
   const sent = said.map((each) => `process.send(${each})`).join('\n')
-  writeFileSync(engine, `${sent}\nawait import('./engine-away.js')`)
+  writeFileSync(engine, `${sent}\nawait import('./start-engine-away.js')`)
   await write({ db, oracle, count: 5 })
   await replication.stored({ timeoutMs: 60_000 })
   const strange = lines.filter(({ message }) => /not understood/.test(message))
@@ -411,7 +414,7 @@ test('an engine survives signals and loggers that throw, and runs nothing of the
   const text = `
     const { pid } = replication
     globalThis.onLine = () => { throw new Error('a logger that throws') }
-    for (const signal of ['SIGUSR2', 'SIGQUIT', 'SIGHUP', 'SIGTERM']) process.kill(pid, signal)
+    for (const signal of ['SIGINT', 'SIGUSR1', 'SIGUSR2', 'SIGQUIT', 'SIGHUP', 'SIGTERM']) process.kill(pid, signal)
     await sleep(100)
     await wait()
     console.log('same', replication.pid === pid)

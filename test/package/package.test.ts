@@ -81,7 +81,7 @@ function exported(folder: string): readonly string[] {
   const files = Object.values(exports).flatMap((each) =>
     typeof each === 'string' ? each : Object.values(each),
   )
-  expect(files).toContain('./dist/delivery/library/engine.js')
+  expect(files).toContain('./dist/delivery/library/start-engine.js')
   return files
 }
 

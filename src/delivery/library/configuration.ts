@@ -48,10 +48,19 @@ export async function takeConfig<Options extends object>(
   if (typeof first === 'string') {
     return { config: await fromUrls(of, first, second), options: third }
   }
-  if (!isConfig(first)) throw new UsageError(`${of} takes a path and URLs, or a configuration`)
+  if (!isConfig(first)) {
+    throw new UsageError(`${of} takes a path and URLs, or a configuration`, { hint: makingHint })
+  }
   if (isUrls(second)) throw new UsageError(`${of}: a configuration has its URLs already`)
+  if (third !== undefined) {
+    throw new UsageError(`${of} takes the options of a configuration as the second argument`)
+  }
   return { config: first, options: second }
 }
+
+/** How somebody gets what is of a configuration. */
+export const makingHint =
+  'loadConfig reads a configuration from a file, and configFromUrls makes one of a path and URLs'
 
 async function fromUrls(of: string, databasePath: unknown, urls: unknown): Promise<Config> {
   if (urls === undefined) throw new UsageError(`${of}: the URL of a replica is missing`)

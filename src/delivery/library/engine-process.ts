@@ -21,28 +21,38 @@ import {
 } from '../../domain/errors.js'
 import { never } from '../../kit/abort.js'
 import { asError, codeOf } from '../../kit/error-text.js'
+import { formatDuration } from '../../kit/duration.js'
 import { Permits } from '../../kit/permits.js'
 import { pauseAfter } from '../../kit/pause.js'
 import { withoutDebugger } from '../../kit/without-debugger.js'
 import { type DaemonStatus } from '../../domain/status.js'
 import { type Stored } from '../../usecase/daemon/commit-waits.js'
 import { subjectOf } from '../daemon/endpoints.js'
+import { leftoverMs } from '../forced-exit.js'
 import { defaultStatusTimeoutMs, readDaemonStatus } from '../daemon/daemon-status.js'
 import { type StartedWith } from '../daemon/status-socket.js'
 import { type Logger } from './application-logger.js'
-import { configFromUrls } from './configuration.js'
+import { configFromUrls, makingHint } from './configuration.js'
 import { carefully } from './carefully.js'
-import { EngineQuestions } from './engine-questions.js'
+import { type Answer, EngineQuestions } from './engine-questions.js'
 import { handlerFor } from './engine-status.js'
 import { type Listener, Listeners } from './listeners.js'
+import { ignoredSignals } from './ignored-signals.js'
 import { isDatabaseConfig, isText } from './options.js'
 import { type FromEngine, packMessage, type ToEngine, unpackFromEngine } from './messages.js'
 import { type RunningReplication, type StoredOptions } from './running-replication.js'
 import { parseStoredOptions, waitForStored } from './stored-waits.js'
+import { untoldError } from './unknown-places.js'
 
 const pauses = { firstMs: 500, mostMs: 30_000 }
 /** Whoever has run as long as this does not end for the same reason as before. */
 const soundMs = 60_000
+/** Beyond its own timeout: so long an engine has to notice that it hangs, and to end. */
+const graceMs = leftoverMs + 1000
+/** To begin with a database that is there already; nobody knows how long a restore takes. */
+const addMs = 60_000
+/** A timer can be no longer. */
+const longestMs = 2 ** 31 - 1
 
 export class EngineProcess implements RunningReplication {
   #config: Config
@@ -59,9 +69,15 @@ export class EngineProcess implements RunningReplication {
   #child: ChildProcess | undefined
   #restart: NodeJS.Timeout | undefined
   #failures = 0
+  /** Whether one of the {@link ignoredSignals} ended the latest process. */
+  #wasSignalled = false
   #stopped: Promise<readonly NotStored[]> | undefined
   /** How the latest process ended. */
   #end: Promise<readonly NotStored[]> = Promise.resolve([])
+  /** Kills the latest process, and no longer waits for its end. */
+  #giveUp: ((how: string) => void) | undefined
+
+  readonly #parts = { questions: this.#questions, config: (): Config => this.#config }
 
   constructor(config: Config, logger: Logger) {
     this.#config = config
@@ -85,7 +101,7 @@ export class EngineProcess implements RunningReplication {
 
   async stored(options: StoredOptions = {}): Promise<Stored> {
     const { request, signal } = parseStoredOptions(options)
-    return waitForStored(request, this.#questions, signal)
+    return waitForStored(request, this.#parts, signal)
   }
 
   on<Name extends EventName>(name: Name, listener: Listener<Name>): this {
@@ -111,17 +127,19 @@ export class EngineProcess implements RunningReplication {
 
   async addDatabase(
     first: string | DatabaseConfig,
-    urls: string | readonly string[] = [],
+    urls?: string | readonly string[],
   ): Promise<void> {
-    const database =
-      typeof first === 'string' ? (await configFromUrls(first, urls)).databases[0] : first
-    if (!isDatabaseConfig(database)) {
-      throw new UsageError('addDatabase takes a path and URLs, or a database of a configuration')
+    const isPath = typeof first === 'string'
+    const database = isPath ? (await configFromUrls(first, urls ?? [])).databases[0] : first
+    if (!isDatabaseConfig(database) || (!isPath && urls !== undefined)) {
+      const text = 'addDatabase takes a path and URLs, or a database of a configuration'
+      throw new UsageError(text, { hint: makingHint })
     }
     await this.#change(database.path, async (gone) => {
       await this.#reserve(database)
       try {
-        await this.#questions.ask({ message: (id) => ({ kind: 'add', id, database }), gone }, never)
+        const limitMs = database.restoreIfDbNotExists ? longestMs : addMs
+        await this.#ask({ message: (id) => ({ kind: 'add', id, database }), gone, limitMs })
         this.#config = { ...this.#config, databases: [...this.#config.databases, database] }
       } finally {
         this.#adding.delete(database)
@@ -137,7 +155,7 @@ export class EngineProcess implements RunningReplication {
         throw notNamed(this.#config, path)
       }
       const message = (id: number): ToEngine => ({ kind: 'remove', id, path })
-      const answer = await this.#questions.ask({ message, gone }, never)
+      const answer = await this.#ask({ message, gone, limitMs: this.#limitMs })
       assert(answer.kind === 'removed')
       const left = this.#config.databases.filter((each) => each.path !== path)
       this.#config = { ...this.#config, databases: left }
@@ -166,18 +184,53 @@ export class EngineProcess implements RunningReplication {
     }
   }
 
+  /** Rejects, too, when there is no answer within the limit. */
+  async #ask({
+    limitMs,
+    ...question
+  }: Parameters<EngineQuestions['ask']>[0] & { readonly limitMs: number }): Promise<Answer> {
+    const late = new AbortController()
+    const timer = setTimeout(() => {
+      const { engineIsRunning, ending } = this.#questions
+      const silent = `did not answer within ${formatDuration(limitMs)}`
+      late.abort(question.gone(engineIsRunning ? silent : ending))
+    }, limitMs)
+    try {
+      return await this.#questions.ask(question, late.signal)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** How long the engine may take to store what is left. */
+  get #limitMs(): number {
+    return Math.min(longestMs, this.#config.shutdownTimeoutMs + graceMs)
+  }
+
   async durable<T>(work: () => T | Promise<T>, options: StoredOptions = {}): Promise<T> {
     if (typeof work !== 'function') throw new UsageError('durable takes a function')
     // What is wrong is said before anything is committed.
     const { request, signal } = parseStoredOptions(options)
     signal.throwIfAborted()
     const result = await work()
-    await waitForStored(request, this.#questions, signal)
+    await waitForStored(request, this.#parts, signal)
     return result
   }
 
   /** Starts the process; resolves when it runs, rejects when it does not come to that. */
-  async start({ restores }: { readonly restores: boolean }): Promise<void> {
+  async start(options: { readonly restores: boolean }): Promise<void> {
+    for (;;) {
+      try {
+        return await this.#startOnce(options)
+      } catch (error) {
+        // Before its first line it cannot ignore a signal: what was sent to all processes was not for it.
+        if (!this.#wasSignalled || this.#stopped !== undefined) throw error
+      }
+    }
+  }
+
+  async #startOnce({ restores }: { readonly restores: boolean }): Promise<void> {
+    this.#wasSignalled = false
     const child = fork(engineFile(), {
       execArgv: [withoutDebugger],
       // Those of the application are not for the engine.
@@ -201,7 +254,7 @@ export class EngineProcess implements RunningReplication {
       if (message.kind === 'news') this.#listeners.hear(message.news)
       if ('id' in message) this.#questions.answered(message)
       if (message.kind !== 'running') return
-      this.#listeners.engineIs(undefined)
+      this.#listeners.engineIs([])
       this.#questions.engineRuns((toEngine) => send(child, toEngine))
       runningSinceMs = performance.now()
       running.resolve(undefined)
@@ -214,7 +267,10 @@ export class EngineProcess implements RunningReplication {
         (err) => this.#logger.error({ err }, 'engine says something that is not understood'),
       )
     })
+    let isOver = false
     const over = (how: string): void => {
+      if (isOver) return
+      isOver = true
       const error = failure ?? new NotStoredError(`the process of the engine ${how}${lastWords()}`)
       this.#child = undefined
       this.#questions.engineEnded(how, { isLast: this.#stopped !== undefined })
@@ -225,12 +281,19 @@ export class EngineProcess implements RunningReplication {
       if (performance.now() - runningSinceMs > soundMs) this.#failures = 0
       this.#startAnew(error)
     }
+    this.#giveUp = (how) => {
+      // Where the operating system holds it, that comes later, and nobody waits for it.
+      child.kill('SIGKILL')
+      release(child)
+      over(how)
+    }
     child.on('error', (error) => {
       failure ??= child.pid === undefined ? notStarted(error) : error
       // Where there is no room for another process, nothing else is heard of it.
       if (child.pid === undefined) over(`cannot be started: ${error.message}`)
     })
     child.once('close', (code, signal) => {
+      this.#wasSignalled = ignoredSignals.some((each) => each === signal)
       if (child.pid !== undefined) over(`ended by ${signal ?? `exit code ${String(code)}`}`)
     })
     // Whoever wants to know asks when it stops.
@@ -244,15 +307,9 @@ export class EngineProcess implements RunningReplication {
     this.#failures += 1
     const pauseMs = pauseAfter(this.#failures, pauses)
     this.#logger.error({ err: error, 'pause-ms': pauseMs }, 'engine ended, restarting it')
-    this.#listeners.engineIs({
-      name: 'problem',
-      event: {
-        database: undefined,
-        replica: undefined,
-        code: codeOf(error) ?? 'OTHER',
-        message: error.message,
-      },
-    })
+    const code = codeOf(error) ?? 'OTHER'
+    const event = { database: undefined, replica: undefined, code, message: error.message }
+    this.#listeners.engineIs([{ name: 'problem', event }])
     this.#restart = setTimeout(() => {
       // The application may be making the database by now.
       this.start({ restores: false }).catch((reason: unknown) => {
@@ -269,6 +326,10 @@ export class EngineProcess implements RunningReplication {
   async #stop(): Promise<readonly NotStored[]> {
     clearTimeout(this.#restart)
     const child = this.#child
+    const limitMs = this.#limitMs
+    const limit = setTimeout(() => {
+      this.#giveUp?.(`did not end within ${formatDuration(limitMs)}, and was killed`)
+    }, limitMs)
     if (child === undefined) this.#questions.engineEnded('ended by stop()', { isLast: true })
     if (child !== undefined) {
       child.ref()
@@ -276,14 +337,37 @@ export class EngineProcess implements RunningReplication {
       send(child, { kind: 'stop' })
     }
     try {
-      return await this.#end
+      const notStored = await this.#end
+      this.#tellNotStored(notStored)
+      return notStored
     } catch (error) {
       // What another process replicates is not ours to store.
       if (error instanceof InUseError) return []
-      if (error instanceof NotRunningError)
-        throw new NotStoredError(error.message, { cause: error })
-      throw error
+      if (!(error instanceof NotRunningError || error instanceof NotStoredError)) throw error
+      const { message: why, cause = error } = error
+      const what = 'not known to be stored'
+      throw untoldError(
+        { what, why, cause },
+        { database: undefined, replicas: 'all' },
+        this.#config,
+      )
+    } finally {
+      clearTimeout(limit)
     }
+  }
+
+  /** Whoever ends by `await using` does not hear it otherwise. */
+  #tellNotStored(notStored: readonly NotStored[]): void {
+    if (notStored.length === 0) return
+    for (const { database, replica, detail } of notStored) {
+      this.#logger.error({ db: database, replica, detail }, 'not stored')
+    }
+    this.#listeners.engineIs(
+      notStored.map(({ database, replica, detail: message }) => ({
+        name: 'problem',
+        event: { database, replica, code: 'NOT_STORED', message },
+      })),
+    )
   }
 }
 
@@ -323,6 +407,8 @@ function hear(child: ChildProcess): () => string {
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     said = `${said}${text}`.slice(-maxLastWords)
   })
+  // What it said is wanted only at its end, and that is told otherwise.
+  child.stderr?.on('error', () => undefined)
   return () => (said === '' ? '' : `: ${said.trim()}`)
 }
 

@@ -1,8 +1,4 @@
-/**
- * The process that the library replicates in. It runs until the application says so or is gone, stores what is left, and
- * ends. Signals are the application's business: what a terminal or a service manager sends to all processes at once must
- * not end this one while the application still writes.
- */
+/** What the process of an engine does: it runs until the application says so or is gone, stores what is left, and ends. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { composeDaemon, composeEvents, restoreMissing } from '../../compose/commands.js'
 import { Lifetime } from '../../compose/lifetime.js'
@@ -40,14 +36,10 @@ type Question = Extract<ToEngine, { kind: 'await' | 'add' | 'remove' }>
 /** Beyond the timeout of a wait, for the answer of another process: less than the application waits for that of this one. */
 const answerMs = 500
 
-/** The application decides when it ends. */
-const ignoredSignals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
-for (const signal of ignoredSignals) process.on(signal, () => undefined)
-// Nobody reads it when the application is gone, and what is left has to be stored all the same.
-process.stderr.on('error', () => undefined)
-
 const stop = new AbortController()
 process.once('disconnect', () => stop.abort())
+// It may have gone while this was being loaded.
+if (!process.connected) stop.abort()
 process.on('message', (packed) => {
   const message = unpackToEngine(packed)
   switch (message.kind) {

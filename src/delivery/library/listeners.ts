@@ -55,9 +55,9 @@ export class Listeners {
     if (troubles !== undefined) this.#become(this.#ofReplication, troubles)
   }
 
-  /** The engine itself fails, as this says; undefined: it runs. */
-  engineIs(trouble: Trouble | undefined): void {
-    this.#become(this.#ofEngine, trouble === undefined ? [] : [trouble])
+  /** The engine itself fails, or has not done its work at its end, as these say; none: it runs. */
+  engineIs(troubles: readonly Trouble[]): void {
+    this.#become(this.#ofEngine, troubles)
   }
 
   #become(standing: StandingTroubles, troubles: readonly Trouble[]): void {

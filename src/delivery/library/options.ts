@@ -99,17 +99,40 @@ export function isPlain(value: unknown): boolean {
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
-/** Whether it can be a configuration: what is in it was checked when it was made. */
+/** Whether it can be a configuration, and none that somebody wrote down by hand: what is in it was checked when it was made. */
 export function isConfig(value: unknown): value is Config {
-  return isObject(value) && Array.isArray(value['databases']) && Array.isArray(value['folders'])
+  return (
+    isObject(value) &&
+    isListOf(value['databases'], isDatabaseConfig) &&
+    isListOf(value['folders'], isFolder) &&
+    isListOf(value['warnings'], (each) => typeof each === 'string') &&
+    isObject(value['logging']) &&
+    typeof value['shutdownTimeoutMs'] === 'number'
+  )
 }
 
 /** Whether it can be a database of a configuration. */
 export function isDatabaseConfig(value: unknown): value is DatabaseConfig {
-  return isObject(value) && isText(value['path']) && Array.isArray(value['replicas'])
+  return (
+    isObject(value) &&
+    isText(value['path']) &&
+    isText(value['metaPath']) &&
+    typeof value['monitorIntervalMs'] === 'number' &&
+    isListOf(value['replicas'], isReplicaConfig)
+  )
 }
 
 /** Whether it can be a replica of a configuration. */
 export function isReplicaConfig(value: unknown): value is ReplicaConfig {
   return isObject(value) && isText(value['name']) && isObject(value['target'])
+}
+
+function isFolder(value: unknown): boolean {
+  if (!isObject(value) || !isText(value['path'])) return false
+  const { database } = value
+  return isObject(database) && isListOf(database['replicas'], isReplicaConfig)
+}
+
+function isListOf(value: unknown, is: (each: unknown) => boolean): boolean {
+  return Array.isArray(value) && value.every(is)
 }

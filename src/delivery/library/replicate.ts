@@ -6,16 +6,19 @@
 import { createLogger } from '../../compose/commands.js'
 import { type Config } from '../../domain/settings/config.js'
 import { ConfigError, TsreplicateError } from '../../domain/errors.js'
+import { never, onAbort } from '../../kit/abort.js'
 import { careful, isLogger, type Logger } from './application-logger.js'
 import { takeConfig } from './configuration.js'
 import { EngineProcess, notStarted } from './engine-process.js'
-import { checkOptions, type RulesOf } from './options.js'
+import { checkOptions, type RulesOf, signal } from './options.js'
 import { type RunningReplication } from './running-replication.js'
 
 /** What an application can decide of its replication besides its configuration. */
 export interface ReplicateOptions {
   /** Takes what the engine logs, from `logging.level` on; by default it goes to stderr as `logging` says. */
   readonly logger?: Logger | undefined
+  /** Ends the start, for as long as that lasts: a restore may take hours. `stop` ends what runs. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -24,7 +27,7 @@ export interface ReplicateOptions {
  * after a while, where another process replicates the same database. A database that does not exist is restored before,
  * where its configuration has `restore-if-db-not-exists` and there is a backup. Rejects with {@link ConfigError} where the
  * configuration is of no use, `UsageError` for options that are wrong, `NotRunningError` where the engine cannot be
- * started, and with what a restore rejects with.
+ * started, with what a restore rejects with, and with the signal's reason at an abort, which leaves nothing behind that runs.
  */
 export async function replicate(
   config: Config,
@@ -65,6 +68,7 @@ const rules: RulesOf<ReplicateOptions> = {
     allows: isLogger,
     wants: 'an object with the functions debug, info, warn and error',
   },
+  signal,
 }
 
 async function start(config: Config, options: ReplicateOptions): Promise<RunningReplication> {
@@ -79,7 +83,19 @@ async function start(config: Config, options: ReplicateOptions): Promise<Running
   )
   if (process.pid === 1) logger.warn({ hint: initHint }, killedWithContainer)
   for (const warning of config.warnings) logger.warn({ config: config.source }, warning)
-  const engine = new EngineProcess(config, logger)
-  await engine.start({ restores: true })
-  return engine
+  return startEngine(new EngineProcess(config, logger), options.signal ?? never)
+}
+
+async function startEngine(engine: EngineProcess, signal: AbortSignal): Promise<EngineProcess> {
+  signal.throwIfAborted()
+  const starting = engine.start({ restores: true })
+  using _listening = onAbort(signal, () => void engine.stop().catch(() => undefined))
+  try {
+    await starting
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error
+  }
+  if (!signal.aborted) return engine
+  await engine.stop()
+  throw signal.reason
 }

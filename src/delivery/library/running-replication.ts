@@ -32,8 +32,8 @@ export interface RunningReplication extends AsyncDisposable {
   readonly pid: number | undefined
   /**
    * Stores what is left, for at most the configuration's `shutdownTimeoutMs`, and resolves with what could not be
-   * stored: it is kept locally for the next start. Rejects with `NotStoredError` when the engine's process ended
-   * before it had said. Twice is harmless.
+   * stored: it is kept locally for the next start, and is logged and a `problem`, too. Rejects with `NotStoredError` when the
+   * engine's process ended before it had said; one that hangs is killed 6 s after the timeout. Twice is harmless.
    */
   stop(): Promise<readonly NotStored[]>
   /**
@@ -53,16 +53,19 @@ export interface RunningReplication extends AsyncDisposable {
   /**
    * Replicates one more database, given by its path and the URL of its replica, or the URLs of several. Resolves when the engine has
    * taken it on; `stored` tells when it is stored. In several processes of an application, each has to add it. Rejects with
-   * `ConfigError` for one that is replicated already, or that could not be replicated from the start, and `NotRunningError` after the end.
+   * `ConfigError` for one that is replicated already, or that could not be replicated from the start, and `NotRunningError` after the end
+   * and when the engine does not answer within a minute.
    */
   addDatabase(path: string, urls: string | readonly string[]): Promise<void>
-  /** The same for one with settings. It is restored before, where they have `restoreIfDbNotExists`, as `replicate` does. */
+  /**
+   * The same for one with settings. It is restored before, where they have `restoreIfDbNotExists`, as `replicate` does, however
+   * long that takes.
+   */
   addDatabase(database: DatabaseConfig): Promise<void>
   /**
    * Stores what is left of a database, for at most `shutdownTimeoutMs`, and replicates it no longer. Resolves with what could not be
    * stored, which is kept locally for the next time. Rejects with `ConfigError` for one that is not replicated, or that is one of a
-   * folder (`dir`), and with
-   * `NotStoredError` or `NotRunningError` when all ends meanwhile.
+   * folder (`dir`), and with `NotStoredError` or `NotRunningError` when all ends meanwhile, or the engine does not answer.
    */
   removeDatabase(path: string): Promise<readonly NotStored[]>
   /**

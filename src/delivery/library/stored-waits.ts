@@ -1,7 +1,8 @@
 /** Those of an application who wait for their commits. */
 import assert from 'node:assert/strict'
 import { resolve } from 'node:path'
-import { NotStoredError, UsageError } from '../../domain/errors.js'
+import { UsageError } from '../../domain/errors.js'
+import { type Config } from '../../domain/settings/config.js'
 import { never } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
 import { type Stored } from '../../usecase/daemon/commit-waits.js'
@@ -9,10 +10,10 @@ import { parseStoredRequest, type SyncRequest } from '../daemon/sync-request.js'
 import { type EngineQuestions } from './engine-questions.js'
 import { isPlain, signal as signalRule } from './options.js'
 import { type StoredOptions } from './running-replication.js'
+import { untoldError } from './unknown-places.js'
 
 /** The engine keeps the time, and knows what is missing: it has so much longer to say that. */
 const graceMs = 1000
-const hint = 'The commit itself is safe in the database, and is stored once an engine runs.'
 
 /** What somebody waits for. Throws `UsageError` for options that are wrong. */
 export function parseStoredOptions(options: StoredOptions): {
@@ -27,17 +28,23 @@ export function parseStoredOptions(options: StoredOptions): {
   return { request: { ...request, database: path }, signal }
 }
 
-/** Resolves when the engine says so. Rejects with {@link NotStoredError} as the engine does, and when none says anything in time. */
+/** Resolves when the engine says so. Rejects with `NotStoredError` as the engine does, and when none says anything in time. */
 export async function waitForStored(
   request: SyncRequest,
-  questions: EngineQuestions,
+  { questions, config }: { readonly questions: EngineQuestions; readonly config: () => Config },
   signal: AbortSignal,
 ): Promise<Stored> {
+  const gone = (how: string): Error =>
+    untoldError({ what: 'not stored', why: `the engine ${how}` }, request, config())
+  const silent = (): Error => {
+    const why = `the engine did not answer within ${formatDuration(request.timeoutMs)}`
+    return untoldError({ what: 'not known to be stored', why }, request, config())
+  }
   const late = new AbortController()
   const endsAtMs = performance.now() + request.timeoutMs
   let timer = setTimeout(() => {
     if (!questions.engineIsRunning) late.abort(gone(questions.ending))
-    else timer = setTimeout(() => late.abort(silent(request)), graceMs)
+    else timer = setTimeout(() => late.abort(silent()), graceMs)
   }, request.timeoutMs)
   try {
     const answer = await questions.ask(
@@ -55,15 +62,4 @@ export async function waitForStored(
   } finally {
     clearTimeout(timer)
   }
-}
-
-function gone(how: string): NotStoredError {
-  return new NotStoredError(`not stored: the engine ${how}`, { hint })
-}
-
-function silent({ timeoutMs }: SyncRequest): NotStoredError {
-  return new NotStoredError(
-    `not known to be stored: the engine did not answer within ${formatDuration(timeoutMs)}`,
-    { hint },
-  )
 }

@@ -58,12 +58,12 @@ test('that the engine has ended is a problem of all databases, until it runs aga
     listeners.add(name, ({ database, replica }) => heard.push([name, database, replica]))
   }
   const ended = { code: 'NOT_STORED', message: 'it ended', database: undefined, replica: undefined }
-  listeners.engineIs({ name: 'problem', event: ended })
-  listeners.engineIs({ name: 'problem', event: ended })
+  listeners.engineIs([{ name: 'problem', event: ended }])
+  listeners.engineIs([{ name: 'problem', event: ended }])
   // What the next engine says of its databases does not end it.
   listeners.hear({ happenings: [], troubles: [] })
-  listeners.engineIs(undefined)
-  listeners.engineIs(undefined)
+  listeners.engineIs([])
+  listeners.engineIs([])
   expect(heard).toEqual([
     ['problem', undefined, undefined],
     ['recovered', undefined, undefined],
