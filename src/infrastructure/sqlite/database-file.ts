@@ -13,6 +13,7 @@ import { type FileIdentity } from '../../usecase/ports/managed-database.js'
 import { type FileRights } from '../files/ownership.js'
 import { PinnedFile } from '../files/pinned-file.js'
 import { isTrusted } from '../files/who-can-change.js'
+import { refuseForeignOwner } from './beside-database.js'
 
 export interface DatabaseFile {
   /** Where it lies, whatever links lead to it. */
@@ -97,12 +98,7 @@ async function refuseStranger(path: string, database: FileRights): Promise<void>
   if (stats === undefined) return
   if (!stats.isFile()) throw new DatabaseError(`it is not a regular file: ${path}`)
   if (stats.nlink > 1) throw new DatabaseError(`it has another name (a hard link): ${path}`)
-  const { uid, gid, mode } = database
-  const mayWrite = (mode & 0o002) !== 0 || ((mode & 0o020) !== 0 && stats.gid === gid)
-  if (stats.uid === uid || mayWrite) return
-  throw new DatabaseError(`${path} belongs to user ${stats.uid}, and the database to user ${uid}`, {
-    hint: `stop the application, and give it to user ${uid} (chown)`,
-  })
+  refuseForeignOwner(path, stats, database)
 }
 
 interface Link {

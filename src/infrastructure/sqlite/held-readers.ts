@@ -63,7 +63,7 @@ const maxTimesLongerBeside = 4
 const maxTrialsAtRest = 2
 
 export class HeldReaders {
-  readonly #path: string
+  readonly #open: () => WalReader
   readonly #read: (frameCount: number) => WalSigns
   /** In nobody's way. */
   #settled: WalReader | undefined
@@ -82,13 +82,16 @@ export class HeldReaders {
       busynessNow = busyness,
       isAwaited = () => isCheckpointWaiting(path),
       atWork = (work) => work(),
+      open = () => new WalReader(path),
     }: {
       readonly busynessNow?: () => number
       readonly isAwaited?: () => boolean
       readonly atWork?: AtWork | undefined
+      /** Makes a connection. */
+      readonly open?: () => WalReader
     } = {},
   ) {
-    this.#path = path
+    this.#open = open
     this.#read = read
     this.#busyness = busynessNow
     this.#isAwaited = isAwaited
@@ -102,7 +105,7 @@ export class HeldReaders {
 
   /** A connection in no transaction, to begin the next reader on or to ask; it is given to {@link replace} or back. */
   takeSpare(): WalReader {
-    return this.#spares.pop() ?? new WalReader(this.#path)
+    return this.#spares.pop() ?? this.#open()
   }
 
   /**

@@ -31,6 +31,7 @@ import { findLogChange, type LogFiles, type OpenedWithLog } from './log-files.js
 import { nameOfProcess, processesBesideAnotherLog } from './file-locks.js'
 import { isMostlyHoles, pastCacheFlag, readChunks } from './read-chunks.js'
 import { isMountPoint } from './mounts.js'
+import { type DatabaseFiles } from './opening.js'
 import { type SqliteCall } from './sqlite-messages.js'
 import { LockedError } from './sqlite-caller.js'
 import { type AssignedCallers, type DatabaseCallers } from './sqlite-callers.js'
@@ -251,12 +252,19 @@ export class SqliteDatabase implements ManagedDatabase {
     return (await this.#callers.capture.call(call)) as SourceWal | Broken
   }
 
+  /** What each of its connections has to open. Undefined: it is not open. */
+  get #files(): DatabaseFiles | undefined {
+    return this.#identity && { identity: this.#identity, log: this.#log }
+  }
+
   async checkpoint(signal: AbortSignal): Promise<WalState & { readonly busy: boolean }> {
     signal.throwIfAborted()
-    const call = { call: 'checkpoint', database: this.#database, path: this.#file } as const
+    const files = this.#files
+    if (files === undefined) throw new DatabaseError('it is not open')
+    const call = { call: 'checkpoint', database: this.#database, path: this.#file, files } as const
     const deadline = performance.now() + openPatienceMs
     for (;;) {
-      const checkpointing = this.#callers.checkpoint.call({ ...call, wal: this.#log.wal })
+      const checkpointing = this.#callers.checkpoint.call(call)
       this.#checkpointing = checkpointing
       try {
         return (await checkpointing) as WalState & { readonly busy: boolean }
@@ -289,7 +297,8 @@ export class SqliteDatabase implements ManagedDatabase {
     const { life } = lock
     try {
       const call = { call: 'lock', path: this.#file, spinMs: lockSpinMs, holdMs } as const
-      return (await lock.call({ ...call, database: this.#database })) === true
+      const [database, files] = [this.#database, this.#files]
+      return (await lock.call({ ...call, database, files })) === true
     } catch (error) {
       // Without the thread, or its connection, there is no lock now.
       if (life === lock.life && !(error instanceof LockedError)) throw error

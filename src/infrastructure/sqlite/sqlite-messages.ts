@@ -4,6 +4,7 @@ import {
   type FileIdentity,
   type OwnIndex,
 } from '../../usecase/ports/managed-database.js'
+import { type DatabaseFiles } from './opening.js'
 
 export type SqliteCall =
   | {
@@ -25,11 +26,18 @@ export type SqliteCall =
       isDeleted: boolean
     }
   | { call: 'finish-wal'; database: number; maxBytes: number; tryMs: number }
-  | { call: 'lock'; database: number; path: string; spinMs: number; holdMs: number }
+  | {
+      call: 'lock'
+      database: number
+      path: string
+      spinMs: number
+      holdMs: number
+      files: DatabaseFiles | undefined
+    }
   | { call: 'unlock'; database: number }
   | { call: 'rest'; database: number }
   | { call: 'close'; database: number }
-  | { call: 'checkpoint'; database: number; path: string; wal: string | undefined }
+  | { call: 'checkpoint'; database: number; path: string; files: DatabaseFiles }
 
 /** The files of a database that is idle, and the fingerprint that they have until something happens. */
 export interface Look {

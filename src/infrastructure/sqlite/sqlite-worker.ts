@@ -9,6 +9,7 @@ import { codeOf, messageOf } from '../../kit/error-text.js'
 import { FileLooks } from './file-looks.js'
 import { requireSafeSqlite } from './sqlite-version.js'
 import { identifyLogFile, openLog } from './log-files.js'
+import { type DatabaseFiles } from './opening.js'
 import { WalCapture } from './wal-capture.js'
 import { anotherWal } from './wal-file.js'
 import { checkpoint } from './wal-reader.js'
@@ -80,17 +81,17 @@ function answer(request: SqliteRequest): unknown {
     case 'checkpoint': {
       // The sync of the WAL is paid before the checkpoint's lock is taken, which an application's own checkpoint finds busy.
       syncWal(request)
-      return checkpoint(request.path)
+      return checkpoint(request.path, request.files)
     }
   }
 }
 
 /** Opening and closing `-wal` drops none of SQLite's locks: they are on the database and on `-shm`. */
-function syncWal({ path, wal }: { path: string; wal: string | undefined }): void {
+function syncWal({ path, files }: { path: string; files: DatabaseFiles }): void {
   const descriptor = openLog(`${path}-wal`)
   try {
     // What the wal-index knows is not in another one: garbage would be copied into the database.
-    if (identifyLogFile(fs.fstatSync(descriptor)) !== wal) throw new Error(anotherWal)
+    if (identifyLogFile(fs.fstatSync(descriptor)) !== files.log.wal) throw new Error(anotherWal)
     fs.fdatasyncSync(descriptor)
   } finally {
     fs.closeSync(descriptor)

@@ -36,8 +36,8 @@ import {
 } from '../../usecase/ports/managed-database.js'
 import { connect } from './connection.js'
 import { HeldReaders, type ReaderMark, type WalSigns } from './held-readers.js'
-import { type LogFiles, logFilesNow, type OpenedWithLog } from './log-files.js'
-import { nextDescriptor, refuseOtherFile } from '../sqlite-library/opened-file.js'
+import { logFilesNow, type OpenedWithLog } from './log-files.js'
+import { type DatabaseFiles, Opening } from './opening.js'
 import { type AtWork } from './under-way.js'
 import { WalCursor } from './wal-cursor.js'
 import { seeWal, type SeenWal, takeLast } from './seen-wal.js'
@@ -102,7 +102,7 @@ export class WalCapture {
   #asker: WalReader | undefined
   #wal: WalFile | undefined
   /** The files that the held reader was opened with. */
-  #log: LogFiles = { wal: undefined, shm: undefined }
+  #files: DatabaseFiles | undefined
   #pageSizeBytes = 0
   #cursor: WalCursor | undefined
   #round: Round | undefined
@@ -121,7 +121,8 @@ export class WalCapture {
     this.#path = path
     this.#rollBytes = options.rollBytes ?? defaultRollBytes
     const signs = (count: number): WalSigns => this.#signs(count, this.#walNow.header())
-    this.#held = new HeldReaders(path, signs, { atWork: options.atWork })
+    const open = (): WalReader => new WalReader(path, this.#files?.identity)
+    this.#held = new HeldReaders(path, signs, { atWork: options.atWork, open })
   }
 
   /** Opens that file, or whatever has its name, and takes the first reader. Undefined while there is no file, or an empty one that its owner is still making. */
@@ -131,32 +132,31 @@ export class WalCapture {
     if (!stat.isFile()) throw new Error('it is not a regular file')
     if (stat.size === 0) return undefined
     const identity = expected ?? { device: stat.dev, inode: stat.ino }
-    const first = nextDescriptor()
+    const opening = new Opening()
+    let files: DatabaseFiles
     let writable: Database.Database | undefined
     let formerJournalMode = 'wal'
     let reader: WalReader | undefined
     try {
-      reader = openReaderOfWal(this.#path)
-      if (reader !== undefined) refuseOtherFile(identity, first)
-      else {
+      reader = openReaderOfWal(this.#path, identity)
+      if (reader === undefined) {
         // A writable connection sets the mode; it is closed again while the reader is held. SQLite keeps its descriptor as
         // long, which is why a database that is in WAL mode has none opened.
-        writable = connect(this.#path)
-        refuseOtherFile(identity, first)
+        writable = connect(this.#path, { identity })
         formerJournalMode = String(writable.pragma('journal_mode', { simple: true }))
         if (formerJournalMode !== 'wal') {
           const mode = String(writable.pragma('journal_mode = wal', { simple: true }))
           if (mode !== 'wal') throw new Error(`it stays in journal mode ${mode}`)
         }
         writable.pragma('schema_version')
-        reader = new WalReader(this.#path)
+        reader = new WalReader(this.#path, identity)
       }
       this.#stateBeforeHeld = reader.state()
       this.#schemaCookie = reader.begin()
       this.#pageSizeBytes = reader.pageSizeBytes()
+      this.#files = files = { identity, log: opening.logsBeside(identity, this.#path) }
       this.#held.take(reader)
-      this.#log = logFilesNow(this.#path)
-      this.#wal = new WalFile(this.#path, this.#log.wal)
+      this.#wal = new WalFile(this.#path, files.log.wal)
     } catch (error) {
       reader?.close()
       throw error
@@ -168,7 +168,7 @@ export class WalCapture {
       file: this.#path,
       pageSizeBytes: this.#pageSizeBytes,
       formerJournalMode,
-      log: this.#log,
+      log: files.log,
     }
   }
 
@@ -271,8 +271,8 @@ export class WalCapture {
     let capture = this.capture(maxBytes, options)
     let isBusy = true
     while (isBusy && capture.continuity.kind === 'continuous' && !capture.more) {
-      if (logFilesNow(this.#path).wal !== this.#log.wal) break
-      const copied = tryCheckpoint(this.#path)
+      if (logFilesNow(this.#path).wal !== this.#files?.log.wal) break
+      const copied = tryCheckpoint(this.#path, this.#files)
       // Whatever it fails with, as on a full disk: what was captured before it is to be kept.
       if (copied === 'failed') break
       const renewed = this.capture(maxBytes, options)
@@ -471,7 +471,7 @@ export class WalCapture {
   }
 
   #askerNow(): WalReader {
-    this.#asker ??= new WalReader(this.#path)
+    this.#asker ??= new WalReader(this.#path, this.#files?.identity)
     return this.#asker
   }
 

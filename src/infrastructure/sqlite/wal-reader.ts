@@ -3,8 +3,9 @@
  * Nothing waits in here: whoever has to wait sleeps elsewhere, as other databases share the thread.
  */
 import type Database from 'better-sqlite3'
-import { type WalState } from '../../usecase/ports/managed-database.js'
+import { type FileIdentity, type WalState } from '../../usecase/ports/managed-database.js'
 import { connect, EmptyFileError, isBusy } from './connection.js'
+import { type DatabaseFiles, Opening } from './opening.js'
 
 /**
  * How often SQLite is asked what is committed when it does not tell: it says busy, and no number, when a writer publishes a
@@ -43,11 +44,12 @@ export class WalReader {
   #noop: Database.Statement | undefined
   #version: Database.Statement | undefined
 
-  constructor(path: string) {
+  /** `identity`: of the file that is to be opened. */
+  constructor(path: string, identity?: FileIdentity) {
     // It reads page 1 and no other. Of a thousand databases, a cache of 20 pages that is taken in one piece and a parsed
     // schema in each connection are most of the memory.
     const thrift = 'PRAGMA cache_size = 1; PRAGMA writable_schema = RESET; PRAGMA shrink_memory'
-    this.#database = connect(path, { readonly: true, thrift })
+    this.#database = connect(path, { readonly: true, thrift, identity })
   }
 
   /** Takes a mark (`BEGIN` alone takes none) and returns the schema cookie. */
@@ -105,10 +107,10 @@ export class WalReader {
  * A reader of a database that is in WAL mode: it makes `-wal` and `-shm` where they are missing. Undefined: it is in another
  * mode, or cannot be read without being written to first; a writable connection finds out.
  */
-export function openReaderOfWal(path: string): WalReader | undefined {
+export function openReaderOfWal(path: string, identity: FileIdentity): WalReader | undefined {
   let reader: WalReader | undefined
   try {
-    reader = new WalReader(path)
+    reader = new WalReader(path, identity)
     if (reader.journalMode() === 'wal') return reader
   } catch (error) {
     reader?.close()
@@ -120,11 +122,19 @@ export function openReaderOfWal(path: string): WalReader | undefined {
   return undefined
 }
 
-/** Copies back what it can. `busy`: somebody else does so now. */
-export function checkpoint(path: string): WalState & { readonly busy: boolean } {
+/** Copies back what it can, into and from these files alone. `busy`: somebody else does so now. */
+export function checkpoint(
+  path: string,
+  files?: DatabaseFiles,
+): WalState & { readonly busy: boolean } {
+  const opening = new Opening()
   // Opened for this call alone: a writable connection that is closed last, at exit, would delete the WAL.
-  const connection = connect(path)
+  const connection = connect(path, { identity: files?.identity })
   try {
+    if (files !== undefined) {
+      connection.prepare('PRAGMA schema_version').get()
+      opening.refuseOtherLogs(files)
+    }
     const row = connection.prepare('PRAGMA wal_checkpoint(PASSIVE)').raw().get()
     const { busy, log, checkpointed } = parseCheckpointRow(row)
     return { busy: busy === 1, frameCount: log, copiedBackCount: checkpointed }
@@ -134,9 +144,9 @@ export function checkpoint(path: string): WalState & { readonly busy: boolean } 
 }
 
 /** The same, but for what it fails with. `failed`: it could not even be tried. */
-export function tryCheckpoint(path: string): 'done' | 'busy' | 'failed' {
+export function tryCheckpoint(path: string, files?: DatabaseFiles): 'done' | 'busy' | 'failed' {
   try {
-    return checkpoint(path).busy ? 'busy' : 'done'
+    return checkpoint(path, files).busy ? 'busy' : 'done'
   } catch {
     return 'failed'
   }

@@ -1,5 +1,6 @@
 import type Database from 'better-sqlite3'
 import { connect, isBusy } from './connection.js'
+import { type DatabaseFiles, Opening } from './opening.js'
 import { type AtWork } from './under-way.js'
 import { waitShortly } from './wal-reader.js'
 
@@ -24,9 +25,14 @@ export class WriterLock {
   /** It goes by itself after `holdMs`. Undefined: in `spinMs` it was not to be had. */
   static take(
     path: string,
-    { spinMs, ...hold }: HoldOptions & { readonly spinMs: number },
+    {
+      spinMs,
+      files,
+      ...hold
+    }: HoldOptions & { readonly spinMs: number; readonly files?: DatabaseFiles | undefined },
   ): WriterLock | undefined {
-    const connection = connect(path)
+    const opening = new Opening()
+    const connection = connect(path, { identity: files?.identity })
     try {
       const deadline = performance.now() + spinMs
       // Not a busy timeout: SQLite's sleeps are longer than the gaps that a busy writer leaves.
@@ -37,6 +43,7 @@ export class WriterLock {
         }
         waitShortly(0.2)
       }
+      if (files !== undefined) opening.refuseOtherLogs(files)
       return new WriterLock(connection, hold)
     } catch (error) {
       connection.close()
