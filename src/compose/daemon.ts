@@ -51,7 +51,7 @@ import { SendHeartbeats } from '../usecase/daemon/send-heartbeats.js'
 import { ValidatedRestores } from '../usecase/verify/validated-restores.js'
 import { Refusal } from '../usecase/refusal.js'
 import { ScheduleRetention } from '../usecase/retention/schedule-retention.js'
-import { ScheduleValidation } from '../usecase/verify/schedule-validation.js'
+import { fairValidationMs, ScheduleValidation } from '../usecase/verify/schedule-validation.js'
 import { Permits } from '../kit/permits.js'
 import { KeepPageMap } from '../usecase/capture/keep-page-map.js'
 import { ScrubDatabase } from '../usecase/capture/scrub-database.js'
@@ -344,6 +344,7 @@ async function composeValidation(
     databasePath: config.path,
     scratch,
     stored: (signal: AbortSignal) => waitUntilStored(stored, signal),
+    maxMs: fairValidationMs,
   }
   return new ScheduleValidation({
     validate: (signal) => validate(options, signal),

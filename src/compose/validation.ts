@@ -34,17 +34,19 @@ export interface ValidationOptions {
   readonly databasePath: string | undefined
   readonly scratch: FolderScratch
   readonly stored?: ValidateReplicaOptions['stored']
+  readonly maxMs?: ValidateReplicaOptions['maxMs']
 }
 
 /** Restores the newest commit for a test, and compares it with the live database. */
 export function validate(
-  { stored, ...options }: ValidationOptions,
+  { stored, maxMs, ...options }: ValidationOptions,
   signal: AbortSignal,
 ): Promise<ValidationReport> {
   return validateReplica(
     {
       ...options,
       stored,
+      ...(maxMs === undefined ? {} : { maxMs }),
       restore: (request, aborted) => restore(request, {}, aborted),
       comparison: forkedComparison(comparisonProcess),
       decode: decodeFrame,

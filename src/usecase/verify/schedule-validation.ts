@@ -25,10 +25,18 @@ export interface ScheduleValidationOptions {
   readonly validated: ValidatedRestores
 }
 
-/** After a failure it is tried again this soon, if the interval is longer. */
+/** After a failure it is tried again this soon, if the interval is longer; not where it took too long, and others wait. */
 const retryMs = 15 * 60_000
+/** How long one may take: others wait for it. A disk that is slow, or a store, gives a MiB a second; what is stored may compute without end. */
+const leastMs = 10 * 60_000
+const slowestBytesPerMs = 1024
 /** Timers longer than 24 days fire at once. */
 const maxTimerMs = 24 * 3_600_000
+
+/** How long a validation of so many bytes may hold up others. */
+export function fairValidationMs(bytes: number): number {
+  return leastMs + bytes / slowestBytesPerMs
+}
 
 /**
  * Validates one replica now and then by restoring it, for ever: an interval after it was last validated, whichever process did
@@ -56,8 +64,8 @@ export class ScheduleValidation {
       }
       for (;;) {
         await this.#sleep(waitMs, stop)
-        const isDone = await this.#validate(stop)
-        waitMs = (isDone ? intervalMs : Math.min(intervalMs, retryMs)) * jitter()
+        const outcome = await this.#validate(stop)
+        waitMs = (outcome === 'failed' ? Math.min(intervalMs, retryMs) : intervalMs) * jitter()
       }
     } catch (error) {
       if (!stop.aborted || !isAbortError(error)) throw error
@@ -71,7 +79,7 @@ export class ScheduleValidation {
     stop.throwIfAborted()
   }
 
-  async #validate(stop: AbortSignal): Promise<boolean> {
+  async #validate(stop: AbortSignal): Promise<'done' | 'late' | 'failed'> {
     const { slots, validate, clock, record, logger, validated } = this.#options
     const slot = await slots.take(stop)
     try {
@@ -80,7 +88,7 @@ export class ScheduleValidation {
       validated.record({ isValid: true, atMs })
       this.#log(report)
       await record.save(atMs, stop)
-      return true
+      return 'done'
     } catch (error) {
       if (stop.aborted && isAbortError(error)) throw error
       if (error instanceof CorruptionError) {
@@ -88,10 +96,11 @@ export class ScheduleValidation {
         logger.error({ status: 'mismatch', err: error }, 'invalid replica')
       } else if (error instanceof CheckTimeoutError) {
         logger.error({ status: 'timeout', err: error }, 'not validated in time')
+        return 'late'
       } else {
         logger.error({ err: error }, 'validation error')
       }
-      return false
+      return 'failed'
     } finally {
       slot[Symbol.dispose]()
     }

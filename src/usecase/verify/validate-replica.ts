@@ -2,7 +2,7 @@
  * Validates a replica: the newest commit is restored into scratch space, checked by SQLite, and compared page
  * by page with the live database at that commit, if it is here.
  */
-import { CorruptionError } from '../../domain/errors.js'
+import { CheckTimeoutError, CorruptionError } from '../../domain/errors.js'
 import { type Generation } from '../../domain/wal/generation.js'
 import { type GenerationOrder } from '../../domain/stored/lineage.js'
 import {
@@ -11,6 +11,8 @@ import {
   type Position,
   type WalPosition,
 } from '../../domain/wal/position.js'
+import { ignoreAbort, waitIsOver } from '../../kit/abort.js'
+import { formatDuration } from '../../kit/duration.js'
 import { countOf } from '../../kit/quantity.js'
 import { formatObjectPath } from '../../domain/stored/replica-layout.js'
 import { SegmentVerifier } from '../../domain/wal/segment-verifier.js'
@@ -44,6 +46,8 @@ export interface ValidateReplicaOptions {
    * as another process replicates.
    */
   readonly stored: ((signal: AbortSignal) => Promise<StoredCommit>) | undefined
+  /** How long to restore, check and compare so many bytes may take; undefined: as long as each of these may. */
+  readonly maxMs?: (bytes: number) => number
 }
 
 /** A commit that a replica has confirmed to hold. */
@@ -82,7 +86,7 @@ const maxShownPages = 8
 
 /**
  * Throws {@link CorruptionError} when the restored database is damaged, older than what was confirmed to be stored, or not
- * the live one; and whatever else kept it from being restored.
+ * the live one; {@link CheckTimeoutError} when that is not known in time; and whatever else kept it from being restored.
  */
 export async function validateReplica(
   options: ValidateReplicaOptions,
@@ -102,7 +106,23 @@ export async function validateReplica(
   }
   const plan = await options.restore(request, signal)
   const neededBytes = (plan.pageCount ?? 0) * (plan.pageSizeBytes ?? 0)
-  await using folder = await options.scratch.open(Math.max(neededBytes, plan.storedBytes))
+  const bytes = Math.max(neededBytes, plan.storedBytes)
+  const outcome = await inTime(options, { bytes, signal }, (stop) =>
+    validateRestored(options, { request, bytes, committed }, stop),
+  )
+  return { ...outcome, durationMs: clock.monotonic() - startedMs }
+}
+
+async function validateRestored(
+  options: ValidateReplicaOptions,
+  {
+    request,
+    bytes,
+    committed,
+  }: { request: RestoreRequest; bytes: number; committed: StoredCommit | undefined },
+  signal: AbortSignal,
+): Promise<Omit<ValidationReport, 'durationMs'>> {
+  await using folder = await options.scratch.open(bytes)
   const outputPath = `${folder.path}/restored.db`
   const report = await options.restore({ ...request, outputPath, dryRun: false }, signal)
   const position: Position = { generation: report.generation, ...report.position }
@@ -121,7 +141,35 @@ export async function validateReplica(
     storedBytes,
     comparison,
     notes,
-    durationMs: clock.monotonic() - startedMs,
+  }
+}
+
+/** Timers that are longer fire at once. */
+const mostMs = 24 * 24 * 3_600_000
+
+async function inTime<T>(
+  { clock, maxMs, source }: ValidateReplicaOptions,
+  { bytes, signal }: { bytes: number; signal: AbortSignal },
+  work: (stop: AbortSignal) => Promise<T>,
+): Promise<T> {
+  if (maxMs === undefined) return await work(signal)
+  const limitMs = Math.min(maxMs(bytes), mostMs)
+  const [late, ended] = [new AbortController(), new AbortController()]
+  const sleeping = clock.sleep(limitMs, ended.signal).then(() => late.abort(), ignoreAbort)
+  try {
+    return await work(AbortSignal.any([signal, late.signal]))
+  } catch (error) {
+    if (!late.signal.aborted || signal.aborted) throw error
+    throw new CheckTimeoutError(
+      `the database restored from replica ${source.name} could not be validated in ${formatDuration(Math.round(limitMs / 1000) * 1000)}, and others wait`,
+      {
+        cause: error,
+        hint: 'What its schema computes may take so long, or the disk, or the store: `tsreplicate verify -level restore` takes the time that it needs.',
+      },
+    )
+  } finally {
+    ended.abort(waitIsOver)
+    await sleeping
   }
 }
 
