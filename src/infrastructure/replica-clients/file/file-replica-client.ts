@@ -284,15 +284,20 @@ async function linkInto(
   },
 ): Promise<boolean> {
   const path = folder.at(made.name)
+  await using file = await openRegularFile(made.file).catch(() => undefined)
+  if (file === undefined) return false
   try {
     await link(made.file, path)
   } catch {
     return false
   }
-  await using linked = await openRegularFile(path)
-  if (made.fileMode !== undefined) await linked.chmod(made.fileMode)
+  // What has the name by now may be what somebody has put there.
+  const [{ dev, ino, size }, there] = [await file.stat(), await lstat(path)]
+  if (there.dev === dev && there.ino === ino && size === made.sizeBytes) {
+    if (made.fileMode !== undefined) await file.chmod(made.fileMode)
+    return true
+  }
   // A file that is not what it was is for its reader to find out.
-  if ((await linked.stat()).size === made.sizeBytes) return true
   await rm(path, { force: true })
   return false
 }
