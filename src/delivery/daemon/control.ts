@@ -53,12 +53,10 @@ async function sync(
   signal: AbortSignal,
 ): Promise<{ readonly stored: readonly Stored[] }> {
   const { database, places, ...request } = parseSyncRequest(body)
-  const { paths, timeoutMs } = await find(replication, { database, ...request }, signal)
+  const { paths, spentMs } = await find(replication, { database, ...request }, signal)
   const known = replication.wanted.find((each) => isAt(each, database))
   if (known !== undefined && places !== undefined) refuseElsewhere(known, places)
-  const waits = paths.map((path) =>
-    replication.awaitStored(path, { ...request, timeoutMs }, signal),
-  )
+  const waits = paths.map((path) => replication.awaitStored(path, { ...request, spentMs }, signal))
   const stored = await Promise.all(waits)
   if (database === undefined) refuseUnknown(replication)
   return { stored }
@@ -70,24 +68,24 @@ async function snapshot(
   signal: AbortSignal,
 ): Promise<{ readonly stored: readonly StoredWithSnapshot[] }> {
   const { database, ...request } = parseSnapshotRequest(body)
-  const { paths, timeoutMs } = await find(replication, { database, ...request }, signal)
+  const { paths, spentMs } = await find(replication, { database, ...request }, signal)
   const waits = paths.map((path) =>
-    replication.awaitSnapshot(path, { ...request, timeoutMs }, signal),
+    replication.awaitSnapshot(path, { ...request, spentMs }, signal),
   )
   const stored = await Promise.all(waits)
   if (database === undefined) refuseUnknown(replication)
   return { stored }
 }
 
-/** The databases that are meant, those that have just been made in a folder included, and the time that is left. */
+/** The databases that are meant, those that have just been made in a folder included, and the time that it took to find them. */
 async function find(
   replication: Controlled,
   asked: { readonly database: string | undefined; readonly timeoutMs: number },
   signal: AbortSignal,
-): Promise<{ readonly paths: readonly string[]; readonly timeoutMs: number }> {
+): Promise<{ readonly paths: readonly string[]; readonly spentMs: number }> {
   const { database } = asked
   if (database !== undefined && replication.wanted.some((each) => isAt(each, database))) {
-    return { paths: [database], timeoutMs: asked.timeoutMs }
+    return { paths: [database], spentMs: 0 }
   }
   const startedAt = performance.now()
   const late = AbortSignal.timeout(Math.ceil(asked.timeoutMs))
@@ -97,9 +95,9 @@ async function find(
     const within = formatDuration(asked.timeoutMs)
     throw notStored(`not all folders could be looked through within ${within}`, { missing: [] })
   }
-  const timeoutMs = Math.max(1, asked.timeoutMs - (performance.now() - startedAt))
+  const spentMs = performance.now() - startedAt
   const paths = database === undefined ? replication.wanted.map(pathOf) : [database]
-  if (paths.length > 0 || replication.unreadable.length > 0) return { paths, timeoutMs }
+  if (paths.length > 0 || replication.unreadable.length > 0) return { paths, spentMs }
   throw new ConfigError('nothing is stored: no database is replicated', {
     hint: 'There is none in the folders of the configuration that its pattern means.',
   })

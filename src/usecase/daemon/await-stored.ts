@@ -15,6 +15,8 @@ import {
 export interface StoredRequest extends WantedStored {
   /** How long that may take. */
   readonly timeoutMs: number
+  /** How much of that is over already; absent: nothing. */
+  readonly spentMs?: number
   /** Whether it is waited until that is so; else until it is captured and asked for. */
   readonly waits: boolean
 }
@@ -22,6 +24,8 @@ export interface StoredRequest extends WantedStored {
 export interface SnapshotRequest extends Pick<WantedStored, 'replicas'> {
   /** How long that may take. */
   readonly timeoutMs: number
+  /** How much of that is over already; absent: nothing. */
+  readonly spentMs?: number
 }
 
 /** A database of which somebody waits for his commits, as it is now. */
@@ -48,43 +52,45 @@ interface AwaitParts {
  */
 export async function awaitStored(
   find: () => AwaitedDatabase,
-  { timeoutMs, waits, ...wanted }: StoredRequest,
+  { timeoutMs, spentMs, waits, ...wanted }: StoredRequest,
   parts: AwaitParts,
 ): Promise<Stored> {
   const ask: Asked<Stored>['ask'] = (of, captured, signal) =>
     waits ? of.wait(wanted, captured, signal) : of.request(wanted, signal)
-  return inTime(find, { wanted, timeoutMs, ask }, parts)
+  return inTime(find, { wanted, timeoutMs, spentMs, ask }, parts)
 }
 
 /** As {@link awaitStored}, with a snapshot from which a restore needs nothing of earlier WALs. */
 export async function awaitSnapshot(
   find: () => AwaitedDatabase,
-  { timeoutMs, replicas }: SnapshotRequest,
+  { timeoutMs, spentMs, replicas }: SnapshotRequest,
   parts: AwaitParts,
 ): Promise<StoredWithSnapshot> {
   const wanted = { replicas, urgency: 'now', withSnapshot: true } as const
   const ask: Asked<StoredWithSnapshot>['ask'] = (of, captured, signal) =>
     of.waitForSnapshot(wanted, captured, signal)
-  return inTime(find, { wanted, timeoutMs, ask }, parts)
+  return inTime(find, { wanted, timeoutMs, spentMs, ask }, parts)
 }
 
 interface Asked<T> {
   readonly wanted: Wanted
   readonly timeoutMs: number
+  readonly spentMs: number | undefined
   readonly ask: (of: CommitWaits, captured: Captured, signal: AbortSignal) => Promise<T>
 }
 
 /** Asks once the database is open. */
 async function inTime<T>(
   find: () => AwaitedDatabase,
-  { wanted, timeoutMs, ask }: Asked<T>,
+  { wanted, timeoutMs, spentMs = 0, ask }: Asked<T>,
   { clock, signal }: AwaitParts,
 ): Promise<T> {
   const captured: Captured = { barrier: undefined }
   const late = new AbortController()
   const done = new AbortController()
   const any = AbortSignal.any([signal, late.signal])
-  const timer = clock.sleep(timeoutMs, AbortSignal.any([signal, done.signal])).then(
+  const leftMs = Math.max(1, timeoutMs - spentMs)
+  const timer = clock.sleep(leftMs, AbortSignal.any([signal, done.signal])).then(
     () => late.abort(),
     () => undefined,
   )
