@@ -249,6 +249,15 @@ test('the command and the socket do the same, which the network does not offer',
   expect(await sync('-wait', '/other.db')).toMatchObject({ code: 78 })
   expect(await sync('-wait', '-replica', 'offsite')).toMatchObject({ code: 2 })
 
+  // One that hangs may be storing it: it is not as if none ran.
+  daemon.signal('SIGSTOP')
+  const hung = await sync('-wait', '-timeout', '100ms', service.path)
+  daemon.signal('SIGCONT')
+  expect(hung, hung.stderr).toMatchObject({ code: 74, stdout: '' })
+  expect(hung.stderr).toMatch(
+    /not known to be stored: .*app\.db: the daemon at .* does not answer within 5\.1 s\nhint: it may hang/,
+  )
+
   expect(await post(socket, '/api/sync', { urgency: 'now' })).toBe(200)
   expect(await post(socket, '/api/sync', { urgency: 'soon' })).toBe(400)
   const url = /url=(\S+)\/metrics/.exec(daemon.output)?.[1] ?? ''

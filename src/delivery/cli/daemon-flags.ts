@@ -5,6 +5,3 @@ export const daemonFlags = {
   socket: { value: 'path', description: 'ask the daemon that has made this socket file' },
   ...configFlags,
 } as const
-
-/** How long a daemon may take to answer beyond what it was asked to wait. */
-export const answerMs = 5000

@@ -23,6 +23,9 @@ export interface DaemonAnswer {
   readonly text: string
 }
 
+/** Somebody has the socket, and does not answer, or not to the end: it may do what it was asked to all the same. */
+export class UnansweredError extends NotRunningError {}
+
 /** The answer of the first that answers. Throws {@link NotRunningError} if none does. */
 export async function askDaemon(
   subjects: readonly DaemonSubject[],
@@ -61,11 +64,11 @@ function ask(
     const asked = http.request({ socketPath, method, path, headers, signal })
     // All of the answer: one that comes byte by byte keeps nobody waiting.
     const giveUp = (message: string): void => {
-      reject(new NotRunningError(message, { hint: 'it may hang: look at its log' }))
+      reject(new UnansweredError(message, { hint: 'it may hang: look at its log' }))
       asked.destroy()
     }
     const late = setTimeout(() => {
-      giveUp(`the daemon does not answer within ${timeoutMs / 1000} s`)
+      giveUp(`the daemon at ${socketPath} does not answer within ${timeoutMs / 1000} s`)
     }, timeoutMs)
     const fail = (message: string, { cause, hint }: { cause: Error; hint: string }): void => {
       const isOurs = isAbortError(cause) || cause instanceof NotRunningError

@@ -2,13 +2,12 @@ import { expandPath } from '../../../compose/commands.js'
 import { formatIndex } from '../../../domain/wal/position.js'
 import { type StoredWithSnapshot } from '../../../usecase/daemon/commit-waits.js'
 import { parseSnapshotAnswer } from '../../daemon/answers.js'
-import { askDaemon } from '../../daemon/ask-daemon.js'
-import { possibleDaemons } from '../../daemon/possible-daemons.js'
 import { defaultSnapshotTimeoutMs, type SnapshotOfRequest } from '../../daemon/sync-request.js'
 import { exitCodes } from '../../exit-codes.js'
+import { askToStore } from '../ask-to-store.js'
 import { defineCommand } from '../command.js'
 import { jsonFlag } from '../flags.js'
-import { answerMs, daemonFlags } from '../daemon-flags.js'
+import { daemonFlags } from '../daemon-flags.js'
 import { print, printJson } from '../output.js'
 import { formatTable, formatTime } from '../table.js'
 import { parseTimeoutFlag } from '../timeout-flag.js'
@@ -33,8 +32,9 @@ export const snapshot = defineCommand({
   },
   exitCodes: {
     done: 'the snapshots are stored',
-    notStored: 'not all snapshots were stored in time; stderr says what is missing where',
-    notRunning: 'no daemon answers',
+    notStored:
+      'not all snapshots were stored in time, or the daemon hangs; stderr says what is missing where',
+    notRunning: 'no daemon runs',
   },
   async run([database], flags, { signal }) {
     const path = database === undefined ? undefined : await expandPath(database)
@@ -44,12 +44,7 @@ export const snapshot = defineCommand({
       replicas: flags.replica === undefined ? 'all' : [flags.replica],
       timeoutMs,
     }
-    const answer = await askDaemon(
-      await possibleDaemons(path, flags),
-      { method: 'POST', path: '/api/snapshot', body, timeoutMs: timeoutMs + answerMs },
-      signal,
-    )
-    const stored = parseSnapshotAnswer(answer)
+    const stored = parseSnapshotAnswer(await askToStore('/api/snapshot', body, flags, signal))
     if (flags.json) printJson({ databases: stored })
     else print(formatSnapshots(stored))
     return exitCodes.done.code

@@ -2,13 +2,12 @@ import { expandPath } from '../../../compose/commands.js'
 import { formatPosition } from '../../../domain/wal/position.js'
 import { type Stored } from '../../../usecase/daemon/commit-waits.js'
 import { parseSyncAnswer } from '../../daemon/answers.js'
-import { askDaemon } from '../../daemon/ask-daemon.js'
-import { possibleDaemons } from '../../daemon/possible-daemons.js'
 import { defaultSyncTimeoutMs, type SyncRequest } from '../../daemon/sync-request.js'
 import { exitCodes } from '../../exit-codes.js'
+import { askToStore } from '../ask-to-store.js'
 import { defineCommand } from '../command.js'
 import { jsonFlag } from '../flags.js'
-import { answerMs, daemonFlags } from '../daemon-flags.js'
+import { daemonFlags } from '../daemon-flags.js'
 import { print, printJson } from '../output.js'
 import { formatTable, formatTime } from '../table.js'
 import { parseTimeoutFlag } from '../timeout-flag.js'
@@ -34,8 +33,9 @@ export const sync = defineCommand({
   },
   exitCodes: {
     done: 'with `-wait`, everything that was committed before is stored',
-    notStored: 'not everything was stored in time; stderr says what is missing where',
-    notRunning: 'no daemon answers',
+    notStored:
+      'not everything was stored in time, or the daemon hangs; stderr says what is missing where',
+    notRunning: 'no daemon runs',
   },
   async run([database], flags, { signal }) {
     const path = database === undefined ? undefined : await expandPath(database)
@@ -47,12 +47,7 @@ export const sync = defineCommand({
       timeoutMs,
       waits: flags.wait,
     }
-    const answer = await askDaemon(
-      await possibleDaemons(path, flags),
-      { method: 'POST', path: '/api/sync', body, timeoutMs: timeoutMs + answerMs },
-      signal,
-    )
-    const stored = parseSyncAnswer(answer)
+    const stored = parseSyncAnswer(await askToStore('/api/sync', body, flags, signal))
     if (flags.json) printJson({ isStored: flags.wait, databases: stored })
     else print(formatStored(stored))
     return exitCodes.done.code
