@@ -3,9 +3,9 @@ import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import type * as Library from '../../src/index.js'
-import { cleanUp, library, restore, temporaryFolder } from '../support/cli.js'
+import { cleanUp, library, restore, temporaryFolder, until } from '../support/cli.js'
 import { lastAcknowledged, startWriter, summaryOf, verifyLedger, write } from '../support/ledger.ts'
-import { makeNotes, notesIn } from '../support/notes.ts'
+import { addNote, makeNotes, notesIn } from '../support/notes.ts'
 import { silent } from '../support/silent-logger.ts'
 
 const { configFromUrls, replicate, UsageError } = (await import(library)) as typeof Library
@@ -162,6 +162,16 @@ test('of two processes the second replicates what the first does not, and leaves
     second.stored({ database, urgency: 'now', timeoutMs: 60_000 })
   expect(await storedBySecond(one.db)).toMatchObject({ database: one.db })
   expect(await storedBySecond(other.db)).toMatchObject({ database: other.db })
+  // What goes wrong with it is heard where it is replicated.
+  const problems: unknown[] = []
+  second.on('problem', ({ database, replica }) => problems.push({ database, replica }))
+  renameSync(other.replica, `${other.replica}-away`)
+  writeFileSync(other.replica, '')
+  addNote(other.db, 'kept')
+  await until(() => problems.length > 0, 20_000, 'the problem')
+  expect(problems).toEqual([{ database: other.db, replica: 'file' }])
+  rmSync(other.replica)
+  renameSync(`${other.replica}-away`, other.replica)
 
   await first.addDatabase(other.db, other.url)
   for (const each of [first, second]) {
@@ -174,5 +184,5 @@ test('of two processes the second replicates what the first does not, and leaves
   expect(await storedBySecond(other.db)).toMatchObject({ database: other.db })
   expect(await second.stop()).toEqual([])
   await restore(other.replica, other.output)
-  expect(notesIn(other.output)).toEqual(['kept'])
+  expect(notesIn(other.output)).toEqual(['kept', 'kept'])
 })
