@@ -2,7 +2,17 @@
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import type * as Library from '../../src/index.js'
-import { cleanUp, library, restore, root, Running, temporaryFolder, until } from '../support/cli.ts'
+import {
+  cleanUp,
+  library,
+  restore,
+  root,
+  Running,
+  start,
+  temporaryFolder,
+  until,
+  writeConfig,
+} from '../support/cli.ts'
 import { makeNotes, notesIn } from '../support/notes.ts'
 import { onThisMachine } from '../support/patience.ts'
 import { silent } from '../support/silent-logger.ts'
@@ -160,4 +170,39 @@ test('nobody is told that a commit is stored by a process that stores elsewhere 
   await second.stop()
   await restore(next, join(folder, 'restored.db'))
   expect(notesIn(join(folder, 'restored.db'))).toEqual(['kept'])
+})
+
+test('beside a daemon with a configuration an application is told what that one stores, and follows it', async () => {
+  const folder = temporaryFolder()
+  const [db, replica] = [join(folder, 'app.db'), join(folder, 'replica')]
+  makeNotes(db, 'kept')
+  const daemon = start(
+    'replicate',
+    '-config',
+    writeConfig(folder, { path: db, replicas: [replica] }),
+  )
+  await daemon.waitFor(/snapshot written/)
+  const application = await replicate(db, `file://${replica}`, { logger: silent })
+  const timeoutMs = 10_000
+  expect(await application.stored({ urgency: 'now', timeoutMs })).toMatchObject({
+    database: db,
+    replicas: [{ name: 'file' }],
+  })
+  const waiting = application.stored({ timeoutMs: 60_000 })
+  expect(await daemon.stop()).toBe(0)
+  await waiting
+  expect(await application.stop()).toEqual([])
+
+  const again = start('replicate', '-config', join(folder, 'tsreplicate.yml'))
+  await again.waitFor(/resumed/)
+  await using other = await replicate(db, `file://${folder}/other`, { logger: silent })
+  await expect(other.stored({ timeoutMs })).rejects.toMatchObject({
+    code: 'NOT_STORED',
+    message: expect.stringContaining(
+      `another process replicates it to ${replica} (file)`,
+    ) as string,
+    cause: { code: 'IN_USE' },
+  })
+  expect(await again.stop()).toBe(0)
+  await other.stored({ urgency: 'now', timeoutMs: 60_000 })
 })

@@ -9,7 +9,12 @@ import { askDaemon } from './ask-daemon.js'
 import { controlOf, type WantedDatabase } from './control.js'
 import { type HealthServerOptions, serveHealth } from './health-server.js'
 import { serveSocketFile, SocketTakenError } from './socket-file.js'
-import { leaveFolder, makeStatusSocket, type StartedWith } from './status-socket.js'
+import {
+  type DaemonSubject,
+  leaveFolder,
+  makeStatusSocket,
+  type StartedWith,
+} from './status-socket.js'
 import { parseWantedAnswer } from './answers.js'
 
 /** How often one that is not the first looks whether it is by now. */
@@ -77,7 +82,7 @@ export async function serveInTurn(
       // Where nobody can have a socket, nobody is waited for.
       if (!(err instanceof SocketTakenError)) leave([])
       else {
-        left = (await wantedByFirst(subject, stop)) ?? left
+        left = (await wantedBy(subject, stop)) ?? left
         leave(left)
       }
       return false
@@ -92,9 +97,9 @@ export async function serveInTurn(
 
 const wantedMs = 5000
 
-/** Undefined: it does not say, and is ending, or hangs. */
-async function wantedByFirst(
-  subject: StartedWith,
+/** What a daemon is to replicate. Undefined: it does not say, and is ending, or hangs. */
+export async function wantedBy(
+  subject: DaemonSubject,
   signal: AbortSignal,
 ): Promise<readonly WantedDatabase[] | undefined> {
   try {

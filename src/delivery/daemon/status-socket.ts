@@ -5,7 +5,7 @@
  * socket file in a folder that both have, where it was told to make one.
  */
 import { createHash } from 'node:crypto'
-import { lstatSync, mkdirSync, realpathSync, rmdirSync, statSync } from 'node:fs'
+import { lstatSync, mkdirSync, readdirSync, realpathSync, rmdirSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { AddressError } from '../../domain/errors.js'
 
@@ -56,6 +56,22 @@ export function statusSockets(subject: DaemonSubject): readonly string[] {
   const folders = users.flatMap((user) => foldersOf(user).filter((each) => isSafe(each, user)))
   const first = isSafe(ofTheSystem, undefined) ? [ofTheSystem] : []
   return [...new Set([...first, ...folders])].map((folder) => join(folder, nameOf(subject)))
+}
+
+/** Where daemons of root or of this user listen that were started with something else. */
+export function otherSockets(subject: StartedWith): readonly string[] {
+  const own = statusSockets(subject)
+  const folders = new Set(own.map((path) => dirname(path)))
+  const all = [...folders].flatMap((folder) => namesIn(folder).map((name) => join(folder, name)))
+  return all.filter((path) => path.endsWith('.sock') && !own.includes(path))
+}
+
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    return []
+  }
 }
 
 function foldersOf(user: number): readonly string[] {

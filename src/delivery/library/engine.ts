@@ -15,7 +15,7 @@ import { EndedError, notStored, type Stored } from '../../usecase/daemon/commit-
 import { askDaemon } from '../daemon/ask-daemon.js'
 import { type WantedDatabase } from '../daemon/control.js'
 import { serveInTurn } from '../daemon/endpoints.js'
-import { type DaemonSubject } from '../daemon/status-socket.js'
+import { type DaemonSubject, type StartedWith } from '../daemon/status-socket.js'
 import { parseSyncAnswer } from '../daemon/answers.js'
 import { type SyncRequest } from '../daemon/sync-request.js'
 import { exitCodes } from '../exit-codes.js'
@@ -28,6 +28,7 @@ import {
   type ToEngine,
   unpackToEngine,
 } from './messages.js'
+import { awaitHereOrThere, missingThere } from './other-daemon.js'
 import { inTurn, WantedDatabases } from './wanted-databases.js'
 
 type Start = Extract<ToEngine, { kind: 'start' }>
@@ -65,7 +66,7 @@ interface Parts {
   readonly events: NoticeEvents
   /** Whether this is the process that replicates, of several with the same configuration. */
   readonly turn: { readonly isFirst: boolean }
-  readonly subject: DaemonSubject
+  readonly subject: StartedWith
 }
 
 const waitingText = 'waiting until that process ends'
@@ -140,20 +141,24 @@ async function awaitStored(
   for (;;) {
     const timeoutMs = Math.max(1, Math.ceil(endsAt - performance.now()))
     const asked = { ...request, database, timeoutMs }
-    const stored = turn.isFirst
-      ? undefined
-      : await askFirst(subject, { ...asked, places: databases.placesOf(database) }, signal)
+    const body = { ...asked, places: databases.placesOf(database) }
+    const stored = turn.isFirst ? undefined : await askFirst(subject, body, signal)
     if (stored !== undefined) return stored
     try {
-      if (!databases.leaves(database)) return await replication.awaitStored(database, asked, signal)
+      if (!databases.leaves(database)) {
+        const ask = (daemon: DaemonSubject): Promise<Stored | undefined> =>
+          askFirst(daemon, body, signal)
+        const found = { database, request: asked, subject, ask }
+        const stored = await awaitHereOrThere(replication, found, signal)
+        if (stored !== undefined) return stored
+      }
     } catch (error) {
       if (!(error instanceof EndedError) || stop.signal.aborted) throw error
     }
     const leftMs = endsAt - performance.now()
     if (leftMs <= 0 || stop.signal.aborted) {
-      const detail = 'another process was to replicate it, and does not answer'
       throw notStored(`${database}: not within ${formatDuration(request.timeoutMs)}`, {
-        missing: [{ database, replica: 'all', detail }],
+        missing: missingThere(replication, database),
       })
     }
     await sleep(Math.min(lookMs, leftMs), undefined, { signal })
