@@ -1,3 +1,5 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
 import {
   link,
   mkdir,
@@ -15,6 +17,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ReplicaError } from '../../src/domain/errors.js'
+import { type FileOwnership } from '../../src/infrastructure/files/ownership.js'
 import { FileReplicaClient } from '../../src/infrastructure/replica-clients/file/file-replica-client.js'
 import {
   collect,
@@ -139,6 +142,33 @@ describe('a finished local file', () => {
     await rm(file)
     expect(String(await get(client(), segment(0, 0)))).toBe('frames')
     expect(await readdir(wal())).toEqual([name])
+  })
+
+  test('that somebody puts another one in the place of has no other file’s mode changed', async () => {
+    const [file, victim] = [join(root, 'sealed'), join(root, 'victim')]
+    for (const path of [file, victim]) await writeFile(path, 'frames', { mode: 0o600 })
+    await mkdir(wal(), { recursive: true })
+    // The folder stays.
+    await writeFile(join(wal(), 'kept'), '')
+    const swaps = fork(join(import.meta.dirname, '../support/swap-linked.mjs'), [wal(), victim])
+    let count = 0
+    await once(swaps, 'message')
+    swaps.on('message', () => (count += 1))
+    try {
+      const owner = (): FileOwnership => ({ fileMode: 0o644 })
+      const replica = new FileReplicaClient({ path: join(root, 'replica'), owner })
+      // What then becomes of the object is another matter: who writes to the folder can do with it what he likes.
+      while (count < 100) {
+        const options = { file, expectedBytes: 6 }
+        await replica.startUpload(segment(0, 0), options, signal).then(
+          (upload) => upload[Symbol.asyncDispose](),
+          () => undefined,
+        )
+      }
+    } finally {
+      swaps.kill()
+    }
+    expect(await modeOf(victim)).toBe(0o600)
   })
 
   test('that had been stored before the process died leaves no temporary name', async () => {
