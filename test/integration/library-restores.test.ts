@@ -1,9 +1,9 @@
 /** What an application does with what is stored before it opens its databases, and where it only looks. */
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import type * as Library from '../../src/index.js'
-import { type UrlRestoreOptions } from '../../src/index.js'
+import { type RestoreProgress, type UrlRestoreOptions } from '../../src/index.js'
 import { cleanUp, library, listObjects, Running, temporaryFolder } from '../support/cli.js'
 import { addNote, makeNotes, notesIn } from '../support/notes.ts'
 import { silent } from '../support/silent-logger.ts'
@@ -50,6 +50,38 @@ test('a database that is missing is restored once, one that is there stays, and 
   const reports = await restoreIfMissing(both)
   expect([...reports.keys()]).toEqual([other])
   expect(notesIn(other)).toEqual(['kept'])
+})
+
+test('a restore tells how far it is, and ends at an abort, which leaves nothing behind', async () => {
+  const { folder, db, url } = await lostDatabase()
+  const to = join(folder, 'restored.db')
+  const told: RestoreProgress[] = []
+  const onProgress = (progress: RestoreProgress): void => {
+    told.push(progress)
+  }
+  const isWhole = (): void => {
+    expect(told[0]).toMatchObject({ phase: 'plan', doneBytes: 0 })
+    expect(told.map(({ phase }) => phase)).toContain('snapshot')
+    const last = told.at(-1)
+    expect(last?.totalBytes).toBeGreaterThan(0)
+    expect(last?.doneBytes).toBe(last?.totalBytes)
+    told.length = 0
+  }
+  await restore(url, { to, onProgress })
+  isWhole()
+  await restoreIfMissing(db, url, { onProgress })
+  isWhole()
+
+  const over = new Error('over')
+  for (const output of [`${to}-aborted`, `${db}-aborted`]) {
+    const stop = new AbortController()
+    const options = { onProgress: () => stop.abort(over), signal: stop.signal }
+    const ending = output.startsWith(db)
+      ? restoreIfMissing(output, url, options)
+      : restore(url, { to: output, ...options })
+    await expect(ending).rejects.toBe(over)
+    expect(readdirSync(dirname(output)).filter((name) => name.includes('aborted'))).toEqual([])
+  }
 })
 
 test('what is stored and cannot be restored is an error, and there is no database then', async () => {

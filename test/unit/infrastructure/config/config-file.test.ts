@@ -96,7 +96,7 @@ describe('parseConfig', () => {
           'allow-network-file-system: true',
           'validation-path: copies',
           'restore-if-db-not-exists: true',
-          'replicas: [{path: r, name: n, sync-interval: 10s, snapshot-interval: 24h, validation-interval: 6h}]',
+          'replicas: [{path: r, name: n, sync-interval: 10s, urgent-sync-interval: 200ms, snapshot-interval: 24h, validation-interval: 6h}]',
         ].join('\n'),
       )}`,
     )
@@ -122,7 +122,7 @@ describe('parseConfig', () => {
           name: 'n',
           target: { type: 'file', path: '/work/r' },
           syncIntervalMs: 10_000,
-          urgentSyncIntervalMs: 50,
+          urgentSyncIntervalMs: 200,
           snapshotIntervalMs: 86_400_000,
           retention: {
             retentionMs: 86_400_000,

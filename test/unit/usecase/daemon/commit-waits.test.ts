@@ -26,6 +26,8 @@ let takenBy: Map<string, string>
 /** The index of the newest snapshot of each replica. */
 let snapshots: Map<string, number>
 let names: string[]
+/** The `urgent-sync-interval` of those that have not the usual one. */
+let intervalsMs: Map<string, number>
 let waits: CommitWaits
 
 beforeEach(() => {
@@ -33,6 +35,7 @@ beforeEach(() => {
   feed = new GenerationFeed()
   feed.current = { generation, pageSizeBytes: 4096, segments: [], end: { index: 0, offset: 0 } }
   names = ['a', 'b']
+  intervalsMs = new Map()
   stored = new Map([
     ['a', 0],
     ['b', 0],
@@ -40,7 +43,8 @@ beforeEach(() => {
   takenBy = new Map()
   snapshots = new Map()
   for (const name of names) feed.addReplica(name)
-  const replica = (name: string) => ({ name, urgentSyncIntervalMs: 50 }) as ReplicaConfig
+  const replica = (name: string) =>
+    ({ name, urgentSyncIntervalMs: intervalsMs.get(name) ?? 50 }) as ReplicaConfig
   waits = new CommitWaits({
     feed,
     clock,
@@ -142,6 +146,22 @@ describe('whoever waits for his commits', () => {
     await store('a', 200)
     await store('b', 200)
     for (const { told } of [first, second, ...many]) expect(told).toMatchObject({ database: path })
+  })
+
+  test('is captured for as often as the replica with the shortest interval sends', async () => {
+    intervalsMs = new Map([
+      ['a', 700],
+      ['b', 200],
+    ])
+    for (const offset of [100, 150]) {
+      waiter(now)
+      expect(await answerBarriers(offset)).toBe(1)
+    }
+    waiter(now)
+    await clock.advance(199)
+    expect(feed.hasWish).toBe(false)
+    await clock.advance(1)
+    expect(await answerBarriers(200)).toBe(1)
   })
 
   test('has nothing sent before its time when he rides', async () => {
