@@ -3,6 +3,7 @@ import {
   closeSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -78,6 +79,13 @@ describe.each(['quick_check', 'integrity_check'] as const)('%s', (pragma) => {
       /: malformed inverted index for FTS4 table main\.f$/,
     ],
     [
+      'a view that calls what is not for schemas',
+      make(
+        "CREATE VIEW s AS SELECT 1 AS rowid, rtreedepth(x'0005') AS x; CREATE VIRTUAL TABLE f USING fts4(content='s', x)",
+      ),
+      /: unable to validate the inverted index for FTS4 table main\.f: SQL logic error$/,
+    ],
+    [
       'a collation of the application',
       make(`CREATE TABLE t (a, b); CREATE INDEX i ON t (a COLLATE NOCASE); ${rows}`, collated),
       /^SQLite cannot run \w+ on everything, .*: no such collation sequence: app$/,
@@ -99,6 +107,21 @@ describe.each(['quick_check', 'integrity_check'] as const)('%s', (pragma) => {
     expect(await checkIntegrity({ path, pragma })).toMatchObject({ verdict: 'damaged' })
     writeFileSync(path, 'SQLite format 3 no more')
     expect(await checkIntegrity({ path, pragma })).toMatchObject({ verdict: 'damaged' })
+  })
+
+  it('does not read a page on which a row is longer than the page', async () => {
+    const path = make(`CREATE TABLE t (a, b); ${rows}`)
+    const [pageBytes, leafOfTable] = [4096, 13]
+    const content = readFileSync(path)
+    const page = 3 * pageBytes
+    expect(content[page]).toBe(leafOfTable)
+    content[page + content.readUInt16BE(page + 8)] = 127
+    writeFileSync(path, content)
+    // Without `cell_size_check`, what it reads there would be part of the answer.
+    expect(await checkIntegrity({ path, pragma })).toEqual({
+      verdict: 'damaged',
+      detail: 'database disk image is malformed',
+    })
   })
 
   it('finds damage beside what only the application can check', async () => {
