@@ -14,6 +14,7 @@ import {
   writeConfig,
 } from '../support/cli.ts'
 import { makeNotes } from '../support/notes.ts'
+import { databaseStatus, replicaStatus } from '../support/sample-status.ts'
 import { does, isRoot, makeHost, rightsOf } from '../support/tenants.ts'
 
 const notRunning = 3
@@ -91,6 +92,41 @@ test('a service of another name is found where every other daemon is', async () 
   expect(code, stderr).toBe(0)
   expect(existsSync(service.RUNTIME_DIRECTORY)).toBe(false)
   expect(await daemon.stop()).toBe(0)
+})
+
+describe('an answer that would do something to a terminal', () => {
+  const harm = 'a\u001b[2J\u009b2J\u202eb'
+  const harmless = 'a\\u001b[2J\\u009b2J\\u202eb'
+  const failure = { atMs: 0, isOver: false, message: harm }
+  const replica = { ...replicaStatus, name: harm, lastFailure: failure, refusal: harm }
+  const database = { ...databaseStatus, path: harm, lastFailure: failure, replicas: [replica] }
+  const notReady = [{ database: harm, replica: harm, reason: harm }]
+  const status = {
+    version: harm,
+    pid: 1,
+    startedAtMs: 0,
+    notReady,
+    databases: [database],
+    fileSystems: [],
+  }
+  const refusal = { error: { code: 'CONFIG', message: harm, hint: harm } }
+
+  test.each([
+    ['a status', 200, status, 1],
+    ['a refusal', 400, refusal, 78],
+    ['nonsense', 200, harm, notRunning],
+  ])('is printed, and does nothing: %s', async (_, httpStatus, answer, exitCode) => {
+    const path = join(temporaryFolder(), 'socket')
+    const text = typeof answer === 'string' ? answer : JSON.stringify(answer)
+    await answerAt(path, (socket) => socket.end(`HTTP/1.1 ${httpStatus} OK\r\n\r\n${text}`))
+    for (const flags of [[], ['--json']]) {
+      const { code, stdout, stderr } = await run('status', ...flags, '-socket', path)
+      expect(code, stderr).toBe(exitCode)
+      expect(stdout + stderr).toContain(harmless)
+      for (const character of ['\u001b', '\u009b', '\u202e'])
+        expect(stdout + stderr).not.toContain(character)
+    }
+  })
 })
 
 describe.skipIf(!isRoot)('among several users', () => {

@@ -17,8 +17,9 @@ export function print(text: string): void {
   stdout().write(printable(text, { keepsLines: true }))
 }
 
+/** The same value for a program, and as harmless for a terminal. */
 export function printJson(value: unknown): void {
-  stdout().write(`${JSON.stringify(value, null, 2)}\n`)
+  print(`${JSON.stringify(value, null, 2)}\n`)
 }
 
 /** Resolves when what was printed is written: with why it could not be. A reader that has seen enough (`| head`) is no failure. */
