@@ -11,6 +11,7 @@ import {
   readdirSync,
   readFileSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -156,6 +157,60 @@ describe.skipIf(!isRoot)('into a folder that another user can write', () => {
     expect((await run('restore', '-o', output, url)).code).toBe(0)
     expect(existsSync(join(theirs, 'database.tmp'))).toBe(true)
     expect(existsSync(ours)).toBe(false)
+  })
+
+  describe('the copy of verify', () => {
+    const verify = (into: string, url: string) =>
+      run('verify', '-level', 'restore', '-temp-path', into, url)
+
+    test('is in a new folder: what others have put under such names stays, and leads nowhere', async () => {
+      const { folder, db, url, into } = await shared()
+      const victim = join(folder, 'victim')
+      mkdirSync(victim)
+      writeFileSync(join(victim, 'file'), 'of root')
+      const nobody = 4_194_305
+      const at = (name: string): string => join(into, `tsreplicate-verify-${nobody}${name}`)
+      for (const name of ['', '-theirs', '-killed']) {
+        mkdirSync(at(name))
+        writeFileSync(join(at(name), 'file'), 'x')
+        if (name !== '-killed') chownSync(at(name), tenant, tenant)
+      }
+      symlinkSync(victim, at('-link'))
+      writeFileSync(join(folder, 'planted'), readFileSync(db))
+      chmodSync(join(folder, 'planted'), 0o644)
+      const other = await asTenant('plant-beside.mjs', { folder, into, file: 'planted' })
+      const { code, stdout } = await verify(into, url).finally(() => other.end())
+      expect(code, stdout).toBe(0)
+      expect(readFileSync(join(victim, 'file'), 'utf8')).toBe('of root')
+      for (const name of ['', '-theirs']) expect(existsSync(join(at(name), 'file'))).toBe(true)
+      expect(readdirSync(victim)).toEqual(['file'])
+      expect(existsSync(at('-killed'))).toBe(false)
+    })
+
+    test('that somebody swaps for his own is never judged by it, and nothing of ours is left', async () => {
+      const { folder, db, url } = stored(many)
+      const content = readFileSync(db)
+      content.fill(0xff, 20 * 4096 + 100, 20 * 4096 + 200)
+      writeFileSync(db, content)
+      expect((await run('replicate', '-exec', 'true', db, url)).code).toBe(0)
+      const [into, forged] = [join(folder, 'into'), join(folder, 'forged.db')]
+      new Database(forged).exec("create table t (a, b); insert into t values ('forged', 1)").close()
+      chmodSync(forged, 0o644)
+      chmodSync(folder, 0o755)
+      mkdirSync(into)
+      chownSync(into, tenant, tenant)
+      const other = await asTenant('swap-folder.mjs', { folder, into, file: 'forged.db' })
+      const { code, stdout, stderr } = await verify(into, url).finally(() => other.end())
+      expect([1, 65], stdout + stderr).toContain(code)
+      expect(stdout).toMatch(/is damaged|is not verified/)
+      expect(stderr).not.toMatch(/ at .*\.js/)
+      const moved = readdirSync(into).filter((name) => name.startsWith('moved-'))
+      expect(moved).not.toEqual([])
+      for (const name of readdirSync(into)) {
+        const path = join(into, name)
+        if (statSync(path).uid !== tenant) expect(readdirSync(path)).toEqual([])
+      }
+    })
   })
 })
 

@@ -26,7 +26,7 @@ export interface Victims {
   readonly database: string
 }
 
-export interface Attack {
+interface Attack {
   /** Before the daemon comes. */
   readonly before?: (victims: Victims) => string
   /** While it replicates the database. */

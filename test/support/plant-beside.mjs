@@ -1,4 +1,4 @@
-/** Another user, who puts a log beside whatever a restore makes in a folder: node plant-beside.mjs FOLDER WAL. */
+/** Another user, who puts a log beside whatever a restore or verify makes in a folder: node plant-beside.mjs FOLDER WAL. */
 import { copyFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import process from 'node:process'
@@ -15,7 +15,9 @@ const tryTo = (act) => {
 process.send?.('ready')
 process.on('disconnect', () => process.exit(0))
 setImmediate(function look() {
-  for (const name of readdirSync(folder).filter((each) => each.includes('tsreplicate-restore'))) {
+  for (const name of readdirSync(folder).filter((each) =>
+    /tsreplicate-(restore|verify)/.test(each),
+  )) {
     const path = join(folder, name)
     for (const inside of tryTo(() => readdirSync(path)) ?? []) {
       tryTo(() => copyFileSync(wal, `${join(path, inside)}-wal`))

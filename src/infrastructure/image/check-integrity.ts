@@ -28,7 +28,7 @@ export async function checkIntegrity({ path, file, pragma }: CheckRequest): Prom
   const { default: open } = await import('better-sqlite3')
   try {
     const first = nextDescriptor()
-    const database = unlessUnloadable(() => open(path, { readonly: true, fileMustExist: true }))
+    const database = openHeld(() => open(path, { readonly: true, fileMustExist: true }))
     try {
       refuseOtherFile(file, first)
       database.exec('PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON')
@@ -46,6 +46,16 @@ export async function checkIntegrity({ path, file, pragma }: CheckRequest): Prom
     if (!(error instanceof open.SqliteError)) throw error
     if (damaged.test(error.code)) return { verdict: 'damaged', detail: error.message }
     return { verdict: 'failed', detail: error.message }
+  }
+}
+
+/** Who may write to the folder above can have taken the whole folder away, of which better-sqlite3 says so by a `TypeError`. */
+function openHeld(open: () => BetterSqlite3.Database): BetterSqlite3.Database {
+  try {
+    return unlessUnloadable(open)
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error
+    throw new OtherFileError('its folder is not there any more')
   }
 }
 

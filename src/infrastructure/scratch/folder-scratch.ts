@@ -87,7 +87,14 @@ function ignoreExisting(error: unknown): void {
   if (codeOf(error) !== 'EEXIST') throw error
 }
 
-/** Who may write to the folder that it is in could else lead what removes it out of it. */
+/**
+ * Who may write to the folder that it is in could else lead what removes it out of it. He can also keep it from being removed:
+ * what stays is removed another time, and is not what the work in it came to.
+ */
 async function removeScratch(path: string): Promise<void> {
-  await removeWhole(join(await realpath(dirname(path)), basename(path)))
+  try {
+    await removeWhole(join(await realpath(dirname(path)), basename(path)))
+  } catch {
+    // The next one that is opened tries again.
+  }
 }

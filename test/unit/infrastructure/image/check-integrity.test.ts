@@ -155,6 +155,14 @@ describe('what SQLite reads', () => {
     })
   })
 
+  it('is not judged where its folder was taken away', async () => {
+    const file = { device: 1, inode: 1 }
+    expect(await check({ path: join(folder, 'gone', 'a.db'), pragma, file })).toEqual({
+      verdict: 'failed',
+      detail: 'its folder is not there any more',
+    })
+  })
+
   it('is no log that somebody has put beside it, or it is not judged', async () => {
     const path = make('CREATE TABLE t (a); PRAGMA journal_mode = WAL')
     expect(await checkIntegrity({ path, pragma })).toMatchObject({ verdict: 'sound' })
