@@ -162,6 +162,8 @@ test('nobody is told that a commit is stored by a process that stores elsewhere 
     })
   }
   await until(() => heard.length > 0, 20_000, 'the problem that is to be heard')
+  const ready = await second.handler()(new Request('http://localhost/readyz'))
+  expect([ready.status, await ready.text()]).toEqual([503, `${db}: ${why}\n`])
   expect(await first.stop()).toEqual([])
   await second.stored({ urgency: 'now', timeoutMs: 60_000 })
   await until(() => heard.length > 1, 20_000, 'that it is over')

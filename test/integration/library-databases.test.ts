@@ -170,6 +170,11 @@ test('of two processes the second replicates what the first does not, and leaves
   addNote(other.db, 'kept')
   await until(() => problems.length > 0, 20_000, 'the problem')
   expect(problems).toEqual([{ database: other.db, replica: 'file' }])
+  const whole = { pid: first.pid, databases: [{ path: one.db }, { path: other.db }] }
+  expect(await second.status()).toMatchObject(whole)
+  const asked = await second.handler()(new Request('http://localhost/api/status'))
+  expect(await asked.json()).toMatchObject(whole)
+  expect((await first.status()).databases).toHaveLength(1)
   rmSync(other.replica)
   renameSync(`${other.replica}-away`, other.replica)
 

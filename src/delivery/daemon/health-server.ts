@@ -1,7 +1,7 @@
 import { type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type Socket } from 'node:net'
 import { AddressError, UsageError } from '../../domain/errors.js'
-import { type NotReady } from '../../domain/status.js'
+import { type DaemonStatus, type NotReady } from '../../domain/status.js'
 import { messageOf } from '../../kit/error-text.js'
 import { http } from '../../kit/node-http.js'
 import { type MetricsFormat } from '../../usecase/ports/metrics-format.js'
@@ -224,12 +224,11 @@ async function answerTo(
       return { status: 200, contentType, body: text }
     }
     case '/healthz':
-      return verdict(request, report.hanging(), 'alive')
+      return verdict(request.headers.accept, report.hanging(), 'alive')
     case '/readyz':
-      return verdict(request, report.notReady(), 'ready')
+      return verdict(request.headers.accept, report.notReady(), 'ready')
     case '/api/status': {
-      const status = await report.status(signal)
-      return { status: 200, contentType: json, body: `${JSON.stringify(status, undefined, 2)}\n` }
+      return statusAnswer(await report.status(signal))
     }
     default: {
       const body = 'see /metrics, /healthz, /readyz, /api/status\n'
@@ -238,10 +237,19 @@ async function answerTo(
   }
 }
 
+/** As `/api/status` says it. */
+export function statusAnswer(status: DaemonStatus): Answer {
+  return { status: 200, contentType: json, body: `${JSON.stringify(status, undefined, 2)}\n` }
+}
+
 /** 200 without complaints, else 503 and why: a line each, or JSON for who asks for it. */
-function verdict(request: IncomingMessage, complaints: readonly NotReady[], ok: string): Answer {
+export function verdict(
+  accept: string | undefined,
+  complaints: readonly NotReady[],
+  ok: string,
+): Answer {
   const status = complaints.length === 0 ? 200 : 503
-  if (request.headers.accept?.includes('application/json') === true) {
+  if (accept?.includes('application/json') === true) {
     const body = { [ok]: complaints.length === 0, reasons: complaints }
     return { status, contentType: json, body: `${JSON.stringify(body, undefined, 2)}\n` }
   }

@@ -19,9 +19,9 @@ import {
   NotStoredError,
   UsageError,
 } from '../../domain/errors.js'
-import { never } from '../../kit/abort.js'
-import { asError, codeOf } from '../../kit/error-text.js'
+import { isAbortError, never } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
+import { asError, codeOf } from '../../kit/error-text.js'
 import { Permits } from '../../kit/permits.js'
 import { pauseAfter } from '../../kit/pause.js'
 import { withoutDebugger } from '../../kit/without-debugger.js'
@@ -35,7 +35,7 @@ import { type Logger } from './application-logger.js'
 import { configFromUrls, makingHint } from './configuration.js'
 import { carefully } from './carefully.js'
 import { type Answer, EngineQuestions } from './engine-questions.js'
-import { handlerFor } from './engine-status.js'
+import { handlerFor, withBeside } from './engine-status.js'
 import { type Listener, Listeners } from './listeners.js'
 import { ignoredSignals } from './ignored-signals.js'
 import { isDatabaseConfig, isText } from './options.js'
@@ -116,13 +116,30 @@ export class EngineProcess implements RunningReplication {
     return this
   }
 
-  status(): Promise<DaemonStatus> {
+  async status(): Promise<DaemonStatus> {
+    const beside = await this.#beside()
     const question = { database: undefined, timeoutMs: defaultStatusTimeoutMs }
-    return readDaemonStatus([this.#subject], question, never)
+    return withBeside(await readDaemonStatus([this.#subject], question, never), beside)
   }
 
   handler(): (request: Request) => Promise<Response> {
-    return handlerFor(this.#subject)
+    return handlerFor(this.#subject, () => this.#beside())
+  }
+
+  /** What the engine replicates beside the process that is asked. Rejects with {@link NotRunningError} if it does not say. */
+  async #beside(): Promise<DaemonStatus | undefined> {
+    if (!this.#questions.engineIsRunning) return undefined
+    const gone = (how: string): Error => new NotRunningError(`the engine ${how}`)
+    const message = (id: number): ToEngine => ({ kind: 'look', id })
+    const late = AbortSignal.timeout(defaultStatusTimeoutMs)
+    try {
+      const answer = await this.#questions.ask({ message, gone }, late)
+      assert(answer.kind === 'looked')
+      return answer.beside
+    } catch (error) {
+      if (!isAbortError(error)) throw error
+      throw gone(`does not answer within ${formatDuration(defaultStatusTimeoutMs)}`)
+    }
   }
 
   async addDatabase(

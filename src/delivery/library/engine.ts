@@ -8,6 +8,8 @@ import { onAbort } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
 import { asError } from '../../kit/error-text.js'
 import { type LogFields, type Logger, withHint } from '../../usecase/ports/logger.js'
+import { type DaemonStatus } from '../../domain/status.js'
+import { type ReportStatus } from '../../usecase/daemon/report-status.js'
 import { type NoticeEvents } from '../../usecase/daemon/notice-events.js'
 import { type Replication } from '../../usecase/daemon/replicated-databases.js'
 import { version } from '../cli/version.js'
@@ -32,7 +34,7 @@ import { awaitHereOrThere, missingThere } from './other-daemon.js'
 import { inTurn, WantedDatabases } from './wanted-databases.js'
 
 type Start = Extract<ToEngine, { kind: 'start' }>
-type Question = Extract<ToEngine, { kind: 'await' | 'add' | 'remove' }>
+type Question = Extract<ToEngine, { kind: 'await' | 'add' | 'remove' | 'look' }>
 
 /** Beyond the timeout of a wait, for the answer of another process: less than the application waits for that of this one. */
 const answerMs = 500
@@ -53,6 +55,7 @@ process.on('message', (packed) => {
     case 'await':
     case 'add':
     case 'remove':
+    case 'look':
       return void answer(message)
     case 'forget':
       return waiting.get(message.id)?.abort()
@@ -64,6 +67,7 @@ interface Parts {
   readonly replication: Replication
   readonly databases: WantedDatabases
   readonly events: NoticeEvents
+  readonly report: ReportStatus
   /** Whether this is the process that replicates, of several with the same configuration. */
   readonly turn: { readonly isFirst: boolean }
   readonly subject: StartedWith
@@ -111,7 +115,20 @@ async function answerTo(question: Question, signal: AbortSignal): Promise<FromEn
       return { kind: 'added', id }
     case 'remove':
       return { kind: 'removed', id, notStored: await databases.remove(question.path) }
+    case 'look':
+      return { kind: 'looked', id, beside: await lookBeside(parts, signal) }
   }
+}
+
+/** What this process replicates beside the one that is asked, and what it cannot; undefined: nothing, or it is that one. */
+async function lookBeside(
+  { turn, databases, replication, report }: Parts,
+  signal: AbortSignal,
+): Promise<DaemonStatus | undefined> {
+  const { elsewhere } = databases
+  if (turn.isFirst || replication.wanted.length + elsewhere.length === 0) return undefined
+  const status = await report.status(signal)
+  return { ...status, notReady: [...elsewhere, ...status.notReady] }
 }
 
 const lookMs = 100
@@ -216,7 +233,7 @@ async function runReplication(
       version: version(),
       lifetime,
     })
-    const { replication } = daemon
+    const { replication, report } = daemon
     const databases = new WantedDatabases({
       config,
       replication,
@@ -231,7 +248,7 @@ async function runReplication(
       replication: toldOf(replication, databases),
       tell: (news) => void tell({ kind: 'news', news }),
     })
-    running.resolve({ replication, databases, events, turn, subject })
+    running.resolve({ replication, databases, events, report, turn, subject })
     void tell({ kind: 'running' })
     void daemon.watchDisk.run(stop.signal)
     const notStored = await replication.run(stop.signal, kill.signal)

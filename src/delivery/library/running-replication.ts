@@ -77,7 +77,7 @@ export interface RunningReplication extends AsyncDisposable {
   off<Name extends EventName>(name: Name, listener: Listener<Name>): this
   /**
    * What is captured and stored, and what is not in time, as `tsreplicate status` says it; of the process that replicates, if
-   * there are several. Times are milliseconds since 1970. Rejects with `NotRunningError` while the engine is started anew.
+   * there are several, with what this one replicates beside it. Times are milliseconds since 1970. Rejects with `NotRunningError` while the engine is started anew.
    */
   status(): Promise<DaemonStatus>
   /**
