@@ -164,7 +164,6 @@ test('the version is printed with what that takes, and nothing else is loaded', 
     'kit/nearest-name.ts',
     'kit/printable.ts',
     'kit/runtime.ts',
-    'kit/without-debugger.ts',
   ])
   const packages = sources.map((source) => /node_modules\/([^/]+)/.exec(source)?.[1])
   expect(new Set(packages.filter((name) => name !== undefined))).toEqual(new Set(['commander']))

@@ -1,7 +1,6 @@
 import { accessSync, constants } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
 import { messageOf } from '../../kit/error-text.js'
-import { withoutDebugger } from '../../kit/without-debugger.js'
 import { whyNotExecute } from './may-execute.js'
 
 /** Majors of Node that have all these flags. Others would refuse to start. */
@@ -9,7 +8,6 @@ const knownNodes = new Set([22, 24])
 
 /** For a process that runs for long and does little. V8 heeds most of them only from its start on. */
 const flags = [
-  withoutDebugger,
   // Code is optimized when it has run ten times as much: an idle daemon never needs the compilers, whose 8 MB of code are
   // resident once they have run. A loop that is hot, as over a WAL at full speed, still gets there within its first second.
   '--no-maglev',
@@ -41,7 +39,7 @@ export function favourMemory(): void {
     Reflect.deleteProperty(env, mark)
     return
   }
-  why = execArgv.some((flag) => flag !== withoutDebugger) ? 'Node.js was given flags' : whyNotAnew()
+  why = execArgv.length > 0 ? 'Node.js was given flags' : whyNotAnew()
   if (why !== undefined) return
   const added = arenas in env ? { [mark]: '' } : { [mark]: arenas, [arenas]: '1' }
   process.execve?.(execPath, [execPath, ...flags, ...argv.slice(1)], { ...env, ...added })
