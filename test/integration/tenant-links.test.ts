@@ -153,7 +153,11 @@ describe.skipIf(!isRoot)('a replica in a folder', () => {
         },
       ],
     })
-    const daemon = start('replicate', '-config', configOf(host, { by: 'path', of }))
+    const daemon = start(
+      'replicate',
+      '-config',
+      configOf(host, { by: 'path', of, shutdownTimeout: '3s' }),
+    )
     await daemon.waitFor(/snapshot written/, { times: 2 })
     const kept = listObjects(replicaOf('bob'))
     const [generation] = readdirSync(join(replicaOf('bob'), 'generations'))

@@ -72,11 +72,14 @@ export function configOf(
     by,
     of = () => ({}),
     replica = {},
+    shutdownTimeout = '30s',
     ...more
   }: {
     readonly by: 'path' | 'dir'
     /** What is set for all replicas. */
     readonly replica?: Readonly<Record<string, unknown>>
+    /** How long an end may take where something is never stored. */
+    readonly shutdownTimeout?: string
     readonly of?: (tenant: Tenant) => Readonly<Record<string, unknown>>
   } & Readonly<Record<string, unknown>>,
 ): string {
@@ -95,7 +98,12 @@ export function configOf(
         }))
   const path = join(folder, 'tsreplicate.yml')
   // A database that is never stored holds up systemd for this long, and no longer.
-  const settings = { addr: '127.0.0.1:0', 'state-path': state, 'first-sync-timeout': '3s' }
+  const settings = {
+    addr: '127.0.0.1:0',
+    'state-path': state,
+    'first-sync-timeout': '3s',
+    'shutdown-timeout': shutdownTimeout,
+  }
   writeFileSync(path, JSON.stringify({ ...settings, dbs }))
   return path
 }
