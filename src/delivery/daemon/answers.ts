@@ -11,12 +11,11 @@ import {
 } from '../../domain/errors.js'
 import { type DaemonStatus } from '../../domain/status.js'
 import { isGeneration } from '../../domain/wal/generation.js'
+import { areNumbers, areStrings, isFields, isListOf } from '../../kit/forms.js'
 import { type Stored, type StoredWithSnapshot } from '../../usecase/daemon/commit-waits.js'
 import { type DaemonAnswer } from './ask-daemon.js'
 import { type WantedDatabase } from './control.js'
 import { isPlaces } from './sync-request.js'
-
-type Fields = Readonly<Record<string, unknown>>
 
 /** What is stored, of `/api/sync`. Throws what the daemon refused it with, and {@link NotRunningError} for what is no such answer. */
 export function parseSyncAnswer(answer: DaemonAnswer): readonly Stored[] {
@@ -159,27 +158,8 @@ function isReplica(value: unknown): boolean {
   return isFields(value) && areStrings(value, ['name'])
 }
 
-function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null
-}
-
 function isString(value: unknown): value is string {
   return typeof value === 'string'
-}
-
-function areStrings(value: Fields, names: readonly string[]): boolean {
-  return names.every((name) => isString(value[name]))
-}
-
-function areNumbers(value: Fields, names: readonly string[]): boolean {
-  return names.every((name) => Number.isFinite(value[name]))
-}
-
-function isListOf<T>(
-  value: unknown,
-  is: ((each: unknown) => each is T) | ((each: unknown) => boolean),
-): value is readonly T[] {
-  return Array.isArray(value) && value.every((each) => is(each))
 }
 
 function listAt<T>(

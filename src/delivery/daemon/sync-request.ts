@@ -1,6 +1,7 @@
 /** What is asked of `stored`, `/api/sync` and `/api/snapshot`, checked: a slip must not make somebody believe that his commit is stored. */
 import { UsageError } from '../../domain/errors.js'
 import { type ReplicaPlace } from '../../domain/settings/replica-place.js'
+import { areStrings, isFields, isListOf } from '../../kit/forms.js'
 import { type SnapshotRequest, type StoredRequest } from '../../usecase/daemon/await-stored.js'
 
 export interface SyncRequest extends StoredRequest {
@@ -95,10 +96,7 @@ function parsePlaces(places: unknown): SyncRequest['places'] {
 }
 
 export function isPlaces(value: unknown): value is readonly ReplicaPlace[] {
-  const isText = (each: object, key: string): boolean => typeof Reflect.get(each, key) === 'string'
-  const isPlace = (each: unknown): boolean =>
-    typeof each === 'object' && each !== null && isText(each, 'name') && isText(each, 'place')
-  return Array.isArray(value) && value.every(isPlace)
+  return isListOf(value, (each) => isFields(each) && areStrings(each, ['name', 'place']))
 }
 
 function wrong(name: string, wants: string): UsageError {

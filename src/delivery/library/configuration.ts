@@ -6,12 +6,13 @@ import {
 } from '../../compose/commands.js'
 import { type Config } from '../../domain/settings/config.js'
 import { UsageError } from '../../domain/errors.js'
-import { checkOptions, flag, isConfig, isObject, path, type RulesOf } from './options.js'
+import { isFields } from '../../kit/forms.js'
+import { checkOptions, flag, isConfig, path, type RulesOf } from './options.js'
 
 const rules: RulesOf<LoadOptions> = {
   path,
   expandEnv: flag,
-  env: { allows: isObject, wants: 'an object' },
+  env: { allows: isFields, wants: 'an object' },
 }
 
 /**

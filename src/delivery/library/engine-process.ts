@@ -19,7 +19,7 @@ import {
   NotStoredError,
   UsageError,
 } from '../../domain/errors.js'
-import { isAbortError, never } from '../../kit/abort.js'
+import { never } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
 import { asError, codeOf } from '../../kit/error-text.js'
 import { Permits } from '../../kit/permits.js'
@@ -131,15 +131,9 @@ export class EngineProcess implements RunningReplication {
     if (!this.#questions.engineIsRunning) return undefined
     const gone = (how: string): Error => new NotRunningError(`the engine ${how}`)
     const message = (id: number): ToEngine => ({ kind: 'look', id })
-    const late = AbortSignal.timeout(defaultStatusTimeoutMs)
-    try {
-      const answer = await this.#questions.ask({ message, gone }, late)
-      assert(answer.kind === 'looked')
-      return answer.beside
-    } catch (error) {
-      if (!isAbortError(error)) throw error
-      throw gone(`does not answer within ${formatDuration(defaultStatusTimeoutMs)}`)
-    }
+    const answer = await this.#ask({ message, gone, limitMs: defaultStatusTimeoutMs })
+    assert(answer.kind === 'looked')
+    return answer.beside
   }
 
   async addDatabase(

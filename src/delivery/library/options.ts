@@ -5,9 +5,8 @@ import {
   type DatabaseConfig,
   type ReplicaConfig,
 } from '../../domain/settings/config.js'
+import { isFields, isListOf } from '../../kit/forms.js'
 import { nearestName } from '../../kit/nearest-name.js'
-
-type Fields = Readonly<Record<string, unknown>>
 
 export interface Rule {
   readonly allows: (value: unknown) => boolean
@@ -88,13 +87,9 @@ export function isText(value: unknown): value is string {
   return typeof value === 'string' && value !== ''
 }
 
-export function isObject(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null
-}
-
 /** Whether it is what `{ … }` makes, here or in another realm: a signal or a date that somebody passes has no options in it. */
 export function isPlain(value: unknown): boolean {
-  if (!isObject(value)) return false
+  if (!isFields(value)) return false
   const prototype: unknown = Object.getPrototypeOf(value)
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }
@@ -102,11 +97,11 @@ export function isPlain(value: unknown): boolean {
 /** Whether it can be a configuration, and none that somebody wrote down by hand: what is in it was checked when it was made. */
 export function isConfig(value: unknown): value is Config {
   return (
-    isObject(value) &&
+    isFields(value) &&
     isListOf(value['databases'], isDatabaseConfig) &&
     isListOf(value['folders'], isFolder) &&
     isListOf(value['warnings'], (each) => typeof each === 'string') &&
-    isObject(value['logging']) &&
+    isFields(value['logging']) &&
     typeof value['shutdownTimeoutMs'] === 'number'
   )
 }
@@ -114,7 +109,7 @@ export function isConfig(value: unknown): value is Config {
 /** Whether it can be a database of a configuration. */
 export function isDatabaseConfig(value: unknown): value is DatabaseConfig {
   return (
-    isObject(value) &&
+    isFields(value) &&
     isText(value['path']) &&
     isText(value['metaPath']) &&
     typeof value['monitorIntervalMs'] === 'number' &&
@@ -124,15 +119,11 @@ export function isDatabaseConfig(value: unknown): value is DatabaseConfig {
 
 /** Whether it can be a replica of a configuration. */
 export function isReplicaConfig(value: unknown): value is ReplicaConfig {
-  return isObject(value) && isText(value['name']) && isObject(value['target'])
+  return isFields(value) && isText(value['name']) && isFields(value['target'])
 }
 
 function isFolder(value: unknown): boolean {
-  if (!isObject(value) || !isText(value['path'])) return false
+  if (!isFields(value) || !isText(value['path'])) return false
   const { database } = value
-  return isObject(database) && isListOf(database['replicas'], isReplicaConfig)
-}
-
-function isListOf(value: unknown, is: (each: unknown) => boolean): boolean {
-  return Array.isArray(value) && value.every(is)
+  return isFields(database) && isListOf(database['replicas'], isReplicaConfig)
 }

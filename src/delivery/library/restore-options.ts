@@ -1,11 +1,11 @@
 /** What a caller asks of `restore`, checked: a slip must not restore another commit. */
 import { isGeneration } from '../../domain/wal/generation.js'
+import { isFields } from '../../kit/forms.js'
 import {
   callback,
   checkOptions,
   type Defined,
   flag,
-  isObject,
   isReplicaConfig,
   isText,
   oneOf,
@@ -96,7 +96,7 @@ function isSource(value: unknown): boolean {
 }
 
 function isTarget(value: unknown): boolean {
-  if (!isObject(value)) return false
+  if (!isFields(value)) return false
   const { kind, index, timeMs, position, ...others } = value
   if (Object.keys(others).length > 0) return false
   if (kind !== 'position' && position !== undefined) return false
@@ -115,7 +115,7 @@ function isTarget(value: unknown): boolean {
 }
 
 function isPosition(value: unknown): boolean {
-  if (!isObject(value)) return false
+  if (!isFields(value)) return false
   return [value['index'], value['offset']].every(
     (each) => Number.isSafeInteger(each) && Number(each) >= 0,
   )
