@@ -10,6 +10,7 @@ import {
   type ReplicaTarget,
 } from '../domain/settings/config.js'
 import { databaseIn, folderOf } from '../domain/settings/database-folder.js'
+import { fileOf } from '../domain/settings/known-database.js'
 import { DatabaseError } from '../domain/errors.js'
 import { type RetentionRules } from '../domain/policy/retention-policy.js'
 import { type Lifetime } from './lifetime.js'
@@ -252,7 +253,7 @@ export interface ListedDatabases {
 /** The databases of a configuration, and those that lie in its folders now. */
 export async function listDatabases(config: Config): Promise<ListedDatabases> {
   const { SqliteFolder } = await import('../infrastructure/folder/sqlite-folder.js')
-  const named = new Set(config.databases.map(({ path, linkTarget }) => linkTarget ?? path))
+  const named = new Set(config.databases.map(fileOf))
   const found: DatabaseConfig[] = []
   const unreadable: ListedDatabases['unreadable'][number][] = []
   for (const each of config.folders) {

@@ -1,6 +1,7 @@
 /** Puts a daemon together: validated configuration in, running databases out. Loaded only by `replicate`. */
 import { randomFillSync } from 'node:crypto'
 import { type Config, type DatabaseConfig, type ReplicaConfig } from '../domain/settings/config.js'
+import { type KnownDatabase } from '../domain/settings/known-database.js'
 import { type Lifetime } from './lifetime.js'
 import { checkReplicas, openDaemonReplica } from './stores.js'
 import { machineClock, systemClock } from '../infrastructure/clock/system-clock.js'
@@ -150,7 +151,7 @@ interface SharedParts {
 }
 
 async function composeDatabase(
-  configured: DatabaseConfig,
+  configured: KnownDatabase,
   shared: SharedParts,
 ): Promise<DatabaseParts> {
   const logger = shared.logger.child({ db: configured.path })

@@ -4,10 +4,10 @@
  */
 import {
   type Counts,
-  type DatabaseStatus,
+  type DatabaseDetails,
   findNotReady,
   type NotReady,
-  type ReplicaStatus,
+  type ReplicaDetails,
 } from './status.js'
 import { formatPosition, type Position } from './wal/position.js'
 import { type Generation } from './wal/generation.js'
@@ -111,7 +111,7 @@ export type Happening = NamedEvent<'stored' | 'new-generation'>
 
 /** What goes wrong at this moment: at most one problem of a database, and one trouble of a replica of each kind. */
 export function findTroubles(
-  databases: readonly DatabaseStatus[],
+  databases: readonly DatabaseDetails[],
   failing: readonly NotReady[],
 ): readonly Trouble[] {
   return [
@@ -125,7 +125,7 @@ export function findTroubles(
   ]
 }
 
-function databaseTroubles(status: DatabaseStatus): readonly Trouble[] {
+function databaseTroubles(status: DatabaseDetails): readonly Trouble[] {
   const { path: database, lastFailure } = status
   if (lastFailure?.isOver === false) {
     const { kind: code, message } = lastFailure
@@ -136,7 +136,7 @@ function databaseTroubles(status: DatabaseStatus): readonly Trouble[] {
   return [problem({ ...first, code: 'OTHER', message: first.reason })]
 }
 
-function replicaTroubles(status: DatabaseStatus, replica: ReplicaStatus): readonly Trouble[] {
+function replicaTroubles(status: DatabaseDetails, replica: ReplicaDetails): readonly Trouble[] {
   const { path: database } = status
   const { name, refusal, confirmedLagMs: lagMs, maxLagMs, lastFailure } = replica
   const of = { database, replica: name }
@@ -209,7 +209,7 @@ const nothingSeen: Seen = { generation: undefined, generations: {}, stored: new 
 export class Happenings {
   #seen: ReadonlyMap<string, Seen> = new Map()
 
-  since(databases: readonly DatabaseStatus[]): readonly Happening[] {
+  since(databases: readonly DatabaseDetails[]): readonly Happening[] {
     const before = this.#seen
     const looks = databases.map((status) => lookAt(status, before.get(status.path) ?? nothingSeen))
     this.#seen = new Map(looks.map(({ path, seen }) => [path, seen]))
@@ -218,7 +218,7 @@ export class Happenings {
 }
 
 function lookAt(
-  { path, position, totals, replicas }: DatabaseStatus,
+  { path, position, totals, replicas }: DatabaseDetails,
   before: Seen,
 ): { readonly path: string; readonly seen: Seen; readonly happenings: readonly Happening[] } {
   const happenings: Happening[] = []

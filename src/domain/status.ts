@@ -13,14 +13,87 @@ export interface Failure {
   readonly isOver: boolean
 }
 
-/** Counts since the start of the process. */
-export type Counts = Readonly<Record<string, number>>
-
 /**
  * `opening`: nothing is known yet. `waiting`: there is no database file. `gone`: there is none any more, and nobody said that
  * it would go. `replicating`: what is committed is captured. `failing`: it cannot be captured now. `ended`: the daemon stops.
  */
 export type CaptureState = 'opening' | 'waiting' | 'gone' | 'replicating' | 'failing' | 'ended'
+
+/** How a replica is. Times are milliseconds since 1970; undefined: not yet, or not since the start. */
+export interface ReplicaStatus {
+  readonly name: string
+  readonly type: string
+  readonly location: string
+  /** Up to where it has the current generation; undefined: nothing of it is known to be stored. */
+  readonly position: Position | undefined
+  /** Age of the oldest commit that the store has not acknowledged; 0: it has acknowledged all. */
+  readonly lagMs: number
+  /** Age of the oldest commit that was not seen in the store after it had acknowledged it; never below `lagMs`. */
+  readonly confirmedLagMs: number
+  readonly maxLagMs: number
+  readonly pendingBytes: number
+  readonly lastFailure: Failure | undefined
+  /** Why this process may not write to it; undefined: it may. */
+  readonly refusal: string | undefined
+  readonly lastStoredAtMs: number | undefined
+  readonly lastSnapshotAtMs: number | undefined
+  /** When retention last looked at it without a failure. */
+  readonly lastRetentionAtMs: number | undefined
+  readonly lastValidatedAtMs: number | undefined
+}
+
+/** How a database is. */
+export interface DatabaseStatus extends FileSizes {
+  readonly path: string
+  /** The folder of the local state. */
+  readonly metaPath: string
+  readonly state: CaptureState
+  readonly lastFailure: Failure | undefined
+  /** Up to where it is captured; undefined: it is not. */
+  readonly position: Position | undefined
+  readonly pageSizeBytes: number | undefined
+  readonly spoolBytes: number
+  readonly maxSpoolBytes: number
+  readonly replicas: readonly ReplicaStatus[]
+}
+
+/** Sizes on the disk, as they were seen last; undefined: not yet, or there is no file. */
+export interface FileSizes {
+  readonly databaseBytes: number | undefined
+  readonly walBytes: number | undefined
+}
+
+/** Something for which a daemon is not ready. */
+export interface NotReady {
+  /** Its path, or that of a folder whose databases are not known. */
+  readonly database: string
+  /** Undefined: all of them are meant. */
+  readonly replica: string | undefined
+  readonly reason: string
+}
+
+export interface FileSystemUse {
+  readonly folder: string
+  readonly usedBytes: number
+  readonly availableBytes: number
+}
+
+/** How a daemon, or the engine of an application, is at this moment. */
+export interface DaemonStatus {
+  readonly version: string
+  readonly pid: number
+  /** Milliseconds since 1970. */
+  readonly startedAtMs: number
+  /** The configuration file; undefined: the command line. */
+  readonly source: string | undefined
+  /** None: it is ready. */
+  readonly notReady: readonly NotReady[]
+  readonly databases: readonly DatabaseStatus[]
+  readonly fileSystems: readonly FileSystemUse[]
+}
+
+/** Counts since the start of the process. */
+export type Counts = Readonly<Record<string, number>>
 
 /** How it was last gone on after a start, or after nothing proved that no commit was missed. */
 export interface Resumption {
@@ -42,9 +115,10 @@ export interface Resumption {
 }
 
 /** What the capture of a database has done and where it stands. */
-export interface CaptureStatus {
-  readonly state: CaptureState
-  readonly lastFailure: Failure | undefined
+export interface CaptureStatus extends Pick<
+  DatabaseStatus,
+  'state' | 'lastFailure' | 'position' | 'pageSizeBytes' | 'spoolBytes' | 'maxSpoolBytes'
+> {
   /** Why frames can't be copied back into the database file for some time, while the WAL grows; undefined: they can. */
   readonly copyingProblem: string | undefined
   /** Whether a reader of the application kept checkpoints, when they were last tried, from copying back what there was. */
@@ -57,10 +131,8 @@ export interface CaptureStatus {
   readonly silentMs: number
   /** For how long commits may have been waiting that nobody has looked for; undefined: there are none. */
   readonly blindForMs: number | undefined
-  readonly pageSizeBytes: number | undefined
   /** Undefined: not yet. */
   readonly resumed: Resumption | undefined
-  readonly position: Position | undefined
   /** For how long commits have been waiting for the generation to be stored, or its continuation by this process. */
   readonly generationForMs: number
   /**
@@ -69,8 +141,6 @@ export interface CaptureStatus {
    */
   readonly unsealedBytes: number
   readonly unsealedForMs: number | undefined
-  readonly spoolBytes: number
-  readonly maxSpoolBytes: number
   readonly totals: CaptureTotals
 }
 
@@ -102,31 +172,12 @@ export interface CheckpointTotals {
   readonly durationMs: number
 }
 
-export interface ReplicaStatus {
-  readonly name: string
-  readonly type: string
-  readonly location: string
-  /** Up to where it has the current generation; undefined: nothing of it is known to be stored. */
-  readonly position: Position | undefined
+/** A replica with what only we go by. */
+export interface ReplicaDetails extends ReplicaStatus {
   /** Whether the current generation can be restored from it. */
   readonly hasSnapshot: boolean
   /** Whether it was seen there, since the start, that a generation can be restored. */
   readonly isKnownRestorable: boolean
-  /** Age of the oldest commit that the store has not acknowledged; 0: it has acknowledged all. */
-  readonly lagMs: number
-  /** Age of the oldest commit that was not seen in the store after it had acknowledged it; never below `lagMs`. */
-  readonly confirmedLagMs: number
-  readonly maxLagMs: number
-  readonly pendingBytes: number
-  readonly lastFailure: Failure | undefined
-  /** Why this process may not write to it; undefined: it may. */
-  readonly refusal: string | undefined
-  readonly lastStoredAtMs: number | undefined
-  readonly lastSnapshotAtMs: number | undefined
-  /** When retention last looked at it without a failure. */
-  readonly lastRetentionAtMs: number | undefined
-  /** When it was last validated. */
-  readonly lastValidatedAtMs: number | undefined
   readonly totals: ReplicaTotals
 }
 
@@ -141,45 +192,14 @@ export interface ReplicaTotals {
   readonly failedValidations: number
 }
 
-/** Sizes on the disk, as they were seen last; undefined: not yet, or there is no file. */
-export interface FileSizes {
-  readonly databaseBytes: number | undefined
-  readonly walBytes: number | undefined
+/** A database with what only we go by. */
+export interface DatabaseDetails extends CaptureStatus, Pick<DatabaseStatus, 'path' | 'metaPath'> {
+  readonly replicas: readonly ReplicaDetails[]
 }
 
-export interface DatabaseStatus extends CaptureStatus {
-  readonly path: string
-  readonly metaPath: string
-  readonly replicas: readonly ReplicaStatus[]
-}
-
-/** Something for which a daemon is not ready. */
-export interface NotReady {
-  /** Its path, or that of a folder whose databases are not known. */
-  readonly database: string
-  /** Undefined: all of them are meant. */
-  readonly replica: string | undefined
-  readonly reason: string
-}
-
-export interface FileSystemUse {
-  readonly folder: string
-  readonly usedBytes: number
-  readonly availableBytes: number
-}
-
-/** How a daemon, or the engine of an application, is at this moment. */
-export interface DaemonStatus {
-  readonly version: string
-  readonly pid: number
-  /** Milliseconds since 1970. */
-  readonly startedAtMs: number
-  /** The configuration file; undefined: the command line. */
-  readonly source: string | undefined
-  /** None: it is ready. */
-  readonly notReady: readonly NotReady[]
-  readonly databases: readonly (DatabaseStatus & FileSizes)[]
-  readonly fileSystems: readonly FileSystemUse[]
+/** All that a daemon says of itself: metrics are made of it. */
+export interface DaemonDetails extends DaemonStatus {
+  readonly databases: readonly (DatabaseDetails & FileSizes)[]
 }
 
 /*
@@ -206,7 +226,7 @@ export interface DaemonStatus {
 /** Whether the database is there, and what is committed can be restored from all of these, but for what is within the limit. */
 export function areSafe(
   { state }: Pick<CaptureStatus, 'state'>,
-  replicas: readonly ReplicaStatus[],
+  replicas: readonly ReplicaDetails[],
 ): boolean {
   return (
     state !== 'gone' &&
@@ -228,7 +248,7 @@ function stuckReason(problem: string): string {
   return `WAL pages cannot be copied back into the database file, and its -wal grows: ${problem}`
 }
 
-function blindReason({ lastFailure }: DatabaseStatus): string {
+function blindReason({ lastFailure }: DatabaseDetails): string {
   return `no commits are captured: ${lastFailure?.message ?? 'the database cannot be opened'}`
 }
 
@@ -238,7 +258,7 @@ function restlessReason({ count, withinMs }: { count: number; withinMs: number }
 }
 
 /** The databases that are gone, those whose WAL cannot be copied back, those whose generations do not last, and why what is committed is not safe, replica by replica; none: all is well. */
-export function findNotReady(databases: readonly DatabaseStatus[]): readonly NotReady[] {
+export function findNotReady(databases: readonly DatabaseDetails[]): readonly NotReady[] {
   return databases.flatMap((database) => {
     const { path, state, copyingProblem, fileProblem, generationsLately, replicas } = database
     const gone =
@@ -265,7 +285,7 @@ export function findNotReady(databases: readonly DatabaseStatus[]): readonly Not
   })
 }
 
-function notReadyReason(database: DatabaseStatus, replica: ReplicaStatus): string | undefined {
+function notReadyReason(database: DatabaseDetails, replica: ReplicaDetails): string | undefined {
   if (replica.refusal !== undefined) return replica.refusal
   const { confirmedLagMs, lagMs, maxLagMs } = replica
   const isLate = confirmedLagMs > maxLagMs
@@ -288,7 +308,7 @@ function notReadyReason(database: DatabaseStatus, replica: ReplicaStatus): strin
 }
 
 /** The databases whose loop gives no sign of life. */
-export function findHanging(databases: readonly DatabaseStatus[]): readonly NotReady[] {
+export function findHanging(databases: readonly DatabaseDetails[]): readonly NotReady[] {
   return databases.flatMap((status) => (status.state === 'ended' ? [] : findSilent(status)))
 }
 
@@ -296,7 +316,7 @@ export function findHanging(databases: readonly DatabaseStatus[]): readonly NotR
 export function findSilent({
   path,
   silentMs,
-}: Pick<DatabaseStatus, 'path' | 'silentMs'>): readonly NotReady[] {
+}: Pick<DatabaseDetails, 'path' | 'silentMs'>): readonly NotReady[] {
   if (silentMs <= maxSilenceMs) return []
   const age = formatDuration(Math.round(silentMs / 1000) * 1000)
   return [{ database: path, replica: undefined, reason: `its loop has not moved for ${age}` }]

@@ -14,7 +14,7 @@ import { type AddressInfo, connect } from 'node:net'
 import { basename, join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { type DaemonStatus } from '../../src/domain/status.js'
+import { type DaemonDetails } from '../../src/domain/status.js'
 import {
   cleanUp,
   litestream,
@@ -101,7 +101,7 @@ async function startServing(config: string): Promise<{
   readonly daemon: Running
   readonly url: string
   readonly get: (path: string, accept?: string) => Promise<{ status: number; text: string }>
-  readonly status: () => Promise<DaemonStatus>
+  readonly status: () => Promise<DaemonDetails>
   readonly metrics: () => Promise<Metrics>
 }> {
   const daemon = start('replicate', '-config', config)
@@ -115,7 +115,7 @@ async function startServing(config: string): Promise<{
     daemon,
     url,
     get,
-    status: async () => JSON.parse((await get('/api/status')).text) as DaemonStatus,
+    status: async () => JSON.parse((await get('/api/status')).text) as DaemonDetails,
     metrics: async () => parseMetrics((await get('/metrics')).text),
   }
 }
@@ -587,7 +587,7 @@ describe('tsreplicate status', () => {
     expect(good.stdout).toMatch(new RegExp(`process ${daemon.pid}, up \\S+, ready`))
     expect(good.stdout).toMatch(/database +state +generation +position +page size/)
     const asJson = await run('status', '--json', '-config', config)
-    const { databases, notReady } = JSON.parse(asJson.stdout) as DaemonStatus
+    const { databases, notReady } = JSON.parse(asJson.stdout) as DaemonDetails
     expect(notReady).toEqual([])
     expect(databases[0]).toMatchObject({ path: db, state: 'replicating', pageSizeBytes: 4096 })
     expect(databases[0]?.replicas[0]).toMatchObject({ name: 'file', location: replica, lagMs: 0 })
@@ -621,7 +621,7 @@ describe('tsreplicate status', () => {
     await writeAndWait(daemon, places)
     const { code, stdout } = await run('status', '--json', db)
     expect(code).toBe(0)
-    expect((JSON.parse(stdout) as DaemonStatus).pid).toBe(daemon.pid)
+    expect((JSON.parse(stdout) as DaemonDetails).pid).toBe(daemon.pid)
     await daemon.stop()
   })
 })
@@ -667,7 +667,7 @@ describe('the socket file', () => {
     await writeAndWait(daemon, places)
     const status = await run('status', '--json', '-socket', socket)
     expect(status.code, status.stderr).toBe(0)
-    expect((JSON.parse(status.stdout) as DaemonStatus).pid).toBe(daemon.pid)
+    expect((JSON.parse(status.stdout) as DaemonDetails).pid).toBe(daemon.pid)
     const second = daemonOf(join(places.folder, 'other.db'))
     expect(await second.exit()).toBe(1)
     expect(second.stderr).toContain(

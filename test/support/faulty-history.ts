@@ -6,7 +6,7 @@
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type DaemonStatus } from '../../src/domain/status.ts'
+import { type DaemonDetails } from '../../src/domain/status.ts'
 import { messageOf } from '../../src/kit/error-text.ts'
 import { run, type Running, start, temporaryFolder } from './cli.ts'
 import {
@@ -174,10 +174,10 @@ class History {
     this.#restored += 1
   }
 
-  async #status(): Promise<DaemonStatus | undefined> {
+  async #status(): Promise<DaemonDetails | undefined> {
     try {
       const answer = await fetch(`${this.#url}/api/status`)
-      return JSON.parse(await answer.text()) as DaemonStatus
+      return JSON.parse(await answer.text()) as DaemonDetails
     } catch {
       return undefined
     }

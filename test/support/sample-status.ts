@@ -1,9 +1,9 @@
 /** A database that is well, and its replica, as a daemon says it: tests change what they are about. */
 import { formatGeneration } from '../../src/domain/wal/generation.ts'
-import { type DatabaseStatus, type ReplicaStatus } from '../../src/domain/status.ts'
+import { type DatabaseDetails, type ReplicaDetails } from '../../src/domain/status.ts'
 
 export const generation = formatGeneration(new Uint8Array(8))
-export const replicaStatus: ReplicaStatus = {
+export const replicaStatus: ReplicaDetails = {
   name: 'file',
   type: 'file',
   location: '/r',
@@ -31,7 +31,7 @@ export const replicaStatus: ReplicaStatus = {
   },
 }
 
-export const databaseStatus: DatabaseStatus = {
+export const databaseStatus: DatabaseDetails = {
   path: '/app.db',
   metaPath: '/.app.db-tsreplicate',
   state: 'replicating',

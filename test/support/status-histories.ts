@@ -7,7 +7,7 @@
 import { dirname } from 'node:path/posix'
 import { DatabaseError, LocalStateError, ReplicaError } from '../../src/domain/errors.ts'
 import { formatObjectPath } from '../../src/domain/stored/replica-layout.ts'
-import { areSafe, findNotReady, type DatabaseStatus } from '../../src/domain/status.ts'
+import { areSafe, findNotReady, type DatabaseDetails } from '../../src/domain/status.ts'
 import { type Commit, type Host, hourMs, minuteMs, secondMs, World } from './lineage-world.ts'
 
 const maxLagMs = 3 * minuteMs
@@ -101,7 +101,7 @@ class History implements HistoryResult {
     if (daemon === undefined) return
     this.checks += 1
     const captured = daemon.capture.status()
-    const status: DatabaseStatus = {
+    const status: DatabaseDetails = {
       ...captured,
       path: '/a.db',
       metaPath: '/a',

@@ -4,6 +4,7 @@ import {
   type ReplicaConfig,
 } from '../../domain/settings/config.js'
 import { databaseAt } from '../../domain/settings/database-folder.js'
+import { fileOf } from '../../domain/settings/known-database.js'
 import { ConfigError, UsageError } from '../../domain/errors.js'
 import {
   createLogger,
@@ -100,7 +101,7 @@ export async function findDatabase(config: Config, path: string): Promise<Databa
   const file = await followLinks(absolute)
   const database =
     config.databases.find((candidate) => candidate.path === absolute) ??
-    config.databases.find(({ path: named, linkTarget = named }) => linkTarget === file) ??
+    config.databases.find((candidate) => fileOf(candidate) === file) ??
     databaseAt(config.folders, absolute)
   if (database !== undefined) return database
   throw new ConfigError(`database not found in config: ${absolute}`, {

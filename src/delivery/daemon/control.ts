@@ -10,6 +10,7 @@ import {
   UsageError,
 } from '../../domain/errors.js'
 import { type DatabaseConfig } from '../../domain/settings/config.js'
+import { fileOf } from '../../domain/settings/known-database.js'
 import {
   describeElsewhere,
   placesOf,
@@ -130,8 +131,8 @@ function pathOf({ path }: DatabaseConfig): string {
   return path
 }
 
-function isAt({ path, linkTarget }: DatabaseConfig, asked: string | undefined): boolean {
-  return asked !== undefined && (path === asked || linkTarget === asked)
+function isAt(database: DatabaseConfig, asked: string | undefined): boolean {
+  return asked !== undefined && (database.path === asked || fileOf(database) === asked)
 }
 
 /** What is stored here says nothing of the places of whoever asks. */

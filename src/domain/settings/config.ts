@@ -126,12 +126,8 @@ export interface ReplicaConfig {
 export interface DatabaseConfig {
   /** Absolute path of the database file. */
   readonly path: string
-  /** The file that `path` leads to, where that was a link when the configuration was read. */
-  readonly linkTarget?: string
   /** Absolute path of the folder that holds the local state. */
   readonly metaPath: string
-  /** As root, where the local state lies instead when others can change the folder of `metaPath`; absent: it was named. */
-  readonly stateBase?: string
   /** How often files are looked at when nothing announces a change. Above 0. */
   readonly monitorIntervalMs: number
   /** Pages of a WAL are copied back at least this often; undefined: only by size. */
@@ -150,10 +146,6 @@ export interface DatabaseConfig {
   readonly allowNetworkFileSystem: boolean
   /** Absolute path of the folder for copies restored as a test; undefined: beside the local state. */
   readonly validationPath: string | undefined
-  /** Whether it belongs to a folder in which databases come and go. */
-  readonly comesAndGoes?: true
-  /** Whether it is usual that another process replicates it, and this one takes over when that one ends. */
-  readonly standsBy?: true
   /** Whether the daemon restores it at the start when the file does not exist. */
   readonly restoreIfDbNotExists: boolean
   /** As long as all is stored on all replicas; undefined: none. */

@@ -1,5 +1,6 @@
 /** Folders of databases: which files in them are meant, and where the replicas of each one lie. */
-import { type DatabaseConfig, type DatabaseFolder, type ReplicaTarget } from './config.js'
+import { type DatabaseFolder, type ReplicaTarget } from './config.js'
+import { type KnownDatabase } from './known-database.js'
 
 /** Names beside a database that are none themselves: SQLite's and ours, and what is still being written. */
 const notDatabases = /(-wal|-shm|-journal|\.tmp)$/
@@ -85,7 +86,7 @@ function globToRegExp(pattern: string): RegExp {
  * The configuration of one database of a folder: what the folder's says, with the database's path relative to the folder
  * behind the place of every replica, so that no two share one.
  */
-export function databaseIn(folder: DatabaseFolder, relativePath: string): DatabaseConfig {
+export function databaseIn(folder: DatabaseFolder, relativePath: string): KnownDatabase {
   const at = relativePath.lastIndexOf('/') + 1
   const [subfolder, name] = [relativePath.slice(0, at), relativePath.slice(at)]
   const base = folder.metaPath ?? folder.path
@@ -116,7 +117,7 @@ export function folderOf(
 export function databaseAt(
   folders: readonly DatabaseFolder[],
   path: string,
-): DatabaseConfig | undefined {
+): KnownDatabase | undefined {
   const owner = folderOf(folders, path)
   return owner && databaseIn(owner.folder, owner.relativePath)
 }

@@ -9,6 +9,7 @@ import {
   type ReplicaConfig,
   type SocketConfig,
 } from '../../domain/settings/config.js'
+import { fileOf } from '../../domain/settings/known-database.js'
 import { splitCommandLine } from '../../kit/command-line.js'
 import { ConfigError } from '../../domain/errors.js'
 import { codeOf } from '../../kit/error-text.js'
@@ -171,7 +172,6 @@ export function configFromUrls(
 
 /** The configuration with one more database. Throws {@link ConfigError} for one that cannot be beside the others. */
 export function withDatabase(config: Config, database: DatabaseConfig): Config {
-  const fileOf = ({ path, linkTarget }: DatabaseConfig): string => linkTarget ?? path
   const same = config.databases.find((each) => fileOf(each) === fileOf(database))
   if (same !== undefined) throw new ConfigError(`database is replicated already: ${same.path}`)
   const databases = [...config.databases, database]

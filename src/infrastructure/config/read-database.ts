@@ -7,6 +7,7 @@ import {
   type ReplicaConfig,
 } from '../../domain/settings/config.js'
 import { patternProblem } from '../../domain/settings/database-folder.js'
+import { fileOf, type KnownDatabase } from '../../domain/settings/known-database.js'
 import { attempt } from './attempt.js'
 import { parseDatabasePath } from './database-path.js'
 import { expandPath, followLinks, type PathContext } from './paths.js'
@@ -41,7 +42,8 @@ export function readDatabases(
     }
     const database = readDatabase(section, context)
     if (database === undefined) continue
-    const { path, linkTarget: file = path, metaPath } = database
+    const { path, metaPath } = database
+    const file = fileOf(database)
     const other = pathsByFile.get(file)
     const same = entries.get(path)
     const neighbour = databasesByMetaPath.get(metaPath)
@@ -60,7 +62,7 @@ export function readDatabases(
   return { databases, folders }
 }
 
-function readDatabase(section: DatabaseSection, context: ReadContext): DatabaseConfig | undefined {
+function readDatabase(section: DatabaseSection, context: ReadContext): KnownDatabase | undefined {
   for (const key of ['pattern', 'recursive', 'watch'] as const) {
     if (section.has(key)) section.problem(key, 'has no effect without dir')
   }
@@ -125,7 +127,7 @@ function readFolder(section: DatabaseSection, context: ReadContext): DatabaseFol
 export function databasePaths(
   path: string,
   { metaPath, stateBase }: { readonly metaPath?: string | undefined; readonly stateBase: string },
-): Pick<DatabaseConfig, 'path' | 'linkTarget' | 'metaPath' | 'stateBase'> {
+): Pick<KnownDatabase, 'path' | 'linkTarget' | 'metaPath' | 'stateBase'> {
   const file = followLinks(path)
   return {
     path,
@@ -141,7 +143,7 @@ export function databasePaths(
 export function readDatabaseSettings(
   settings: Settings<'database'>,
   context: PathContext,
-): Omit<DatabaseConfig, 'path' | 'linkTarget' | 'metaPath' | 'stateBase' | 'replicas'> {
+): Omit<DatabaseConfig, 'path' | 'metaPath' | 'replicas'> {
   const validationPath = settings.value('validation-path')
   return {
     monitorIntervalMs: settings.value('monitor-interval'),

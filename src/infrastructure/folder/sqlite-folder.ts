@@ -4,6 +4,7 @@ import { lstat, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { type DatabaseFolder } from '../../domain/settings/config.js'
 import { isMeant, isStateFolder, mayBeDatabase } from '../../domain/settings/database-folder.js'
+import { type KnownDatabase } from '../../domain/settings/known-database.js'
 import { DatabaseError } from '../../domain/errors.js'
 import { wokenOrAborted } from '../../kit/abort.js'
 import { codeOf, messageOf } from '../../kit/error-text.js'
@@ -121,7 +122,7 @@ export class SqliteFolder implements WatchedFolder {
 
   async removeLeftState(beforeMs: number): Promise<readonly string[]> {
     const { path: folder, metaPath, recursive } = this.#config
-    const { stateBase } = this.#config.database
+    const { stateBase }: Omit<KnownDatabase, 'path' | 'metaPath'> = this.#config.database
     const bases = [
       metaPath ?? folder,
       ...(stateBase === undefined ? [] : [path.join(stateBase, folder)]),

@@ -5,8 +5,8 @@
 import {
   type CheckpointMode,
   type Counts,
-  type DaemonStatus,
-  type ReplicaStatus,
+  type DaemonDetails,
+  type ReplicaDetails,
 } from '../../domain/status.js'
 
 export type Labels = Readonly<Record<string, string>>
@@ -17,11 +17,11 @@ export interface MetricInfo {
   readonly help: string
   readonly type: 'gauge' | 'counter'
   readonly labels: readonly string[]
-  readonly samples: (status: DaemonStatus) => Iterable<Sample>
+  readonly samples: (status: DaemonDetails) => Iterable<Sample>
 }
 
 type Source = Pick<MetricInfo, 'labels' | 'samples'>
-type Database = DaemonStatus['databases'][number]
+type Database = DaemonDetails['databases'][number]
 /** Undefined: it is not known, and there is no sample. */
 type Value = number | undefined
 
@@ -39,7 +39,7 @@ function ofDatabase(value: (database: Database) => Value): Source {
   }
 }
 
-function ofReplica(value: (replica: ReplicaStatus, nowMs: number) => Value): Source {
+function ofReplica(value: (replica: ReplicaDetails, nowMs: number) => Value): Source {
   return {
     labels: ['db', 'name'],
     *samples({ databases }) {
@@ -84,7 +84,7 @@ function countsOfDatabase(label: string, counts: (database: Database) => Counts)
 }
 
 /** Counts of a replica, one per value of a label. */
-function countsOfReplica(label: string, counts: (replica: ReplicaStatus) => Counts): Source {
+function countsOfReplica(label: string, counts: (replica: ReplicaDetails) => Counts): Source {
   return {
     labels: ['db', 'name', label],
     *samples({ databases }) {

@@ -1,4 +1,4 @@
-import { type DaemonStatus } from '../../domain/status.js'
+import { type DaemonDetails } from '../../domain/status.js'
 import { type MetricsFormat, type MetricsText } from '../../usecase/ports/metrics-format.js'
 import { type ReplicaMetrics } from '../../usecase/ports/replica-metrics.js'
 import { metricTable } from './metric-table.js'
@@ -25,7 +25,7 @@ export class PrometheusMetrics implements MetricsFormat {
     return (this.#text ??= new Text())
   }
 
-  async format(status: DaemonStatus): Promise<MetricsText> {
+  async format(status: DaemonDetails): Promise<MetricsText> {
     const text = await this.load()
     return text.write([...metricTable, ...this.#operations.metrics], status)
   }

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
-import { type DaemonStatus } from '../../domain/status.js'
+import { type DaemonDetails } from '../../domain/status.js'
 import { type MetricsText } from '../../usecase/ports/metrics-format.js'
 import { type Labels, type MetricInfo } from './metric-table.js'
 
@@ -18,7 +18,7 @@ export class PrometheusText {
     })
   }
 
-  async write(metrics: readonly MetricInfo[], status: DaemonStatus): Promise<MetricsText> {
+  async write(metrics: readonly MetricInfo[], status: DaemonDetails): Promise<MetricsText> {
     const parts: string[] = []
     for (const info of metrics) {
       parts.push(await formatMetric(info, status))
@@ -31,7 +31,7 @@ export class PrometheusText {
 }
 
 /** Name, help and type stand there also without a sample. */
-async function formatMetric(info: MetricInfo, status: DaemonStatus): Promise<string> {
+async function formatMetric(info: MetricInfo, status: DaemonDetails): Promise<string> {
   const { name, help, type, labels, samples } = info
   const register = new Registry()
   const options = { name, help, labelNames: [...labels], registers: [register] }

@@ -6,7 +6,7 @@
 import { lstat, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { LocalStateError } from '../../domain/errors.js'
-import { type DatabaseConfig } from '../../domain/settings/config.js'
+import { type KnownDatabase } from '../../domain/settings/known-database.js'
 import { createFolder } from '../files/durable-files.js'
 import { HeldFolder, isTaken } from '../files/held-folder.js'
 import { isTrusted, whoCanChange } from '../files/who-can-change.js'
@@ -19,7 +19,7 @@ interface StatePlace {
   readonly former: string | undefined
 }
 
-type Configured = Pick<DatabaseConfig, 'metaPath' | 'stateBase'>
+type Configured = Pick<KnownDatabase, 'metaPath' | 'stateBase'>
 
 async function findStatePlace({ metaPath, stateBase }: Configured): Promise<StatePlace> {
   const beside = { path: metaPath, former: undefined }

@@ -4,12 +4,13 @@ import {
   type HeartbeatConfig,
   type ReplicaConfig,
 } from '../../domain/settings/config.js'
+import { type KnownDatabase } from '../../domain/settings/known-database.js'
 import { sameSettings } from '../../domain/settings/same-settings.js'
 import {
   areSafe,
   type CaptureStatus,
-  type DatabaseStatus,
-  type ReplicaStatus,
+  type DatabaseDetails,
+  type ReplicaDetails,
 } from '../../domain/status.js'
 import { onAbort } from '../../kit/abort.js'
 import { type Barrier, type GenerationFeed } from '../backlog/generation-feed.js'
@@ -61,7 +62,7 @@ interface RunningReplica extends ReplicaParts {
   readonly done: Promise<unknown>
 }
 
-export function captureSettings(config: DatabaseConfig): CaptureSettings {
+export function captureSettings(config: KnownDatabase): CaptureSettings {
   return {
     sealIntervalMs: Math.min(...config.replicas.map((replica) => replica.syncIntervalMs), 60_000),
     monitorIntervalMs: config.monitorIntervalMs,
@@ -83,12 +84,12 @@ export class ReplicatedDatabase {
   readonly #kill = new AbortController()
   readonly #replicas = new Map<string, RunningReplica>()
   readonly #captured: Promise<unknown>
-  #config: DatabaseConfig
+  #config: KnownDatabase
   #heartbeats = new AbortController()
   /** Those who wait for their commits. */
   readonly waits: CommitWaits
 
-  private constructor(config: DatabaseConfig, parts: DatabaseParts) {
+  private constructor(config: KnownDatabase, parts: DatabaseParts) {
     this.#config = config
     this.#parts = parts
     this.#captured = Promise.all([
@@ -105,7 +106,7 @@ export class ReplicatedDatabase {
     })
   }
 
-  static async start(config: DatabaseConfig, parts: DatabaseParts): Promise<ReplicatedDatabase> {
+  static async start(config: KnownDatabase, parts: DatabaseParts): Promise<ReplicatedDatabase> {
     const replicas = await openAll(config.replicas, parts)
     const database = new ReplicatedDatabase(config, parts)
     for (const [replica, opened] of replicas) database.#startReplica(replica, opened)
@@ -113,7 +114,7 @@ export class ReplicatedDatabase {
     return database
   }
 
-  get config(): DatabaseConfig {
+  get config(): KnownDatabase {
     return this.#config
   }
 
@@ -140,7 +141,7 @@ export class ReplicatedDatabase {
    * Goes on with another configuration. Replicas that are the same in it go on untouched; the others do a last sync,
    * which `kill` ends. Resolves with what they could not store.
    */
-  async change(config: DatabaseConfig, kill: AbortSignal): Promise<readonly NotStored[]> {
+  async change(config: KnownDatabase, kill: AbortSignal): Promise<readonly NotStored[]> {
     const isNew = (replica: ReplicaConfig): boolean =>
       !sameSettings(this.#replicas.get(replica.name)?.config, replica)
     const opened = await openAll(config.replicas.filter(isNew), this.#parts)
@@ -187,7 +188,7 @@ export class ReplicatedDatabase {
     )
   }
 
-  status(): DatabaseStatus {
+  status(): DatabaseDetails {
     const captured = this.#parts.capture.status()
     return {
       ...captured,
@@ -271,7 +272,7 @@ export class ReplicatedDatabase {
 function replicaStatus(
   { config, sync, retention, validated }: ReplicaParts & { readonly config: ReplicaConfig },
   captured: CaptureStatus,
-): ReplicaStatus {
+): ReplicaDetails {
   const { totals, ...status } = sync.standing.status(captured)
   const { lastAtMs, deletedSnapshots = 0, deletedSegments = 0 } = retention?.status ?? {}
   return {

@@ -4,11 +4,12 @@ import {
   type DatabaseFolder,
   type ReplicaTarget,
 } from '../../domain/settings/config.js'
+import { fileOf } from '../../domain/settings/known-database.js'
 import { ConfigError, type NotStored, NotStoredError } from '../../domain/errors.js'
 import { aborted, ignoreAbort, never } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
 import { sameSettings } from '../../domain/settings/same-settings.js'
-import { type DatabaseStatus, findSilent, type NotReady } from '../../domain/status.js'
+import { type DatabaseDetails, findSilent, type NotReady } from '../../domain/status.js'
 import { messageOf } from '../../kit/error-text.js'
 import { pauseAfter } from '../../kit/pause.js'
 import { FollowFolders } from './follow-folders.js'
@@ -76,7 +77,7 @@ export interface Replication {
   /** What is not stored at this moment. */
   readonly notStored: readonly NotStored[]
   /** Where everything that runs stands now. Looks at nothing outside of memory. */
-  status(): readonly DatabaseStatus[]
+  status(): readonly DatabaseDetails[]
   /** What is wanted and cannot be brought about now: it is tried again. */
   readonly failing: readonly NotReady[]
   /** What was begun and gives no sign of life since. */
@@ -147,7 +148,7 @@ export class ReplicatedDatabases implements Replication {
   async remove(path: string): Promise<readonly NotStored[]> {
     const named = this.#named.find((each) => each.path === path)
     if (named === undefined) throw new ConfigError(`database not replicated by its name: ${path}`)
-    const slot = this.#slots.get(named.linkTarget ?? path)
+    const slot = this.#slots.get(fileOf(named))
     this.#named = this.#named.filter((each) => each !== named)
     const lost: NotStored[] = []
     if (slot !== undefined) slot.lost = lost
@@ -179,7 +180,7 @@ export class ReplicatedDatabases implements Replication {
     const databases = [...this.#folders.found, ...this.#named]
     const wanted = new Map<string, DatabaseConfig>()
     for (const config of databases) {
-      const file = config.linkTarget ?? config.path
+      const file = fileOf(config)
       this.#saySame(wanted.get(file), config)
       wanted.set(file, config)
     }
@@ -273,7 +274,7 @@ export class ReplicatedDatabases implements Replication {
     return [...this.databases.flatMap(({ notStored }) => notStored), ...this.#neverStarted]
   }
 
-  status(): readonly DatabaseStatus[] {
+  status(): readonly DatabaseDetails[] {
     return this.databases.map((database) => database.status())
   }
 

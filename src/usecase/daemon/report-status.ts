@@ -1,4 +1,9 @@
-import { type DaemonStatus, findHanging, findNotReady, type NotReady } from '../../domain/status.js'
+import {
+  type DaemonDetails,
+  findHanging,
+  findNotReady,
+  type NotReady,
+} from '../../domain/status.js'
 import { type Clock } from '../ports/clock.js'
 import { type Replication } from './replicated-databases.js'
 import { type WatchDisk } from './watch-disk.js'
@@ -7,7 +12,7 @@ export interface ReportStatusOptions {
   readonly replication: Pick<Replication, 'status' | 'failing' | 'neverBegun'>
   readonly watchDisk: WatchDisk
   readonly clock: Clock
-  readonly facts: Pick<DaemonStatus, 'version' | 'pid' | 'source'>
+  readonly facts: Pick<DaemonDetails, 'version' | 'pid' | 'source'>
 }
 
 /** A disk that does not answer must not keep the rest from being told. */
@@ -35,7 +40,7 @@ export class ReportStatus {
   }
 
   /** Everything, with sizes measured anew. */
-  async status(signal: AbortSignal): Promise<DaemonStatus> {
+  async status(signal: AbortSignal): Promise<DaemonDetails> {
     const { replication, facts } = this.#options
     const { sizes, fileSystems } = await this.#measured(signal)
     const databases = replication.status()

@@ -1,6 +1,6 @@
 import { isAbortError } from '../../kit/abort.js'
 import { LevelAlarm, sizeLevels } from '../../kit/level-alarm.js'
-import { type DatabaseStatus, type FileSizes, type FileSystemUse } from '../../domain/status.js'
+import { type DatabaseDetails, type FileSizes, type FileSystemUse } from '../../domain/status.js'
 import { mapAtOnce } from '../../kit/map-at-once.js'
 import { type Clock } from '../ports/clock.js'
 import { type LocalDisk } from '../ports/local-disk.js'
@@ -9,7 +9,7 @@ import { type Logger } from '../ports/logger.js'
 export interface WatchDiskOptions {
   readonly disk: LocalDisk
   /** The databases of the moment. */
-  readonly databases: () => readonly DatabaseStatus[]
+  readonly databases: () => readonly DatabaseDetails[]
   readonly clock: Clock
   readonly logger: Logger
 }
@@ -121,7 +121,7 @@ export class WatchDisk {
     for (const use of fileSystems) this.#warnOfDisk(use, nowMs)
   }
 
-  #warnOf(database: DatabaseStatus, sizes: FileSizes | undefined, nowMs: number): void {
+  #warnOf(database: DatabaseDetails, sizes: FileSizes | undefined, nowMs: number): void {
     const { path: db, spoolBytes, maxSpoolBytes } = database
     const logger = this.#options.logger.child({ db })
     const watched = this.#watchedOf(db)
@@ -171,7 +171,7 @@ export class WatchDisk {
 }
 
 /** What is known of why a WAL is large, and what to do. */
-function whyLarge({ copyingProblem, isWalPinned }: DatabaseStatus): string {
+function whyLarge({ copyingProblem, isWalPinned }: DatabaseDetails): string {
   if (copyingProblem !== undefined) return `its pages cannot be copied back: ${copyingProblem}`
   return isWalPinned
     ? 'a read transaction of the application that does not end keeps it from being reused: end that one'
@@ -191,7 +191,7 @@ function suddenlyGrown(watched: Watched, bytes: number, nowMs: number): number {
 }
 
 /** A thousand databases in one folder, each with its local state beside it, are one look. */
-function foldersOf({ path, metaPath }: Pick<DatabaseStatus, 'path' | 'metaPath'>): string[] {
+function foldersOf({ path, metaPath }: Pick<DatabaseDetails, 'path' | 'metaPath'>): string[] {
   const folder = folderOf(path)
   return folderOf(metaPath) === folder ? [folder] : [folder, metaPath]
 }

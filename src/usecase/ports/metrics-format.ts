@@ -1,5 +1,5 @@
 /** The port to the form in which metrics are asked for. */
-import { type DaemonStatus } from '../../domain/status.js'
+import { type DaemonDetails } from '../../domain/status.js'
 
 export interface MetricsText {
   /** For HTTP. */
@@ -8,5 +8,5 @@ export interface MetricsText {
 }
 
 export interface MetricsFormat {
-  format(status: DaemonStatus): Promise<MetricsText>
+  format(status: DaemonDetails): Promise<MetricsText>
 }

@@ -4,7 +4,7 @@
  */
 import { type NewestSnapshot, type SnapshotReason } from '../../domain/policy/snapshot-schedule.js'
 import { type Sent } from '../../domain/policy/wall-clock.js'
-import { type CaptureStatus, longest, type ReplicaStatus } from '../../domain/status.js'
+import { type CaptureStatus, longest, type ReplicaDetails } from '../../domain/status.js'
 import { type Lineage } from '../../domain/stored/lineage.js'
 import { endOf } from '../../domain/stored/segment-chain.js'
 import { type Generation } from '../../domain/wal/generation.js'
@@ -42,7 +42,7 @@ export interface Place {
 
 /** What of a replica's status its loop knows. */
 export type SyncReplicaStatus = Pick<
-  ReplicaStatus,
+  ReplicaDetails,
   | 'name'
   | 'type'
   | 'location'
@@ -56,7 +56,7 @@ export type SyncReplicaStatus = Pick<
   | 'lastStoredAtMs'
   | 'lastSnapshotAtMs'
 > & {
-  readonly totals: Pick<ReplicaStatus['totals'], 'walBytes' | 'snapshots' | 'errors'>
+  readonly totals: Pick<ReplicaDetails['totals'], 'walBytes' | 'snapshots' | 'errors'>
 }
 
 export interface ReplicaStandingOptions {

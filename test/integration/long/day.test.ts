@@ -9,7 +9,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
-import { type DaemonStatus } from '../../../src/domain/status.js'
+import { type DaemonDetails } from '../../../src/domain/status.js'
 import { cleanUp, program, Running, temporaryFolder, until } from '../../support/cli.ts'
 import { restoreAndVerify, startWriter, summaryOf, write } from '../../support/ledger.ts'
 
@@ -199,7 +199,7 @@ function rowsOf(path: string): number {
 /** Waits until nothing is pending, and then longer than connections are kept after the last change. */
 async function atRest(url: string): Promise<void> {
   const isStored = async (): Promise<boolean> => {
-    const status = (await (await fetch(`${url}/api/status`)).json()) as DaemonStatus
+    const status = (await (await fetch(`${url}/api/status`)).json()) as DaemonDetails
     return status.databases.every(({ replicas }) =>
       replicas.every((replica) => replica.pendingBytes === 0),
     )
@@ -271,7 +271,7 @@ async function look({ pid }: Running, url: string, hour: number): Promise<Sample
 
 /** What has come due in all. */
 async function totals(url: string): Promise<string> {
-  const status = (await (await fetch(`${url}/api/status`)).json()) as DaemonStatus
+  const status = (await (await fetch(`${url}/api/status`)).json()) as DaemonDetails
   const sum = (key: string): number =>
     status.databases
       .flatMap(({ replicas }) => replicas)

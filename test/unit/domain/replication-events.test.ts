@@ -5,7 +5,7 @@ import {
   StandingTroubles,
   type Trouble,
 } from '../../../src/domain/replication-events.js'
-import { type DatabaseStatus, type ReplicaStatus } from '../../../src/domain/status.js'
+import { type DatabaseDetails, type ReplicaDetails } from '../../../src/domain/status.js'
 import { formatGeneration } from '../../../src/domain/wal/generation.js'
 import { databaseStatus, generation, replicaStatus } from '../../support/sample-status.ts'
 
@@ -13,9 +13,9 @@ const failure = { message: 'the store is away', kind: 'REPLICA', atMs: 1, isOver
 const of = { database: databaseStatus.path, replica: replicaStatus.name }
 
 const status = (
-  ofReplica: Partial<ReplicaStatus>,
-  ofDatabase: Partial<DatabaseStatus> = {},
-): readonly DatabaseStatus[] => [
+  ofReplica: Partial<ReplicaDetails>,
+  ofDatabase: Partial<DatabaseDetails> = {},
+): readonly DatabaseDetails[] => [
   { ...databaseStatus, ...ofDatabase, replicas: [{ ...replicaStatus, ...ofReplica }] },
 ]
 

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import {
-  type DatabaseStatus,
+  type DatabaseDetails,
   findHanging,
   findNotReady,
   longest,
   type CaptureState,
-  type ReplicaStatus,
+  type ReplicaDetails,
 } from '../../../src/domain/status.js'
 import {
   databaseStatus as database,
@@ -16,12 +16,12 @@ const failure = { message: 'the store is away', kind: 'REPLICA', atMs: 1, isOver
 
 describe('findNotReady', () => {
   const reasonOf = (
-    change: Partial<ReplicaStatus>,
-    ofDatabase: Partial<DatabaseStatus> = {},
+    change: Partial<ReplicaDetails>,
+    ofDatabase: Partial<DatabaseDetails> = {},
   ): string | undefined =>
     findNotReady([{ ...database, ...ofDatabase, replicas: [{ ...replica, ...change }] }])[0]?.reason
 
-  test.each<[string, Partial<ReplicaStatus>, string | undefined]>([
+  test.each<[string, Partial<ReplicaDetails>, string | undefined]>([
     ['all is stored', {}, undefined],
     ['at the limit', { lagMs: 300_000, confirmedLagMs: 300_000 }, undefined],
     [

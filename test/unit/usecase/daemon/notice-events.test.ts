@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest'
-import { type DatabaseStatus } from '../../../../src/domain/status.js'
+import { type DatabaseDetails } from '../../../../src/domain/status.js'
 import { type News, NoticeEvents } from '../../../../src/usecase/daemon/notice-events.js'
 import { ManualClock } from '../../../support/manual-clock.ts'
 import { databaseStatus, replicaStatus } from '../../../support/sample-status.ts'
 
-const stored: DatabaseStatus = {
+const stored: DatabaseDetails = {
   ...databaseStatus,
   replicas: [{ ...replicaStatus, lastStoredAtMs: 7 }],
 }

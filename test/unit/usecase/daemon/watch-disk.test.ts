@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { LevelAlarm } from '../../../../src/kit/level-alarm.js'
-import { type DatabaseStatus } from '../../../../src/domain/status.js'
+import { type DatabaseDetails } from '../../../../src/domain/status.js'
 import { type LogFields, type Logger } from '../../../../src/usecase/ports/logger.js'
 import { WatchDisk } from '../../../../src/usecase/daemon/watch-disk.js'
 
@@ -18,7 +18,7 @@ interface World {
 async function warnings(
   minutes: number,
   world: (minute: number) => Partial<World>,
-  { known = {}, hints = [] }: { known?: Partial<DatabaseStatus>; hints?: string[] } = {},
+  { known = {}, hints = [] }: { known?: Partial<DatabaseDetails>; hints?: string[] } = {},
 ): Promise<string[]> {
   const log: string[] = []
   let now = 0
@@ -53,7 +53,7 @@ async function warnings(
         spoolBytes: state().spoolBytes,
         maxSpoolBytes: 100,
         ...known,
-      } as DatabaseStatus,
+      } as DatabaseDetails,
     ],
     clock: {
       now: () => now,
@@ -91,7 +91,7 @@ describe('warnings', () => {
   })
 
   test('why a WAL is large is said by what is known: a reader, checkpoints that fail, or much that was written', async () => {
-    const hintOf = async (known: Partial<DatabaseStatus>): Promise<string> => {
+    const hintOf = async (known: Partial<DatabaseDetails>): Promise<string> => {
       const hints: string[] = []
       await warnings(1, () => ({ walBytes: 300 * mebibyte }), { known, hints })
       return hints.join('; ')
@@ -138,7 +138,7 @@ test('each folder is looked at once, and a file system is named by the first', a
         ['/data/a.db', '/data/.a.db-tsreplicate'],
         ['/data/b.db', '/data/.b.db-tsreplicate'],
         ['/data/c.db', '/meta/c'],
-      ].map(([path, metaPath]) => ({ path, metaPath }) as DatabaseStatus),
+      ].map(([path, metaPath]) => ({ path, metaPath }) as DatabaseDetails),
     clock: { now: () => 0, monotonic: () => 0, sleep: () => Promise.resolve() },
     logger: {} as Logger,
   }).measure()
