@@ -175,6 +175,19 @@ test('of two processes the second replicates what the first does not, and leaves
   const asked = await second.handler()(new Request('http://localhost/api/status'))
   expect(await asked.json()).toMatchObject(whole)
   expect((await first.status()).databases).toHaveLength(1)
+  const answer = async (of: Library.RunningReplication, path: string) => {
+    const response = await of.handler()(new Request(`http://localhost${path}`))
+    return `${response.status} ${await response.text()}`
+  }
+  const counted = (database: string) => `litestream_db_size{db="${database}"}`
+  const [firstMetrics, metrics] = [
+    await answer(first, '/metrics'),
+    await answer(second, '/metrics'),
+  ]
+  for (const text of [firstMetrics, metrics]) expect(text).toContain(counted(one.db))
+  expect(firstMetrics).not.toContain(counted(other.db))
+  expect(metrics).toContain(counted(other.db))
+  for (const each of [first, second]) expect(await answer(each, '/healthz')).toBe('200 alive\n')
   rmSync(other.replica)
   renameSync(`${other.replica}-away`, other.replica)
 

@@ -9,7 +9,7 @@ import {
   NotStoredError,
   type TsreplicateError,
 } from '../../domain/errors.js'
-import { type DaemonStatus } from '../../domain/status.js'
+import { type DaemonDetails, type DaemonStatus, type NotReady } from '../../domain/status.js'
 import { isGeneration } from '../../domain/wal/generation.js'
 import { areNumbers, areStrings, isFields, isListOf } from '../../kit/forms.js'
 import { type Stored, type StoredWithSnapshot } from '../../usecase/daemon/commit-waits.js'
@@ -35,6 +35,29 @@ export function parseWantedAnswer(answer: DaemonAnswer): readonly WantedDatabase
 /** What `/api/status` says: what everybody goes by is looked at; the rest is as the version of the daemon has it. */
 export function parseStatusAnswer(answer: DaemonAnswer): DaemonStatus {
   return parseAnswer(answer, (value) => (isStatus(value) ? value : undefined))
+}
+
+/** The same with what only we go by, which a daemon of another version may have otherwise. */
+export function parseDetailsAnswer(
+  answer: DaemonAnswer,
+  { version }: { version: string },
+): DaemonDetails {
+  const status = parseStatusAnswer(answer)
+  if (isOfVersion(status, version)) return status
+  throw new NotRunningError(
+    `process ${status.pid} is of version ${status.version}, and this one of ${version}`,
+    { hint: 'restart the one that is older' },
+  )
+}
+
+function isOfVersion(status: DaemonStatus, version: string): status is DaemonDetails {
+  return status.version === version
+}
+
+/** What hangs, of `/healthz` as JSON. */
+export function parseHealthAnswer({ text, contentType }: DaemonAnswer): readonly NotReady[] {
+  const answer = { status: 200, contentType, text }
+  return parseAnswer(answer, (value) => listAt(value, 'reasons', isNotReady))
 }
 
 /** `read`: undefined where it is not of that form. */
@@ -142,7 +165,7 @@ function isStatus(value: unknown): value is DaemonStatus {
   )
 }
 
-function isNotReady(value: unknown): value is DaemonStatus['notReady'][number] {
+function isNotReady(value: unknown): value is NotReady {
   return isFields(value) && areStrings(value, ['database', 'reason'])
 }
 

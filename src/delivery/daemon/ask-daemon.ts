@@ -7,6 +7,15 @@ import { type DaemonSubject, statusSockets } from './status-socket.js'
 /** Of a thousand databases it is a few megabytes. */
 const maxAnswerLength = 64 * 1024 * 1024
 
+/** What can be looked at; nothing is done by that. */
+export const lookedAt = ['/metrics', '/healthz', '/readyz', '/api/status'] as const
+
+export interface Look {
+  readonly path: (typeof lookedAt)[number]
+  /** Which form is wanted, as in a request. */
+  readonly accept: string | undefined
+}
+
 export interface DaemonRequest {
   readonly method: 'GET' | 'POST'
   readonly path: string
@@ -52,6 +61,16 @@ export async function askDaemon(
   throw new NotRunningError(`no daemon is running ${names.join(' or ')}`, {
     hint: 'start it with `tsreplicate replicate`; one of another user is asked as that user or as root, and one in another container by -socket, which both get',
   })
+}
+
+/** As {@link askDaemon}, what can be looked at. */
+export async function lookAtDaemon(
+  subject: DaemonSubject,
+  { path, accept }: Look,
+  { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: AbortSignal },
+): Promise<DaemonAnswer> {
+  const headers = accept === undefined ? {} : { accept }
+  return askDaemon([subject], { method: 'GET', path, headers, timeoutMs }, signal)
 }
 
 /** Undefined: nobody answers there. */

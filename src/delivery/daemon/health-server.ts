@@ -6,6 +6,7 @@ import { messageOf } from '../../kit/error-text.js'
 import { http } from '../../kit/node-http.js'
 import { type MetricsFormat } from '../../usecase/ports/metrics-format.js'
 import { type ReportStatus } from '../../usecase/daemon/report-status.js'
+import { type DaemonAnswer, lookedAt } from './ask-daemon.js'
 import { type Control, refusal } from './control.js'
 
 export interface HealthServerOptions {
@@ -19,12 +20,6 @@ export interface HealthServerOptions {
 export type Listening =
   | { readonly host: string; readonly port: number }
   | { readonly path: string; readonly mode?: number }
-
-interface Answer {
-  readonly status: number
-  readonly contentType: string
-  readonly body: string
-}
 
 const plain = 'text/plain; charset=utf-8'
 const json = 'application/json; charset=utf-8'
@@ -150,7 +145,7 @@ async function respond(
   response: ServerResponse,
   options: HealthServerOptions & { readonly signal: AbortSignal },
 ): Promise<void> {
-  let answer: Answer
+  let answer: DaemonAnswer
   try {
     answer =
       request.method === 'POST' && options.control !== undefined
@@ -158,16 +153,16 @@ async function respond(
         : await answerTo(request, options)
   } catch (error) {
     const reason = messageOf(error)
-    answer = { status: 500, contentType: plain, body: `cannot answer: ${reason}\n` }
+    answer = { status: 500, contentType: plain, text: `cannot answer: ${reason}\n` }
   }
-  const { status, contentType, body } = answer
+  const { status, contentType, text } = answer
   response.writeHead(status, {
     'content-type': contentType,
-    'content-length': Buffer.byteLength(body),
+    'content-length': Buffer.byteLength(text),
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
   })
-  response.end(request.method === 'HEAD' ? undefined : body)
+  response.end(request.method === 'HEAD' ? undefined : text)
 }
 
 /** Does what is asked for, as long as whoever asks is there. */
@@ -175,17 +170,17 @@ async function act(
   request: IncomingMessage,
   response: ServerResponse,
   { control, signal }: { readonly control: Control; readonly signal: AbortSignal },
-): Promise<Answer> {
+): Promise<DaemonAnswer> {
   const action = control.get(request.url ?? '')
   if (action === undefined) {
-    return { status: 404, contentType: plain, body: `see ${[...control.keys()].join(', ')}\n` }
+    return { status: 404, contentType: plain, text: `see ${[...control.keys()].join(', ')}\n` }
   }
   const gone = new AbortController()
   response.once('close', () => gone.abort())
-  const answer = (status: number, body: object): Answer => ({
+  const answer = (status: number, body: object): DaemonAnswer => ({
     status,
     contentType: json,
-    body: `${JSON.stringify(body, undefined, 2)}\n`,
+    text: `${JSON.stringify(body, undefined, 2)}\n`,
   })
   try {
     const asked = await readJson(request)
@@ -213,15 +208,14 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
 async function answerTo(
   request: IncomingMessage,
   { report, metrics, signal }: HealthServerOptions & { readonly signal: AbortSignal },
-): Promise<Answer> {
+): Promise<DaemonAnswer> {
   if (request.method !== 'GET' && request.method !== 'HEAD') {
-    return { status: 405, contentType: plain, body: 'only GET and HEAD\n' }
+    return { status: 405, contentType: plain, text: 'only GET and HEAD\n' }
   }
   const [path = ''] = (request.url ?? '').split('?')
   switch (path) {
     case '/metrics': {
-      const { contentType, text } = await metrics.format(await report.status(signal))
-      return { status: 200, contentType, body: text }
+      return { status: 200, ...(await metrics.format(await report.status(signal))) }
     }
     case '/healthz':
       return verdict(request.headers.accept, report.hanging(), 'alive')
@@ -231,15 +225,14 @@ async function answerTo(
       return statusAnswer(await report.status(signal))
     }
     default: {
-      const body = 'see /metrics, /healthz, /readyz, /api/status\n'
-      return { status: 404, contentType: plain, body }
+      return { status: 404, contentType: plain, text: `see ${lookedAt.join(', ')}\n` }
     }
   }
 }
 
 /** As `/api/status` says it. */
-export function statusAnswer(status: DaemonStatus): Answer {
-  return { status: 200, contentType: json, body: `${JSON.stringify(status, undefined, 2)}\n` }
+export function statusAnswer(status: DaemonStatus): DaemonAnswer {
+  return { status: 200, contentType: json, text: `${JSON.stringify(status, undefined, 2)}\n` }
 }
 
 /** 200 without complaints, else 503 and why: a line each, or JSON for who asks for it. */
@@ -247,15 +240,15 @@ export function verdict(
   accept: string | undefined,
   complaints: readonly NotReady[],
   ok: string,
-): Answer {
+): DaemonAnswer {
   const status = complaints.length === 0 ? 200 : 503
   if (accept?.includes('application/json') === true) {
     const body = { [ok]: complaints.length === 0, reasons: complaints }
-    return { status, contentType: json, body: `${JSON.stringify(body, undefined, 2)}\n` }
+    return { status, contentType: json, text: `${JSON.stringify(body, undefined, 2)}\n` }
   }
   const lines = complaints.map(
     ({ database, replica, reason }) =>
       `${database}${replica === undefined ? '' : ` replica ${replica}`}: ${reason}`,
   )
-  return { status, contentType: plain, body: `${lines.length === 0 ? ok : lines.join('\n')}\n` }
+  return { status, contentType: plain, text: `${lines.length === 0 ? ok : lines.join('\n')}\n` }
 }

@@ -29,13 +29,15 @@ import { type DaemonStatus } from '../../domain/status.js'
 import { type Stored } from '../../usecase/daemon/commit-waits.js'
 import { subjectOf } from '../daemon/endpoints.js'
 import { leftoverMs } from '../forced-exit.js'
-import { defaultStatusTimeoutMs, readDaemonStatus } from '../daemon/daemon-status.js'
+import { parseStatusAnswer } from '../daemon/answers.js'
+import { type DaemonAnswer, type Look, lookAtDaemon } from '../daemon/ask-daemon.js'
+import { defaultStatusTimeoutMs } from '../daemon/daemon-status.js'
 import { type StartedWith } from '../daemon/status-socket.js'
 import { type Logger } from './application-logger.js'
 import { configFromUrls, makingHint } from './configuration.js'
 import { carefully } from './carefully.js'
 import { type Answer, EngineQuestions } from './engine-questions.js'
-import { handlerFor, withBeside } from './engine-status.js'
+import { handlerFor } from './engine-status.js'
 import { type Listener, Listeners } from './listeners.js'
 import { ignoredSignals } from './ignored-signals.js'
 import { isDatabaseConfig, isText } from './options.js'
@@ -117,23 +119,26 @@ export class EngineProcess implements RunningReplication {
   }
 
   async status(): Promise<DaemonStatus> {
-    const beside = await this.#beside()
-    const question = { database: undefined, timeoutMs: defaultStatusTimeoutMs }
-    return withBeside(await readDaemonStatus([this.#subject], question, never), beside)
+    return parseStatusAnswer(await this.#look({ path: '/api/status', accept: undefined }, never))
   }
 
   handler(): (request: Request) => Promise<Response> {
-    return handlerFor(this.#subject, () => this.#beside())
+    return handlerFor((look, signal) => this.#look(look, signal))
   }
 
-  /** What the engine replicates beside the process that is asked. Rejects with {@link NotRunningError} if it does not say. */
-  async #beside(): Promise<DaemonStatus | undefined> {
+  /** What the engine answers that replicates something beside the first; else the first answers. */
+  async #look(look: Look, signal: AbortSignal): Promise<DaemonAnswer> {
+    const limit = { timeoutMs: defaultStatusTimeoutMs, signal }
+    return (await this.#lookBeside(look)) ?? lookAtDaemon(this.#subject, look, limit)
+  }
+
+  async #lookBeside(look: Look): Promise<DaemonAnswer | undefined> {
     if (!this.#questions.engineIsRunning) return undefined
     const gone = (how: string): Error => new NotRunningError(`the engine ${how}`)
-    const message = (id: number): ToEngine => ({ kind: 'look', id })
+    const message = (id: number): ToEngine => ({ kind: 'look', id, look })
     const answer = await this.#ask({ message, gone, limitMs: defaultStatusTimeoutMs })
     assert(answer.kind === 'looked')
-    return answer.beside
+    return answer.answer
   }
 
   async addDatabase(

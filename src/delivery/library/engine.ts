@@ -8,20 +8,22 @@ import { onAbort } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
 import { asError } from '../../kit/error-text.js'
 import { type LogFields, type Logger, withHint } from '../../usecase/ports/logger.js'
-import { type DaemonStatus } from '../../domain/status.js'
+import { type MetricsFormat } from '../../usecase/ports/metrics-format.js'
 import { type ReportStatus } from '../../usecase/daemon/report-status.js'
 import { type NoticeEvents } from '../../usecase/daemon/notice-events.js'
 import { type Replication } from '../../usecase/daemon/replicated-databases.js'
 import { version } from '../cli/version.js'
 import { EndedError, notStored, type Stored } from '../../usecase/daemon/commit-waits.js'
-import { askDaemon } from '../daemon/ask-daemon.js'
+import { askDaemon, type DaemonAnswer, type Look, lookAtDaemon } from '../daemon/ask-daemon.js'
 import { type WantedDatabase } from '../daemon/control.js'
+import { defaultStatusTimeoutMs } from '../daemon/daemon-status.js'
 import { serveInTurn } from '../daemon/endpoints.js'
 import { type DaemonSubject, type StartedWith } from '../daemon/status-socket.js'
 import { parseSyncAnswer } from '../daemon/answers.js'
 import { type SyncRequest } from '../daemon/sync-request.js'
 import { exitCodes } from '../exit-codes.js'
 import { exitIfHanging } from '../forced-exit.js'
+import { answerBeside } from './beside.js'
 import {
   type FromEngine,
   logLevels,
@@ -68,6 +70,7 @@ interface Parts {
   readonly databases: WantedDatabases
   readonly events: NoticeEvents
   readonly report: ReportStatus
+  readonly metrics: MetricsFormat
   /** Whether this is the process that replicates, of several with the same configuration. */
   readonly turn: { readonly isFirst: boolean }
   readonly subject: StartedWith
@@ -116,19 +119,20 @@ async function answerTo(question: Question, signal: AbortSignal): Promise<FromEn
     case 'remove':
       return { kind: 'removed', id, notStored: await databases.remove(question.path) }
     case 'look':
-      return { kind: 'looked', id, beside: await lookBeside(parts, signal) }
+      return { kind: 'looked', id, answer: await lookBeside(question.look, parts, signal) }
   }
 }
 
-/** What this process replicates beside the one that is asked, and what it cannot; undefined: nothing, or it is that one. */
+/** Undefined: the first is to be asked, and may be this one. */
 async function lookBeside(
-  { turn, databases, replication, report }: Parts,
+  look: Look,
+  { turn, databases: { elsewhere }, subject, ...parts }: Parts,
   signal: AbortSignal,
-): Promise<DaemonStatus | undefined> {
-  const { elsewhere } = databases
-  if (turn.isFirst || replication.wanted.length + elsewhere.length === 0) return undefined
-  const status = await report.status(signal)
-  return { ...status, notReady: [...elsewhere, ...status.notReady] }
+): Promise<DaemonAnswer | undefined> {
+  if (turn.isFirst) return undefined
+  const limit = { timeoutMs: defaultStatusTimeoutMs - answerMs, signal }
+  const askFirst = (of: Look): Promise<DaemonAnswer> => lookAtDaemon(subject, of, limit)
+  return answerBeside(look, { ...parts, elsewhere, askFirst }, signal)
 }
 
 const lookMs = 100
@@ -233,7 +237,7 @@ async function runReplication(
       version: version(),
       lifetime,
     })
-    const { replication, report } = daemon
+    const { replication, report, metrics } = daemon
     const databases = new WantedDatabases({
       config,
       replication,
@@ -248,7 +252,7 @@ async function runReplication(
       replication: toldOf(replication, databases),
       tell: (news) => void tell({ kind: 'news', news }),
     })
-    running.resolve({ replication, databases, events, report, turn, subject })
+    running.resolve({ replication, databases, events, report, metrics, turn, subject })
     void tell({ kind: 'running' })
     void daemon.watchDisk.run(stop.signal)
     const notStored = await replication.run(stop.signal, kill.signal)

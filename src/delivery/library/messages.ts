@@ -5,10 +5,10 @@
 import { type Config, type DatabaseConfig } from '../../domain/settings/config.js'
 import { errorClassOf, type NotStored } from '../../domain/errors.js'
 import { Secret } from '../../domain/settings/secret.js'
-import { type DaemonStatus } from '../../domain/status.js'
 import { type Stored } from '../../usecase/daemon/commit-waits.js'
 import { type News } from '../../usecase/daemon/notice-events.js'
 import { type LogFields } from '../../usecase/ports/logger.js'
+import { type DaemonAnswer, type Look } from '../daemon/ask-daemon.js'
 import { type StartedWith } from '../daemon/status-socket.js'
 import { type SyncRequest } from '../daemon/sync-request.js'
 
@@ -33,8 +33,8 @@ export type ToEngine =
   | { readonly kind: 'add'; readonly id: number; readonly database: DatabaseConfig }
   /** The one of this path is not any longer. */
   | { readonly kind: 'remove'; readonly id: number; readonly path: string }
-  /** Somebody wants to know what is replicated beside the process that is asked. */
-  | { readonly kind: 'look'; readonly id: number }
+  /** Somebody wants to know how everything is, what is replicated beside the process that is asked included. */
+  | { readonly kind: 'look'; readonly id: number; readonly look: Look }
   /** Whoever asked does not want to know any longer. */
   | { readonly kind: 'forget'; readonly id: number }
 
@@ -52,7 +52,7 @@ export type FromEngine =
   | { readonly kind: 'stored'; readonly id: number; readonly stored: Stored }
   | { readonly kind: 'added'; readonly id: number }
   | { readonly kind: 'removed'; readonly id: number; readonly notStored: readonly NotStored[] }
-  | { readonly kind: 'looked'; readonly id: number; readonly beside: DaemonStatus | undefined }
+  | { readonly kind: 'looked'; readonly id: number; readonly answer: DaemonAnswer | undefined }
   | { readonly kind: 'refused'; readonly id: number; readonly error: Error }
 
 type Message = ToEngine | FromEngine

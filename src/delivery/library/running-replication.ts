@@ -81,8 +81,8 @@ export interface RunningReplication extends AsyncDisposable {
    */
   status(): Promise<DaemonStatus>
   /**
-   * Answers `/readyz`, `/healthz`, `/metrics` and `/api/status`, whatever it is mounted below. While no engine runs, the answer
-   * is 503.
+   * Answers `/readyz`, `/healthz`, `/metrics` and `/api/status`, whatever it is mounted below: for the process that replicates, if there
+   * are several, with what this one replicates beside it. While no engine runs, the answer is 503.
    */
   handler(): (request: Request) => Promise<Response>
 }
