@@ -12,6 +12,7 @@ import {
   writeConfig,
 } from '../support/cli.ts'
 import { basename, dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Arena } from '../support/crash-arena.ts'
 import {
   killApplicationAt,
@@ -21,7 +22,7 @@ import {
 } from '../support/crash-cycles.ts'
 import { applicationPoints, daemonPoints, restorePoints } from '../support/crash-points.ts'
 import { DownTime } from '../support/down-time.ts'
-import { hasCompiler, type Moment, Trace } from '../support/kill-at-call.ts'
+import { hasCompiler, type Moment, Trace, Trap } from '../support/kill-at-call.ts'
 import { restoreAndVerify, write } from '../support/ledger.ts'
 
 afterEach(cleanUp)
@@ -113,6 +114,32 @@ test.skipIf(!hasCompiler)(
         kind,
       ).toBe(true)
     }
+  },
+)
+
+test.skipIf(!hasCompiler)(
+  'an application that is killed while it copies pages back has written its database, and nobody else',
+  async () => {
+    const arena = new Arena(temporaryFolder(), 5)
+    await arena.startWriter()
+    arena.startDaemon()
+    await arena.catchUp()
+    await arena.writer?.stop()
+    const point = find(applicationPoints, 'application: pages copied back')
+    const trap = new Trap(arena.folder, point, { moment: 'after', nth: 2, armed: false })
+    const writer = await arena.startWriter({ autocheckpoint: 20, synchronous: 'FULL' }, trap.env)
+    await writer.waitFor(/ready/)
+    await arena.catchUp()
+    const before = arena.generations
+    trap.arm()
+    await until(() => writer.ended, 60_000, 'the checkpoint')
+    // Longer than a file that changed is waited for.
+    await sleep(4000)
+    expect(arena.daemon?.output).not.toContain('something other than SQLite')
+    await arena.startWriter()
+    await arena.catchUp()
+    expect(arena.generations).toBe(before)
+    await arena.stop()
   },
 )
 

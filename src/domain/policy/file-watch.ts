@@ -2,7 +2,8 @@
  * Whether somebody writes the database file past its WAL. In WAL mode nobody does but a checkpoint, and each one that has
  * ended shows in the number of frames that are copied back. So the file is looked at between two looks at the WAL: when it
  * has changed and no frame was copied back, then somebody else wrote it, unless there are frames that a checkpoint may be
- * copying at this moment. The file's times tell that it was written, not what: one that is only touched is taken for written.
+ * copying at this moment, or was copying when its process was killed: the next one copies the same frames again. The file's
+ * times tell that it was written, not what: one that is only touched is taken for written.
  */
 import { type FileSigns } from '../wal/file-fingerprint.js'
 
@@ -13,6 +14,8 @@ export type ContentSigns = Pick<FileSigns, 'size' | 'mtimeMs'>
 export interface Copying {
   /** Frames that were copied back since capturing began, restarts of the WAL included. */
   readonly copiedCount: number
+  /** The same of frames that some checkpoint has begun to copy back, whether it ended or not; undefined: it is not known. */
+  readonly attemptedCount?: number | undefined
   /** Whether there is no frame that a checkpoint could be copying back. */
   readonly isAllCopied: boolean
 }
@@ -21,6 +24,8 @@ export interface Copying {
 interface KnownFile {
   readonly signs: ContentSigns
   readonly copiedCount: number
+  /** Of an earlier process's look it is not known. */
+  readonly attemptedCount?: number | undefined
 }
 
 interface Suspicion {
@@ -41,38 +46,47 @@ export class FileWatch {
   #known: KnownFile | undefined
   #look: KnownFile | undefined
   #copiedCount: number | undefined
+  #attemptedCount: number | undefined
   #suspicion: Suspicion | undefined
 
   /** Begins anew: with nothing known, or with what an earlier process has left. */
   reset(known?: KnownFile): void {
     this.#known = known
-    this.#look = this.#copiedCount = this.#suspicion = undefined
+    this.#look = this.#copiedCount = this.#attemptedCount = this.#suspicion = undefined
   }
 
   /** Begins anew in the same WAL, of which the count of frames goes by `lessCount` less. */
   resume(lessCount: number): void {
     const known = this.#known
     const isOlder = known === undefined || known.copiedCount < lessCount
-    this.reset(isOlder ? undefined : { ...known, copiedCount: known.copiedCount - lessCount })
+    this.reset(isOlder ? undefined : withLess(known, lessCount))
   }
 
   /** The file was looked at. What it means is known at the next look at the WAL. */
   looked({ size, mtimeMs }: ContentSigns): void {
     const copiedCount = this.#copiedCount
-    this.#look = copiedCount === undefined ? undefined : { signs: { size, mtimeMs }, copiedCount }
+    const attemptedCount = this.#attemptedCount
+    this.#look =
+      copiedCount === undefined
+        ? undefined
+        : { signs: { size, mtimeMs }, copiedCount, attemptedCount }
   }
 
-  captured({ copiedCount, isAllCopied }: Copying, nowMs: number): void {
+  captured({ copiedCount, attemptedCount, isAllCopied }: Copying, nowMs: number): void {
     const look = this.#look
     this.#look = undefined
     // A WAL that was over at the first look, all of it copied back, is counted until the first one that is captured begins.
     const overCount = this.#copiedCount ?? 0
     if (this.#known !== undefined && copiedCount < overCount) {
-      this.#known = { ...this.#known, copiedCount: this.#known.copiedCount - overCount }
+      this.#known = withLess(this.#known, overCount)
     }
     this.#copiedCount = copiedCount
+    this.#attemptedCount = attemptedCount
     const isExplained = this.#known === undefined || copiedCount > this.#known.copiedCount
-    if (isExplained && this.#suspicion?.isProven === false) this.#suspicion = undefined
+    const isUnderWay = this.#isUnderWay
+    if ((isExplained || isUnderWay) && this.#suspicion?.isProven === false) {
+      this.#suspicion = undefined
+    }
     // What was copied back around the look may be in the file or not.
     if (look?.copiedCount !== copiedCount || this.#suspicion?.isProven === true) {
       if (look !== undefined) this.#follow(look.signs, nowMs)
@@ -83,10 +97,19 @@ export class FileWatch {
       this.#suspicion = undefined
       return
     }
+    if (isUnderWay) return
     const isProven = isAllCopied && copiedCount === this.#known?.copiedCount
     this.#suspicion ??= { signs: look.signs, quietSinceMs: nowMs, beganAtMs: nowMs, isProven }
     this.#suspicion = { ...this.#suspicion, isProven }
     this.#follow(look.signs, nowMs)
+  }
+
+  /** Whether a checkpoint has begun since the file was known, and has not ended: it goes on, or was killed. */
+  get #isUnderWay(): boolean {
+    const before = this.#known?.attemptedCount
+    const [attempted, copied] = [this.#attemptedCount, this.#copiedCount]
+    if (before === undefined || attempted === undefined || copied === undefined) return false
+    return attempted > before && attempted > copied
   }
 
   /** A file that goes on changing is not quiet. */
@@ -151,6 +174,15 @@ export class FileWatch {
   get settled(): KnownFile | undefined {
     const isCurrent = this.#known?.copiedCount === this.#copiedCount
     return isCurrent && this.#suspicion === undefined ? this.#known : undefined
+  }
+}
+
+/** The same look, where the count of frames goes by so much less. */
+function withLess({ signs, copiedCount, attemptedCount }: KnownFile, lessCount: number): KnownFile {
+  return {
+    signs,
+    copiedCount: copiedCount - lessCount,
+    attemptedCount: attemptedCount === undefined ? undefined : attemptedCount - lessCount,
   }
 }
 

@@ -61,6 +61,13 @@ export class Opening {
     return log
   }
 
+  /** SQLite's own of that log; undefined: there is none, or it is not known. */
+  descriptorOf(log: string | undefined): number | undefined {
+    return canTell
+      ? this.#find(({ stats }) => identifyLogFile(stats) === log)?.descriptor
+      : undefined
+  }
+
   /** Of a connection that has read by now. Throws an {@link OtherFileError} unless it is these that were opened. */
   refuseOtherLogs({ identity, log }: DatabaseFiles): void {
     if (!canTell) return

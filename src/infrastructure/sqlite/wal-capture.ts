@@ -42,6 +42,7 @@ import { type AtWork } from './under-way.js'
 import { WalCursor } from './wal-cursor.js'
 import { seeWal, type SeenWal, takeLast } from './seen-wal.js'
 import { sameHeader, WalFile } from './wal-file.js'
+import { WalIndex } from './wal-index.js'
 import { openReaderOfWal, tryCheckpoint, waitShortly, WalReader } from './wal-reader.js'
 
 /** Past this offset an index is rolled at the next commit: far below the 4 GiB that names can hold. */
@@ -101,6 +102,7 @@ export class WalCapture {
   /** Never in a transaction: asks SQLite what is committed. Opened only beside a busy writer. */
   #asker: WalReader | undefined
   #wal: WalFile | undefined
+  #index: WalIndex | undefined
   /** The files that the held reader was opened with. */
   #files: DatabaseFiles | undefined
   #pageSizeBytes = 0
@@ -157,6 +159,7 @@ export class WalCapture {
       this.#files = files = { identity, log: opening.logsBeside(identity, this.#path) }
       this.#held.take(reader)
       this.#wal = new WalFile(this.#path, files.log.wal)
+      this.#index = new WalIndex(opening.descriptorOf(files.log.shm), files.log.shm)
     } catch (error) {
       reader?.close()
       throw error
@@ -236,23 +239,19 @@ export class WalCapture {
       const verdict = this.#endRound(round)
       if (verdict.kind === 'broken') return this.#broken(verdict, round.wal)
     }
-    return {
-      continuity: continuous,
-      runs,
-      more,
-      wal: round.wal,
-      copiedCount: this.#copiedCount(round.wal),
-      changed: round.changed,
-      schemaCookie: this.#schemaCookie,
-      isWithinWal: this.#isWithinWal(round.wal),
-    }
+    return { ...this.#nothing(round.wal, round.changed), runs, more }
   }
 
-  /** Frames that were copied back since the first look. Of a WAL that was let go, all were. */
-  #copiedCount({ frameCount, copiedBackCount }: WalState): number {
+  /** Frames that were copied back since the first look, or were going to be. Of a WAL that was let go, all were. */
+  #copied(wal: WalState): Pick<CaptureResult, 'copiedCount' | 'attemptedCount'> {
+    const { frameCount, copiedBackCount } = wal
     const cursor = this.#cursor
-    if (cursor === undefined) return frameCount === 0 ? 0 : copiedBackCount
-    return cursor.formerFrameCount + (frameCount === 0 ? cursor.frameCount : copiedBackCount)
+    const isOver = frameCount === 0
+    const formerCount = cursor?.formerFrameCount ?? 0
+    const copiedCount = formerCount + (isOver ? (cursor?.frameCount ?? 0) : copiedBackCount)
+    const attempted = isOver ? undefined : this.#index?.attemptedCount()
+    const attemptedCount = attempted === undefined ? undefined : formerCount + attempted
+    return { copiedCount, attemptedCount }
   }
 
   /** Whether of what only earlier indexes have, something is not copied back. */
@@ -481,7 +480,7 @@ export class WalCapture {
       runs: [],
       more: false,
       wal,
-      copiedCount: this.#copiedCount(wal),
+      ...this.#copied(wal),
       changed,
       schemaCookie: this.#schemaCookie,
       isWithinWal: this.#isWithinWal(wal),

@@ -74,11 +74,14 @@ export class FileGuard {
   }
 
   captured(
-    { wal, copiedCount }: CaptureResult,
+    { wal, copiedCount, attemptedCount }: CaptureResult,
     { isAllCopied }: { readonly isAllCopied: boolean },
   ): void {
     if (wal.frameCount > 0) this.#formerFrameCount = copiedCount - wal.copiedBackCount
-    this.watch.captured({ copiedCount, isAllCopied }, this.#options.clock.monotonic())
+    this.watch.captured(
+      { copiedCount, attemptedCount, isAllCopied },
+      this.#options.clock.monotonic(),
+    )
   }
 
   /** Remembers the file for the next start, if it is known that all that was written to it was copied back from the WAL. */

@@ -83,6 +83,8 @@ export interface CaptureResult {
   readonly wal: WalState
   /** Frames that were copied back since `begin`, those of earlier WALs included. */
   readonly copiedCount: number
+  /** The same of frames that some checkpoint has begun to copy back, whether it ended or not; undefined: it is not known. */
+  readonly attemptedCount?: number | undefined
   /** Whether anything changed since the last call (frames, copying back, a restart). */
   readonly changed: boolean
   /** SQLite's schema cookie as the reader held now sees it. */

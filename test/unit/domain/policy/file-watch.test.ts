@@ -14,7 +14,7 @@ function knowing(copying: Copying): FileWatch {
   watch.captured(copying, 0)
   watch.looked(file(1))
   watch.captured(copying, 0)
-  expect(watch.settled).toEqual({ signs: file(1), copiedCount: copying.copiedCount })
+  expect(watch.settled).toMatchObject({ signs: file(1), copiedCount: copying.copiedCount })
   return watch
 }
 
@@ -54,6 +54,37 @@ describe('a file that changes', () => {
     watch.captured(all(8), 2000)
     expect(watch.verdict(1_000_000)).toBe('usual')
     expect(watch.settled).toEqual({ signs: file(2), copiedCount: 8 })
+  })
+
+  test('may have been written by a checkpoint that began since and was killed', () => {
+    const begun = (attemptedCount: number): Copying => ({ ...some(5), attemptedCount })
+    const watch = knowing(begun(5))
+    watch.looked(file(2))
+    watch.captured(begun(8), 1000)
+    for (let nowMs = 1000; nowMs <= 60_000; nowMs += 250) {
+      watch.looked(file(2))
+      watch.captured(begun(8), nowMs)
+    }
+    expect(watch.verdict(60_000)).toBe('usual')
+    // What the next one copies, the one that was killed may have copied, too.
+    watch.captured({ ...all(8), attemptedCount: 8 }, 61_000)
+    watch.looked(file(3))
+    watch.captured({ ...all(8), attemptedCount: 8 }, 61_250)
+    expect(watch.settled).toEqual({ signs: file(3), copiedCount: 8, attemptedCount: 8 })
+    watch.looked(file(4))
+    watch.captured({ ...all(8), attemptedCount: 8 }, 61_500)
+    expect(watch.verdict(63_000)).toBe('foreign')
+  })
+
+  test('is not explained by a checkpoint that was cut off before', () => {
+    const begun: Copying = { ...some(5), attemptedCount: 8 }
+    const watch = new FileWatch()
+    watch.captured(begun, 0)
+    watch.looked(file(1))
+    watch.captured(begun, 0)
+    watch.looked(file(2))
+    watch.captured(begun, 1000)
+    expect(watch.verdict(2500)).toBe('ask')
   })
 
   test('may be written by a checkpoint as long as there is something to copy back', () => {
