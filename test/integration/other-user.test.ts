@@ -126,6 +126,26 @@ describe.skipIf(!isRoot)('a daemon of another user', () => {
     expect(write(db)).toBe('')
   })
 
+  test('is not waited for by an application that cannot ask it: it is told who has the database', async () => {
+    const { data, db } = scene({ file: 0o660, folder: 0o2770, group: shared })
+    const [folder, replica] = [join(data, '..'), join(data, '../replica')]
+    const daemon = startDaemon(writeConfig(folder, { path: db, replicas: [replica] }))
+    await daemon.waitFor(/snapshot written/)
+    const [command = '', ...args] = as(application)
+    const script = join(import.meta.dirname, '../support/asks-stored.mjs')
+    const rest = [process.execPath, script, db, `file://${replica}`]
+    const asking = new Running('application', command, [...args, ...rest])
+    expect(await asking.exit(), asking.output).toBe(0)
+    const told: unknown = JSON.parse(asking.stdout)
+    expect(told).toMatchObject({ code: 'NOT_STORED', cause: 'IN_USE' })
+    const { message, elapsedMs } = told as { message: string; elapsedMs: number }
+    expect(message).toMatch(
+      /app\.db-tsreplicate belongs to user 54322, .* whom user 54321 cannot ask: run both as one user/,
+    )
+    expect(elapsedMs).toBeLessThan(30_000)
+    expect(await daemon.stop()).toBe(0)
+  })
+
   test.each(['the local state', 'its spool'])(
     'follows no link that the application’s user has put in the place of %s',
     async (what) => {

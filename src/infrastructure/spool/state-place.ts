@@ -3,9 +3,9 @@
  * change that folder; else below a folder for all of them, at the same path. Whoever can change what root writes there could make
  * it overwrite, delete or read anything.
  */
-import { lstat, realpath, stat } from 'node:fs/promises'
+import { access, constants, lstat, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { LocalStateError } from '../../domain/errors.js'
+import { InUseError, LocalStateError } from '../../domain/errors.js'
 import { type KnownDatabase } from '../../domain/settings/known-database.js'
 import { createFolder } from '../files/durable-files.js'
 import { HeldFolder, isTaken } from '../files/held-folder.js'
@@ -48,6 +48,7 @@ export async function settleState(
   const { path, former } = await findStatePlace(configured)
   if (process.geteuid?.() !== 0) {
     await refuseForeignLink(path)
+    await refuseForeignState(path)
     return { path, movedFrom: undefined }
   }
   const movedFrom = await orLocalStateError(`take over the local state in ${path}`, async () => {
@@ -78,6 +79,21 @@ async function refuseForeignLink(path: string): Promise<void> {
       { hint: 'remove the link, or name a folder as meta-path that nobody else can write' },
     )
   }
+}
+
+/** What another user keeps to himself is his who replicates the database, or has done so. */
+async function refuseForeignState(path: string): Promise<void> {
+  const stats = await lstat(path).catch(() => undefined)
+  if (stats?.isDirectory() !== true || stats.uid === process.geteuid?.()) return
+  const mayUse = await access(path, constants.R_OK | constants.W_OK | constants.X_OK).then(
+    () => true,
+    () => false,
+  )
+  if (mayUse) return
+  throw new InUseError(
+    `the local state in ${path} belongs to user ${stats.uid}, who replicates the database or has done so, and whom user ${process.geteuid?.()} cannot ask: run both as one user`,
+    { hint: 'or stop that process, and give its local state to this user (chown -R)' },
+  )
 }
 
 /** Whether nothing is mounted where this state lies: in a container, it goes with the container. */

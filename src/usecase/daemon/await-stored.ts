@@ -1,5 +1,4 @@
-import { type NotStored } from '../../domain/errors.js'
-import { aborted } from '../../kit/abort.js'
+import { type InUseError, type NotStored } from '../../domain/errors.js'
 import { formatDuration } from '../../kit/duration.js'
 import { type Clock } from '../ports/clock.js'
 import {
@@ -33,10 +32,12 @@ export interface AwaitedDatabase {
   readonly path: string
   /** Undefined: it does not run now. */
   readonly waits: CommitWaits | undefined
-  /** Resolves when that may have changed; undefined: nothing tells. */
+  /** Resolves when it may run; undefined: nothing tells. */
   readonly changed: Promise<unknown> | undefined
   /** Why it does not run. */
   readonly problem: string | undefined
+  /** The same, where another process has it: nothing is stored before that ends. */
+  readonly inUse?: InUseError | undefined
 }
 
 const lookMs = 100
@@ -98,8 +99,15 @@ async function inTime<T>(
     for (;;) {
       const database = find()
       if (database.waits !== undefined) return await ask(database.waits, captured, any)
-      await Promise.race([database.changed ?? clock.sleep(lookMs, any), aborted(any)])
-      any.throwIfAborted()
+      const { inUse: cause } = database
+      if (cause !== undefined) {
+        throw notStored(database.path, { cause, missing: missingOf(database, wanted, captured) })
+      }
+      // Whether another process has it shows while it is tried to open it.
+      await Promise.race([
+        ...(database.changed === undefined ? [] : [database.changed]),
+        clock.sleep(lookMs, any),
+      ])
     }
   } catch (error) {
     if (signal.aborted || !late.signal.aborted) throw error

@@ -5,7 +5,7 @@ import {
   type ReplicaTarget,
 } from '../../domain/settings/config.js'
 import { fileOf } from '../../domain/settings/known-database.js'
-import { ConfigError, type NotStored, NotStoredError } from '../../domain/errors.js'
+import { ConfigError, InUseError, type NotStored, NotStoredError } from '../../domain/errors.js'
 import { aborted, ignoreAbort, never } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
 import { sameSettings } from '../../domain/settings/same-settings.js'
@@ -105,6 +105,8 @@ interface Slot {
   tryingSinceMs: number | undefined
   /** Why what is wanted could not be brought about. */
   problem: string | undefined
+  /** The same, where another process has it. */
+  inUse: InUseError | undefined
   /** Takes what the last sync could not store; undefined: nobody asks. */
   lost: NotStored[] | undefined
 }
@@ -191,6 +193,7 @@ export class ReplicatedDatabases implements Replication {
         settling: undefined,
         tryingSinceMs: undefined,
         problem: undefined,
+        inUse: undefined,
         lost: undefined,
       }
       slot.wanted = wanted.get(path)
@@ -266,8 +269,8 @@ export class ReplicatedDatabases implements Replication {
         hint: `Replicated are: ${this.wanted.map((each) => each.path).join(', ') || 'none'}`,
       })
     }
-    const { running, settling, problem } = slot
-    return { path, waits: running?.waits, changed: settling, problem }
+    const { running, settling, problem, inUse } = slot
+    return { path, waits: running?.waits, changed: settling, problem, inUse }
   }
 
   get notStored(): readonly NotStored[] {
@@ -360,10 +363,12 @@ export class ReplicatedDatabases implements Replication {
         slot.tryingSinceMs = this.#options.clock.monotonic()
         await this.#step(slot, kill).finally(() => (slot.tryingSinceMs = undefined))
         slot.problem = undefined
+        slot.inUse = undefined
         failures = 0
       } catch (err) {
         failures += 1
         slot.problem = messageOf(err)
+        slot.inUse = err instanceof InUseError ? err : undefined
         this.#options.logger.error({ db: path, err }, 'database cannot be replicated')
         await this.#options.clock.sleep(pauseAfter(failures, pauses), stop).catch(ignoreAbort)
       }

@@ -372,6 +372,20 @@ test('of replicas of which any does, all are named while none has his commits', 
   expect(await unopened).toMatchObject({ missing: [{ database: path, replica: 'all' }] })
 })
 
+test('a database that another process has is not waited for', async () => {
+  const inUse = new InUseError('user 5 has it')
+  const slot: { inUse?: InUseError } = {}
+  const changed = new Promise(() => undefined)
+  const find = () => ({ path, waits: undefined, changed, problem: inUse.message, ...slot })
+  const request = { ...now, timeoutMs: 5000, waits: true }
+  const asked = awaitStored(find, request, { clock, signal: never }).catch((e: unknown) => e)
+  await clock.advance(1000)
+  slot.inUse = inUse
+  await clock.advance(100)
+  const detail = 'it cannot be opened: user 5 has it'
+  expect(await asked).toMatchObject({ cause: inUse, missing: [{ database: path, detail }] })
+})
+
 test('a database that is not open yet is waited for', async () => {
   const slot: { waits?: CommitWaits } = {}
   const find = () => ({ path, waits: slot.waits, changed: undefined, problem: 'locked' })
