@@ -1,5 +1,6 @@
 /** Puts a daemon together: validated configuration in, running databases out. Loaded only by `replicate`. */
 import { randomFillSync } from 'node:crypto'
+import { lstat } from 'node:fs/promises'
 import { type Config, type DatabaseConfig, type ReplicaConfig } from '../domain/settings/config.js'
 import { type KnownDatabase } from '../domain/settings/known-database.js'
 import { type Lifetime } from './lifetime.js'
@@ -33,7 +34,7 @@ import { SqliteDatabase } from '../infrastructure/sqlite/sqlite-database.js'
 import { SqliteCallers } from '../infrastructure/sqlite/sqlite-callers.js'
 import { DatabaseWatcher } from '../infrastructure/watch/database-watcher.js'
 import { FolderWatches } from '../infrastructure/watch/folder-watches.js'
-import { CountDescriptors } from '../usecase/daemon/count-descriptors.js'
+import { DescriptorRoom } from '../usecase/daemon/descriptor-room.js'
 import { EnforceRetention } from '../usecase/retention/enforce-retention.js'
 import { GenerationFeed } from '../usecase/backlog/generation-feed.js'
 import { OwnReplica } from '../usecase/replica/own-replica.js'
@@ -101,7 +102,7 @@ export async function composeReplication(
     snapshotSlots: new Permits(maxSnapshotsAtOnce),
     openSlots: new Permits(maxOpeningAtOnce),
     validationSlots: new Permits(maxValidationsAtOnce),
-    descriptors: new CountDescriptors(await descriptorLimit(), logger),
+    room: new DescriptorRoom(await descriptorLimit(), logger),
     refusal,
     logger,
     metricsOf,
@@ -142,7 +143,7 @@ interface SharedParts {
   readonly openSlots: Permits
   readonly validationSlots: Permits
   readonly processes: Processes
-  readonly descriptors: CountDescriptors
+  readonly room: DescriptorRoom
   readonly refusal: Refusal
   readonly logger: Logger
   readonly metricsOf: ReplicaMetricsSource
@@ -150,9 +151,24 @@ interface SharedParts {
   readonly warnOfPassingState: (metaPath: string) => void
 }
 
+/** Without room for it, nothing of it is opened. */
 async function composeDatabase(
   configured: KnownDatabase,
   shared: SharedParts,
+): Promise<DatabaseParts> {
+  const owner = (await lstat(configured.path).catch(() => undefined))?.uid
+  const room = shared.room.take({ isFound: configured.comesAndGoes === true, owner })
+  try {
+    return await openDatabase(configured, { room, shared })
+  } catch (error) {
+    room[Symbol.dispose]()
+    throw error
+  }
+}
+
+async function openDatabase(
+  configured: KnownDatabase,
+  { room, shared }: { readonly room: Disposable; readonly shared: SharedParts },
 ): Promise<DatabaseParts> {
   const logger = shared.logger.child({ db: configured.path })
   // Not even the local state is created.
@@ -173,7 +189,6 @@ async function composeDatabase(
   }
   const config = { ...configured, metaPath }
   await clearLeft(config.metaPath)
-  shared.descriptors.databaseOpened()
   const callers = shared.callers.assign()
   const database = new SqliteDatabase({
     path: config.path,
@@ -243,7 +258,7 @@ async function composeDatabase(
         logger: replica === undefined ? logger : logger.child({ replica }),
       }),
     async [Symbol.asyncDispose]() {
-      shared.descriptors.databaseClosed()
+      using _room = room
       await watcher[Symbol.asyncDispose]()
       await database.close()
       await spool[Symbol.asyncDispose]()

@@ -12,6 +12,7 @@ import { sameSettings } from '../../domain/settings/same-settings.js'
 import { type DatabaseDetails, findSilent, type NotReady } from '../../domain/status.js'
 import { messageOf } from '../../kit/error-text.js'
 import { pauseAfter } from '../../kit/pause.js'
+import { NoRoomError } from './descriptor-room.js'
 import { FollowFolders } from './follow-folders.js'
 import { type Clock } from '../ports/clock.js'
 import { type LogFields, type Logger } from '../ports/logger.js'
@@ -367,9 +368,12 @@ export class ReplicatedDatabases implements Replication {
         failures = 0
       } catch (err) {
         failures += 1
-        slot.problem = messageOf(err)
+        const problem = messageOf(err)
+        // There may be thousands, for long.
+        const isSaid = err instanceof NoRoomError && problem === slot.problem
+        slot.problem = problem
         slot.inUse = err instanceof InUseError ? err : undefined
-        this.#options.logger.error({ db: path, err }, 'database cannot be replicated')
+        if (!isSaid) this.#options.logger.error({ db: path, err }, 'database cannot be replicated')
         await this.#options.clock.sleep(pauseAfter(failures, pauses), stop).catch(ignoreAbort)
       }
     } while (!stop.aborted && !isSettled(slot))
