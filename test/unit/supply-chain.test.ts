@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { parse } from 'yaml'
 
 const root = join(import.meta.dirname, '../..')
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
@@ -44,4 +45,22 @@ test('CI runs the suite as root, and what takes longer once a week', () => {
   expect(Object.keys(scripts)).toEqual(
     expect.arrayContaining(suites.map((suite) => `test:${suite}`)),
   )
+})
+
+test('whatever runs the suite does so as root, where other users reach the checkout', () => {
+  const suite = /(^| )(\.ci\/run$|npm run test:\$)/
+  const steps = ['ci', 'weekly', 'release'].flatMap((name) => {
+    const { jobs } = parse(read(`.github/workflows/${name}.yml`)) as {
+      jobs: Record<string, { steps: { run?: string }[] }>
+    }
+    return Object.values(jobs).flatMap((job) => {
+      const runs = job.steps.map(({ run = '' }) => run)
+      return runs.flatMap((run, i) => (suite.test(run) ? [{ run, before: runs.slice(0, i) }] : []))
+    })
+  })
+  expect(steps).toHaveLength(3)
+  for (const { run, before } of steps) {
+    expect(run).toMatch(/^sudo -E env "PATH=\$PATH" "HOME=\$HOME" /)
+    expect(before).toContain('chmod a+x ~')
+  }
 })
