@@ -29,6 +29,7 @@ export { type LoadOptions } from './compose/commands.js'
 export { configFromUrls, loadConfig } from './delivery/library/configuration.js'
 export { replicate, type ReplicateOptions } from './delivery/library/replicate.js'
 export {
+  type AddOptions,
   type RunningReplication,
   type StoredOptions,
 } from './delivery/library/running-replication.js'

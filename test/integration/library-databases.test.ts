@@ -1,7 +1,10 @@
 /** Databases that an application adds and removes while it runs. */
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { type AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import type * as Library from '../../src/index.js'
 import { cleanUp, library, restore, temporaryFolder, until } from '../support/cli.js'
 import { lastAcknowledged, startWriter, summaryOf, verifyLedger, write } from '../support/ledger.ts'
@@ -10,7 +13,10 @@ import { silent } from '../support/silent-logger.ts'
 
 const { configFromUrls, replicate, UsageError } = (await import(library)) as typeof Library
 
-afterEach(() => cleanUp())
+afterEach(async () => {
+  vi.unstubAllEnvs()
+  await cleanUp()
+})
 
 const tenant = (folder: string, name: string) => ({
   db: join(folder, `${name}.db`),
@@ -148,6 +154,44 @@ test('a database that is added is restored before, if that is wanted; one that c
   expect(await replication.removeDatabase(third.db)).toMatchObject([{ database: third.db }])
   // One that nobody has made yet has nothing to be stored.
   expect(await replication.removeDatabase(first.db)).toEqual([])
+})
+
+test('a restore of a database that is added ends at an abort, and with the replication, and nothing of it is left', async () => {
+  const folder = temporaryFolder()
+  const [first, second] = [tenant(folder, 'first'), tenant(folder, 'second')]
+  // A store that takes requests and never answers.
+  let requests = 0
+  const server = createServer(() => (requests += 1)).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  vi.stubEnv('AWS_ACCESS_KEY_ID', 'key')
+  vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'secret')
+  const url = `s3://bucket/app?endpoint=http://127.0.0.1:${port}&region=eu-west-1`
+  const [silentOne] = (await configFromUrls(second.db, [url])).databases
+  const database = { ...silentOne!, restoreIfDbNotExists: true }
+  const replication = await replicate(first.db, first.url, { logger: silent })
+  const isAsked = async (): Promise<void> => {
+    const before = requests
+    await until(() => requests > before, 30_000, 'a request of the restore')
+  }
+
+  const over = new Error('over')
+  const abort = new AbortController()
+  const aborted = replication.addDatabase(database, { signal: abort.signal })
+  await isAsked()
+  abort.abort(over)
+  await expect(aborted).rejects.toBe(over)
+  await expect(replication.addDatabase(database, { signal: abort.signal })).rejects.toBe(over)
+  expect((await replication.status()).databases.map(({ path }) => path)).toEqual([first.db])
+
+  // It can be tried again.
+  const ended = replication.addDatabase(database).catch((error: unknown) => error)
+  await isAsked()
+  expect(await replication.stop()).toEqual([])
+  expect(await ended).toMatchObject({ code: 'NOT_RUNNING' })
+  expect(readdirSync(folder).filter((name) => name.includes('second'))).toEqual([])
+  server.closeAllConnections()
+  server.close()
 })
 
 test('of two processes the second replicates what the first does not, and leaves it to the first once that does', async () => {

@@ -36,6 +36,7 @@ const values = [
 ]
 
 const types = [
+  'AddOptions',
   'Config',
   'DaemonStatus',
   'DatabaseConfig',

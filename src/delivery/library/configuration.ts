@@ -4,10 +4,10 @@ import {
   loadConfig as readConfig,
   type LoadOptions,
 } from '../../compose/commands.js'
-import { type Config } from '../../domain/settings/config.js'
+import { type Config, type DatabaseConfig } from '../../domain/settings/config.js'
 import { UsageError } from '../../domain/errors.js'
 import { isFields } from '../../kit/forms.js'
-import { checkOptions, flag, isConfig, path, type RulesOf } from './options.js'
+import { checkOptions, flag, isConfig, isDatabaseConfig, path, type RulesOf } from './options.js'
 
 const rules: RulesOf<LoadOptions> = {
   path,
@@ -59,8 +59,24 @@ export async function takeConfig<Options extends object>(
   return { config: first, options: second }
 }
 
+/** The same of what is about one database. */
+export async function takeDatabase<Options extends object>([first, second, third]: readonly [
+  database: DatabaseConfig | string,
+  urlsOrOptions: string | readonly string[] | Options | undefined,
+  options: Options | undefined,
+]): Promise<{ readonly database: DatabaseConfig; readonly options: Options | undefined }> {
+  const of = 'addDatabase'
+  const isPath = typeof first === 'string'
+  const database = isPath ? (await fromUrls(of, first, second)).databases[0] : first
+  if (!isDatabaseConfig(database) || (!isPath && (isUrls(second) || third !== undefined))) {
+    const text = `${of} takes a path and URLs, or a database of a configuration`
+    throw new UsageError(text, { hint: makingHint })
+  }
+  return { database, options: isPath || isUrls(second) ? third : second }
+}
+
 /** How somebody gets what is of a configuration. */
-export const makingHint =
+const makingHint =
   'loadConfig reads a configuration from a file, and configFromUrls makes one of a path and URLs'
 
 async function fromUrls(of: string, databasePath: unknown, urls: unknown): Promise<Config> {

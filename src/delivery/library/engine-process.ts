@@ -34,15 +34,19 @@ import { type DaemonAnswer, type Look, lookAtDaemon } from '../daemon/ask-daemon
 import { defaultStatusTimeoutMs } from '../daemon/daemon-status.js'
 import { type StartedWith } from '../daemon/status-socket.js'
 import { type Logger } from './application-logger.js'
-import { configFromUrls, makingHint } from './configuration.js'
+import { takeDatabase } from './configuration.js'
 import { carefully } from './carefully.js'
 import { type Answer, EngineQuestions } from './engine-questions.js'
 import { handlerFor } from './engine-status.js'
 import { type Listener, Listeners } from './listeners.js'
 import { ignoredSignals } from './ignored-signals.js'
-import { isDatabaseConfig, isText } from './options.js'
+import { checkOptions, isText, type RulesOf, signal as signalRule } from './options.js'
 import { type FromEngine, packMessage, type ToEngine, unpackFromEngine } from './messages.js'
-import { type RunningReplication, type StoredOptions } from './running-replication.js'
+import {
+  type AddOptions,
+  type RunningReplication,
+  type StoredOptions,
+} from './running-replication.js'
 import { parseStoredOptions, waitForStored } from './stored-waits.js'
 import { untoldError } from './unknown-places.js'
 
@@ -55,6 +59,8 @@ const graceMs = leftoverMs + 1000
 const addMs = 60_000
 /** A timer can be no longer. */
 const longestMs = 2 ** 31 - 1
+
+const addRules: RulesOf<AddOptions> = { signal: signalRule }
 
 export class EngineProcess implements RunningReplication {
   #config: Config
@@ -143,20 +149,24 @@ export class EngineProcess implements RunningReplication {
 
   async addDatabase(
     first: string | DatabaseConfig,
-    urls?: string | readonly string[],
+    second?: string | readonly string[] | AddOptions,
+    third?: AddOptions,
   ): Promise<void> {
-    const isPath = typeof first === 'string'
-    const database = isPath ? (await configFromUrls(first, urls ?? [])).databases[0] : first
-    if (!isDatabaseConfig(database) || (!isPath && urls !== undefined)) {
-      const text = 'addDatabase takes a path and URLs, or a database of a configuration'
-      throw new UsageError(text, { hint: makingHint })
-    }
+    const { database, options = {} } = await takeDatabase([first, second, third])
+    const { signal = never } = checkOptions(options, { of: 'addDatabase', rules: addRules })
+    signal.throwIfAborted()
     await this.#change(database.path, async (gone) => {
       await this.#reserve(database)
       try {
         const limitMs = database.restoreIfDbNotExists ? longestMs : addMs
-        await this.#ask({ message: (id) => ({ kind: 'add', id, database }), gone, limitMs })
+        await this.#ask({ message: (id) => ({ kind: 'add', id, database }), gone, limitMs, signal })
         this.#config = { ...this.#config, databases: [...this.#config.databases, database] }
+      } catch (error) {
+        // It may just have been added.
+        const message = (id: number): ToEngine => ({ kind: 'remove', id, path: database.path })
+        if (signal.aborted)
+          void this.#ask({ message, gone, limitMs: this.#limitMs }).catch(() => undefined)
+        throw error
       } finally {
         this.#adding.delete(database)
       }
@@ -203,8 +213,12 @@ export class EngineProcess implements RunningReplication {
   /** Rejects, too, when there is no answer within the limit. */
   async #ask({
     limitMs,
+    signal = never,
     ...question
-  }: Parameters<EngineQuestions['ask']>[0] & { readonly limitMs: number }): Promise<Answer> {
+  }: Parameters<EngineQuestions['ask']>[0] & {
+    readonly limitMs: number
+    readonly signal?: AbortSignal
+  }): Promise<Answer> {
     const late = new AbortController()
     const timer = setTimeout(() => {
       const { engineIsRunning, ending } = this.#questions
@@ -212,7 +226,7 @@ export class EngineProcess implements RunningReplication {
       late.abort(question.gone(engineIsRunning ? silent : ending))
     }, limitMs)
     try {
-      return await this.#questions.ask(question, late.signal)
+      return await this.#questions.ask(question, AbortSignal.any([signal, late.signal]))
     } finally {
       clearTimeout(timer)
     }

@@ -114,12 +114,26 @@ async function answerTo(question: Question, signal: AbortSignal): Promise<FromEn
     case 'await':
       return { kind: 'stored', id, stored: await awaitStored(question.request, parts, signal) }
     case 'add':
-      await databases.add(question.database)
+      await add(question.database, databases, signal)
       return { kind: 'added', id }
     case 'remove':
       return { kind: 'removed', id, notStored: await databases.remove(question.path) }
     case 'look':
       return { kind: 'looked', id, answer: await lookBeside(question.look, parts, signal) }
+  }
+}
+
+/** Rejects with the signal's reason at an abort, and with {@link NotRunningError} when all ends: a restore ends then. */
+async function add(
+  database: DatabaseConfig,
+  databases: WantedDatabases,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await databases.add(database, AbortSignal.any([stop.signal, signal]))
+  } catch (error) {
+    if (!stop.signal.aborted) throw error
+    throw new NotRunningError(`${database.path} is not added: the engine ends`)
   }
 }
 
@@ -229,9 +243,9 @@ async function runReplication(
   using _limit = endAfter(config.shutdownTimeoutMs, kill)
   try {
     const log = logger(config.logging.level)
-    const restore = (databases: readonly DatabaseConfig[]): Promise<unknown> =>
-      restoreMissing(databases, { integrityCheck: 'quick', logger: log }, stop.signal)
-    if (restores) await restore(config.databases)
+    const restore = (databases: readonly DatabaseConfig[], signal: AbortSignal): Promise<unknown> =>
+      restoreMissing(databases, { integrityCheck: 'quick', logger: log }, signal)
+    if (restores) await restore(config.databases, stop.signal)
     const daemon = await composeDaemon(config, {
       logger: log,
       version: version(),
@@ -241,7 +255,7 @@ async function runReplication(
     const databases = new WantedDatabases({
       config,
       replication,
-      restoreMissing: (database) => restore([database]),
+      restoreMissing: (database, signal) => restore([database], signal),
       logger: log,
     })
     const leave = (left: readonly WantedDatabase[] | 'all'): void => databases.leave(left)

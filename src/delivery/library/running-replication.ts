@@ -23,6 +23,12 @@ export interface StoredOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+/** How a database is added. */
+export interface AddOptions {
+  /** Ends a restore that comes before, and then the database is not replicated. `stop` does so, too. */
+  readonly signal?: AbortSignal | undefined
+}
+
 /**
  * Databases being replicated in a process of their own. It does not keep the application alive, and nothing of it is thrown
  * outside of the promises that are returned here.
@@ -53,15 +59,15 @@ export interface RunningReplication extends AsyncDisposable {
   /**
    * Replicates one more database, given by its path and the URL of its replica, or the URLs of several. Resolves when the engine has
    * taken it on; `stored` tells when it is stored. In several processes of an application, each has to add it. Rejects with
-   * `ConfigError` for one that is replicated already, or that could not be replicated from the start, and `NotRunningError` after the end
-   * and when the engine does not answer within a minute.
+   * `ConfigError` for one that is replicated already, or that could not be replicated from the start, `NotRunningError` at the end
+   * and when the engine does not answer within a minute, and the signal's reason at an abort.
    */
-  addDatabase(path: string, urls: string | readonly string[]): Promise<void>
+  addDatabase(path: string, urls: string | readonly string[], options?: AddOptions): Promise<void>
   /**
    * The same for one with settings. It is restored before, where they have `restoreIfDbNotExists`, as `replicate` does, however
-   * long that takes.
+   * long that takes: an abort, or `stop`, ends that and leaves nothing of it.
    */
-  addDatabase(database: DatabaseConfig): Promise<void>
+  addDatabase(database: DatabaseConfig, options?: AddOptions): Promise<void>
   /**
    * Stores what is left of a database, for at most `shutdownTimeoutMs`, and replicates it no longer. Resolves with what could not be
    * stored, which is kept locally for the next time. Rejects with `ConfigError` for one that is not replicated, or that is one of a

@@ -38,7 +38,7 @@ export interface WantedDatabasesOptions {
   readonly config: Config
   readonly replication: Pick<Replication, 'want' | 'remove'>
   /** Restores one that does not exist, if it wants that. */
-  readonly restoreMissing: (database: DatabaseConfig) => Promise<unknown>
+  readonly restoreMissing: (database: DatabaseConfig, signal: AbortSignal) => Promise<unknown>
   readonly logger: Logger
 }
 
@@ -83,11 +83,12 @@ export class WantedDatabases {
     return this.#isLeft(path) && this.#databaseAt(path) !== undefined
   }
 
-  /** One that is known by its path already takes its place. Rejects as a start would, and then nothing has changed. */
-  async add(database: DatabaseConfig): Promise<void> {
+  /** One that is known by its path already takes its place. Rejects as a start would, and at an abort; then nothing has changed. */
+  async add(database: DatabaseConfig, signal: AbortSignal): Promise<void> {
     const { restoreMissing } = this.#options
     await checkConfig({ ...this.#config, databases: [database], folders: [] })
-    await restoreMissing(database)
+    await restoreMissing(database, signal)
+    signal.throwIfAborted()
     const others = this.#config.databases.filter(({ path }) => path !== database.path)
     this.#config = { ...this.#config, databases: [...others, standingBy(database)] }
     this.#want()
