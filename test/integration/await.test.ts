@@ -360,6 +360,15 @@ test('the daemon takes a snapshot when it is asked to, of every WAL one', async 
   renameSync(`${service.replica}-away`, service.replica)
   expect(await taken()).toBeGreaterThan(index)
 
+  // One that hangs may be taking it: it is not as if none ran.
+  daemon.signal('SIGSTOP')
+  const hung = await snapshot('-timeout', '100ms', service.path)
+  daemon.signal('SIGCONT')
+  expect(hung, hung.stderr).toMatchObject({ code: 74, stdout: '' })
+  expect(hung.stderr).toMatch(
+    /not known to be stored: .*app\.db: the daemon at .* does not answer within 5\.1 s\nhint: it may hang/,
+  )
+
   expect(await post(socket, '/api/snapshot', {})).toBe(200)
   expect(await post(socket, '/api/snapshot', { urgency: 'now' })).toBe(400)
   const url = /url=(\S+)\/metrics/.exec(daemon.output)?.[1] ?? ''
