@@ -188,6 +188,53 @@ test('of two replicas of which one is down, the other one alone is waited for wh
   service.db.close()
 })
 
+test('of two replicas with intervals of their own, whichever has it first is told, and all are waited for', async () => {
+  const service = openService()
+  const slowMs = 2000
+  const replicas = {
+    quick: { path: service.replica, 'urgent-sync-interval': '50ms' },
+    slow: { path: join(service.folder, 'slow'), 'urgent-sync-interval': `${slowMs}ms` },
+  }
+  const named = Object.entries(replicas).map(([name, each]) => ({
+    ...{ name, 'sync-interval': '1h' },
+    ...each,
+  }))
+  const config = join(service.folder, 'tsreplicate.yml')
+  writeFileSync(config, JSON.stringify({ dbs: [{ path: service.path, replicas: named }] }))
+  await using replication = await replicate(await loadConfig({ path: config }), { logger: silent })
+  const wait = async (wanted: 'all' | 'any') =>
+    replication.stored({ urgency: 'now', replicas: wanted, timeoutMs: 60_000 })
+  const pathOf = (name: string): string =>
+    name === 'slow' ? replicas.slow.path : replicas.quick.path
+  const segmentsOf = (name: string): number =>
+    listObjects(pathOf(name)).filter((path) => path.endsWith('.wal.lz4')).length
+  await wait('all')
+
+  const rounds = 10
+  const [quickBefore, slowBefore] = [segmentsOf('quick'), segmentsOf('slow')]
+  const startedMs = performance.now()
+  for (let round = 0; round < rounds; round += 1) {
+    service.commit()
+    await wait('any')
+  }
+  const intervals = (performance.now() - startedMs) / slowMs
+  const [quick, slow] = [segmentsOf('quick') - quickBefore, segmentsOf('slow') - slowBefore]
+  // Two may be closer than the interval, and never three.
+  expect(slow).toBeLessThanOrEqual(intervals + 2)
+  expect(quick).toBeGreaterThan(slow)
+
+  const id = service.commit()
+  const [first] = (await wait('any')).replicas
+  expect(await newestRestored({ ...service, replica: pathOf(first?.name ?? '') })).toBe(id)
+  const last = service.commit()
+  const stored = await wait('all')
+  expect(stored.replicas.map(({ name }) => name).sort()).toEqual(['quick', 'slow'])
+  for (const name of ['quick', 'slow']) {
+    expect(await newestRestored({ ...service, replica: pathOf(name) })).toBe(last)
+  }
+  service.db.close()
+})
+
 test('of a new generation nothing is said to be stored before its snapshot is', async () => {
   const service = openService()
   service.db.exec('CREATE TABLE large (content)')
