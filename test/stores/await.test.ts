@@ -77,4 +77,41 @@ if (place === undefined || 'unavailable' in place) {
     expect(longest).toBeLessThan(onThisMachine(1000))
     db.close()
   })
+
+  test('hundreds who wait in a second share a request for each 50 ms', async () => {
+    const folder = temporaryFolder()
+    const [path, configPath] = [join(folder, 'app.db'), join(folder, 'tsreplicate.yml')]
+    const db = new Database(path)
+    db.exec('PRAGMA journal_mode = wal; CREATE TABLE note (id INTEGER PRIMARY KEY, content)')
+    const insert = db.prepare('INSERT INTO note (content) VALUES (randomblob(200))')
+    await using proxy = await startFaultProxy(place.endpoint)
+    const replica = place.through(proxy.endpoint).replica(`shared-${process.pid}-${Date.now()}`)
+    writeFileSync(configPath, JSON.stringify({ dbs: [{ path, replicas: [replica] }] }))
+    Object.assign(process.env, place.env)
+    const config = await loadConfig({ path: configPath })
+    await using replication = await replicate(config, { logger: silent })
+    await replication.stored({ urgency: 'now', timeoutMs: 120_000 })
+
+    const [before, startedMs] = [proxy.requests.length, performance.now()]
+    const waiting: Promise<unknown>[] = []
+    for (let i = 0; i < 2000; i += 1) {
+      const earlyMs = startedMs + i * 2 - performance.now()
+      if (earlyMs > 0) await sleep(earlyMs)
+      insert.run()
+      waiting.push(replication.stored({ urgency: 'now', timeoutMs: 120_000 }))
+    }
+    await Promise.all(waiting)
+    const tookMs = performance.now() - startedMs
+    const asked = proxy.requests.slice(before)
+    const writes = asked.filter(({ kind }) => kind === 'write').length
+    console.log(
+      `${waiting.length} waited in ${Math.round(tookMs)} ms: ${writes} writes, ${asked.length - writes} other requests`,
+    )
+    // One at once, one that may be early, and one each 50 ms.
+    expect(writes).toBeLessThanOrEqual(tookMs / 50 + 2)
+    expect(waiting.length / writes).toBeGreaterThan(5)
+    // Who owns the replica is looked for every ten seconds, and what was stored once a minute.
+    expect(asked.length - writes).toBeLessThanOrEqual(3 + tookMs / 2000)
+    db.close()
+  })
 }
