@@ -2,6 +2,7 @@ import { type IncomingMessage, type Server, type ServerResponse } from 'node:htt
 import { type Socket } from 'node:net'
 import { AddressError, UsageError } from '../../domain/errors.js'
 import { type DaemonStatus, type NotReady } from '../../domain/status.js'
+import { summarizeComplaints } from '../../domain/summarize-complaints.js'
 import { messageOf } from '../../kit/error-text.js'
 import { http } from '../../kit/node-http.js'
 import { type MetricsFormat } from '../../usecase/ports/metrics-format.js'
@@ -24,6 +25,8 @@ export type Listening =
 const plain = 'text/plain; charset=utf-8'
 const json = 'application/json; charset=utf-8'
 const maxConnections = 64
+/** A quarter of what `tsreplicate status` reads. */
+const maxComplaintsLength = 16 * 1024 * 1024
 const maxBodyLength = 64 * 1024
 /** Whoever connects and says nothing is gone soon. */
 const limits = {
@@ -230,23 +233,28 @@ async function answerTo(
   }
 }
 
-/** As `/api/status` says it. */
+/** As `/api/status` says it: with each database that is not ready, unless that is too much for those who read it. */
 export function statusAnswer(status: DaemonStatus): DaemonAnswer {
-  return { status: 200, contentType: json, text: `${JSON.stringify(status, undefined, 2)}\n` }
+  const size = status.notReady.reduce((sum, complaint) => sum + JSON.stringify(complaint).length, 0)
+  const notReady =
+    size > maxComplaintsLength ? summarizeComplaints(status.notReady) : status.notReady
+  const text = JSON.stringify({ ...status, notReady }, undefined, 2)
+  return { status: 200, contentType: json, text: `${text}\n` }
 }
 
-/** 200 without complaints, else 503 and why: a line each, or JSON for who asks for it. */
+/** 200 without complaints, else 503 and why: a line each, many of a kind in one, or JSON for who asks for it. */
 export function verdict(
   accept: string | undefined,
   complaints: readonly NotReady[],
   ok: string,
 ): DaemonAnswer {
   const status = complaints.length === 0 ? 200 : 503
+  const reasons = summarizeComplaints(complaints)
   if (accept?.includes('application/json') === true) {
-    const body = { [ok]: complaints.length === 0, reasons: complaints }
+    const body = { [ok]: complaints.length === 0, reasons }
     return { status, contentType: json, text: `${JSON.stringify(body, undefined, 2)}\n` }
   }
-  const lines = complaints.map(
+  const lines = reasons.map(
     ({ database, replica, reason }) =>
       `${database}${replica === undefined ? '' : ` replica ${replica}`}: ${reason}`,
   )

@@ -113,6 +113,7 @@ interface Slot {
 }
 
 const pauses = { firstMs: 1000, mostMs: 60_000 }
+const noRoomSilenceMs = 60_000
 /** How often whoever waits for one database looks whether it cannot be opened. */
 const lookMs = 100
 
@@ -127,6 +128,8 @@ export class ReplicatedDatabases implements Replication {
   readonly #folders: FollowFolders
   #named: readonly DatabaseConfig[] = []
   readonly #same = new Set<string>()
+  /** What was said of databases without room, by the error, which is one for each owner. */
+  readonly #noRoom = new Map<string, { readonly atMs: number; readonly refused: number }>()
 
   constructor(options: ReplicatedDatabasesOptions) {
     this.#options = options
@@ -369,14 +372,25 @@ export class ReplicatedDatabases implements Replication {
       } catch (err) {
         failures += 1
         const problem = messageOf(err)
-        // There may be thousands, for long.
-        const isSaid = err instanceof NoRoomError && problem === slot.problem
         slot.problem = problem
         slot.inUse = err instanceof InUseError ? err : undefined
-        if (!isSaid) this.#options.logger.error({ db: path, err }, 'database cannot be replicated')
+        if (err instanceof NoRoomError) this.#sayNoRoom(path, err)
+        else this.#options.logger.error({ db: path, err }, 'database cannot be replicated')
         await this.#options.clock.sleep(pauseAfter(failures, pauses), stop).catch(ignoreAbort)
       }
     } while (!stop.aborted && !isSettled(slot))
+  }
+
+  /** There may be thousands, for long: a line for each owner, and another one after a minute if their number has changed. */
+  #sayNoRoom(path: string, err: NoRoomError): void {
+    const { clock, logger } = this.#options
+    const said = this.#noRoom.get(err.message)
+    if (said !== undefined && clock.monotonic() - said.atMs < noRoomSilenceMs) return
+    const problem = messageOf(err)
+    const refused = [...this.#slots.values()].filter((slot) => slot.problem === problem).length
+    this.#noRoom.set(err.message, { atMs: clock.monotonic(), refused })
+    if (refused === said?.refused) return
+    logger.error({ db: path, err, refused }, 'databases cannot be replicated for want of room')
   }
 
   async #step(slot: Slot, kill: AbortSignal): Promise<void> {

@@ -2,6 +2,8 @@ import { expect, test } from 'vitest'
 import { configFromUrls } from '../../../../src/infrastructure/config/config-file.js'
 import { type DatabaseParts } from '../../../../src/usecase/daemon/replicated-database.js'
 import { ReplicatedDatabases } from '../../../../src/usecase/daemon/replicated-databases.js'
+import { NoRoomError } from '../../../../src/usecase/daemon/descriptor-room.js'
+import { type Logger } from '../../../../src/usecase/ports/logger.js'
 import { Refusal } from '../../../../src/usecase/refusal.js'
 import { ManualClock } from '../../../support/manual-clock.ts'
 import { silent } from '../../../support/silent-logger.ts'
@@ -9,6 +11,7 @@ import { silent } from '../../../support/silent-logger.ts'
 function replicationOf(
   clock: ManualClock,
   open: () => Promise<DatabaseParts>,
+  logger: Logger = silent,
 ): ReplicatedDatabases {
   const replication = new ReplicatedDatabases({
     open,
@@ -18,7 +21,7 @@ function replicationOf(
     left: () => Promise.resolve(),
     refusal: new Refusal(clock, { isAlone: true }),
     clock,
-    logger: silent,
+    logger,
     lastSyncTimeoutMs: 1000,
   })
   const here = { env: {}, home: undefined, cwd: '/' }
@@ -73,5 +76,29 @@ test('a database that is opened for minutes gives no sign of life until that end
   expect(replication.neverBegun).toEqual([])
   stop.abort()
   kill.abort()
+  await run
+})
+
+test('databases of one owner without room are a line of the log, and another one if their number changes', async () => {
+  const clock = new ManualClock()
+  const lines: object[] = []
+  const logger: Logger = { ...silent, error: (fields) => void lines.push(fields) }
+  const open = (): Promise<DatabaseParts> => Promise.reject(new NoRoomError('no room of user 1000'))
+  const replication = replicationOf(clock, open, logger)
+  const here = { env: {}, home: undefined, cwd: '/' }
+  const { databases, folders } = configFromUrls('/data/app.db', ['file:///backup/app'], here)
+  const many = Array.from({ length: 300 }, (_, i) => ({ ...databases[0]!, path: `/data/${i}` }))
+  replication.want({ databases: many, folders })
+  const stop = new AbortController()
+  const run = replication.run(stop.signal, stop.signal)
+  await clock.advance(100)
+  expect(replication.failing).toHaveLength(300)
+  expect(lines).toHaveLength(1)
+  await clock.advance(70_000)
+  expect(lines).toHaveLength(2)
+  expect(lines[1]).toMatchObject({ refused: 300 })
+  await clock.advance(130_000)
+  expect(lines).toHaveLength(2)
+  stop.abort()
   await run
 })
