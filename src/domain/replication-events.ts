@@ -28,7 +28,7 @@ export interface ReplicationEvents {
   readonly problem: ProblemEvent
 }
 
-/** A replica has more than before. */
+/** A replica has more than before. Times are milliseconds since 1970. */
 export interface StoredEvent {
   /** Path of the database. */
   readonly database: string
@@ -40,7 +40,7 @@ export interface StoredEvent {
   readonly storedAtMs: number
 }
 
-/** Commits wait for longer than they may. */
+/** Commits wait for longer than they may. Durations are milliseconds. */
 export interface LagEvent {
   /** Path of the database. */
   readonly database: string
@@ -62,7 +62,7 @@ export interface RecoveredEvent {
   readonly replica: string | undefined
   /** Which event it ends. */
   readonly from: TroubleName
-  /** How long that had lasted. */
+  /** How long that had lasted, milliseconds. */
   readonly lastedMs: number
 }
 
@@ -70,6 +70,7 @@ export interface RecoveredEvent {
 export interface NewGenerationEvent {
   /** Path of the database. */
   readonly database: string
+  /** The history that has begun. */
   readonly generation: Generation
   /** Why the one before could not go on, as the log says it. */
   readonly reason: string
@@ -93,6 +94,7 @@ export interface ProblemEvent {
   readonly replica: string | undefined
   /** The code of the error, see docs/errors.md; `OTHER` where there is none. */
   readonly code: string
+  /** What fails, for people. */
   readonly message: string
 }
 

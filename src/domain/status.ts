@@ -19,7 +19,7 @@ export interface Failure {
  */
 export type CaptureState = 'opening' | 'waiting' | 'gone' | 'replicating' | 'failing' | 'ended'
 
-/** How a replica is. Times are milliseconds since 1970; undefined: not yet, or not since the start. */
+/** How a replica is. Moments are milliseconds since 1970 (undefined: not yet, or not since the start), ages milliseconds. */
 export interface ReplicaStatus {
   readonly name: string
   readonly type: string
@@ -30,7 +30,9 @@ export interface ReplicaStatus {
   readonly lagMs: number
   /** Age of the oldest commit that was not seen in the store after it had acknowledged it; never below `lagMs`. */
   readonly confirmedLagMs: number
+  /** From this age on a commit makes the daemon not ready. */
   readonly maxLagMs: number
+  /** Bytes of WAL that are captured and not stored there. */
   readonly pendingBytes: number
   readonly lastFailure: Failure | undefined
   /** Why this process may not write to it; undefined: it may. */
@@ -51,13 +53,16 @@ export interface DatabaseStatus extends FileSizes {
   readonly lastFailure: Failure | undefined
   /** Up to where it is captured; undefined: it is not. */
   readonly position: Position | undefined
+  /** Bytes of a page; undefined: not known yet. */
   readonly pageSizeBytes: number | undefined
+  /** Bytes that the spool holds. */
   readonly spoolBytes: number
+  /** Bytes that it may hold before replicas that are behind are given up. */
   readonly maxSpoolBytes: number
   readonly replicas: readonly ReplicaStatus[]
 }
 
-/** Sizes on the disk, as they were seen last; undefined: not yet, or there is no file. */
+/** Bytes on the disk, as they were seen last; undefined: not yet, or there is no file. */
 export interface FileSizes {
   readonly databaseBytes: number | undefined
   readonly walBytes: number | undefined
@@ -72,15 +77,21 @@ export interface NotReady {
   readonly reason: string
 }
 
+/** How full a file system is. */
 export interface FileSystemUse {
+  /** One that lies on it. */
   readonly folder: string
+  /** Bytes in use, whoever uses them. */
   readonly usedBytes: number
+  /** Bytes that this user can still write. */
   readonly availableBytes: number
 }
 
 /** How a daemon, or the engine of an application, is at this moment. */
 export interface DaemonStatus {
+  /** Of tsreplicate. */
   readonly version: string
+  /** Of its process. */
   readonly pid: number
   /** Milliseconds since 1970. */
   readonly startedAtMs: number
@@ -88,7 +99,9 @@ export interface DaemonStatus {
   readonly source: string | undefined
   /** None: it is ready. */
   readonly notReady: readonly NotReady[]
+  /** Those of the configuration, and of its folders. */
   readonly databases: readonly DatabaseStatus[]
+  /** Those on which the databases and the local state lie. */
   readonly fileSystems: readonly FileSystemUse[]
 }
 

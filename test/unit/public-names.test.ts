@@ -189,15 +189,41 @@ test('the public types are these', () => {
   expect(named.map(([name]) => name).sort()).toEqual(types)
 })
 
+/** A member of a class without what it does inside. A property keeps its value, which is its type. */
+function withoutBody(member: ts.ClassElement): ts.ClassElement {
+  const { factory } = ts
+  if (ts.isConstructorDeclaration(member)) {
+    return factory.updateConstructorDeclaration(
+      member,
+      member.modifiers,
+      member.parameters,
+      undefined,
+    )
+  }
+  if (!ts.isMethodDeclaration(member)) return member
+  const { modifiers, asteriskToken, name, questionToken, typeParameters, parameters, type } = member
+  // prettier-ignore
+  return factory.updateMethodDeclaration(
+    member, modifiers, asteriskToken, name, questionToken, typeParameters, parameters, type, undefined,
+  )
+}
+
 /** As in a declaration file, without comments. */
 function signatureOf(statement: ts.Statement): string {
   const printer = ts.createPrinter({ removeComments: true })
   const print = (node: ts.Node): string =>
     printer.printNode(ts.EmitHint.Unspecified, node, statement.getSourceFile())
   if (ts.isClassDeclaration(statement)) {
-    const members = statement.members.map((each) => each.name?.getText() ?? 'constructor')
-    const base = statement.heritageClauses?.map(print).join(' ') ?? ''
-    return `export class ${statement.name?.text ?? ''} ${base} { ${members.join('; ')} }`
+    const { modifiers, name, typeParameters, heritageClauses, members } = statement
+    const seen = members.filter(
+      (each) => each.name === undefined || !ts.isPrivateIdentifier(each.name),
+    )
+    return print(
+      // prettier-ignore
+      ts.factory.updateClassDeclaration(
+        statement, modifiers, name, typeParameters, heritageClauses, seen.map(withoutBody),
+      ),
+    )
   }
   if (!ts.isFunctionDeclaration(statement)) return print(statement)
   const { modifiers, asteriskToken, name, typeParameters, parameters, type } = statement
@@ -214,22 +240,91 @@ test('all that the public names have is this (npx vitest run --project unit publ
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .flatMap(([, statements]) => statements.map(signatureOf))
   const others = referredByPublic().map(signatureOf).sort()
-  const surface = [...text, '// What these refer to, which has no public name.', ...others]
+  const { name, exports } = JSON.parse(readFileSync(join(src, '../package.json'), 'utf8')) as {
+    readonly name: string
+    readonly exports: object
+  }
+  const paths = Object.keys(exports).map((path) => `// ${path.replace('.', name)}`)
+  const imported = ['// What can be imported:', ...paths].join('\n')
+  const surface = [
+    imported,
+    ...text,
+    '// What these refer to, which has no public name.',
+    ...others,
+  ]
   await expect(`${surface.join('\n\n')}\n`).toMatchFileSnapshot('../fixtures/public-surface.txt')
 })
 
-test('every public name says what it is, and so does each option, and all that a replication can do', () => {
-  const isSaid = (node: ts.Node): boolean => ts.getJSDocCommentsAndTags(node).length > 0
+/** The doc comments of a declaration, or of what is in it. */
+function saidOf(node: ts.Node): string {
+  return ts
+    .getJSDocCommentsAndTags(node)
+    .map((each) => each.getText())
+    .join('\n')
+}
+
+type Member = ts.PropertySignature | ts.PropertyDeclaration | ts.MethodSignature
+
+const isMember = (node: ts.Node): node is Member =>
+  ts.isPropertySignature(node) || ts.isPropertyDeclaration(node) || ts.isMethodSignature(node)
+
+/** What a declaration consists of: its members, and theirs where a type is written out in place. */
+function membersIn(node: ts.Node): readonly Member[] {
+  const found: Member[] = []
+  node.forEachChild((child) => {
+    // Nobody else makes errors of ours.
+    if (ts.isBlock(child) || ts.isConstructorDeclaration(child)) return
+    if (isMember(child) && !ts.isPrivateIdentifier(child.name)) found.push(child)
+    found.push(...membersIn(child))
+  })
+  return found
+}
+
+/** One that only tells the kind of what it is in, as `code` of an error. */
+const isMark = ({ type }: Member): boolean =>
+  type === undefined || ts.isLiteralTypeNode(type) || type.kind === ts.SyntaxKind.NeverKeyword
+
+const placeOf = (of: ts.Statement, member: Member): string =>
+  `${ts.isDeclarationStatement(of) ? (of.name?.getText() ?? '') : ''}.${member.name.getText()}`
+
+test('every public name says what it is, and so does all that it has', () => {
   const unsaid = [...declarations()].flatMap(([name, statements]) =>
     statements.flatMap((statement) => [
-      ...(isSaid(statement) ? [] : [name]),
-      ...(ts.isInterfaceDeclaration(statement) && /Options$|^Running/.test(name)
-        ? statement.members
-        : []
-      )
-        .filter((member) => !isSaid(member))
-        .map((member) => `${name}.${member.name?.getText() ?? ''}`),
+      ...(saidOf(statement) === '' ? [name] : []),
+      ...membersIn(statement)
+        .filter((member) => !isMark(member) && saidOf(member) === '')
+        .map((member) => placeOf(statement, member)),
     ]),
+  )
+  expect(unsaid).toEqual([])
+})
+
+test('every number of the public types says what it counts, and in which unit', () => {
+  const units = { Ms: /\bmilliseconds\b/i, Bytes: /\bbytes\b/i, '': /\w/ } as const
+  const statements = [...[...declarations()].flatMap(([, each]) => each), ...referredByPublic()]
+  const unsaid = statements.flatMap((statement) =>
+    membersIn(statement)
+      .filter(({ type }) => type !== undefined && /\bnumber\b/.test(type.getText()))
+      .filter((member) => {
+        const ending = /(?:Ms|Bytes|)$/.exec(member.name.getText())?.[0] as keyof typeof units
+        // The unit may be said once for all that a type has.
+        const said = saidOf(member) + (ending === '' ? '' : saidOf(statement))
+        return !units[ending].test(said)
+      })
+      .map((member) => placeOf(statement, member)),
+  )
+  expect(unsaid).toEqual([])
+})
+
+test('whatever returns a promise says with what it rejects', () => {
+  const unsaid = [...declarations()].flatMap(([name, statements]) =>
+    statements.flatMap((statement) =>
+      [statement, ...membersIn(statement)]
+        .filter((each) => ts.isFunctionDeclaration(each) || ts.isMethodSignature(each))
+        .filter(({ type }) => type?.getText().startsWith('Promise<'))
+        .filter((each) => !/\brejects\b/i.test(saidOf(each)))
+        .map((each) => `${name}: ${each.name?.getText() ?? ''}`),
+    ),
   )
   expect(unsaid).toEqual([])
 })

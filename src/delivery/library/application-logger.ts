@@ -4,9 +4,13 @@ import { type LogLevel } from './messages.js'
 
 /** Takes what is logged: structured fields, errors under `err`, and a fixed phrase. A logger of pino is one. */
 export interface Logger {
+  /** What helps to find an error. */
   debug(fields: LogFields, message: string): void
+  /** What has been done. */
   info(fields: LogFields, message: string): void
+  /** What is to be known, or fails and is tried again. */
   warn(fields: LogFields, message: string): void
+  /** What fails, and wants somebody. */
   error(fields: LogFields, message: string): void
 }
 

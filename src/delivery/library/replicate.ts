@@ -33,7 +33,10 @@ export async function replicate(
   config: Config,
   options?: ReplicateOptions,
 ): Promise<RunningReplication>
-/** The same for one database and the URL of its replica, or the URLs of several; every setting has its default. */
+/**
+ * The same for one database and the URL of its replica, or the URLs of several; every setting has its default. Rejects with what it
+ * does for a configuration.
+ */
 export async function replicate(
   path: string,
   urls: string | readonly string[],

@@ -59,7 +59,7 @@ export interface RestoreOptions extends Omit<UrlRestoreOptions, 'to' | 'at'> {
  * `OutputExistsError`, `OutputError`, `CheckTimeoutError` or `ReplicaError`; then there is no output.
  */
 export async function restore(url: string, options: UrlRestoreOptions): Promise<RestoreReport>
-/** The same from the one of several replicas that has the newest commit that is wanted. */
+/** The same from the one of several replicas that has the newest commit that is wanted. Rejects with what it does for one URL. */
 export async function restore(options: RestoreOptions): Promise<RestoreReport>
 export async function restore(
   first: string | RestoreOptions,
@@ -104,7 +104,10 @@ export async function restoreIfMissing(
   urls: string | readonly string[],
   options?: MissingOptions,
 ): Promise<RestoreReport | undefined>
-/** The same for each database of a configuration, but for those of folders. Resolves with what was restored, by the path of the database. */
+/**
+ * The same for each database of a configuration, but for those of folders. Resolves with what was restored, by the path of the
+ * database. Rejects with what it does for one database.
+ */
 export async function restoreIfMissing(
   config: Config,
   options?: MissingOptions,

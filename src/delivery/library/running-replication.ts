@@ -65,7 +65,7 @@ export interface RunningReplication extends AsyncDisposable {
   addDatabase(path: string, urls: string | readonly string[], options?: AddOptions): Promise<void>
   /**
    * The same for one with settings. It is restored before, where they have `restoreIfDbNotExists`, as `replicate` does, however
-   * long that takes: an abort, or `stop`, ends that and leaves nothing of it.
+   * long that takes: an abort, or `stop`, ends that and leaves nothing of it. Rejects with what a restore rejects with, too.
    */
   addDatabase(database: DatabaseConfig, options?: AddOptions): Promise<void>
   /**

@@ -43,14 +43,21 @@ export interface RetainedGeneration {
 
 /** How many hours, days, weeks and months before the window keep one snapshot each. */
 export interface KeepRules {
+  /** Hours. */
   readonly hourly: number
+  /** Days. */
   readonly daily: number
+  /** Weeks. */
   readonly weekly: number
+  /** Months. */
   readonly monthly: number
 }
 
+/** What stays: every moment of the window, and some snapshots before it. */
 export interface RetentionRules {
+  /** How long the window is, milliseconds. */
   readonly retentionMs: number
+  /** What stays before the window. */
   readonly keep: KeepRules
 }
 

@@ -88,17 +88,18 @@ export interface AgeKeys {
   readonly identities: readonly Secret[]
 }
 
-/** What is asked for as long as everything is stored. */
+/** What is asked for as long as everything is stored. Durations are milliseconds. */
 export interface HeartbeatConfig {
   readonly url: Secret
   /** Above 0. */
   readonly intervalMs: number
 }
 
-/** One replica of a database: where it lies, with its keys, and its settings. */
+/** One replica of a database: where it lies, with its keys, and its settings. Durations are milliseconds. */
 export interface ReplicaConfig {
   /** Unique per database. */
   readonly name: string
+  /** Where it lies. */
   readonly target: ReplicaTarget
   /** Undefined: no encryption. */
   readonly age: AgeKeys | undefined
@@ -122,7 +123,7 @@ export interface ReplicaConfig {
   readonly leaseMs: number | undefined
 }
 
-/** One database, its settings and its replicas. */
+/** One database, its settings and its replicas. Durations are milliseconds. */
 export interface DatabaseConfig {
   /** Absolute path of the database file. */
   readonly path: string
@@ -150,6 +151,7 @@ export interface DatabaseConfig {
   readonly restoreIfDbNotExists: boolean
   /** As long as all is stored on all replicas; undefined: none. */
   readonly heartbeat: HeartbeatConfig | undefined
+  /** None: it is stored nowhere, which `warnings` says. */
   readonly replicas: readonly ReplicaConfig[]
 }
 
@@ -184,12 +186,15 @@ export interface DatabaseFolder {
   readonly database: Omit<DatabaseConfig, 'path' | 'metaPath'>
 }
 
-/** What is replicated where, and how: `loadConfig` reads it from a file, `configFromUrls` makes it for one database. */
+/** What is replicated where, and how: `loadConfig` reads it from a file, `configFromUrls` makes it for one database. Durations are milliseconds. */
 export interface Config {
   /** The file it came from, or undefined when it came from the command line. */
   readonly source: string | undefined
+  /** Those that are named by their paths. */
   readonly databases: readonly DatabaseConfig[]
+  /** Folders of databases. */
   readonly folders: readonly DatabaseFolder[]
+  /** What is logged, and how. */
   readonly logging: LoggingConfig
   /** Undefined: metrics and health are not served on the network. */
   readonly addr: ListenAddress | undefined

@@ -16,9 +16,11 @@ import { isTrailerOf, ownTrailer, type TrailerTail, type WalSegmentTrailer } fro
 export interface Finding {
   /** `damage`: an object is missing or is not what was stored. `warning`: it is as it was stored, and should be known. */
   readonly severity: 'damage' | 'warning'
+  /** Where it was found. */
   readonly generation: Generation
   /** Path of the object, relative to the replica. Undefined: the generation is meant. */
   readonly object: string | undefined
+  /** What is not as it should be, for people. */
   readonly problem: string
 }
 

@@ -5,12 +5,15 @@ import { type Generation } from './generation.js'
  * Totally ordered within a generation, not across.
  */
 export interface WalPosition {
+  /** Which WAL of the generation, from 0 on. */
   readonly index: number
+  /** Bytes from the start of that WAL. */
   readonly offset: number
 }
 
 /** How far something has got: a {@link WalPosition} and the generation it belongs to. */
 export interface Position extends WalPosition {
+  /** The history that the WAL is of. */
   readonly generation: Generation
 }
 

@@ -25,6 +25,7 @@ export interface Stored {
   readonly commitTimeMs: number
   /** The replicas that have it, of those that were wanted. */
   readonly replicas: readonly {
+    /** As the configuration has it. */
     readonly name: string
     /** When the store had acknowledged it, milliseconds since 1970. */
     readonly storedAtMs: number

@@ -19,12 +19,21 @@ export interface RestoreSource {
 /** Which commit is wanted. */
 export type RestoreTarget =
   | { readonly kind: 'latest' }
-  /** The last commit of this WAL index (inclusive). */
-  | { readonly kind: 'index'; readonly index: number }
-  /** The commit that ends here. */
-  | { readonly kind: 'position'; readonly position: WalPosition }
-  /** The last commit at or before this moment, milliseconds since 1970. */
-  | { readonly kind: 'timestamp'; readonly timeMs: number }
+  | {
+      readonly kind: 'index'
+      /** The last commit of this WAL index (inclusive). */
+      readonly index: number
+    }
+  | {
+      readonly kind: 'position'
+      /** The commit that ends here. */
+      readonly position: WalPosition
+    }
+  | {
+      readonly kind: 'timestamp'
+      /** The last commit at or before this moment, milliseconds since 1970. */
+      readonly timeMs: number
+    }
 
 export interface RestoreRequest {
   readonly sources: readonly RestoreSource[]
@@ -126,8 +135,9 @@ export type Judged =
 export interface RestoredDatabase {
   /** The commit that was restored ends here. */
   readonly position: WalPosition
-  /** Undefined in a dry run where no trailer says it. */
+  /** Bytes of a page; undefined in a dry run where no trailer says it. */
   readonly pageSizeBytes: number | undefined
+  /** How many pages the database has; undefined as above. */
   readonly pageCount: number | undefined
   /** What the user should know: replicas passed over, unreadable trailers, a time after the newest commit. */
   readonly notes: readonly string[]
@@ -137,6 +147,7 @@ export interface RestoredDatabase {
 export interface RestoreReport extends RestoredDatabase {
   /** Name of the replica; of one given by its URL, what kind of store it is. */
   readonly replica: string
+  /** The history that the commit is of. */
   readonly generation: Generation
   /** Of the WAL from which the snapshot that was taken is replayed. */
   readonly snapshotIndex: number
@@ -144,9 +155,11 @@ export interface RestoreReport extends RestoredDatabase {
   readonly commitTimeMs: number | undefined
   /** The time comes from the store, not from the commit. */
   readonly timeIsApproximate: boolean
+  /** WAL segments that were replayed on the snapshot, or are to be. */
   readonly segmentCount: number
   /** Stored bytes read, or to be read. */
   readonly storedBytes: number
+  /** How long it took, milliseconds. */
   readonly durationMs: number
 }
 

@@ -9,10 +9,11 @@ import { listGeneration, storedSpan } from './replica-history.js'
 
 /** A generation on a replica. */
 export interface GenerationInfo {
+  /** Its name. */
   readonly generation: Generation
   /** When its first object was created, milliseconds since 1970; undefined: it has none. */
   readonly startMs: number | undefined
-  /** The same of its last one. */
+  /** When its last object was created, milliseconds since 1970; undefined: it has none. */
   readonly endMs: number | undefined
 }
 

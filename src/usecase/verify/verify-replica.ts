@@ -58,18 +58,21 @@ export interface VerifyReplicaOptions {
 
 /** What a replica holds of one generation, and what is wrong with that. */
 export interface VerifiedGeneration {
+  /** Its name. */
   readonly generation: Generation
   /** How many there are. */
   readonly snapshots: number
   /** How many WAL segments there are. */
   readonly segments: number
-  /** As they are stored: compressed. */
+  /** Bytes of all of them as they are stored: compressed. */
   readonly storedBytes: number
-  /** The moments that can be restored, milliseconds since 1970, as the trailers say; undefined: they don't. */
+  /** The first moment that can be restored, milliseconds since 1970, as the trailers say; undefined: they don't. */
   readonly firstCommitMs: number | undefined
+  /** The last one, milliseconds since 1970; undefined as above. */
   readonly lastCommitMs: number | undefined
   /** Where the last segment ends; undefined where no trailer says it. */
   readonly end: WalPosition | undefined
+  /** What is wrong, or to be known; none: it is as it should be. */
   readonly findings: readonly Finding[]
 }
 
