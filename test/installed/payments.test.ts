@@ -7,6 +7,7 @@ import { InstalledProject, type Server } from '../support/installed-project.ts'
 import { sayAtTheEnd } from '../support/last-lines.ts'
 import { seeded } from '../support/random.ts'
 import { startMinio } from '../support/stores/minio.ts'
+import { refuseMissing } from '../support/stores/named-stores.ts'
 
 const lives = Number(process.env['TSREPLICATE_LIVES'] ?? 50)
 const seed = Number(process.env['TSREPLICATE_SEED'] ?? Date.now() % 1_000_000)
@@ -14,6 +15,7 @@ const clients = 4
 
 const store = await startMinio()
 if ('unavailable' in store) sayAtTheEnd(`no payments were tried: ${store.unavailable}`)
+refuseMissing({ minio: store })
 
 let app: InstalledProject
 

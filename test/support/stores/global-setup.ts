@@ -7,6 +7,7 @@ import { startAzurite } from './azurite.ts'
 import { startCeph } from './ceph.ts'
 import { startFakeGcs } from './fake-gcs.ts'
 import { startMinio } from './minio.ts'
+import { refuseMissing, type Started, storesIn } from './named-stores.ts'
 import { type StoreName } from './reached.ts'
 import { type RunningStore, type UnavailableStore } from './server.ts'
 
@@ -17,20 +18,8 @@ const starters = {
   'fake-gcs': startFakeGcs,
 } as const
 
-type Started = RunningStore | UnavailableStore
-
-function named(variable: string): readonly string[] | undefined {
-  const names = process.env[variable]?.split(',').filter(Boolean)
-  const unknown = names?.filter((name) => !(name in starters)) ?? []
-  if (unknown.length > 0) {
-    throw new Error(`${variable}: no such store: ${unknown.join(', ')}`)
-  }
-  return names
-}
-
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const wanted = named('TSREPLICATE_STORES')
-  const required = named('TSREPLICATE_REQUIRE_STORES') ?? []
+  const wanted = storesIn('TSREPLICATE_STORES')
   const skipped = { unavailable: 'not among TSREPLICATE_STORES' }
   const start = async <T extends Started>(
     name: StoreName,
@@ -52,13 +41,11 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const stopAll = async (): Promise<void> => {
     for (const store of Object.values(stores)) if ('stop' in store) await store.stop()
   }
-  const missing = required.flatMap((name) => {
-    const store = Object.entries(stores).find(([other]) => other === name)?.[1]
-    return store !== undefined && 'unavailable' in store ? [`${name}: ${store.unavailable}`] : []
-  })
-  if (missing.length > 0) {
+  try {
+    refuseMissing(stores)
+  } catch (error) {
     await stopAll()
-    throw new Error(`stores that this run must reach were not:\n${missing.join('\n')}`)
+    throw error
   }
   project.provide('stores', {
     minio: connectionOf(minio),
