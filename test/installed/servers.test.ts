@@ -55,6 +55,22 @@ async function expectHealth(app: InstalledProject, server: Server): Promise<void
   })
 }
 
+/** The server starts the engine by itself, before anyone asks it anything. */
+async function expectUnaskedEngine(
+  app: InstalledProject,
+  program: string,
+  ...args: readonly string[]
+): Promise<void> {
+  const server = app.start(program, args, { PORT: String(await freePort()) })
+  const isStarted = (): boolean => {
+    if (server.ended) throw new Error(`it has ended: ${server.output}`)
+    return enginesOf(app).length === 1
+  }
+  await until(isStarted, 60_000, () => `the engine: ${server.output}`)
+  await server.stop()
+  await until(() => enginesOf(app).length === 0, 60_000, 'the engine to end')
+}
+
 /** Adds notes, each of which is stored when it is answered; stops it, loses the disk, and starts it again. */
 async function serveAndLoseDisk(
   app: InstalledProject,
@@ -92,6 +108,7 @@ describe('nextjs', () => {
     const app = await InstalledProject.ofExample('nextjs')
     await app.run('next', 'build')
     expect(enginesOf(app)).toEqual([])
+    await expectUnaskedEngine(app, 'next', 'start')
     // As it ends at SIGTERM.
     await serveAndLoseDisk(app, () => app.serve('next', 'start'), 143)
   })
@@ -141,5 +158,6 @@ test('sveltekit: a note that is answered with 201 is stored, and restored where 
   const app = await InstalledProject.ofExample('sveltekit')
   await app.run('vite', 'build')
   expect(enginesOf(app)).toEqual([])
+  await expectUnaskedEngine(app, 'node', 'build')
   await serveAndLoseDisk(app, () => app.serve('node', 'build'))
 })
