@@ -25,8 +25,8 @@ export class SqliteFolder implements WatchedFolder {
   #isReadable = false
   #wake: (() => void) | undefined
   #isWoken = false
-  /** Files that are no databases, as they were when that was seen. */
-  readonly #others = new Map<string, string>()
+  /** Files that are no databases, as they were at the last look. */
+  #others: ReadonlyMap<string, string> = new Map()
   /** Why comings and goings are not announced. */
   #watchProblem: string | undefined
 
@@ -55,6 +55,7 @@ export class SqliteFolder implements WatchedFolder {
     const unreadable: string[] = []
     let hasEmpty = false
     const problems = new Map<string, UnreadableFolder>()
+    const others = new Map<string, string>()
     const within = (subfolder: string): readonly string[] => {
       const start = `${this.#config.path}/${subfolder}/`
       const inside = [...replicated.paths].filter((file) => file.startsWith(start))
@@ -67,11 +68,12 @@ export class SqliteFolder implements WatchedFolder {
     }
     for await (const relativePath of this.#files('', keep)) {
       signal.throwIfAborted()
-      const kind = await this.#kindOf(relativePath, replicated)
+      const kind = await this.#kindOf(relativePath, replicated, others)
       if (kind === 'database') found.push(relativePath)
       if (kind === 'unreadable') unreadable.push(`${this.#config.path}/${relativePath}`)
       hasEmpty ||= kind === 'empty'
     }
+    this.#others = others
     return {
       found: found.toSorted(),
       hasEmpty,
@@ -99,6 +101,7 @@ export class SqliteFolder implements WatchedFolder {
   async #kindOf(
     relativePath: string,
     replicated: Replicated,
+    others: Map<string, string>,
   ): Promise<'database' | 'empty' | 'other' | 'unreadable'> {
     const file = `${this.#config.path}/${relativePath}`
     if (replicated.paths.has(file)) return 'database'
@@ -106,13 +109,13 @@ export class SqliteFolder implements WatchedFolder {
     if (stat?.isFile() !== true) return 'other'
     if (stat.size === 0) return 'empty'
     const signs = `${stat.ino}:${stat.size}:${stat.mtimeMs}`
-    if (this.#others.get(file) === signs) return 'other'
-    const kind = await kindByContent(file, ({ dev, ino }) =>
-      replicated.has({ device: dev, inode: ino }),
-    )
+    const isKnown = this.#others.get(file) === signs
+    const kind = isKnown
+      ? 'other'
+      : await kindByContent(file, ({ dev, ino }) => replicated.has({ device: dev, inode: ino }))
     // Another name of a database that is replicated already, or one that is being renamed.
     if (kind === 'in use') return 'empty'
-    if (kind === 'other') this.#others.set(file, signs)
+    if (kind === 'other') others.set(file, signs)
     return kind
   }
 

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
@@ -55,4 +55,33 @@ test('a subfolder whose path is too long to be read is a problem of its own, and
     },
   ])
   expect(unreadableFolders[0]?.err.message).toMatch(/^cannot read folder .*ENAMETOOLONG/)
+})
+
+test('a file that is no database is looked into once, and forgotten when it is gone', async () => {
+  const path = mkdtempSync(join(tmpdir(), 'tsreplicate-folder-'))
+  const away = `${path}-away`
+  onTestFinished(() => {
+    for (const each of [path, away]) rmSync(each, { recursive: true, force: true })
+  })
+  const config = { path, pattern: '*', recursive: true, watch: false } as unknown as DatabaseFolder
+  await using folder = new SqliteFolder(config)
+  const lookedInto = async (): Promise<number> => {
+    let count = 0
+    const has = (): boolean => {
+      count += 1
+      return false
+    }
+    await folder.scan({ paths: new Set(), has }, signal)
+    return count
+  }
+  const [one, other] = [join(path, 'one'), join(path, 'other')]
+  for (const file of [one, other]) writeFileSync(file, 'this is not a database')
+  expect(await lookedInto()).toBe(2)
+  expect(await lookedInto()).toBe(0)
+  renameSync(one, away)
+  expect(await lookedInto()).toBe(0)
+  // The same file, as it was: only what was kept in memory could tell.
+  renameSync(away, one)
+  expect(await lookedInto()).toBe(1)
+  expect(await lookedInto()).toBe(0)
 })
