@@ -48,8 +48,10 @@ const rescanMs = 30_000
 const emptyRescanMs = 1000
 /** How soon that is where nothing announces anything. */
 const unwatchedRescanMs = 5000
-/** A folder that cannot be read is tried this soon, or later where trying takes long. */
+/** A folder that cannot be read is tried this soon. */
 const unreadableRescanMs = 1000
+/** After a look nothing is done for this many times as long as it took, whatever comes and goes, up to {@link rescanMs}. */
+const restShare = 20
 /** Local state of a database that is gone stays this long, should it come back, and is looked for this often. */
 const stateGraceMs = 3_600_000
 const sweepEveryMs = 600_000
@@ -163,20 +165,23 @@ export class FollowFolders {
         if (!isAbortError(err)) {
           followed.unreadable = complaints.report([{ dir: folder.path, err }])
         }
-        pauseMs = Math.max(unreadableRescanMs, 20 * (clock.monotonic() - startedAt))
+        pauseMs = unreadableRescanMs
       }
       scanned()
       asked?.resolve(undefined)
       if (!folder.watch && followed.unreadable.length === 0) return
+      const lookedAt = clock.monotonic()
+      const restMs = Math.min(rescanMs, restShare * (lookedAt - startedAt))
       if (opened.watchProblem !== undefined) {
-        const lookMs = clock.monotonic() - startedAt
-        pauseMs = Math.min(pauseMs, Math.max(unwatchedRescanMs, 20 * lookMs))
-        if (watchProblem === undefined) this.#warnOfNoWatch(folder, opened.watchProblem, pauseMs)
+        pauseMs = Math.min(pauseMs, unwatchedRescanMs)
+        const everyMs = Math.max(pauseMs, restMs)
+        if (watchProblem === undefined) this.#warnOfNoWatch(folder, opened.watchProblem, everyMs)
         watchProblem = opened.watchProblem
       }
       const over = AbortSignal.any([stop.signal, followed.wake.signal])
       await opened.waitForChange(pauseMs, over)
-      await clock.sleep(gatherMs, over).catch(() => undefined)
+      const restLeftMs = lookedAt + restMs - clock.monotonic()
+      await clock.sleep(Math.max(gatherMs, restLeftMs), over).catch(() => undefined)
     }
     scanned()
   }
