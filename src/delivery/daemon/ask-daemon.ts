@@ -1,3 +1,4 @@
+import { lstatSync } from 'node:fs'
 import { NotRunningError } from '../../domain/errors.js'
 import { isAbortError } from '../../kit/abort.js'
 import { codeOf } from '../../kit/error-text.js'
@@ -30,6 +31,8 @@ export interface DaemonAnswer {
   readonly status: number
   readonly contentType: string
   readonly text: string
+  /** Whose daemon has answered, where that is neither root nor who asked. */
+  readonly answeredBy?: number
 }
 
 /** Somebody has the socket, and does not answer, or not to the end: it may do what it was asked to all the same. */
@@ -46,7 +49,9 @@ export async function askDaemon(
   for (const socket of sockets) {
     try {
       const answer = await ask(socket, request, signal)
-      if (answer !== undefined) return answer
+      const answeredBy = otherUserOf(socket)
+      if (answer !== undefined)
+        return { ...answer, ...(answeredBy === undefined ? {} : { answeredBy }) }
     } catch (error) {
       // A daemon of root, and there may be one of this user.
       if (!(error instanceof NotRunningError) || codeOf(error.cause) !== 'EACCES') throw error
@@ -61,6 +66,12 @@ export async function askDaemon(
   throw new NotRunningError(`no daemon is running ${names.join(' or ')}`, {
     hint: 'start it with `tsreplicate replicate`; one of another user is asked as that user or as root, and one in another container by -socket, which both get',
   })
+}
+
+/** Whose socket it is, if not that of root or of who asks. */
+function otherUserOf(socket: string): number | undefined {
+  const uid = lstatSync(socket, { throwIfNoEntry: false })?.uid
+  return uid === 0 || uid === process.geteuid?.() ? undefined : uid
 }
 
 /** As {@link askDaemon}, what can be looked at. */

@@ -12,6 +12,11 @@ export interface StatusQuestion {
   readonly timeoutMs: number
 }
 
+export interface AnsweredStatus extends DaemonStatus {
+  /** The user whose daemon has answered, where that is neither root nor who asked: it may say what he likes. */
+  readonly answeredBy: number | undefined
+}
+
 export const defaultStatusTimeoutMs = 10_000
 
 /**
@@ -22,10 +27,13 @@ export async function readDaemonStatus(
   subjects: readonly DaemonSubject[],
   { database, timeoutMs }: StatusQuestion,
   signal: AbortSignal,
-): Promise<DaemonStatus> {
+): Promise<AnsweredStatus> {
   const question = { method: 'GET', path: '/api/status', timeoutMs } as const
-  const ask = async (of: readonly DaemonSubject[]): Promise<DaemonStatus> =>
-    parseStatusAnswer(await askDaemon(of, question, signal))
+  const ask = async (of: readonly DaemonSubject[]): Promise<AnsweredStatus> => {
+    const answer = await askDaemon(of, question, signal)
+    // Whatever it says itself of that.
+    return { ...parseStatusAnswer(answer), answeredBy: answer.answeredBy }
+  }
 
   const status = await ask(subjects)
   if (database === undefined) return status
@@ -44,7 +52,7 @@ function ignoreNotRunning(error: unknown): undefined {
   if (!(error instanceof NotRunningError)) throw error
 }
 
-function onlyDatabase(status: DaemonStatus, path: string): DaemonStatus {
+function onlyDatabase(status: AnsweredStatus, path: string): AnsweredStatus {
   return {
     ...status,
     databases: status.databases.filter((database) => database.path === path),

@@ -8,7 +8,7 @@ import { defineCommand } from '../command.js'
 import { jsonFlag } from '../flags.js'
 import { daemonFlags } from '../daemon-flags.js'
 import { formatLag, formatTable, formatTime } from '../table.js'
-import { print, printJson } from '../output.js'
+import { complain, print, printJson } from '../output.js'
 import { exitCodes } from '../../exit-codes.js'
 
 export const status = defineCommand({
@@ -34,6 +34,7 @@ export const status = defineCommand({
       { database: path, timeoutMs: defaultStatusTimeoutMs },
       signal,
     )
+    if (shown.answeredBy !== undefined) complain(`answered by user ${shown.answeredBy}`)
     if (flags.json) printJson(shown)
     else print(formatStatus(shown))
     return shown.notReady.length === 0 ? exitCodes.done.code : exitCodes.failed.code
