@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { createServer, type Server } from 'node:http'
-import { type AddressInfo, connect } from 'node:net'
+import { type AddressInfo, connect, type Socket } from 'node:net'
 import { basename, join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
@@ -77,6 +77,8 @@ function configure(
     readonly top?: object
     readonly database?: object
     readonly replica?: object
+    /** Other databases than the one of the scene. */
+    readonly dbs?: readonly object[]
   } = {},
 ): string {
   const path = join(folder, 'tsreplicate.yml')
@@ -84,7 +86,7 @@ function configure(
     addr: '127.0.0.1:0',
     logging: { level: 'debug' },
     ...change.top,
-    dbs: [
+    dbs: change.dbs ?? [
       {
         path: db,
         ...change.database,
@@ -571,6 +573,50 @@ test('connections that ask nothing neither shut out a probe nor stay', async () 
     expect(await daemon.stop()).toBe(0)
   } finally {
     for (const socket of silent) socket.destroy()
+  }
+})
+
+/** How many connections the daemon has there. Who does not read is not told of their end. */
+function openAt(port: number): number {
+  const ours = new RegExp(
+    `^ *\\d+: 0100007F:${port.toString(16).toUpperCase().padStart(4, '0')} \\S+ 01 `,
+  )
+  return readFileSync('/proc/net/tcp', 'utf8')
+    .split('\n')
+    .filter((line) => ours.test(line)).length
+}
+
+test('readers who never read what they ask for neither shut out a probe nor stay', async () => {
+  const places = scene()
+  // Together they make a long answer.
+  const dbs = Array.from({ length: 300 }, (_, i) => ({
+    path: join(places.folder, 'n'.repeat(200), 'n'.repeat(200), `${i}.db`),
+    replicas: [{ path: join(places.folder, 'replicas', `${i}`) }],
+  }))
+  const { daemon, url } = await startServing(configure(places, { dbs }))
+  const { port } = new URL(url)
+  const request = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`
+  const connected = async (): Promise<Socket> => {
+    const socket = connect(Number(port), '127.0.0.1').on('error', () => undefined)
+    await once(socket, 'connect')
+    return socket
+  }
+  const slow = await Promise.all(Array.from({ length: 64 }, connected))
+  try {
+    // More than what the system keeps for a connection.
+    for (const socket of slow) socket.pause().write(request('/metrics'))
+    const startedAt = performance.now()
+    const areGone = async (): Promise<boolean> => {
+      const { status } = await fetch(`${url}/healthz`, { headers: { connection: 'close' } })
+      expect(status).toBe(200)
+      return openAt(Number(port)) === 0
+    }
+    await until(areGone, 60_000, 'their end')
+    // Probes took the place of some; the others had their time.
+    expect(performance.now() - startedAt).toBeGreaterThan(9000)
+    expect(await daemon.stop()).toBe(0)
+  } finally {
+    for (const socket of slow) socket.destroy()
   }
 })
 

@@ -1,5 +1,6 @@
 import { type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type Socket } from 'node:net'
+import { pipeline } from 'node:stream/promises'
 import { AddressError, UsageError } from '../../domain/errors.js'
 import { type DaemonStatus, type NotReady } from '../../domain/status.js'
 import { summarizeComplaints } from '../../domain/summarize-complaints.js'
@@ -9,6 +10,7 @@ import { type MetricsFormat } from '../../usecase/ports/metrics-format.js'
 import { type ReportStatus } from '../../usecase/daemon/report-status.js'
 import { type DaemonAnswer, lookedAt } from './ask-daemon.js'
 import { type Control, refusal } from './control.js'
+import { FewConnections } from './few-connections.js'
 
 export interface HealthServerOptions {
   readonly report: ReportStatus
@@ -24,7 +26,6 @@ export type Listening =
 
 const plain = 'text/plain; charset=utf-8'
 const json = 'application/json; charset=utf-8'
-const maxConnections = 64
 /** A quarter of what `tsreplicate status` reads. */
 const maxComplaintsLength = 16 * 1024 * 1024
 const maxBodyLength = 64 * 1024
@@ -35,6 +36,10 @@ const limits = {
   keepAliveTimeout: 5000,
   connectionsCheckingInterval: 1000,
 }
+/** Whoever does not take his answer within this time is gone, too. */
+const takenWithinMs = 10_000
+/** What is taken of an answer is seen by pieces. */
+const pieceBytes = 64 * 1024
 
 /**
  * Answers /metrics, /healthz, /readyz and /api/status. Throws {@link AddressError} when the address is not to be had.
@@ -45,10 +50,21 @@ export async function serveHealth(
   options: HealthServerOptions,
 ): Promise<{ readonly port: number | undefined } & AsyncDisposable> {
   const closed = new AbortController()
-  const server = http.createServer(limits, (request, response) => {
+  const server = http.createServer(limits)
+  const connections = new FewConnections(server)
+  const answered = new WeakSet<Socket>()
+  server.on('request', (request, response) => {
+    const { socket } = request
+    // Answers to many requests at once would all be kept in memory until they are taken.
+    if (answered.has(socket)) return socket.destroy()
+    answered.add(socket)
+    response.once('finish', () => answered.delete(socket))
+    connections.waits(socket)
     void respond(request, response, { ...options, signal: closed.signal })
+      .then((answer) => send(answer, request, response, () => connections.moves(socket)))
+      // Gone amid its answer.
+      .catch(() => socket.destroy())
   })
-  keepFewConnections(server)
   await listen(server, listening)
   const address = server.address()
   return {
@@ -59,28 +75,6 @@ export async function serveHealth(
       await new Promise((resolve) => server.close(resolve))
     },
   }
-}
-
-/** Whoever holds many connections loses the oldest ones of those that ask nothing: there is always room for a probe. */
-function keepFewConnections(server: Server): void {
-  const idle = new Set<Socket>()
-  let count = 0
-  server.on('connection', (socket: Socket) => {
-    count += 1
-    idle.add(socket)
-    socket.once('close', () => {
-      count -= 1
-      idle.delete(socket)
-    })
-    const [oldest] = idle
-    if (count > maxConnections) oldest?.destroy()
-  })
-  server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
-    idle.delete(socket)
-    response.once('close', () => {
-      if (!socket.destroyed) idle.add(socket)
-    })
-  })
 }
 
 function listen(server: Server, listening: Listening): Promise<void> {
@@ -147,25 +141,44 @@ async function respond(
   request: IncomingMessage,
   response: ServerResponse,
   options: HealthServerOptions & { readonly signal: AbortSignal },
-): Promise<void> {
-  let answer: DaemonAnswer
+): Promise<DaemonAnswer> {
   try {
-    answer =
-      request.method === 'POST' && options.control !== undefined
-        ? await act(request, response, { ...options, control: options.control })
-        : await answerTo(request, options)
+    return request.method === 'POST' && options.control !== undefined
+      ? await act(request, response, { ...options, control: options.control })
+      : await answerTo(request, options)
   } catch (error) {
     const reason = messageOf(error)
-    answer = { status: 500, contentType: plain, text: `cannot answer: ${reason}\n` }
+    return { status: 500, contentType: plain, text: `cannot answer: ${reason}\n` }
   }
-  const { status, contentType, text } = answer
+}
+
+/** Rejects when whoever asked is gone before he has all of it. Each part that he took is told. */
+async function send(
+  { status, contentType, text }: DaemonAnswer,
+  { method, socket }: IncomingMessage,
+  response: ServerResponse,
+  onTaken: () => void,
+): Promise<void> {
+  const body = Buffer.from(text)
   response.writeHead(status, {
     'content-type': contentType,
-    'content-length': Buffer.byteLength(text),
+    'content-length': body.length,
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
   })
-  response.end(request.method === 'HEAD' ? undefined : text)
+  function* pieces(): Iterable<Buffer> {
+    for (let at = 0; at < body.length; at += pieceBytes) {
+      onTaken()
+      yield body.subarray(at, at + pieceBytes)
+    }
+  }
+  const late = setTimeout(() => socket.destroy(), takenWithinMs)
+  try {
+    await pipeline(method === 'HEAD' ? [] : pieces(), response)
+  } finally {
+    clearTimeout(late)
+    onTaken()
+  }
 }
 
 /** Does what is asked for, as long as whoever asks is there. */
