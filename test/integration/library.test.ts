@@ -11,6 +11,7 @@ import {
   rmSync,
   symlinkSync,
   writeFileSync,
+  readFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test, vi } from 'vitest'
@@ -289,8 +290,12 @@ function application(
     import { openSync, closeSync } from 'node:fs'
     import { setTimeout as sleep } from 'node:timers/promises'
     const { configFromUrls, replicate } = await import(${JSON.stringify(library)})
-    const lines = []
-    const note = (level) => (fields, message) => { lines.push(level + ' ' + message); globalThis.onLine?.() }
+    const [lines, hints] = [[], []]
+    const note = (level) => (fields, message) => {
+      lines.push(level + ' ' + message)
+      hints.push(fields.hint)
+      globalThis.onLine?.()
+    }
     const logger = { debug: note('debug'), info: note('info'), warn: note('warn'), error: note('error') }
     const replication = await replicate(await configFromUrls(${JSON.stringify(db)}, [${JSON.stringify(replicateTo)}]), { logger })
     const wait = () => replication.stored({ urgency: 'now', timeoutMs: 60_000 })
@@ -410,19 +415,26 @@ test('an engine survives signals and loggers that throw, and runs nothing of the
   const { folder, db, oracle, replicateTo } = scene()
   await write({ db, oracle, count: 5 })
   const agent = join(folder, 'agent.cjs')
-  writeFileSync(agent, `console.log('agent in ' + process.pid)`)
+  const pids = join(folder, 'pids')
+  writeFileSync(agent, `require('fs').appendFileSync(${JSON.stringify(pids)}, process.pid + '\\n')`)
   const text = `
     const { pid } = replication
-    globalThis.onLine = () => { throw new Error('a logger that throws') }
+    let threw = 0
+    globalThis.onLine = () => { threw += 1; throw new Error('a logger that throws') }
     for (const signal of ['SIGINT', 'SIGUSR1', 'SIGUSR2', 'SIGQUIT', 'SIGHUP', 'SIGTERM']) process.kill(pid, signal)
     await sleep(100)
     await wait()
     console.log('same', replication.pid === pid)
+    process.kill(pid, 'SIGKILL')
+    while (threw === 0) await sleep(20)
+    await wait()
+    console.log('another', replication.pid !== pid)
     await replication.stop()`
   const env = { NODE_OPTIONS: `--require ${agent}` }
   const running = application({ db, replicateTo }, text, { env })
   expect(await running.exit(), running.output).toBe(0)
-  expect(running.stdout).toBe(`agent in ${running.pid}\nsame true\n`)
+  expect(running.stdout).toBe('same true\nanother true\n')
+  expect(readFileSync(pids, 'utf8')).toBe(`${running.pid}\n`)
 })
 
 test.skipIf(whyNotElsewhere !== undefined)(
@@ -431,11 +443,14 @@ test.skipIf(whyNotElsewhere !== undefined)(
     const { db, oracle, replicateTo } = scene()
     await write({ db, oracle, count: 5 })
     const text = `
-    console.log(process.pid, lines.filter((line) => line.includes('process 1')).join())
+    const at = lines.findIndex((line) => line.includes('process 1'))
+    console.log(process.pid, lines[at], hints[at])
     await replication.stop()`
     const running = application({ db, replicateTo }, text, { within: contained })
     expect(await running.exit(), running.output).toBe(0)
-    expect(running.stdout).toMatch(/^1 warn .*lost with the container\n$/)
+    expect(running.stdout).toMatch(
+      /^1 warn .*lost with the container call stop\(\) at SIGTERM.*--init\)\n$/,
+    )
   },
 )
 

@@ -109,7 +109,7 @@ if (place === undefined || 'unavailable' in place) {
     )
     // One at once, one that may be early, and one each 50 ms.
     expect(writes).toBeLessThanOrEqual(tookMs / 50 + 2)
-    expect(waiting.length / writes).toBeGreaterThan(5)
+    expect(waiting.length / writes).toBeGreaterThan(10)
     // Who owns the replica is looked for every ten seconds, and what was stored once a minute.
     expect(asked.length - writes).toBeLessThanOrEqual(3 + tookMs / 2000)
     db.close()

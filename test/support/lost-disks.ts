@@ -2,7 +2,7 @@
 import Database from 'better-sqlite3'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { library, program, root, Running, until } from './cli.ts'
 
@@ -75,6 +75,8 @@ export class LostDisks {
       if (service.pid !== undefined) process.kill(-service.pid, 'SIGKILL')
       await ended
     }
+    const { pid = 0 } = service
+    await until(() => !lives(pid), 20_000, 'the end of all its processes')
     rmSync(this.#disk, { recursive: true })
     mkdirSync(this.#disk)
     const db = join(this.#disk, 'app.db')
@@ -90,6 +92,22 @@ export class LostDisks {
     const restoring = new Running('restore', process.execPath, args, this.#options.env)
     if ((await restoring.exit()) !== 0) throw new Error(restoring.output)
   }
+}
+
+/** Whether a process of that group does anything still. */
+function lives(group: number): boolean {
+  return readdirSync('/proc').some((name) => {
+    if (!/^[0-9]+$/.test(name)) return false
+    try {
+      // proc_pid_stat(5): behind the name in brackets its state, its parent, its group.
+      const [state, , own] = (
+        readFileSync(`/proc/${name}/stat`, 'utf8').split(') ').at(-1) ?? ''
+      ).split(' ')
+      return Number(own) === group && state !== 'Z'
+    } catch {
+      return false
+    }
+  })
 }
 
 function readIds(path: string): ReadonlySet<number> {

@@ -27,7 +27,7 @@ export interface Stored {
   readonly replicas: readonly {
     /** As the configuration has it. */
     readonly name: string
-    /** When the store had acknowledged it, milliseconds since 1970. */
+    /** When the store had acknowledged all of it, milliseconds since 1970; when that was seen, if it was before the start. */
     readonly storedAtMs: number
   }[]
 }
@@ -51,6 +51,12 @@ export type Wanted = WantedStored & { readonly withSnapshot?: boolean }
 export interface Captured {
   /** Everything that was committed before he asked; undefined: it is not captured yet. */
   barrier: Barrier | undefined
+}
+
+/** What was reached, and when each replica was first seen to have it. */
+interface Reached {
+  readonly barrier: Barrier
+  readonly storedAtMs: Map<string, number>
 }
 
 type WaitedStanding = Pick<
@@ -83,7 +89,7 @@ export class CommitWaits {
   /** Captures everything that is committed now, and has it sent. Resolves before that is stored. */
   async request(wanted: WantedStored, signal: AbortSignal): Promise<Stored> {
     const barrier = await this.#captured(wanted, signal)
-    return this.#stored(barrier, wanted)
+    return this.#stored({ barrier, storedAtMs: new Map() }, wanted)
   }
 
   /**
@@ -104,10 +110,10 @@ export class CommitWaits {
     captured: Captured,
     signal: AbortSignal,
   ): Promise<StoredWithSnapshot> {
-    const barrier = await this.#reached(wanted, captured, signal)
-    const stored = this.#stored(barrier, wanted)
+    const reached = await this.#reached(wanted, captured, signal)
+    const stored = this.#stored(reached, wanted)
     const withSnapshot = stored.replicas.flatMap((replica) => {
-      const newest = this.#options.standings().get(replica.name)?.snapshotOf(barrier)
+      const newest = this.#options.standings().get(replica.name)?.snapshotOf(reached.barrier)
       if (newest === undefined) return []
       return { ...replica, snapshot: { index: newest.index, takenAtMs: newest.atMs } }
     })
@@ -115,14 +121,16 @@ export class CommitWaits {
   }
 
   /** Everything that was committed before the call, once it is stored as it is wanted. */
-  async #reached(wanted: Wanted, captured: Captured, signal: AbortSignal): Promise<Barrier> {
+  async #reached(wanted: Wanted, captured: Captured, signal: AbortSignal): Promise<Reached> {
     const { feed } = this.#options
     for (;;) {
       captured.barrier = undefined
       const barrier = await this.#captured(wanted, signal)
       captured.barrier = barrier
+      const reached: Reached = { barrier, storedAtMs: new Map() }
       for (;;) {
-        if (this.#isStored(barrier, wanted)) return barrier
+        this.#noteStored(reached, wanted)
+        if (this.#isStored(barrier, wanted)) return reached
         signal.throwIfAborted()
         this.#refuse(wanted, barrier)
         // What follows it needs a snapshot of its own, which has all this, and what was committed since.
@@ -217,19 +225,26 @@ export class CommitWaits {
     return this.#options.standings().get(name)?.isRestorableTo(barrier) === true
   }
 
-  #stored(barrier: Barrier, { replicas }: WantedStored): Stored {
-    const { config, clock, standings } = this.#options
-    const { generation, position, commitTimeMs } = barrier
+  /** What a replica has stored last is this, the first time that it is seen to have it. */
+  #noteStored({ barrier, storedAtMs }: Reached, { replicas }: WantedStored): void {
+    const { clock, standings } = this.#options
+    for (const name of this.#names(replicas)) {
+      if (storedAtMs.has(name) || !this.#has(name, barrier)) continue
+      storedAtMs.set(name, standings().get(name)?.lastStoredAtMs ?? clock.now())
+    }
+  }
+
+  #stored(reached: Reached, wanted: WantedStored): Stored {
+    const { generation, position, commitTimeMs } = reached.barrier
+    this.#noteStored(reached, wanted)
     return {
-      database: config().path,
+      database: this.#options.config().path,
       position: { generation, ...position },
       commitTimeMs,
-      replicas: this.#names(replicas)
-        .filter((name) => this.#has(name, barrier))
-        .map((name) => ({
-          name,
-          storedAtMs: standings().get(name)?.lastStoredAtMs ?? clock.now(),
-        })),
+      replicas: this.#names(wanted.replicas).flatMap((name) => {
+        const storedAtMs = reached.storedAtMs.get(name)
+        return storedAtMs === undefined ? [] : [{ name, storedAtMs }]
+      }),
     }
   }
 

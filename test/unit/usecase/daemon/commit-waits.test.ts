@@ -28,6 +28,8 @@ let snapshots: Map<string, number>
 let names: string[]
 /** The `urgent-sync-interval` of those that have not the usual one. */
 let intervalsMs: Map<string, number>
+/** When each replica stored something last. */
+let lastStoredAtMs: Map<string, number>
 let waits: CommitWaits
 
 beforeEach(() => {
@@ -42,6 +44,7 @@ beforeEach(() => {
   ])
   takenBy = new Map()
   snapshots = new Map()
+  lastStoredAtMs = new Map()
   for (const name of names) feed.addReplica(name)
   const replica = (name: string) =>
     ({ name, urgentSyncIntervalMs: intervalsMs.get(name) ?? 50 }) as ReplicaConfig
@@ -64,7 +67,7 @@ beforeEach(() => {
             },
             takenBy: takenBy.get(name),
             awaited: `what follows ${offset}`,
-            lastStoredAtMs: 5,
+            lastStoredAtMs: lastStoredAtMs.get(name) ?? 5,
             failure: undefined,
           },
         ]),
@@ -111,6 +114,23 @@ describe('whoever waits for his commits', () => {
       replicas: [
         { name: 'a', storedAtMs: 5 },
         { name: 'b', storedAtMs: 5 },
+      ],
+    })
+  })
+
+  test('is told of each replica when it had that, though a quick one has stored more since', async () => {
+    const waiting = waiter(now)
+    await answerBarriers(100)
+    lastStoredAtMs.set('a', 11)
+    await store('a', 100)
+    lastStoredAtMs.set('a', 22)
+    await store('a', 300)
+    lastStoredAtMs.set('b', 33)
+    await store('b', 100)
+    expect(waiting.told).toMatchObject({
+      replicas: [
+        { name: 'a', storedAtMs: 11 },
+        { name: 'b', storedAtMs: 33 },
       ],
     })
   })
