@@ -9,8 +9,7 @@ import {
   type ReplicaConfig,
   type ReplicaTarget,
 } from '../domain/settings/config.js'
-import { databaseIn, folderOf } from '../domain/settings/database-folder.js'
-import { fileOf } from '../domain/settings/known-database.js'
+import { databaseIn, fileOf, folderOf } from '../domain/settings/database-folder.js'
 import { DatabaseError } from '../domain/errors.js'
 import { type RetentionRules } from '../domain/policy/retention-policy.js'
 import { type Lifetime } from './lifetime.js'

@@ -3,8 +3,7 @@ import {
   type DatabaseConfig,
   type ReplicaConfig,
 } from '../../domain/settings/config.js'
-import { databaseAt } from '../../domain/settings/database-folder.js'
-import { fileOf } from '../../domain/settings/known-database.js'
+import { databaseAt, fileOf } from '../../domain/settings/database-folder.js'
 import { ConfigError, UsageError } from '../../domain/errors.js'
 import {
   createLogger,

@@ -10,7 +10,7 @@ import {
   UsageError,
 } from '../../domain/errors.js'
 import { type DatabaseConfig } from '../../domain/settings/config.js'
-import { fileOf } from '../../domain/settings/known-database.js'
+import { fileOf } from '../../domain/settings/database-folder.js'
 import {
   describeElsewhere,
   placesOf,

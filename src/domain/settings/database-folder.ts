@@ -1,4 +1,4 @@
-/** Folders of databases: which files in them are meant, and where the replicas of each one lie. */
+/** Where databases lie: the file of one, which files of a folder are meant, and where the replicas of each one lie. */
 import { type DatabaseFolder, type ReplicaTarget } from './config.js'
 import { type KnownDatabase } from './known-database.js'
 
@@ -6,6 +6,11 @@ import { type KnownDatabase } from './known-database.js'
 const notDatabases = /(-wal|-shm|-journal|\.tmp)$/
 const stateFolder = /^\..*-(tsreplicate|litestream)(-validation-.*)?$/
 const ownState = /^\.(.+)-tsreplicate$/
+
+/** The file itself, whatever leads to it. */
+export function fileOf({ path, linkTarget = path }: KnownDatabase): string {
+  return linkTarget
+}
 
 /** Whether a file of this name can be a database. */
 export function mayBeDatabase(name: string): boolean {

@@ -11,8 +11,3 @@ export interface KnownDatabase extends DatabaseConfig {
   /** Whether it is usual that another process replicates it, and this one takes over when that one ends. */
   readonly standsBy?: true
 }
-
-/** The file itself, whatever leads to it. */
-export function fileOf({ path, linkTarget = path }: KnownDatabase): string {
-  return linkTarget
-}

@@ -9,7 +9,7 @@ import {
   type ReplicaConfig,
   type SocketConfig,
 } from '../../domain/settings/config.js'
-import { fileOf } from '../../domain/settings/known-database.js'
+import { fileOf } from '../../domain/settings/database-folder.js'
 import { splitCommandLine } from '../../kit/command-line.js'
 import { ConfigError } from '../../domain/errors.js'
 import { codeOf } from '../../kit/error-text.js'

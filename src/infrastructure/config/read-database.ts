@@ -6,8 +6,8 @@ import {
   type DatabaseFolder,
   type ReplicaConfig,
 } from '../../domain/settings/config.js'
-import { patternProblem } from '../../domain/settings/database-folder.js'
-import { fileOf, type KnownDatabase } from '../../domain/settings/known-database.js'
+import { fileOf, patternProblem } from '../../domain/settings/database-folder.js'
+import { type KnownDatabase } from '../../domain/settings/known-database.js'
 import { attempt } from './attempt.js'
 import { parseDatabasePath } from './database-path.js'
 import { expandPath, followLinks, type PathContext } from './paths.js'

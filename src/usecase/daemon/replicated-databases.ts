@@ -4,7 +4,7 @@ import {
   type DatabaseFolder,
   type ReplicaTarget,
 } from '../../domain/settings/config.js'
-import { fileOf } from '../../domain/settings/known-database.js'
+import { fileOf } from '../../domain/settings/database-folder.js'
 import { ConfigError, InUseError, type NotStored, NotStoredError } from '../../domain/errors.js'
 import { aborted, ignoreAbort, never } from '../../kit/abort.js'
 import { formatDuration } from '../../kit/duration.js'
