@@ -226,7 +226,7 @@ async function openDatabase(
     logger,
     randomBytes,
     settings: captureSettings(config),
-    openSlots: shared.openSlots,
+    openSlots: shared.openSlots.of(() => database.rights?.uid ?? file?.rights.uid),
     refusal: shared.refusal,
   })
   const scrub =
@@ -323,7 +323,7 @@ async function composeReplica(replica: ReplicaConfig, of: OfDatabase): Promise<R
     urgentSyncIntervalMs: replica.urgentSyncIntervalMs,
     snapshotIntervalMs: replica.snapshotIntervalMs,
     retentionMs: replica.retention?.retentionMs,
-    snapshotSlots: shared.snapshotSlots,
+    snapshotSlots: shared.snapshotSlots.of(() => database.rights?.uid),
     problems,
     readBackIntervalMs: Math.min(replica.maxLagMs / 4, 60_000),
     owner,
@@ -349,7 +349,7 @@ interface OfReplica extends OfDatabase {
 /** Undefined where nothing is ever validated. */
 async function composeValidation(
   { validationIntervalMs: intervalMs, name }: ReplicaConfig,
-  { config, state, client, feed, sync, validated, logger, shared }: OfReplica,
+  { config, database, state, client, feed, sync, validated, logger, shared }: OfReplica,
 ): Promise<ScheduleValidation | undefined> {
   if (intervalMs === undefined) return undefined
   const { scratchOf, validate } = await import('./validation.js')
@@ -367,7 +367,7 @@ async function composeValidation(
     sweep: () => scratch.sweep(),
     record: openValidationRecord(state),
     intervalMs,
-    slots: shared.validationSlots,
+    slots: shared.validationSlots.of(() => database.rights?.uid),
     clock: systemClock,
     logger,
     random: Math.random,

@@ -1,10 +1,20 @@
 import { onAbort } from './abort.js'
 import { asError } from './error-text.js'
 
-/** Bounds how much is done at once. */
-export class Permits {
+/** Who waits: a user by number; undefined: ourselves. */
+type Owner = number | undefined
+
+/** Permits as one owner sees them. */
+export interface Slots {
+  readonly isWanted: boolean
+  take(signal: AbortSignal): Promise<Disposable>
+}
+
+/** Bounds how much is done at once. Owners take turns: whoever asks a thousand times holds up nobody else for longer. */
+export class Permits implements Slots {
   #free: number
-  readonly #waiters: (() => void)[] = []
+  /** Of each owner who waits, in the order of their turns. */
+  readonly #queues = new Map<Owner, (() => void)[]>()
 
   constructor(count: number) {
     this.#free = count
@@ -12,14 +22,14 @@ export class Permits {
 
   /** Whether somebody waits for one. */
   get isWanted(): boolean {
-    return this.#waiters.length > 0
+    return this.#queues.size > 0
   }
 
-  /** Waits for a permit, first come, first served. Dispose of it when what it was taken for has ended. */
-  async take(signal: AbortSignal): Promise<Disposable> {
+  /** Waits for a permit, first come, first served among those of one owner. Dispose of it when what it was taken for has ended. */
+  async take(signal: AbortSignal, owner?: Owner): Promise<Disposable> {
     signal.throwIfAborted()
     if (this.#free > 0) this.#free -= 1
-    else await this.#queue(signal)
+    else await this.#queue(signal, owner)
     let held = true
     return {
       [Symbol.dispose]: () => {
@@ -30,23 +40,50 @@ export class Permits {
     }
   }
 
-  async #queue(signal: AbortSignal): Promise<void> {
+  /** The same permits, taken for an owner, who is asked for each time. */
+  of(owner: () => Owner): Slots {
+    const isWanted = (): boolean => this.isWanted
+    return {
+      get isWanted() {
+        return isWanted()
+      },
+      take: (signal) => this.take(signal, owner()),
+    }
+  }
+
+  async #queue(signal: AbortSignal, owner: Owner): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const enter = (): void => {
         leaving[Symbol.dispose]()
         resolve()
       }
       const leaving = onAbort(signal, () => {
-        this.#waiters.splice(this.#waiters.indexOf(enter), 1)
+        this.#leave(owner, enter)
         reject(asError(signal.reason))
       })
-      this.#waiters.push(enter)
+      const queue = this.#queues.get(owner)
+      if (queue === undefined) this.#queues.set(owner, [enter])
+      else queue.push(enter)
     })
   }
 
+  #leave(owner: Owner, waiter: () => void): void {
+    const left = this.#queues.get(owner)?.filter((each) => each !== waiter) ?? []
+    if (left.length > 0) this.#queues.set(owner, left)
+    else this.#queues.delete(owner)
+  }
+
   #release(): void {
-    const next = this.#waiters.shift()
-    if (next === undefined) this.#free += 1
-    else next()
+    const [turn] = this.#queues
+    if (turn === undefined) {
+      this.#free += 1
+      return
+    }
+    const [owner, queue] = turn
+    const next = queue.shift()
+    // Whoever has had a turn goes behind all the other owners.
+    this.#queues.delete(owner)
+    if (queue.length > 0) this.#queues.set(owner, queue)
+    next?.()
   }
 }

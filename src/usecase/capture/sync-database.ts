@@ -30,7 +30,7 @@ import { type CapturingLoop, CopyBack, type CopyBackLimits } from './copy-back.j
 import { type GenerationLoop, LocalGeneration, UnreadableWal } from './local-generation.js'
 import { LocalHistory } from './local-history.js'
 import { type KeepPageMap } from './keep-page-map.js'
-import { type Permits } from '../../kit/permits.js'
+import { type Slots } from '../../kit/permits.js'
 import { type Refusal } from '../refusal.js'
 import { FileGuard } from './file-guard.js'
 import { type ScrubOutcome } from './scrub-database.js'
@@ -69,7 +69,7 @@ export interface SyncDatabaseOptions {
   readonly randomBytes: (count: number) => Uint8Array
   readonly settings: CaptureSettings
   /** Shared by all databases of the process: opening takes memory and descriptors for a moment. */
-  readonly openSlots: Permits
+  readonly openSlots: Slots
   /** Hears of another process that has the local state. */
   readonly refusal: Refusal
 }

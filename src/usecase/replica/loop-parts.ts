@@ -1,4 +1,4 @@
-import { type Permits } from '../../kit/permits.js'
+import { type Slots } from '../../kit/permits.js'
 import { type GenerationFeed } from '../backlog/generation-feed.js'
 import { type Clock } from '../ports/clock.js'
 import { type Compressor } from '../ports/compressor.js'
@@ -31,7 +31,7 @@ export interface GivenParts {
   /** A snapshot is due when the newest is this old, so that older ones can be deleted; undefined: nothing is. */
   readonly retentionMs: number | undefined
   /** Shared by all replicas of the process. */
-  readonly snapshotSlots: Permits
+  readonly snapshotSlots: Slots
   readonly problems: ReplicaProblems
 }
 

@@ -1,11 +1,11 @@
-import { type Permits } from '../../kit/permits.js'
+import { type Slots } from '../../kit/permits.js'
 import { type Clock } from '../ports/clock.js'
 
 /** Long enough for the snapshots of most databases. Whoever waits behind ones that take hours waits for so long for each of them. */
 const turnMs = 10_000
 
 interface TurnParts {
-  readonly slots: Permits
+  readonly slots: Slots
   readonly clock: Pick<Clock, 'monotonic'>
 }
 

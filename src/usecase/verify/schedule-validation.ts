@@ -1,7 +1,7 @@
 import { CheckTimeoutError, CorruptionError } from '../../domain/errors.js'
 import { formatPosition } from '../../domain/wal/position.js'
 import { isAbortError } from '../../kit/abort.js'
-import { type Permits } from '../../kit/permits.js'
+import { type Slots } from '../../kit/permits.js'
 import { type Clock } from '../ports/clock.js'
 import { type Logger } from '../ports/logger.js'
 import { type Remembered } from '../ports/remembered.js'
@@ -16,7 +16,7 @@ export interface ScheduleValidationOptions {
   readonly record: Remembered<number>
   readonly intervalMs: number
   /** Shared by all replicas of the process. */
-  readonly slots: Permits
+  readonly slots: Slots
   readonly clock: Clock
   readonly logger: Logger
   /** A number from 0 up to 1. */

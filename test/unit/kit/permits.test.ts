@@ -35,3 +35,19 @@ test('who gives up waiting takes no slot', async () => {
   second[Symbol.dispose]()
   await expect(slots.take(never)).resolves.toBeDefined()
 })
+
+test('an owner who queues a hundred times holds up another for one turn', async () => {
+  const slots = new Permits(1)
+  const first = await slots.take(never, 1000)
+  const served: number[] = []
+  const queued = async (owner: number): Promise<void> => {
+    using _slot = await slots.of(() => owner).take(never)
+    served.push(owner)
+  }
+  const crowd = Array.from({ length: 100 }, () => queued(1000))
+  const other = queued(1001)
+  first[Symbol.dispose]()
+  await Promise.all([...crowd, other])
+  expect(served.indexOf(1001)).toBe(1)
+  expect(served).toHaveLength(101)
+})
