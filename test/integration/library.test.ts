@@ -472,8 +472,9 @@ test('an application that ends is over for whoever reads its stderr, though its 
 test('a path and a URL are enough to replicate, to ask how it is, and to restore a moment', async () => {
   const { db, oracle, replicateTo, output } = scene()
   await write({ db, oracle, count: 5 })
-  await using replication = await replicate(db, replicateTo, { logger: recordingLogger([]) })
-  await replication.stored({ urgency: 'now' })
+  const options = { logger: recordingLogger([]), signal: undefined }
+  await using replication = await replicate(db, replicateTo, options)
+  await replication.stored({ urgency: 'now', timeoutMs: undefined, replicas: undefined })
   const { databases } = await replication.status()
   expect(databases).toMatchObject([{ path: db, state: 'replicating', replicas: [{ lagMs: 0 }] }])
   const handle = replication.handler()

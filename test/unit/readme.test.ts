@@ -28,3 +28,10 @@ test('docs/configuration.md names every key of the configuration that has an eff
     for (const [name, { state }] of Object.entries(section))
       if (state === undefined) expect(page('configuration.md')).toContain(name)
 })
+
+test('a program of ten lines has its commits stored', () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8')
+  const [, program = ''] = /```ts\n([^`]*)```/.exec(readme) ?? []
+  expect(program).toContain('await replication.durable(')
+  expect(program.trimEnd().split('\n').length).toBeLessThanOrEqual(10)
+})

@@ -27,7 +27,7 @@ export interface Stored {
   readonly replicas: readonly {
     /** As the configuration has it. */
     readonly name: string
-    /** When the store had acknowledged all of it, milliseconds since 1970; when that was seen, if it was before the start. */
+    /** When the store had acknowledged all of it, at the latest, milliseconds since 1970. */
     readonly storedAtMs: number
   }[]
 }
@@ -225,7 +225,7 @@ export class CommitWaits {
     return this.#options.standings().get(name)?.isRestorableTo(barrier) === true
   }
 
-  /** What a replica has stored last is this, the first time that it is seen to have it. */
+  /** The first time that a replica is seen to have it, what it stored last is this, or came soon after. */
   #noteStored({ barrier, storedAtMs }: Reached, { replicas }: WantedStored): void {
     const { clock, standings } = this.#options
     for (const name of this.#names(replicas)) {

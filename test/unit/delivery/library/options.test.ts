@@ -127,6 +127,13 @@ test('an option that is undefined is its default', async () => {
   await expect(loadConfig(missing)).rejects.toMatchObject({ code: 'CONFIG' })
   expect(await listGenerations(url, { signal: undefined })).toEqual([])
   expect(await verify(url, { level: undefined, signal: undefined })).toEqual([])
+  const nowhere = { config: undefined, socket: undefined, timeoutMs: undefined, signal: undefined }
+  await expect(status({ database: db, ...nowhere })).rejects.toMatchObject({ code: 'NOT_RUNNING' })
+  const wanted = { database: undefined, replicas: undefined, urgency: undefined, signal: undefined }
+  const { durable, stored } = functions
+  await expect(stored?.({ ...wanted, timeoutMs: 20 })).rejects.toMatchObject({ code: 'NOT_STORED' })
+  const committed = durable?.(() => 1, { ...wanted, timeoutMs: 20 })
+  await expect(committed).rejects.toMatchObject({ code: 'NOT_STORED' })
 })
 
 test('durable passes on what its work fails with, at once: it would wait for a minute', async () => {
