@@ -576,20 +576,21 @@ test('connections that ask nothing neither shut out a probe nor stay', async () 
   }
 })
 
-/** How many connections the daemon has there. Who does not read is not told of their end. */
-function openAt(port: number): number {
-  const ours = new RegExp(
-    `^ *\\d+: 0100007F:${port.toString(16).toUpperCase().padStart(4, '0')} \\S+ 01 `,
-  )
-  return readFileSync('/proc/net/tcp', 'utf8')
-    .split('\n')
-    .filter((line) => ours.test(line)).length
+/** The connections that the daemon has there, each with how much of its answer is not taken. Who does not read is not told of their end. */
+function openAt(port: number): readonly { readonly untakenBytes: number }[] {
+  const address = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`
+  const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n')
+  const established = new RegExp(`^ *\\d+: ${address} \\S+ 01 ([0-9A-F]+):`)
+  return lines.flatMap((line) => {
+    const [, untaken] = established.exec(line) ?? []
+    return untaken === undefined ? [] : [{ untakenBytes: Number.parseInt(untaken, 16) }]
+  })
 }
 
 test('readers who never read what they ask for neither shut out a probe nor stay', async () => {
   const places = scene()
   // Together they make a long answer.
-  const dbs = Array.from({ length: 300 }, (_, i) => ({
+  const dbs = Array.from({ length: 600 }, (_, i) => ({
     path: join(places.folder, 'n'.repeat(200), 'n'.repeat(200), `${i}.db`),
     replicas: [{ path: join(places.folder, 'replicas', `${i}`) }],
   }))
@@ -606,10 +607,13 @@ test('readers who never read what they ask for neither shut out a probe nor stay
     // More than what the system keeps for a connection.
     for (const socket of slow) socket.pause().write(request('/metrics'))
     const startedAt = performance.now()
+    const areAnswered = (): boolean =>
+      openAt(Number(port)).every(({ untakenBytes }) => untakenBytes > 0)
+    await until(areAnswered, 60_000, 'their answers')
     const areGone = async (): Promise<boolean> => {
       const { status } = await fetch(`${url}/healthz`, { headers: { connection: 'close' } })
       expect(status).toBe(200)
-      return openAt(Number(port)) === 0
+      return openAt(Number(port)).length === 0
     }
     await until(areGone, 60_000, 'their end')
     // Probes took the place of some; the others had their time.
